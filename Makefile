@@ -1,0 +1,45 @@
+# Two commands: `make demo` reproduces the embedded study, `make test` runs the tests. Both build `.venv` first.
+PYTHON ?= python3
+CORES ?= all
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+# For whatever library looks for a hub or a display: there is none to need.
+export HF_HUB_OFFLINE = 1
+export MPLBACKEND = Agg
+
+.PHONY: demo test test-system test-slow lint short clean
+
+demo: $(INSTALLED)
+	$(BIN)/snakemake --cores $(CORES)
+	@echo "Open reports/mini/index.html"
+
+test: $(INSTALLED)
+	$(BIN)/pytest -m "not slow and not system" --durations=10
+
+test-system: $(INSTALLED)
+	$(BIN)/pytest -m system --durations=10 --timeout 2400
+
+test-slow: $(INSTALLED)
+	$(BIN)/pytest -m slow --durations=10 --timeout 7200
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check --diff Snakefile workflow
+	$(BIN)/snakemake --lint --configfile config/short.yaml
+
+# The study shrunk to minutes, from config to page: what CI runs.
+short: $(INSTALLED)
+	$(BIN)/snakemake --cores $(CORES) --configfile config/short.yaml
+
+$(INSTALLED): envs/requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.11"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+clean:
+	rm -rf $(VENV) results reports/*/index.html .snakemake

@@ -1,0 +1,5 @@
+"""`python -m bigain`."""
+
+from bigain.cli import app
+
+app()

@@ -1,0 +1,22 @@
+"""Pretrained diffusion backbones behind one interface: one file a family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bigain.backbones.base import Backbone
+from bigain.methods import Family
+
+
+def load(family: Family, path: Path | str, device: str = "cpu", dtype: str = "float32") -> Backbone:
+    """The backbone in diffusers' folder format at `path`.
+
+    Raises FileNotFoundError naming a missing part and ValueError naming a broken one.
+    """
+    if family == "unet":
+        from bigain.backbones.unet import StableDiffusion
+
+        return StableDiffusion(Path(path), device, dtype)
+    from bigain.backbones.dit import DiT
+
+    return DiT(Path(path), device, dtype)

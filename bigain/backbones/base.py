@@ -1,0 +1,83 @@
+"""What every backbone offers: load its parts when they are needed, encode, predict noise, decode."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, ModelMixin, SchedulerMixin
+from safetensors import SafetensorError
+from torch import Tensor
+
+
+class Backbone(ABC):
+    """A latent diffusion model with epsilon prediction. Parts load on first use, so a job pays only for its own.
+
+    Conditions are rows of one tensor: prompt embeddings [K, L, D] for a U-Net, class ids [K] for a DiT.
+    """
+
+    def __init__(self, path: Path, device: str, dtype: str) -> None:
+        if not (path / "model_index.json").is_file():
+            raise FileNotFoundError(f"{path / 'model_index.json'} is missing: {path} is no diffusers pipeline folder")
+        self.path, self.device, self.dtype = path, torch.device(device), getattr(torch, dtype)
+
+    @cached_property
+    @abstractmethod
+    def denoiser(self) -> ModelMixin:
+        """The U-Net or transformer."""
+
+    @cached_property
+    @abstractmethod
+    def scheduler(self) -> SchedulerMixin:
+        """The sampler of the paper (B.2.2); classification takes only alpha_bar from it."""
+
+    @abstractmethod
+    def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:
+        """Conditions of prompts (U-Net) or of class ids (DiT), whichever the backbone speaks."""
+
+    @abstractmethod
+    def null_condition(self) -> Tensor:
+        """The unconditional condition of classifier-free guidance: one row."""
+
+    @abstractmethod
+    def predict_noise(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
+        """eps_theta(x_t, t, c): x_t [B, C, H, W], t [B] or a scalar, one condition a row -> [B, C, H, W]."""
+
+    @cached_property
+    def vae(self) -> AutoencoderKL:
+        """The autoencoder."""
+        return self.part(AutoencoderKL, "vae")
+
+    @property
+    def alphas_bar(self) -> Tensor:
+        """alpha_bar_t for t = 0 .. T - 1, float32."""
+        return self.scheduler.alphas_cumprod.float()
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of a latent at the model's own size."""
+        size = self.denoiser.config.sample_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return self.denoiser.config.in_channels, height, width
+
+    def part(self, cls: Any, folder: str) -> Any:
+        """Load one sub-folder, in evaluation mode. Raises ValueError naming the folder if a file in it is broken."""
+        try:
+            return cls.from_pretrained(self.path, subfolder=folder, torch_dtype=self.dtype).to(self.device).eval()
+        except (SafetensorError, RuntimeError, OSError) as error:
+            raise ValueError(f"{self.path / folder} could not be loaded as {cls.__name__}: {error}") from error
+
+    @torch.inference_mode()
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Posterior means times the scaling factor: images [B, C, H, W] in [0, 1] -> latents, float32 on the CPU."""
+        x = images.to(self.device, self.dtype) * 2 - 1
+        return (self.vae.encode(x).latent_dist.mean.float() * self.vae.config.scaling_factor).cpu()
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents -> images [B, C, H, W] in [0, 1], float32 on the CPU."""
+        x = self.vae.decode(latents.to(self.dtype) / self.vae.config.scaling_factor).sample
+        return (x.float() / 2 + 0.5).clamp(0, 1).cpu()

@@ -1,0 +1,36 @@
+"""DiT: a class-conditioned diffusion transformer (`mini_dit`, `dit_xl2`), sampled with DDIM (B.2.2)."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from diffusers import DDIMScheduler, DiTTransformer2DModel
+from torch import Tensor
+
+from bigain.backbones.base import Backbone
+
+NULL_CLASS = 1000  # as hard-coded in diffusers' DiTPipeline
+
+
+class DiT(Backbone):
+    """A `DiTPipeline` folder; of its output only the epsilon channels are used, not the learned sigma."""
+
+    @cached_property
+    def denoiser(self) -> DiTTransformer2DModel:
+        return self.part(DiTTransformer2DModel, "transformer")
+
+    @cached_property
+    def scheduler(self) -> DDIMScheduler:
+        return DDIMScheduler.from_pretrained(self.path, subfolder="scheduler")
+
+    def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:
+        """Class ids [K]."""
+        return torch.tensor(class_ids)
+
+    def null_condition(self) -> Tensor:
+        return torch.tensor([NULL_CLASS])
+
+    def predict_noise(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
+        output = self.denoiser(x_t, timestep=t.expand(len(x_t)), class_labels=conditions, return_dict=False)[0]
+        return output[:, : x_t.shape[1]]

@@ -1,0 +1,45 @@
+"""Stable Diffusion: a text-conditioned U-Net (`mini_unet`, `sd2`), sampled with Euler (B.2.2)."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
+from torch import Tensor
+
+from bigain.backbones.base import Backbone
+
+
+class StableDiffusion(Backbone):
+    """A `StableDiffusionPipeline` folder. Raises ValueError if its U-Net does not predict epsilon."""
+
+    @cached_property
+    def denoiser(self) -> UNet2DConditionModel:
+        return self.part(UNet2DConditionModel, "unet")
+
+    @cached_property
+    def scheduler(self) -> EulerDiscreteScheduler:
+        scheduler = EulerDiscreteScheduler.from_pretrained(self.path, subfolder="scheduler")
+        if scheduler.config.prediction_type != "epsilon":
+            raise ValueError(
+                f"{self.path / 'scheduler'}: prediction_type is {scheduler.config.prediction_type!r}; the diffusion "
+                "classifier here needs 'epsilon'"
+            )
+        return scheduler
+
+    @torch.inference_mode()
+    def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:
+        """Padded to the tokenizer's length, without attention mask: the encoder's first output [K, L, D]."""
+        from transformers import CLIPTextModel, CLIPTokenizer
+
+        tokenizer = CLIPTokenizer.from_pretrained(self.path, subfolder="tokenizer")
+        encoder = self.part(CLIPTextModel, "text_encoder")
+        ids = tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        return torch.cat([encoder(part.to(self.device))[0].float().cpu() for part in ids.split(100)])
+
+    def null_condition(self) -> Tensor:
+        return self.conditions([""], [])
+
+    def predict_noise(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
+        return self.denoiser(x_t, t, encoder_hidden_states=conditions, return_dict=False)[0]

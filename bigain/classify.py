@@ -1,0 +1,132 @@
+"""The adaptive diffusion classifier (Algorithm 1): which class explains the noise best?
+
+Work goes block by block of images, in waves: one stage of all images of a block at once, cut into batches of one
+fixed shape, the last one padded. A block's records therefore depend on nothing outside the block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bigain.backbones.base import Backbone
+from bigain.patching import Attachment
+from bigain.rng import torch_generator
+from bigain.schedule import Stages
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How images are classified. `batch_size` is the fixed number of rows of a forward pass."""
+
+    stages: Stages
+    seed: int
+    batch_size: int
+    loss: str = "l2"
+    random_timesteps: bool = False
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One noise prediction: the error of one class on one noised image."""
+
+    image: int
+    class_index: int
+    t: int
+    stage: int
+    error: float
+
+
+LOSSES = {
+    "l2": lambda difference: difference.square(),
+    "l1": lambda difference: difference.abs(),
+}
+
+
+def noise(seed: int, image: int, t: int, shape: tuple[int, ...], repetition: int = 0) -> Tensor:
+    """eps of one trial, keyed by (seed, image id, t, repetition) and shared by all classes and methods."""
+    return torch.randn(shape, generator=torch_generator(seed, "noise", image, t, repetition))
+
+
+@torch.inference_mode()
+def classify_block(
+    backbone: Backbone,
+    latents: Tensor,
+    images: list[int],
+    conditions: Tensor,
+    protocol: Protocol,
+    at: Attachment | None,
+) -> list[Trial]:
+    """Classify the images of one block; every trial that was run, by stage, image, class and t.
+
+    `latents` [n, C, H, W] belong to the image ids `images`; `conditions` [K, ...] are the candidates. After each stage
+    the `keep` classes with the lowest mean error so far survive, ties to the lowest class.
+    """
+    classes = len(conditions)
+    survivors = [list(range(classes)) for _ in images]
+    sums = torch.zeros(len(images), classes, dtype=torch.float64)
+    counts = torch.zeros_like(sums)
+    trials: list[Trial] = []
+    for stage, keep in enumerate(protocol.stages.keep):
+        rows = [
+            (i, c, t)
+            for i, image in enumerate(images)
+            for t in _timesteps(protocol, image)[stage]
+            for c in survivors[i]
+        ]
+        for (i, c, t), error in zip(
+            rows, _errors(backbone, latents, images, conditions, rows, protocol, at), strict=True
+        ):
+            trials.append(Trial(images[i], c, t, stage, error))
+            sums[i, c] += error
+            counts[i, c] += 1
+        means = sums / counts
+        survivors = [sorted(best_classes(means[i].tolist(), alive, keep)) for i, alive in enumerate(survivors)]
+    return trials
+
+
+def best_classes(means: list[float], candidates: list[int], keep: int) -> list[int]:
+    """The `keep` candidates with the lowest mean error, best first; ties to the lowest class."""
+    return sorted(candidates, key=lambda c: (means[c], c))[:keep]
+
+
+def _timesteps(protocol: Protocol, image: int) -> list[list[int]]:
+    if protocol.random_timesteps:
+        return protocol.stages.random_timesteps(protocol.seed, image)
+    return protocol.stages.timesteps()
+
+
+def _errors(
+    backbone: Backbone,
+    latents: Tensor,
+    images: list[int],
+    conditions: Tensor,
+    rows: list[tuple[int, int, int]],
+    protocol: Protocol,
+    at: Attachment | None,
+) -> Iterator[float]:
+    """The errors of rows (image place, class, t), in order, float32: mean over a latent's numbers."""
+    shape = tuple(latents.shape[1:])
+    alphas_bar = backbone.alphas_bar
+    conditions = conditions.to(backbone.device)
+    conditions = conditions.to(backbone.dtype) if conditions.is_floating_point() else conditions
+    eps_of: dict[tuple[int, int], Tensor] = {}
+    for start in range(0, len(rows), protocol.batch_size):
+        part = rows[start : start + protocol.batch_size]
+        full = part + [part[-1]] * (protocol.batch_size - len(part))  # one shape for every batch
+        for i, _, t in part:
+            if (i, t) not in eps_of:
+                eps_of[i, t] = noise(protocol.seed, images[i], t, shape)
+        place, chosen, t = (torch.tensor(column) for column in zip(*full, strict=True))
+        eps = torch.stack([eps_of[i, step] for i, _, step in full])
+        alpha_bar = alphas_bar[t].view(-1, 1, 1, 1)
+        x_t = alpha_bar.sqrt() * latents[place] + (1 - alpha_bar).sqrt() * eps
+        if at is not None:
+            at.row_keys = [(images[i], c, step, 0) for i, c, step in full]
+        x_t, eps, t = x_t.to(backbone.device, backbone.dtype), eps.to(backbone.device), t.to(backbone.device)
+        prediction = backbone.predict_noise(x_t, t, conditions[chosen.to(backbone.device)])
+        errors = LOSSES[protocol.loss](eps - prediction.float()).mean(dim=(1, 2, 3))
+        yield from errors[: len(part)].tolist()

@@ -1,0 +1,320 @@
+"""`bigain ...`: what every job runs, and what a person runs by hand. A command imports a wing only when it needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+train_app = typer.Typer(no_args_is_help=True, help="Train the embedded models (outside the study).")
+app.add_typer(train_app, name="train")
+
+SpecText = Annotated[str, typer.Option("--spec", help="the job's settings, canonical JSON")]
+Output = Annotated[Path, typer.Option("--output")]
+Log = Annotated[Path | None, typer.Option("--log", help="everything the job prints goes here")]
+Chunks = Annotated[list[Path], typer.Argument(help="the cell's job files; each has its `.json` beside it")]
+
+
+@contextmanager
+def _logged(log: Path | None) -> Iterator[None]:
+    """Send standard output and error to a log file; on an error show its end where the person looks."""
+    if log is None:
+        yield
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    shown = [os.dup(1), os.dup(2)]
+    with open(log, "w", encoding="utf-8") as handle:
+        os.dup2(handle.fileno(), 1)
+        os.dup2(handle.fileno(), 2)
+        try:
+            yield
+        except Exception as error:
+            import traceback
+
+            traceback.print_exc()
+            os.write(shown[1], f"{type(error).__name__}: {error} (see {log})\n".encode())
+            raise typer.Exit(1) from error
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(shown[0], 1)
+            os.dup2(shown[1], 2)
+
+
+def _model_job(spec_text: str) -> dict[str, Any]:
+    """Parse a model job's spec and set its threads."""
+    import torch
+
+    spec = json.loads(spec_text)
+    torch.set_num_threads(spec["threads"])
+    return spec
+
+
+def _say_progress(spec_text: str, output: Path) -> None:
+    from bigain.progress import left
+
+    plan = Path(json.loads(spec_text)["results"]) / "plan.json"
+    if plan.exists():
+        typer.echo(left(plan, output), err=True)
+
+
+@app.command("encode-images")
+def encode_images(spec: SpecText, output: Output, log: Log = None) -> None:
+    """Encode a data set's images to latents, shared by all methods."""
+    with _logged(log):
+        from bigain import jobs
+
+        jobs.encode_images(_model_job(spec), output)
+
+
+@app.command("encode-conditions")
+def encode_conditions(spec: SpecText, output: Output, log: Log = None) -> None:
+    """Encode candidates and captions, shared by all methods."""
+    with _logged(log):
+        from bigain import jobs
+
+        jobs.encode_conditions(_model_job(spec), output)
+
+
+@app.command("reference-features")
+def reference_features(spec: SpecText, output: Output, log: Log = None) -> None:
+    """Compute the features of a data set's real images."""
+    with _logged(log):
+        from bigain import jobs
+
+        jobs.reference_features(_model_job(spec), output)
+
+
+@app.command()
+def classify(
+    spec: SpecText,
+    latents: Annotated[Path, typer.Option()],
+    conditions: Annotated[Path, typer.Option()],
+    output: Output,
+    info: Annotated[Path, typer.Option()],
+    log: Log = None,
+) -> None:
+    """Classify a range of images of one cell: per-trial errors."""
+    with _logged(log):
+        from bigain import jobs
+
+        jobs.classify(_model_job(spec), latents, conditions, output, info)
+    _say_progress(spec, output)
+
+
+@app.command()
+def generate(
+    spec: SpecText,
+    conditions: Annotated[Path, typer.Option()],
+    output: Output,
+    info: Annotated[Path, typer.Option()],
+    log: Log = None,
+) -> None:
+    """Generate a range of images of one cell: their features, and the first few images."""
+    with _logged(log):
+        from bigain import jobs
+
+        jobs.generate(_model_job(spec), conditions, output, info)
+    _say_progress(spec, output)
+
+
+@app.command("score-classification")
+def score_classification(chunks: Chunks, spec: SpecText, output: Output, log: Log = None) -> None:
+    """Acc@1 and mAP of one cell."""
+    with _logged(log):
+        from bigain import score
+
+        score.score_classification(json.loads(spec), chunks, output)
+
+
+@app.command("score-generation")
+def score_generation(
+    chunks: Chunks,
+    spec: SpecText,
+    reference: Annotated[Path, typer.Option()],
+    output: Output,
+    log: Log = None,
+) -> None:
+    """The Fréchet distance of one cell."""
+    with _logged(log):
+        from bigain import score
+
+        score.score_generation(json.loads(spec), reference, chunks, output)
+
+
+@app.command()
+def collect(
+    files: Annotated[list[Path], typer.Argument(help="metrics files")], output: Output, log: Log = None
+) -> None:
+    """All cells' metrics in one tidy table."""
+    with _logged(log):
+        from bigain import score
+
+        score.collect(files, output)
+
+
+@app.command()
+def table(
+    results: Annotated[Path, typer.Option()],
+    tables: Annotated[Path, typer.Option()],
+    name: Annotated[str, typer.Option()],
+    spec: SpecText,
+    tex: Annotated[Path, typer.Option()],
+    csv: Annotated[Path, typer.Option()],
+    html: Annotated[Path, typer.Option()],
+    log: Log = None,
+) -> None:
+    """One table as LaTeX, CSV and HTML."""
+    with _logged(log):
+        from bigain.reporting.tables import write_table_files
+
+        write_table_files(results, tables, name, json.loads(spec), tex, csv, html)
+
+
+@app.command()
+def figure(
+    results: Annotated[Path, typer.Option()],
+    pdf: Annotated[Path, typer.Option()],
+    png: Annotated[Path, typer.Option()],
+    log: Log = None,
+) -> None:
+    """Figure 1."""
+    with _logged(log):
+        from bigain.reporting.figures import write_figure_1
+
+        write_figure_1(results, pdf, png)
+
+
+@app.command()
+def sheet(
+    files: Annotated[list[Path], typer.Argument(help="generated chunks, a row each")],
+    output: Output,
+    log: Log = None,
+) -> None:
+    """A sheet of samples, one row a cell."""
+    with _logged(log):
+        from bigain.reporting.figures import write_sample_sheet
+
+        write_sample_sheet(files, output)
+
+
+@app.command()
+def page(
+    metrics: Annotated[list[Path], typer.Argument(help="metrics files of all cells")],
+    results: Annotated[Path, typer.Option()],
+    tables: Annotated[Path, typer.Option()],
+    spec: SpecText,
+    output: Output,
+    log: Log = None,
+) -> None:
+    """Everything on one self-contained page; tables, figure and sheets are taken from beside it."""
+    with _logged(log):
+        from bigain.reporting.page import write_page
+
+        write_page(results, metrics, tables, json.loads(spec), output)
+
+
+@app.command()
+def methods() -> None:
+    """List every method and the strength it takes."""
+    from bigain.methods import METHODS, STRENGTHS
+
+    for method in METHODS.values():
+        typer.echo(f"{method.id:12} {method.label:18} {STRENGTHS[method.strength_kind]}")
+
+
+@app.command()
+def checksums(folder: Annotated[Path, typer.Argument()]) -> None:
+    """Write SHA256SUMS of everything in a folder but its README; planning compares the files with it."""
+    from bigain.files import sha256, write_text
+
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in ("SHA256SUMS", "README.md"))
+    write_text(folder / "SHA256SUMS", "".join(f"{sha256(p)}  {p.relative_to(folder)}\n" for p in files))
+
+
+@app.command("prepare-fashion")
+def prepare_fashion(
+    data: Annotated[Path, typer.Option(help="the folder with the official Fashion-MNIST files")],
+    folder: Annotated[Path, typer.Option()] = Path("resources/fashion"),
+    per_class: int = 200,
+    scenes: int = 1000,
+    seed: int = 0,
+) -> None:
+    """Make the committed part of the test split and its scenes."""
+    from bigain.datasets.fashion_study import write_subset
+
+    write_subset(data, folder, per_class, scenes, seed)
+
+
+@app.command("fetch-fashion")
+def fetch_fashion(to: Annotated[Path, typer.Option(help="where the four .gz files go")]) -> None:
+    """Download the official Fashion-MNIST files with torchvision (only training needs them)."""
+    from torchvision.datasets import FashionMNIST
+
+    FashionMNIST(str(to), download=True)
+    raw = to / "FashionMNIST" / "raw"
+    for archive in raw.glob("*.gz"):
+        archive.rename(to / archive.name)
+    typer.echo(f"Fashion-MNIST is in {to}")
+
+
+Data = Annotated[Path, typer.Option(help="the folder with the official Fashion-MNIST files")]
+Work = Annotated[Path, typer.Option(help="checkpoints and logs; a stopped training goes on from here")]
+Target = Annotated[Path, typer.Option(help="the finished model's own file: its config, index or weights")]
+Autoencoder = Annotated[Path, typer.Option(help="the config.json of the trained autoencoder")]
+Steps = Annotated[int | None, typer.Option(help="instead of the recipe's number of steps")]
+
+
+@train_app.command("autoencoder")
+def train_autoencoder(data: Data, work: Work, output: Target, seed: int = 0, threads: int = 2) -> None:
+    """The shared KL autoencoder."""
+    from bigain.training import embedded
+
+    embedded.autoencoder(data, work, output.parent, seed, threads)
+
+
+@train_app.command("unet")
+def train_unet(
+    data: Data,
+    autoencoder: Autoencoder,
+    work: Work,
+    output: Target,
+    seed: int = 0,
+    threads: int = 1,
+    steps: Steps = None,
+) -> None:
+    """`mini_unet`, a StableDiffusionPipeline."""
+    from bigain.training import embedded
+
+    embedded.unet(data, autoencoder.parent, work, output.parent, seed, threads, steps)
+
+
+@train_app.command("dit")
+def train_dit(
+    data: Data,
+    autoencoder: Autoencoder,
+    work: Work,
+    output: Target,
+    seed: int = 0,
+    threads: int = 1,
+    steps: Steps = None,
+) -> None:
+    """`mini_dit`, a DiTPipeline."""
+    from bigain.training import embedded
+
+    embedded.dit(data, autoencoder.parent, work, output.parent, seed, threads, steps)
+
+
+@train_app.command("features")
+def train_features(data: Data, work: Work, output: Target, seed: int = 0, threads: int = 1) -> None:
+    """`fashion-net`, the feature network."""
+    from bigain.training import embedded
+
+    embedded.features(data, work, output, seed, threads)

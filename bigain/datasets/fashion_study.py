@@ -1,0 +1,77 @@
+"""`fashion` and `fashion_scenes`: the committed part of Fashion-MNIST's test split, as single items and as scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bigain.datasets import fashion_mnist, scenes
+from bigain.datasets.base import Dataset
+from bigain.records import read_table, write_table
+from bigain.rng import numpy_generator
+
+ITEMS, SCENES = "items.parquet", "scenes.parquet"
+PROMPTS = tuple(map(fashion_mnist.prompt, fashion_mnist.CLASSES))
+
+
+def _items(folder: Path) -> tuple[list[int], list[int], np.ndarray]:
+    table = read_table(folder / ITEMS)
+    pixels = np.frombuffer(b"".join(table["pixels"].to_pylist()), dtype=np.uint8).reshape(-1, 28, 28)
+    return table["id"].to_pylist(), table["label"].to_pylist(), pixels
+
+
+def fashion(folder: Path) -> Dataset:
+    """Single items: one class each, in an order that makes every prefix class-balanced."""
+    ids, labels, pixels = _items(folder)
+
+    def read(positions: Sequence[int]) -> np.ndarray:
+        return fashion_mnist.pad(pixels[list(positions)])
+
+    return Dataset(
+        name="fashion",
+        class_names=fashion_mnist.CLASSES,
+        prompts=PROMPTS,
+        class_ids=tuple(range(len(PROMPTS))),
+        ids=ids,
+        labels=[(label,) for label in labels],
+        captions=[PROMPTS[label] for label in labels],
+        read=read,
+    )
+
+
+def fashion_scenes(folder: Path) -> Dataset:
+    """2x2 scenes of those items with one to four distinct classes: multi-label, what COCO is in the paper."""
+    _, item_labels, pixels = _items(folder)
+    table = read_table(folder / SCENES)
+    items = np.array(table["items"].to_pylist())
+    classes = np.array(item_labels)[items]
+
+    def read(positions: Sequence[int]) -> np.ndarray:
+        return scenes.compose(pixels[items[list(positions)]])
+
+    return Dataset(
+        name="fashion_scenes",
+        class_names=fashion_mnist.CLASSES,
+        prompts=PROMPTS,
+        class_ids=tuple(range(len(PROMPTS))),
+        ids=table["id"].to_pylist(),
+        labels=[tuple(sorted({int(c) for c in scene})) for scene in classes],
+        captions=[scenes.caption(map(int, scene)) for scene in classes],
+        read=read,
+    )
+
+
+def write_subset(official: Path, folder: Path, per_class: int, scene_count: int, seed: int) -> None:
+    """Make the committed files from the official test split: the first `per_class` items of every class, interleaved,
+    and `scene_count` scenes of them. An item's id is its position in the test split."""
+    images, labels = fashion_mnist.read_split(official, "test")
+    by_class = np.stack([np.flatnonzero(labels == c)[:per_class] for c in range(len(fashion_mnist.CLASSES))])
+    ids = by_class.T.ravel()
+    provenance = {"source": "Fashion-MNIST test split", "per_class": per_class, "scenes": scene_count, "seed": seed}
+    columns = {"id": ids.tolist(), "label": labels[ids].tolist(), "pixels": [image.tobytes() for image in images[ids]]}
+    write_table(folder / ITEMS, columns, provenance)
+    places = [np.flatnonzero(labels[ids] == c) for c in range(len(fashion_mnist.CLASSES))]
+    drawn = [scenes.draw(places, numpy_generator(seed, "test scene", i)).tolist() for i in range(scene_count)]
+    write_table(folder / SCENES, {"id": list(range(scene_count)), "items": drawn}, provenance)

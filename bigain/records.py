@@ -1,0 +1,54 @@
+"""Parquet records with provenance: columns of plain values, and what made them in the file's metadata."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bigain.files import whole_file
+
+SPEC_KEY = b"bigain.spec"
+
+
+def canonical(spec: dict[str, Any]) -> str:
+    """The one text of a spec: sorted keys, no blanks. Equal settings give equal texts."""
+    return json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def write_table(path: Path | str, columns: dict[str, list], spec: dict[str, Any]) -> None:
+    """Write columns as parquet, whole or not at all, with the spec that made them."""
+    table = pa.table(columns).replace_schema_metadata({SPEC_KEY: canonical(spec).encode()})
+    with whole_file(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_table(path: Path | str) -> pa.Table:
+    """Read a parquet file. Raises ValueError naming the file if it is missing or broken."""
+    try:
+        return pq.read_table(path)
+    except (FileNotFoundError, pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} is missing or not a whole parquet file: {error}") from error
+
+
+def spec_of(path: Path | str) -> dict[str, Any]:
+    """The spec recorded in a parquet file."""
+    return json.loads(pq.read_schema(path).metadata[SPEC_KEY])
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine of this process, for provenance."""
+    packages = ("bigain", "torch", "diffusers", "transformers", "numpy", "snakemake")
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {"python": sys.version.split()[0], "machine": platform.machine(), "system": platform.system(), **found}

@@ -1,0 +1,109 @@
+"""Figures: Figure 1 (change against the uncompressed model) and sample sheets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from safetensors.numpy import load_file
+
+from bigain.files import whole_file
+from bigain.methods import METHODS, StrengthKind
+from bigain.reporting import names
+
+# Okabe-Ito, distinguishable with every colour vision.
+COLOURS = {
+    "tome": "#999999",
+    "tome_fixed": "#56B4E9",
+    "bigain_tm": "#0072B2",
+    "avg_pool": "#F0E442",
+    "todo": "#E69F00",
+    "bigain_td": "#D55E00",
+}
+PAIRS: dict[StrengthKind, tuple[str, str]] = {
+    "merge_ratio": ("tome", "bigain_tm"),
+    "downsample_factor": ("todo", "bigain_td"),
+}
+FIGURE_METRICS = ("acc@1", "fd", "fid")
+
+
+def percent_change(results: pd.DataFrame) -> pd.DataFrame:
+    """Every compressed cell's value, low and high as a change in percent of its uncompressed model's value."""
+    keys = ["backbone", "dataset", "metric", "seed"]
+    full = results[results["method"] == "none"].set_index(keys)["value"].rename("full")
+    joined = results[results["method"] != "none"].join(full, on=keys, how="inner")
+    for column in ("value", "low", "high"):
+        joined[column] = 100 * (joined[column] - joined["full"]) / joined["full"]
+    return joined
+
+
+def write_figure_1(results: Path, pdf: Path, png: Path) -> None:
+    """Figure 1: percent change of accuracy and Fréchet distance, ToMe vs BiGain_TM and ToDo vs BiGain_TD."""
+    changes = percent_change(pd.read_parquet(results))
+    changes = changes[changes["metric"].isin(FIGURE_METRICS)]
+    panels = list(changes.groupby(["metric", "backbone", "dataset"], sort=False).groups)
+    width = 2.6 * max(len(panels), 1)
+    figure, axes = plt.subplots(len(PAIRS), max(len(panels), 1), figsize=(width, 5), squeeze=False, sharey=False)
+    for row, (kind, pair) in zip(axes, PAIRS.items(), strict=True):
+        for axis, panel in zip(row, panels, strict=True):
+            _panel(axis, changes, kind, pair, panel)
+        row[0].set_ylabel("change in %")
+    for axis, (metric, backbone, dataset) in zip(axes[0], panels, strict=True):
+        better = "↑" if names.METRICS[metric][1] == "higher" else "↓"
+        axis.set_title(f"{backbone}, {dataset}\n{names.METRICS[metric][0]} {better}", fontsize=9)
+    for row, pair in zip(axes, PAIRS.values(), strict=True):
+        handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[method], label=_label(method)) for method in pair]
+        row[-1].legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
+    figure.tight_layout()
+    with whole_file(pdf) as temporary:
+        figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})  # the same results, the same file
+    with whole_file(png) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+    plt.close(figure)
+
+
+def _panel(axis: plt.Axes, changes: pd.DataFrame, kind: StrengthKind, pair: tuple[str, str], panel: tuple) -> None:
+    metric, backbone, dataset = panel
+    here = changes[(changes["metric"] == metric) & (changes["backbone"] == backbone) & (changes["dataset"] == dataset)]
+    here = here[(here["strength_kind"] == kind) & here["method"].isin(pair)]
+    strengths = sorted(here["strength"].unique())
+    for place, method in enumerate(pair):
+        mine = here[here["method"] == method].groupby("strength")[["value", "low", "high"]].mean()
+        x = [strengths.index(s) + (place - 0.5) * 0.38 for s in mine.index]
+        errors = np.stack([mine["value"] - mine["low"], mine["high"] - mine["value"]])
+        axis.bar(x, mine["value"], 0.36, yerr=errors, color=COLOURS[method], error_kw={"lw": 0.8})
+    if not strengths:
+        axis.text(0.5, 0.5, "not run", ha="center", transform=axis.transAxes, color="#777777", fontsize=8)
+        axis.set_yticks([])
+    axis.axhline(0, color="black", lw=0.8)
+    axis.set_xticks(range(len(strengths)), [names.strength(kind, s) for s in strengths])
+    axis.set_xlabel(names.STRENGTHS[kind], fontsize=8)
+    axis.tick_params(labelsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _label(method: str) -> str:
+    return METHODS[method].label.replace("_TM", r"$_\mathrm{TM}$").replace("_TD", r"$_\mathrm{TD}$")
+
+
+def write_sample_sheet(files: list[Path], output: Path) -> None:
+    """A sheet of the stored images of generated chunks, a row each, with the cell's method and strength."""
+    rows = [load_file(file)["images"] for file in files]
+    count = max(len(images) for images in rows)
+    figure, axes = plt.subplots(len(rows), 1, figsize=(0.45 * count + 1.8, 0.5 * len(rows)), squeeze=False)
+    for axis, file, images in zip(axes[:, 0], files, rows, strict=True):
+        strip = np.concatenate([np.moveaxis(image, 0, -1) for image in images], axis=1).squeeze()
+        axis.imshow(strip, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        method, strength = file.parts[-4:-2]
+        axis.set_ylabel(f"{method}\n{strength}", rotation=0, ha="right", va="center", fontsize=7)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    figure.subplots_adjust(left=1.5 / (0.45 * count + 1.8), right=1, top=1, bottom=0, hspace=0.05)
+    with whole_file(output) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)
+    plt.close(figure)

@@ -1,0 +1,150 @@
+"""index.html: one self-contained page with what was run, on what, how long it took, and every table and figure."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bigain.files import read_json, write_text
+from bigain.methods import METHODS
+from bigain.metrics.significance import mcnemar, paired_difference
+from bigain.reporting import names
+from bigain.reporting.plan import read_tables
+from bigain.reporting.tables import templates
+
+Scored = list[dict[str, Any]]
+
+
+def write_page(results: Path, metrics: list[Path], tables: Path, spec: dict[str, Any], output: Path) -> None:
+    """Write the page from the tidy results, the cells' metrics files and the rendered fragments beside `output`."""
+    folder = output.parent
+    frame = pd.read_parquet(results)
+    scored = [read_json(file) for file in metrics]
+    context = {
+        "spec": spec,
+        "note": note(frame),
+        "facts": facts(scored, spec),
+        "baselines": baselines(frame),
+        "gains": gains(scored, read_tables(tables)),
+        "figure": _base64(folder / "figure1.png"),
+        "fragments": [(folder / f"{name}.html").read_text(encoding="utf-8") for name in _rendered(tables, folder)],
+        "sheets": [
+            (sheet.stem.removeprefix("samples-"), _base64(sheet)) for sheet in sorted(folder.glob("samples-*.png"))
+        ],
+        "compressed": compressed_rows(scored),
+    }
+    write_text(output, templates().get_template("index.html.j2").render(context))
+
+
+def note(frame: pd.DataFrame) -> str:
+    """How much a difference has to be, from this study's own intervals."""
+    accuracy = frame[frame["metric"] == "acc@1"]
+    if accuracy.empty:
+        return "This study has no classification cells."
+    width = float(((accuracy["high"] - accuracy["low"]) / 2).median())
+    return (
+        f"With {int(accuracy['n'].median())} images a cell, an accuracy is known to about ±{width:.0f} points. "
+        "Smaller differences in the tables may be chance; methods were run on the same images and the same noise, so "
+        "the paired gains below are sharper."
+    )
+
+
+def facts(scored: Scored, spec: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was run, on what, how long it took."""
+    environment = scored[0]["environment"]
+    models = ", ".join(sorted({cell["cell"]["backbone"] for cell in scored}))
+    data = ", ".join(sorted({cell["cell"]["dataset"] for cell in scored}))
+    classification, generation = spec["classification"], spec["generation"]
+    minutes = sum(cell["seconds"] for cell in scored) / 60
+    stages = (
+        f"trials {classification['stages']}, keep {classification['keep']}, {classification['timesteps']} timesteps"
+    )
+    rows = [
+        ("cells", str(len(scored))),
+        ("models", models),
+        ("data sets", data),
+        ("classification", f"{stages}, {classification['loss']} loss"),
+    ]
+    if any(cell["cell"]["task"] == "generation" for cell in scored):
+        rows.append(("generation", f"{generation['images']} images a cell, {generation['steps']} steps"))
+    machine = [
+        environment["system"],
+        environment["machine"],
+        environment["device"],
+        f"threads: {environment['threads']}",
+    ]
+    packages = [f"{name} {environment[name]}" for name in ("python", "torch", "diffusers") if name in environment]
+    return [
+        *rows,
+        ("seeds", str(spec["seeds"])),
+        ("computed on", ", ".join(machine)),
+        ("with", ", ".join(packages)),
+        ("job time", f"{minutes:.1f} minutes summed over all model jobs"),
+    ]
+
+
+def baselines(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The uncompressed cells, a row a metric."""
+    mine = frame[(frame["method"] == "none") & frame["metric"].isin(names.METRICS)]
+    return [{**row, "metric": names.METRICS[row["metric"]][0]} for row in mine.to_dict("records")]
+
+
+def gains(scored: Scored, tables: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Paired differences in Acc@1 of each table's own method against every other method of it, at the same strength."""
+    found = {}
+    for entry in scored:
+        cell = entry["cell"]
+        if cell["task"] == "classification":
+            key = (cell["backbone"], cell["dataset"], cell["method"], cell["strength"], cell["seed"])
+            found[key] = np.array(entry["items"]["acc@1"], dtype=bool)
+    pairs = dict.fromkeys(
+        (table["delta"]["of"], other)
+        for table in tables.values()
+        for other in table["methods"]
+        if other != table["delta"]["of"]
+    )
+    rows = []
+    for (backbone, dataset, method, strength, seed), ours in found.items():
+        for of, against in pairs:
+            theirs = found.get((backbone, dataset, against, strength, seed))
+            if method == of and theirs is not None:
+                gain = paired_difference(ours, theirs, seed)
+                rows.append(
+                    {
+                        "backbone": backbone,
+                        "dataset": dataset,
+                        "comparison": f"{METHODS[of].label} - {METHODS[against].label}",
+                        "strength": names.strength(METHODS[of].strength_kind, strength),
+                        "value": gain.value,
+                        "low": gain.low,
+                        "high": gain.high,
+                        "p": mcnemar(ours, theirs),
+                    }
+                )
+    return rows
+
+
+def compressed_rows(scored: Scored) -> list[dict[str, Any]]:
+    """What each method really did: blocks hit, tokens, tokens kept, keys and values."""
+    rows: dict[tuple, dict[str, Any]] = {}
+    for entry in scored:
+        cell, sites = entry["cell"], entry["compressed"]
+        if sites:
+            method = METHODS[cell["method"]]
+            row = {"backbone": cell["backbone"], "method": method.label, "blocks": len(sites)}
+            row["strength"] = names.strength(method.strength_kind, cell["strength"])
+            row |= {"tokens": sites[0]["tokens"], "kept": sites[0]["kept"], "keys_values": sites[0]["keys"]}
+            rows[cell["backbone"], cell["method"], cell["strength"]] = row
+    return list(rows.values())
+
+
+def _rendered(tables: Path, folder: Path) -> list[str]:
+    return [name for name in read_tables(tables) if (folder / f"{name}.html").exists()]
+
+
+def _base64(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()

@@ -1,0 +1,47 @@
+"""Cells: every (task, backbone, dataset, method, strength, seed) of a study, and where its files are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bigain.methods import METHODS, StrengthKind, Task
+
+STRENGTH_NAMES: dict[StrengthKind, str] = {"merge_ratio": "ratio", "downsample_factor": "factor"}
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One cell. `strength` is None for the uncompressed model, a merge ratio or a whole downsample factor."""
+
+    task: Task
+    backbone: str
+    dataset: str
+    method: str
+    strength: float | int | None
+    seed: int
+
+    @property
+    def strength_name(self) -> str:
+        """As in a path: `ratio-0.7`, `factor-2` or `full`."""
+        kind = METHODS[self.method].strength_kind
+        return "full" if kind == "none" else f"{STRENGTH_NAMES[kind]}-{self.strength:g}"
+
+    @property
+    def path(self) -> str:
+        """The cell's folder below the study's: it says all of it."""
+        return "/".join((self.task, self.backbone, self.dataset, self.method, self.strength_name, f"seed-{self.seed}"))
+
+
+def expand(config: dict[str, Any]) -> list[Cell]:
+    """Every cell of a validated config, each once, in the config's order."""
+    cells: dict[Cell, None] = {}
+    for group in config["cells"]:
+        strengths = {**config["strengths"], **group["strengths"]}
+        for method in group["methods"]:
+            kind = METHODS[method].strength_kind
+            for strength in [None] if kind == "none" else strengths[kind]:
+                for seed in config["seeds"]:
+                    value = METHODS[method].check_strength(strength)
+                    cells[Cell(group["task"], group["backbone"], group["dataset"], method, value, seed)] = None
+    return list(cells)

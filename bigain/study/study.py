@@ -1,0 +1,234 @@
+"""A Study turns a config into jobs: for each file of the road, the one spec that says how to make it.
+
+It knows no Snakemake: rules ask it for specs and file names.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bigain.datasets import load as load_dataset
+from bigain.datasets.base import Dataset
+from bigain.files import write_json
+from bigain.methods import METHODS
+from bigain.records import canonical
+from bigain.schedule import Stages
+from bigain.study.cells import Cell, expand
+from bigain.study.config import digest, load
+
+# Raise a number when the numerics of a step change: all that depends on that step is computed again.
+VERSIONS = {"encode": 1, "classify": 1, "generate": 1, "reference": 1, "score": 1, "report": 1}
+
+
+class Study:
+    """The cells of a config and the spec of every job."""
+
+    def __init__(self, raw_config: dict[str, Any]) -> None:
+        self.config = load(raw_config)
+        self.name: str = self.config["study"]
+        self.results = f"results/{self.name}"
+        self.reports = f"reports/{self.name}"
+        self.cells = expand(self.config)
+        self._by_path = {cell.path: cell for cell in self.cells}
+        self._datasets: dict[str, Dataset] = {}
+
+    def cell(self, path: str) -> Cell:
+        """The cell whose path this is."""
+        return self._by_path[path]
+
+    def dataset(self, name: str) -> Dataset:
+        """A data set of the config, at its configured length."""
+        if name not in self._datasets:
+            settings = self.config["datasets"][name]
+            self._datasets[name] = load_dataset(settings["reader"], settings["path"], settings["images"])
+        return self._datasets[name]
+
+    @property
+    def gpus(self) -> int:
+        """GPUs a model job asks for."""
+        return 0 if self.config["device"] == "cpu" else 1
+
+    # -- jobs of a cell ------------------------------------------------------------------------------------------
+
+    def images(self, cell: Cell) -> int:
+        """How many images the cell classifies or generates."""
+        return len(self.dataset(cell.dataset)) if cell.task == "classification" else self.config["generation"]["images"]
+
+    def block(self, cell: Cell) -> int:
+        """Images that go through the model together."""
+        return self.config[cell.task]["block"]
+
+    def chunks(self, cell: Cell) -> list[tuple[int, int]]:
+        """The image ranges [first, last) of the cell's jobs: whole shards of whole blocks."""
+        per_job = self.config["shards"]["per_job"] * self.config["shards"]["blocks"] * self.block(cell)
+        count = self.images(cell)
+        return [(first, min(first + per_job, count)) for first in range(0, count, per_job)]
+
+    def chunk_files(self, cell: Cell, suffix: str) -> list[str]:
+        """The files of all the cell's jobs."""
+        return [f"{self.results}/cells/{cell.path}/chunk-{i}.{suffix}" for i in range(len(self.chunks(cell)))]
+
+    def job_spec(self, path: str, chunk: int) -> str:
+        """The spec of one job of a cell."""
+        cell = self.cell(path)
+        first, last = self.chunks(cell)[chunk]
+        settings = self.config[cell.task]
+        if cell.task == "classification":
+            protocol = {key: settings[key] for key in ("stages", "keep", "timesteps", "loss", "batch")}
+        else:
+            guidance = self.config["backbones"][cell.backbone]["guidance"]
+            network = {"feature_network": self._network(), "guidance": guidance}
+            protocol = {key: settings[key] for key in ("steps", "keep_images")} | network
+        return canonical(
+            {
+                "results": self.results,
+                "task": cell.task,
+                "backbone": self._backbone(cell.backbone, compressed=cell.method != "none"),
+                "dataset": self._dataset(cell.dataset),
+                "method": cell.method,
+                "strength": cell.strength,
+                "seed": cell.seed,
+                "protocol": protocol,
+                "block": self.block(cell),
+                "shard": self.config["shards"]["blocks"] * self.block(cell),
+                "images": [first, last],
+                "threads": self.config["threads"],
+                "version": VERSIONS["classify" if cell.task == "classification" else "generate"],
+            }
+        )
+
+    # -- shared inputs -------------------------------------------------------------------------------------------
+
+    def latents_spec(self, backbone: str, dataset: str) -> str:
+        """The spec of a data set's latents."""
+        return self._input_spec(backbone, dataset, images=len(self.dataset(dataset)))
+
+    def conditions_spec(self, backbone: str, dataset: str) -> str:
+        """The spec of the candidates' conditions, and of the captions' where images are generated from them."""
+        generated = any(
+            (cell.task, cell.backbone, cell.dataset) == ("generation", backbone, dataset) for cell in self.cells
+        )
+        return self._input_spec(backbone, dataset, captions=self.config["generation"]["images"] if generated else 0)
+
+    def _input_spec(self, backbone: str, dataset: str, **count: int) -> str:
+        return canonical(
+            {
+                "backbone": self._backbone(backbone, compressed=False),
+                "dataset": self._dataset(dataset),
+                "threads": self.config["threads"],
+                "version": VERSIONS["encode"],
+                **count,
+            }
+        )
+
+    def reference_spec(self, dataset: str) -> str:
+        """The spec of the real images' features: the whole data set, whatever part of it is classified."""
+        return canonical(
+            {
+                "dataset": self._dataset(dataset),
+                "feature_network": self._network(),
+                "threads": self.config["threads"],
+                "device": self.config["device"],
+                "version": VERSIONS["reference"],
+            }
+        )
+
+    def score_spec(self, path: str) -> str:
+        """The spec of a cell's metrics."""
+        cell = self.cell(path)
+        return canonical(
+            {
+                "cell": self._describe(cell),
+                "dataset": self._dataset(cell.dataset),
+                "network": self.config.get("feature_network", {}).get("name"),
+                "version": VERSIONS["score"],
+            }
+        )
+
+    # -- collecting and reporting ----------------------------------------------------------------------------------
+
+    def score_files(self) -> list[str]:
+        """The metrics files of all cells."""
+        return [f"{self.results}/cells/{cell.path}/metrics.json" for cell in self.cells]
+
+    def sheets(self) -> dict[tuple[str, str], list[str]]:
+        """For every backbone and data set with stored images: the first chunk of each cell, a row of the sheet each."""
+        sheets: dict[tuple[str, str], list[str]] = {}
+        for cell in self.cells:
+            first = cell.seed == self.config["seeds"][0]
+            if cell.task == "generation" and first and self.config["generation"]["keep_images"]:
+                sheets.setdefault((cell.backbone, cell.dataset), []).append(self.chunk_files(cell, "safetensors")[0])
+        return sheets
+
+    def report_spec(self) -> str:
+        """What the tables and the page say about the study itself."""
+        classification = self.config["classification"]
+        return canonical(
+            {
+                "study": self.name,
+                "classification": classification,
+                "generation": self.config["generation"],
+                "evaluations": Stages(tuple(classification["stages"]), tuple(classification["keep"])).evaluations(10),
+                "backbones": {name: settings["family"] for name, settings in self.config["backbones"].items()},
+                "network": self.config.get("feature_network", {}).get("name"),
+                "cells": len(self.cells),
+                "seeds": self.config["seeds"],
+                "version": VERSIONS["report"],
+            }
+        )
+
+    @cached_property
+    def cost(self) -> dict[str, int]:
+        """Noise predictions of every job's file, times what the backbone's forward pass weighs (its latent tokens)."""
+        cost = {}
+        for cell in self.cells:
+            suffix = "parquet" if cell.task == "classification" else "safetensors"
+            for file, (first, last) in zip(self.chunk_files(cell, suffix), self.chunks(cell), strict=True):
+                cost[file] = (last - first) * self._predictions(cell) * (2 if self._family(cell) == "dit" else 1)
+        return cost
+
+    def write_plan(self) -> None:
+        """Write the plan that running jobs read to say how much is left."""
+        done = [file for file in self.cost if Path(file).exists()]
+        write_json(f"{self.results}/plan.json", {"cost": self.cost, "done_before": done})
+
+    def _predictions(self, cell: Cell) -> int:
+        if cell.task == "generation":
+            return 2 * self.config["generation"]["steps"]
+        settings = self.config["classification"]
+        classes = len(self.dataset(cell.dataset).prompts)
+        return Stages(tuple(settings["stages"]), tuple(settings["keep"])).evaluations(classes)
+
+    def _family(self, cell: Cell) -> str:
+        return self.config["backbones"][cell.backbone]["family"]
+
+    # -- parts of specs --------------------------------------------------------------------------------------------
+
+    def _backbone(self, name: str, compressed: bool) -> dict[str, Any]:
+        settings = self.config["backbones"][name]
+        part = {"id": name, "family": settings["family"], "path": settings["path"], "dtype": settings["dtype"]}
+        part |= {"weights": digest(settings["path"]), "device": self.config["device"]}
+        sites = {key: settings[key] for key in ("levels", "blocks", "metric_site")}
+        return part | (sites if compressed else {})
+
+    def _dataset(self, name: str) -> dict[str, Any]:
+        settings = self.config["datasets"][name]
+        return {"id": name, "reader": settings["reader"], "path": settings["path"], "data": digest(settings["path"])}
+
+    def _network(self) -> dict[str, str]:
+        settings = self.config["feature_network"]
+        return {**settings, "sha256": digest(settings["weights"])}
+
+    def _describe(self, cell: Cell) -> dict[str, Any]:
+        kind = METHODS[cell.method].strength_kind
+        return {
+            "task": cell.task,
+            "backbone": cell.backbone,
+            "dataset": cell.dataset,
+            "method": cell.method,
+            "strength_kind": kind,
+            "strength": cell.strength,
+            "seed": cell.seed,
+        }

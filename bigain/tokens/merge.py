@@ -1,0 +1,82 @@
+"""Merging: sources are averaged into similar destinations and get their destination's output back (ToMe, BiGain_TM)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bigain.tokens import matching
+from bigain.tokens.grid import TokenGrid
+from bigain.tokens.scores import SCORES
+
+
+@dataclass(frozen=True)
+class TokenPlan:
+    """A merge of N tokens into N' = N - r, decided from one tensor and applicable to any other of the same grid.
+
+    Token indices: `kept` [B, S - r] and `merged` [B, r] sources, `destinations` [B, D]; `target` [B, r] is the place
+    in `destinations` to which each merged source goes.
+    """
+
+    kept: Tensor
+    merged: Tensor
+    target: Tensor
+    destinations: Tensor
+
+    def reduce(self, x: Tensor) -> Tensor:
+        """[B, N, C] -> [B, N', C]: kept sources, then destinations averaged with what they receive (equal weights)."""
+        target = self.target.unsqueeze(-1).expand(-1, -1, x.shape[-1])
+        received = matching.rows(x, self.destinations).scatter_reduce(1, target, matching.rows(x, self.merged), "mean")
+        return torch.cat([matching.rows(x, self.kept), received], dim=1)
+
+    def restore(self, y: Tensor) -> Tensor:
+        """[B, N', C] -> [B, N, C]: every token at its place, every merged source a copy of its destination."""
+        kept, received = y.split([self.kept.shape[1], self.destinations.shape[1]], dim=1)
+        places = torch.cat([self.kept, self.destinations, self.merged], dim=1)
+        values = torch.cat([kept, received, matching.rows(received, self.target)], dim=1)
+        return y.new_empty(values.shape).scatter_(1, places.unsqueeze(-1).expand_as(values), values)
+
+
+def removed_tokens(ratio: float, grid: TokenGrid, cell: tuple[int, int]) -> int:
+    """r = int(N * ratio). Raises ValueError if the sources cannot give that many away."""
+    cells = (grid.height // cell[0]) * (grid.width // cell[1])
+    removed, sources = int(grid.tokens * ratio), grid.tokens - cells
+    if not 0 <= removed <= sources or cells == 0:
+        raise ValueError(
+            f"merge ratio {ratio} removes {removed} of the {grid.tokens} tokens of a {grid} grid, but with cells of "
+            f"{cell[0]}x{cell[1]} only {sources} are sources: the largest ratio is {sources / grid.tokens:g}"
+        )
+    return removed
+
+
+def soft_matching(metric: Tensor, destinations: Tensor, removed: int) -> TokenPlan:
+    """Bipartite soft matching (ToMe; Algorithm 2, steps 3-4): merge the `removed` most similar sources.
+
+    `metric` [B, N, C], `destinations` [B or 1, D] token indices. Ties go to the lowest index.
+    """
+    destinations = destinations.expand(len(metric), -1)
+    sources, destinations = matching.split(destinations, metric.shape[1])
+    similarity, target = matching.best_destinations(metric, sources, destinations)
+    order = similarity.argsort(dim=1, descending=True, stable=True)
+    merged, kept = order[:, :removed], order[:, removed:]
+    return TokenPlan(sources.gather(1, kept), sources.gather(1, merged), target.gather(1, merged), destinations)
+
+
+def merge_random(metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int, int], offsets: Tensor) -> TokenPlan:
+    """ToMe (tomesd): one random destination a cell; `offsets` [B or 1, D] are its places, drawn by the caller."""
+    removed = removed_tokens(ratio, grid, cell)
+    return soft_matching(metric, matching.at_offsets(offsets, grid, cell), removed)
+
+
+def merge_top_left(metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int, int]) -> TokenPlan:
+    """ToMe with the first token of each cell as destination: the deterministic control."""
+    removed = removed_tokens(ratio, grid, cell)
+    return soft_matching(metric, matching.top_left(grid, cell, metric.device), removed)
+
+
+def merge_smooth(metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int, int], score: str) -> TokenPlan:
+    """BiGain_TM, Laplacian-gated token merging (Algorithm 2): the smoothest token of each cell is its destination."""
+    removed = removed_tokens(ratio, grid, cell)
+    return soft_matching(metric, matching.cell_argmin(SCORES[score](metric, grid), grid, cell), removed)

@@ -1,0 +1,66 @@
+"""The embedded models from data to finished folder: what `bigain train ...` runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import save_file
+
+from bigain.datasets import corpus
+from bigain.datasets.fashion_mnist import CLASSES, pad, read_split
+from bigain.files import whole_file
+from bigain.training import autoencoder as autoencoder_training
+from bigain.training import dit as dit_training
+from bigain.training import features as features_training
+from bigain.training import unet as unet_training
+from bigain.training.loop import Recipe
+
+
+def _recipe(recipe: Recipe, steps: int | None) -> Recipe:
+    return recipe if steps is None else replace(recipe, steps=steps)
+
+
+def autoencoder(data: Path, work: Path, output: Path, seed: int, threads: int) -> None:
+    """Train the autoencoder on items and scenes and save it."""
+    torch.set_num_threads(threads)
+    images = corpus.read(data, seed).images
+    autoencoder_training.train_autoencoder(images, work, seed).save_pretrained(output)
+
+
+def unet(data: Path, autoencoder: Path, work: Path, output: Path, seed: int, threads: int, steps: int | None) -> None:
+    """Train `mini_unet` on the latents of items and scenes and save the pipeline."""
+    torch.set_num_threads(threads)
+    everything = corpus.read(data, seed)
+    vae = AutoencoderKL.from_pretrained(autoencoder).eval()
+    latents = autoencoder_training.encode_all(vae, everything.images)
+    recipe = _recipe(unet_training.RECIPE, steps)
+    pipeline = unet_training.train_unet(vae, corpus.words(), latents, everything.draw, work, seed, recipe)
+    pipeline.save_pretrained(output)
+
+
+def dit(data: Path, autoencoder: Path, work: Path, output: Path, seed: int, threads: int, steps: int | None) -> None:
+    """Train `mini_dit` on the latents of single items and save the pipeline."""
+    torch.set_num_threads(threads)
+    images, labels = read_split(data, "train")
+    vae = AutoencoderKL.from_pretrained(autoencoder).eval()
+    latents = autoencoder_training.encode_all(vae, pad(images))
+    recipe = _recipe(dit_training.RECIPE, steps)
+    pipeline = dit_training.train_dit(vae, latents, torch.from_numpy(labels), CLASSES, work, seed, recipe)
+    pipeline.save_pretrained(output)
+
+
+def features(data: Path, work: Path, output: Path, seed: int, threads: int) -> None:
+    """Train the feature network, print its accuracy on the whole test split, and save its weights."""
+    torch.set_num_threads(threads)
+    everything = corpus.read(data, seed)
+    network = features_training.train_features(everything.images, everything.present(), work, seed)
+    with whole_file(output) as temporary:
+        save_file(network.state_dict(), temporary)
+    images, labels = read_split(data, "test")
+    with torch.inference_mode():
+        predicted = network.logits(features_training.to_network_range(pad(images))).argmax(dim=1).numpy()
+    print(f"accuracy on the {len(labels)} test images: {100 * np.mean(predicted == labels):.2f}%")

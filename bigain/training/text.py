@@ -1,0 +1,58 @@
+"""A CLIP tokenizer that makes every word of the embedded captions one token, and a CLIP text encoder to match."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+MAX_LENGTH = 20  # the longest caption of a scene takes 19
+WIDTH = 64
+
+
+def build_tokenizer(words: list[str]) -> CLIPTokenizer:
+    """Byte-level BPE over single characters plus the merges that join each of `words`, letter by letter.
+
+    Raises ValueError if a word of it does not come out as one token (its merges collide with another word's).
+    """
+    letters = sorted({character for word in words for character in word} | set("abcdefghijklmnopqrstuvwxyz-"))
+    symbols = letters + [f"{letter}</w>" for letter in letters]
+    merges: list[tuple[str, str]] = []
+    for word in sorted(words, reverse=True):  # this order keeps the merges of the fashion captions apart
+        left = word[0] if len(word) > 1 else f"{word}</w>"
+        for position, letter in enumerate(word[1:], start=1):
+            right = letter if position < len(word) - 1 else f"{letter}</w>"
+            if (left, right) not in merges:
+                merges.append((left, right))
+            left += right
+    tokens = dict.fromkeys(symbols + [a + b for a, b in merges] + ["<|startoftext|>", "<|endoftext|>"])
+    with tempfile.TemporaryDirectory() as folder:
+        vocab_file, merges_file = Path(folder, "vocab.json"), Path(folder, "merges.txt")
+        vocab_file.write_text(json.dumps({token: i for i, token in enumerate(tokens)}), encoding="utf-8")
+        lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges)]
+        merges_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=MAX_LENGTH)
+    for word in words:
+        if tokenizer.tokenize(word) != [f"{word}</w>"]:
+            raise ValueError(f"the word {word!r} is split into {tokenizer.tokenize(word)}; reorder the merges")
+    return tokenizer
+
+
+def build_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """An untrained two-layer CLIP text encoder of width 64."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=WIDTH,
+            intermediate_size=2 * WIDTH,
+            projection_dim=WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=MAX_LENGTH,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )

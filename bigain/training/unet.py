@@ -1,0 +1,96 @@
+"""`mini_unet`: a text-conditioned latent U-Net with epsilon prediction and Stable Diffusion 2.0's attention layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from torch import Tensor, nn
+
+from bigain.rng import numpy_generator, torch_generator
+from bigain.training import text
+from bigain.training.loop import Recipe, train
+from bigain.training.noising import noised
+
+RECIPE = Recipe(steps=7000, batch_size=32, learning_rate=1e-3, ema_decay=0.999)
+UNCONDITIONAL_FRACTION = 0.1  # captions replaced by "" for classifier-free guidance
+
+
+def build() -> UNet2DConditionModel:
+    """Five self-attention blocks at the highest resolution (2 down, 3 up; 256 tokens) and one in the middle."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(32, 64),
+        layers_per_block=2,
+        norm_num_groups=8,
+        cross_attention_dim=text.WIDTH,
+        attention_head_dim=(2, 4),  # diffusers' name for the number of heads
+        use_linear_projection=True,
+    )
+
+
+def build_scheduler() -> EulerDiscreteScheduler:
+    """Scaled-linear betas, as Stable Diffusion 2.0."""
+    return EulerDiscreteScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type="epsilon", steps_offset=1
+    )
+
+
+class Conditional(nn.Module):
+    """U-Net and text encoder under one roof, so that one optimiser and one checkpoint hold both."""
+
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: nn.Module) -> None:
+        super().__init__()
+        self.unet, self.text_encoder = unet, text_encoder
+
+
+def train_unet(
+    vae: AutoencoderKL,
+    words: list[str],
+    latents: Tensor,
+    draw: Callable[[np.random.Generator], tuple[int, str]],
+    folder: Path,
+    seed: int,
+    recipe: Recipe = RECIPE,
+    compile_unet: bool = True,
+) -> StableDiffusionPipeline:
+    """Train U-Net and text encoder on eps-prediction; return the pipeline with the averaged weights.
+
+    `latents` [N, 4, 16, 16]; `draw(generator)` gives (latent index, caption); the tokenizer knows `words`.
+    """
+    torch.manual_seed(seed)
+    tokenizer = text.build_tokenizer(words)
+    model = Conditional(build(), text.build_encoder(tokenizer)).train()
+    scheduler = build_scheduler()
+    predict = torch.compile(model.unet, dynamic=False) if compile_unet else model.unet
+
+    def loss_of_step(step: int) -> Tensor:
+        numbers = numpy_generator(seed, "unet batch", step)
+        chosen, captions = zip(*(draw(numbers) for _ in range(recipe.batch_size)), strict=True)
+        dropped = numbers.random(recipe.batch_size) < UNCONDITIONAL_FRACTION
+        captions = ["" if drop else caption for caption, drop in zip(captions, dropped, strict=True)]
+        x_t, t, eps = noised(latents[list(chosen)], scheduler.alphas_cumprod, torch_generator(seed, "unet noise", step))
+        ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        context = model.text_encoder(ids)[0]
+        return F.mse_loss(predict(x_t, t, encoder_hidden_states=context, return_dict=False)[0], eps)
+
+    average = train(model, recipe, loss_of_step, folder)
+    model.load_state_dict(average, strict=False)  # buffers (position ids) are not averaged
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=model.text_encoder.eval(),
+        tokenizer=tokenizer,
+        unet=model.unet.eval(),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )

@@ -1,0 +1,154 @@
+"""Closed forms, and pytorch-fid and sklearn as peers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pytorch_fid.fid_score import calculate_frechet_distance
+from scipy import stats
+from sklearn.metrics import average_precision_score
+
+from bigain.metrics import accuracy as acc
+from bigain.metrics.frechet import BLOCKS, frechet, frechet_distance, statistics
+from bigain.metrics.significance import mcnemar, paired_difference
+
+
+def trials(rows):
+    return pd.DataFrame(rows, columns=["image", "class", "t", "stage", "error"])
+
+
+# Image 1: three classes in stage 0; 0 and 2 go on, and 2 wins although its stage-0 error was higher.
+STAGED = trials(
+    [
+        (1, 0, 500, 0, 0.10),
+        (1, 1, 500, 0, 0.30),
+        (1, 2, 500, 0, 0.20),
+        (1, 0, 100, 1, 0.90),
+        (1, 2, 100, 1, 0.50),
+    ]
+)
+
+
+def test_the_winner_is_the_lowest_mean_of_the_last_stage():
+    assert acc.decisions(STAGED).to_dict() == {1: 2}
+
+
+def test_a_pruned_class_cannot_win_by_its_low_early_error():
+    # Class 1's mean over one easy timestep is below the survivors' means over two.
+    assert acc.mean_errors(STAGED).loc[1].idxmin() == 1
+    assert acc.decisions(STAGED)[1] == 2
+
+
+def test_ties_go_to_the_lowest_class():
+    assert acc.decisions(trials([(4, c, 500, 0, 0.25) for c in (3, 1, 2)]))[4] == 1
+
+
+def test_rankings():
+    assert acc.ranking(STAGED).loc[1].tolist() == [2, 0, 1]
+    assert acc.released_ranking(STAGED).loc[1].tolist() == [2, 1, 0]
+
+
+def test_average_precision_of_a_ranking_is_sklearn_s():
+    rng = np.random.default_rng(0)
+    order = pd.DataFrame([rng.permutation(10) for _ in range(20)])
+    labels = {i: tuple(rng.choice(10, rng.integers(1, 5), replace=False)) for i in range(20)}
+    ours = acc.image_average_precision(order, labels)
+    for i in range(20):
+        truth = np.isin(np.arange(10), labels[i])
+        score = np.empty(10)
+        score[order.loc[i]] = -np.arange(10)
+        assert ours[i] == pytest.approx(average_precision_score(truth, score))
+
+
+def test_an_image_without_labels_counts_as_zero():
+    assert acc.image_average_precision(acc.ranking(STAGED), {1: ()}).tolist() == [0.0]
+    assert acc.correct(acc.decisions(STAGED), {1: ()}).tolist() == [False]
+
+
+def test_macro_average_precision_is_perfect_for_perfect_errors():
+    labels = {i: (i % 3,) for i in range(30)}
+    rows = [(i, c, 500, 0, 0.1 * i + (0.0 if c == i % 3 else 1.0)) for i in range(30) for c in range(3)]
+    assert acc.macro_average_precision(trials(rows), labels, seed=0).value == pytest.approx(100)
+
+
+def test_wilson_interval():
+    estimate = acc.accuracy(np.array([True] * 81 + [False] * 19))
+    assert estimate.value == 81
+    assert (estimate.low, estimate.high) == pytest.approx((72.22, 87.49), abs=0.01)
+
+
+def test_frechet_closed_forms():
+    """Equal covariances: the squared distance of the means. Diagonal Gaussians: sum of (s1 - s2)^2."""
+    identity, zero, two = np.eye(3), np.zeros(3), np.full(3, 2.0)
+    assert frechet_distance(zero, identity, two, identity) == pytest.approx(12)
+    assert frechet_distance(zero, np.diag([1.0, 4, 9]), zero, np.diag([4.0, 4, 1])) == pytest.approx(1 + 0 + 4)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_frechet_is_pytorch_fid_s(seed):
+    rng = np.random.default_rng(seed)
+    real, generated = rng.normal(size=(300, 24)), rng.normal(1, 2, size=(200, 24)) @ rng.normal(size=(24, 24))
+    ours = frechet_distance(*statistics(real), *statistics(generated))
+    assert ours == pytest.approx(calculate_frechet_distance(*statistics(real), *statistics(generated)), rel=1e-6)
+
+
+def test_frechet_with_fewer_images_than_features_stays_real_and_zero_on_itself():
+    few = np.random.default_rng(0).normal(size=(40, 64))
+    assert frechet_distance(*statistics(few), *statistics(few)) == pytest.approx(0, abs=1e-4)
+
+
+def test_the_frechet_interval_holds_the_value_and_shrinks():
+    rng = np.random.default_rng(0)
+    real = rng.normal(size=(500, 8))
+    small, large = (frechet(real, rng.normal(0.5, 1, size=(n, 8))) for n in (60, 600))
+    assert small.low < small.value < small.high
+    assert large.high - large.low < small.high - small.low
+    with pytest.raises(ValueError, match=str(2 * BLOCKS)):
+        frechet(real, rng.normal(size=(2 * BLOCKS - 1, 8)))
+
+
+def test_exact_mcnemar():
+    ours, theirs = np.array([True] * 9 + [False] * 3), np.array([False] * 8 + [True] * 2 + [False] * 2)
+    assert mcnemar(ours, theirs) == pytest.approx(stats.binomtest(8, 9).pvalue)
+    assert mcnemar(ours, ours) == 1
+
+
+def test_paired_difference():
+    ours, theirs = np.array([1, 1, 0, 1] * 25), np.array([1, 0, 0, 1] * 25)
+    estimate = paired_difference(ours, theirs, seed=0)
+    assert estimate.value == 25
+    assert estimate.low > 10
+    assert paired_difference(ours, ours, seed=0).high == 0
+
+
+def test_inception_takes_pytorch_fid_s_own_state_dict(tmp_path):
+    """A random network of pytorch-fid, saved in its format, gives the same features through our loader."""
+    from pytorch_fid import inception
+
+    from bigain.measure.features import load_network
+
+    torch.manual_seed(0)
+    original = inception.load_state_dict_from_url
+    network = inception._inception_v3(num_classes=1008, aux_logits=False, weights=None)
+    for name, block in {
+        "Mixed_5b": inception.FIDInceptionA(192, pool_features=32),
+        "Mixed_5c": inception.FIDInceptionA(256, pool_features=64),
+        "Mixed_5d": inception.FIDInceptionA(288, pool_features=64),
+        "Mixed_6b": inception.FIDInceptionC(768, channels_7x7=128),
+        "Mixed_6c": inception.FIDInceptionC(768, channels_7x7=160),
+        "Mixed_6d": inception.FIDInceptionC(768, channels_7x7=160),
+        "Mixed_6e": inception.FIDInceptionC(768, channels_7x7=192),
+        "Mixed_7b": inception.FIDInceptionE_1(1280),
+        "Mixed_7c": inception.FIDInceptionE_2(2048),
+    }.items():
+        setattr(network, name, block)
+    state = network.state_dict()
+    torch.save(state, tmp_path / "weights.pth")
+    ours = load_network("inception", tmp_path / "weights.pth")
+    images = torch.rand(2, 1, 32, 32)
+    features = ours(images)
+    assert features.shape == (2, 2048)
+    assert torch.equal(ours.network.blocks[0][0].conv.weight, state["Conv2d_1a_3x3.conv.weight"])
+    assert inception.load_state_dict_from_url is original
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth is missing"):
+        load_network("inception", tmp_path / "nowhere.pth")

@@ -1,0 +1,162 @@
+"""Bad input: one readable message that names the key, the value and what is allowed, before any job."""
+
+import copy
+import shutil
+
+import pytest
+import yaml
+
+from bigain.study import config as config_module
+from bigain.study.config import ConfigError, digest, load
+from bigain.study.study import Study
+
+
+@pytest.fixture(autouse=True)
+def _in_the_repository(root, monkeypatch):
+    monkeypatch.chdir(root)
+    digest.cache_clear()
+
+
+@pytest.fixture
+def raw(root):
+    return yaml.safe_load((root / "config/config.yaml").read_text())
+
+
+def merged(base, changes):
+    """Snakemake's merge: mappings deeply, lists replaced."""
+    result = copy.deepcopy(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+@pytest.mark.parametrize("name", ["config", "short", "accuracy", "mini_half", "mini_full"])
+def test_every_config_of_the_repository_is_possible(raw, root, name):
+    changes = yaml.safe_load((root / f"config/{name}.yaml").read_text())
+    assert Study(merged(raw, changes)).cells
+
+
+def one_cell(**changes):
+    cell = {"task": "classification", "backbone": "mini_unet", "dataset": "fashion", "methods": ["none"]}
+    return {"cells": [cell | changes]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sedds": [0]}, r"config: unknown key 'sedds'\. Did you mean 'seeds'\?"),
+        ({"classification": {"stagse": [1, 5]}}, r"classification: unknown key 'stagse'\. Did you mean 'stages'\?"),
+        (
+            one_cell(methods=["bigain_mt"]),
+            r"cells\.0\.methods: unknown method 'bigain_mt'\. Did you mean 'bigain_tm'\?",
+        ),
+        (
+            one_cell(backbone="mini_unt"),
+            r"cells\.0\.backbone: unknown backbone 'mini_unt'\. Did you mean 'mini_unet'\?",
+        ),
+        (one_cell(dataset="fashoin"), r"cells\.0\.dataset: unknown dataset 'fashoin'\. Did you mean 'fashion'\?"),
+        (one_cell(task="classify"), r"cells\.0\.task: unknown value 'classify'\. Did you mean 'classification'\?"),
+        ({"strengths": {"merge_ratio": [1.7]}}, r"strengths\.merge_ratio\.0: 1\.7 is not allowed; .* below 1"),
+        ({"strengths": {"merge_ratio": [0.8]}}, r"strengths\.merge_ratio: 0\.8 is not reachable .* at most 0\.75"),
+        ({"strengths": {"downsample_factor": [17]}}, r"17 is larger than mini_unet's 16x16 tokens: at most 16"),
+        ({"strengths": {"downsample_factor": [6, 7]}}, r"7 and 6 both give 2x2 keys on mini_unet"),
+        ({"classification": {"stages": [3, 5]}}, r"every target has to divide the last"),
+        ({"datasets": {"fashion": {"images": 5000}}}, r"fashion: 5000 images asked for, 2000 there"),
+        ({"generation": {"images": 3000}}, r"fashion: 3000 images asked for, 2000 there"),
+        ({"device": "gpu"}, r"device: unknown value 'gpu'\. .*Allowed: cpu, cuda, auto"),
+        ({"backbones": {"mini_dit": {"path": "resources/nowhere"}}}, r"resources/nowhere.*is missing"),
+        (
+            {"feature_network": {"weights": "resources/no.safetensors"}},
+            r"feature_network: resources/no\.safetensors is missing",
+        ),
+    ],
+)
+def test_what_cannot_work_is_named(raw, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        load(merged(raw, changes))
+
+
+def test_several_mistakes_are_told_at_once(raw):
+    with pytest.raises(ConfigError) as caught:
+        load(merged(raw, {"sedds": [0], "device": "gpu"}))
+    assert "sedds" in str(caught.value)
+    assert "gpu" in str(caught.value)
+
+
+def test_a_damaged_weight_file_is_named(tmp_path, root):
+    folder = tmp_path / "resources"
+    shutil.copytree(root / "resources", folder)
+    weights = folder / "mini-unet/unet/diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ConfigError, match=r"mini-unet/unet/diffusion_pytorch_model\.safetensors: sha256 is .*damaged"):
+        digest(str(folder / "mini-unet"))
+    weights.unlink()
+    digest.cache_clear()
+    with pytest.raises(
+        ConfigError, match=r"diffusion_pytorch_model\.safetensors is missing, and .*SHA256SUMS lists it"
+    ):
+        digest(str(folder / "mini-unet"))
+    assert digest(str(folder / "mini-dit"))
+
+
+def test_a_changed_setting_changes_exactly_its_cells(raw):
+    before = Study(raw)
+    changed = merged(raw, {"backbones": {"mini_dit": {"blocks": [1, 2]}}})
+    after = Study(changed)
+    different = [cell for cell in before.cells if before.job_spec(cell.path, 0) != after.job_spec(cell.path, 0)]
+    assert {cell.backbone for cell in different} == {"mini_dit"}
+    assert "none" not in {cell.method for cell in different}
+
+
+def test_swapping_two_values_changes_the_spec(raw):
+    a = merged(raw, {"generation": {"steps": 16, "block": 20}})
+    b = merged(raw, {"generation": {"steps": 20, "block": 16}})
+    cell = next(cell for cell in Study(a).cells if cell.task == "generation")
+    assert Study(a).job_spec(cell.path, 0) != Study(b).job_spec(cell.path, 0)
+
+
+def test_chunks_are_whole_blocks_and_cover_everything(raw):
+    study = Study(merged(raw, {"shards": {"blocks": 2, "per_job": 1}}))
+    cell = study.cells[0]
+    chunks = study.chunks(cell)
+    assert chunks[0] == (0, 40)
+    assert [a for a, _ in chunks[1:]] == [b for _, b in chunks[:-1]]
+    assert chunks[-1][1] == 140
+
+
+def test_planning_imports_no_torch(root):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, yaml\n"
+        "from bigain.study.study import Study\n"
+        "import bigain.reporting.plan, bigain.cli\n"
+        "Study(yaml.safe_load(open('config/config.yaml')))\n"
+        "wrong = {'torch', 'diffusers', 'transformers', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {wrong}' if wrong else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_reporting_imports_no_torch(root):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys\n"
+        "import bigain.score, bigain.reporting.page, bigain.reporting.figures, bigain.reporting.tables\n"
+        "sys.exit('torch is imported' if 'torch' in sys.modules else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_schema_s_defaults_are_filled_in(raw):
+    del raw["classification"]
+    settings = load(raw)["classification"]
+    assert settings["stages"] == [5, 20]
+    assert settings["loss"] == "l2"
+    assert config_module.SCHEMA.is_file()

@@ -1,0 +1,62 @@
+"""Keys, whole files, progress."""
+
+import os
+import time
+
+import pytest
+import torch
+
+from bigain.files import read_json, whole_file, write_json
+from bigain.methods import METHODS, method
+from bigain.progress import left
+from bigain.rng import numpy_generator, seed_for, torch_generator
+from bigain.tokens import OPERATORS
+
+
+def test_keys_are_stable_and_distinct():
+    assert seed_for(0, "noise", 1, 2, 0) == 2756095978363133803
+    keys = [(0, "noise", 1, 2), (0, "noise", 12), (0, "noise", "1", 2), (1, "noise", 1, 2), (0, "x_T", 1, 2)]
+    assert len({seed_for(*key) for key in keys}) == len(keys)
+
+
+def test_drawing_does_not_touch_the_global_generators():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    torch.randn(3, generator=torch_generator(0, "a"))
+    assert torch.equal(before, torch.get_rng_state())
+    assert numpy_generator(0, "a").random() == numpy_generator(0, "a").random()
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "deep" / "file.txt"
+
+    def write_half():
+        with whole_file(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
+    assert list(target.parent.iterdir()) == []
+    write_json(target, {"b": 1, "a": [1.5]})
+    assert read_json(target) == {"a": [1.5], "b": 1}
+    target.write_text("{")
+    with pytest.raises(ValueError, match=r"file\.txt: not a valid JSON file"):
+        read_json(target)
+
+
+def test_every_preset_names_an_operator():
+    assert {m.operator for m in METHODS.values() if m.id != "none"} == set(OPERATORS)
+    with pytest.raises(ValueError, match="Did you mean 'todo'"):
+        method("tod")
+
+
+def test_progress_counts_what_is_left(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_json("plan.json", {"cost": {"a": 10, "b": 10, "c": 80}, "done_before": ["a"]})
+    os.utime("plan.json", (time.time() - 60,) * 2)
+    for name in "ab":
+        (tmp_path / name).touch()
+    line = left(tmp_path / "plan.json", tmp_path / "cell" / "b")
+    assert line.startswith("[2/3 model jobs]")
+    assert line.endswith("1 left, about 8 min")

@@ -1,0 +1,127 @@
+"""Jobs on the embedded models: records do not depend on shards, order or resume, and damage is loud."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bigain import jobs
+from bigain.methods import METHODS
+
+FASHION = {"id": "fashion", "reader": "fashion", "path": "resources/fashion", "data": "-"}
+
+
+@pytest.fixture(autouse=True)
+def _in_the_repository(root, monkeypatch):
+    monkeypatch.chdir(root)
+
+
+def backbone(family: str) -> dict:
+    sites = {"levels": None, "blocks": [1, 2] if family == "dit" else None, "metric_site": None}
+    own = {"id": f"mini_{family}", "family": family, "path": f"resources/mini-{family}", "weights": "-"}
+    return own | {"dtype": "float32", "device": "cpu"} | sites
+
+
+@pytest.fixture(scope="module", params=["unet", "dit"])
+def inputs(request, root, tmp_path_factory):
+    """Family, latents and conditions of eight images."""
+    folder = tmp_path_factory.mktemp(request.param)
+    common = {"backbone": backbone(request.param), "dataset": FASHION | {"path": str(root / "resources/fashion")}}
+    common["backbone"]["path"] = str(root / f"resources/mini-{request.param}")
+    jobs.encode_images(common | {"images": 8}, folder / "latents.safetensors")
+    jobs.encode_conditions(common | {"captions": 40}, folder / "conditions.safetensors")
+    return request.param, folder
+
+
+def classification(family: str, method: str, results: Path, images=(0, 8), shard=4, block=2) -> dict:
+    kind = METHODS[method].strength_kind
+    strength = {"none": None, "merge_ratio": 0.5, "downsample_factor": 2}[kind]
+    protocol = {"stages": [1, 2], "keep": [2, 1], "timesteps": "grid", "loss": "l2", "batch": 7}
+    return {
+        "results": str(results),
+        "task": "classification",
+        "backbone": backbone(family),
+        "dataset": FASHION,
+        "method": method,
+        "strength": strength,
+        "seed": 0,
+        "protocol": protocol,
+        "block": block,
+        "shard": shard,
+        "images": list(images),
+        "threads": 1,
+        "version": 1,
+    }
+
+
+def run(spec: dict, folder: Path, output: Path):
+    jobs.classify(
+        spec, folder / "latents.safetensors", folder / "conditions.safetensors", output, Path(f"{output}.json")
+    )
+    return pq.read_table(output).replace_schema_metadata(None)
+
+
+@pytest.mark.parametrize("method", ["none", "tome", "bigain_tm", "bigain_td"])
+def test_records_are_bit_identical_for_any_shards_order_and_resume(inputs, method, tmp_path):
+    family, folder = inputs
+    whole = run(classification(family, method, tmp_path / "a", shard=8), folder, tmp_path / "a.parquet")
+    assert whole.num_rows == 8 * (10 + 2)
+    many = run(classification(family, method, tmp_path / "b", shard=2), folder, tmp_path / "b.parquet")
+    assert many.equals(whole)
+    second = run(classification(family, method, tmp_path / "c", images=(4, 8)), folder, tmp_path / "c1.parquet")
+    first = run(classification(family, method, tmp_path / "c", images=(0, 4)), folder, tmp_path / "c0.parquet")
+    assert first.equals(whole.slice(0, 48))
+    assert second.equals(whole.slice(48))
+    shards = sorted((tmp_path / "b/work").rglob("*.parquet"))
+    shards[1].unlink()
+    again = run(classification(family, method, tmp_path / "b", shard=2), folder, tmp_path / "b.parquet")
+    assert again.equals(whole)
+    assert json.loads((tmp_path / "b.parquet.json").read_text())["images_computed"] == 2
+
+
+def test_a_changed_setting_never_meets_an_old_shard(inputs, tmp_path):
+    family, folder = inputs
+    one = run(classification(family, "none", tmp_path), folder, tmp_path / "a.parquet")
+    other = run(classification(family, "none", tmp_path) | {"seed": 1}, folder, tmp_path / "b.parquet")
+    assert not one.equals(other)
+
+
+def test_a_truncated_shard_is_an_error_that_names_it(inputs, tmp_path):
+    family, folder = inputs
+    run(classification(family, "none", tmp_path), folder, tmp_path / "a.parquet")
+    shard = next((tmp_path / "work").rglob("*.parquet"))
+    shard.write_bytes(shard.read_bytes()[:100])
+    (tmp_path / "a.parquet").unlink()
+    with pytest.raises(ValueError, match=shard.name):
+        run(classification(family, "none", tmp_path), folder, tmp_path / "a.parquet")
+    assert not (tmp_path / "a.parquet").exists()
+
+
+def test_generation_records_features_and_the_first_images(inputs, root, tmp_path):
+    family, folder = inputs
+    weights = str(root / "resources/fashion-net/fashion-net.safetensors")
+    network = {"name": "fashion-net", "weights": weights, "sha256": "-"}
+    protocol = {"steps": 2, "guidance": 2.0, "keep_images": 3, "feature_network": network}
+
+    def generated(name: str, shard: int):
+        spec = classification(family, "bigain_td", tmp_path / name, images=(0, 8), shard=shard)
+        spec |= {"task": "generation", "protocol": protocol}
+        output = tmp_path / f"{name}.safetensors"
+        jobs.generate(spec, folder / "conditions.safetensors", output, Path(f"{output}.json"))
+        return load_file(output)
+
+    one, many = generated("one", 8), generated("many", 2)
+    assert one["features"].shape == (8, 64)
+    assert one["images"].shape == (3, 1, 32, 32)
+    assert all(torch.equal(one[name], many[name]) for name in one)
+
+
+def test_missing_and_damaged_models_are_named(inputs, tmp_path):
+    family, folder = inputs
+    spec = classification(family, "none", tmp_path)
+    spec["backbone"]["path"] = "resources/nowhere"
+    with pytest.raises(FileNotFoundError, match=r"resources/nowhere/model_index\.json is missing"):
+        run(spec, folder, tmp_path / "a.parquet")

@@ -1,0 +1,38 @@
+"""A tiny real backbone around the session's tiny networks."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import DDIMScheduler, EulerDiscreteScheduler
+
+from bigain.backbones.base import Backbone
+from bigain.backbones.dit import DiT
+from bigain.backbones.unet import StableDiffusion
+
+
+class TinyBackbone(Backbone):
+    """The real classes' `predict_noise` on a network that comes from no folder; it has no autoencoder."""
+
+    denoiser = None
+    scheduler = None
+
+    def __init__(self, network, family: str) -> None:
+        self.family, self.device, self.dtype = family, torch.device("cpu"), torch.float32
+        self.denoiser = network
+        self.scheduler = EulerDiscreteScheduler() if family == "unet" else DDIMScheduler()
+
+    def conditions(self, prompts, class_ids):
+        return self.conditions_of(len(class_ids))
+
+    def null_condition(self):
+        return torch.zeros(1, 5, 16) if self.family == "unet" else torch.tensor([1000])
+
+    def conditions_of(self, count: int) -> torch.Tensor:
+        """Some candidates."""
+        if self.family == "dit":
+            return torch.arange(count)
+        return torch.randn(count, 5, 16, generator=torch.Generator().manual_seed(9))
+
+    def predict_noise(self, x_t, t, conditions):
+        real = StableDiffusion if self.family == "unet" else DiT
+        return real.predict_noise(self, x_t, t, conditions)

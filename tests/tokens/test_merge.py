@@ -1,0 +1,136 @@
+"""Merging: closed forms, identities, limits."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bigain.tokens import TokenGrid, matching, merge
+from bigain.tokens.scores import laplacian, laplacian_l1
+
+CELL = (2, 2)
+
+
+def metric(grid, batch=2, channels=5, seed=0):
+    return torch.randn(batch, grid.tokens, channels, generator=torch.Generator().manual_seed(seed))
+
+
+def test_cells_of_a_rectangle_leave_the_strip_out():
+    grid = TokenGrid(5, 4)
+    assert grid.cell_tokens(CELL).tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+
+
+def test_sequence_and_map_are_inverse():
+    grid = TokenGrid(3, 7)
+    x = metric(grid)
+    assert torch.equal(grid.to_sequence(grid.to_map(x)), x)
+    assert grid.to_map(x)[1, 2, 1, 4] == x[1, 1 * 7 + 4, 2]
+
+
+def test_laplacian_closed_form():
+    """Of i^2 + 3j it is 2 inside; of a constant 0 inside, |c| on edges, 2|c| in corners (zero padding)."""
+    grid = TokenGrid(6, 5)
+    i, j = torch.meshgrid(torch.arange(6.0), torch.arange(5.0), indexing="ij")
+    x = (i**2 + 3 * j).reshape(1, -1, 1)
+    assert torch.equal(laplacian(x, grid)[0, 0, 1:-1, 1:-1], torch.full((4, 3), 2.0))
+    constant = laplacian_l1(torch.full((1, 30, 2), -3.0), grid).view(6, 5)
+    assert constant[0, 0] == 6
+    assert constant[0, 2] == 3
+    assert constant[2, 2] == 0
+
+
+def test_the_smoothest_token_of_each_cell_is_its_destination():
+    grid = TokenGrid(4, 4)
+    scores = torch.tensor([[9.0, 1, 5, 5, 9, 9, 5, 5, 4, 3, 9, 9, 2, 1, 9, 0]])
+    assert matching.cell_argmin(scores, grid, CELL).tolist() == [[1, 2, 13, 15]]
+
+
+@pytest.mark.parametrize("grid", [TokenGrid(16, 16), TokenGrid(9, 7), TokenGrid(18, 26)])
+@pytest.mark.parametrize("ratio", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("operator", ["random", "top_left", "smooth"])
+def test_reduce_and_restore_have_the_right_shapes_and_restore_what_was_kept(grid, ratio, operator):
+    x = metric(grid)
+    plan = build(operator, x, grid, ratio)
+    reduced = plan.reduce(x)
+    removed = int(grid.tokens * ratio)
+    assert reduced.shape == (2, grid.tokens - removed, 5)
+    restored = plan.restore(reduced)
+    assert restored.shape == x.shape
+    for b in range(2):
+        assert torch.equal(restored[b, plan.kept[b]], x[b, plan.kept[b]])
+    if ratio == 0:
+        assert torch.equal(restored, x)
+
+
+def build(operator, x, grid, ratio):
+    if operator == "random":
+        cells = len(grid.cell_tokens(CELL))
+        offsets = torch.randint(4, (1, cells), generator=torch.Generator().manual_seed(3))
+        return merge.merge_random(x, grid, ratio, CELL, offsets)
+    if operator == "top_left":
+        return merge.merge_top_left(x, grid, ratio, CELL)
+    return merge.merge_smooth(x, grid, ratio, CELL, "laplacian_l1")
+
+
+def test_a_destination_is_the_equal_weight_mean_of_itself_and_its_sources():
+    """2x2 cells on 2x4 tokens: both merged sources point along destination 0, so it becomes the mean of three."""
+    x = torch.tensor([[[1.0, 0], [1, 0.1], [0, 1], [-1, 1], [1, 0.05], [-1, 0], [-1, -1], [-1, 0.5]]])
+    plan = merge.soft_matching(x, torch.tensor([[0, 2]]), removed=2)
+    assert sorted(plan.merged[0].tolist()) == [1, 4]
+    assert plan.target[0].tolist() == [0, 0]
+    received = plan.reduce(x)[0, -2]
+    assert torch.allclose(received, torch.tensor([1.0, 0.05]))
+    restored = plan.restore(plan.reduce(x))[0]
+    assert torch.equal(restored[1], restored[0])
+    assert torch.equal(restored[4], restored[0])
+    assert torch.equal(restored[2], x[0, 2])
+
+
+def test_ties_go_to_the_lowest_index():
+    x = torch.ones(1, 16, 3)
+    plan = merge.merge_smooth(torch.zeros(1, 16, 3), TokenGrid(4, 4), 0.25, CELL, "laplacian_l1")
+    assert plan.destinations[0].tolist() == [0, 2, 8, 10]
+    plan = merge.soft_matching(x, plan.destinations, 4)
+    assert plan.merged[0].tolist() == [1, 3, 4, 5]
+    assert plan.target[0].tolist() == [0, 0, 0, 0]
+
+
+def test_a_zero_vector_gives_no_nan():
+    x = metric(TokenGrid(4, 4))
+    x[:, 3] = 0
+    plan = merge.merge_top_left(x, TokenGrid(4, 4), 0.75, CELL)
+    assert torch.isfinite(plan.reduce(x)).all()
+
+
+def test_samples_do_not_see_each_other():
+    grid = TokenGrid(8, 8)
+    x = metric(grid, batch=4)
+    together = merge.merge_smooth(x, grid, 0.6, CELL, "laplacian_l1").reduce(x)
+    for b in range(4):
+        alone = merge.merge_smooth(x[b : b + 1], grid, 0.6, CELL, "laplacian_l1").reduce(x[b : b + 1])
+        assert torch.equal(together[b], alone[0])
+
+
+def test_an_unreachable_ratio_says_what_is_allowed():
+    with pytest.raises(ValueError, match=r"merge ratio 0\.8 removes 204 of the 256 .* largest ratio is 0\.75"):
+        merge.removed_tokens(0.8, TokenGrid(16, 16), CELL)
+    assert merge.removed_tokens(0.75, TokenGrid(16, 16), CELL) == 192
+
+
+@pytest.mark.parametrize(
+    ("ratio", "kept"), [(0.1, 3687), (0.2, 3277), (0.3, 2868), (0.4, 2458), (0.5, 2048), (0.6, 1639), (0.7, 1229)]
+)
+def test_token_counts_of_the_paper(ratio, kept):
+    assert 4096 - merge.removed_tokens(ratio, TokenGrid(64, 64), CELL) == kept
+
+
+@settings(max_examples=30, deadline=None)
+@given(height=st.integers(2, 9), width=st.integers(2, 9), ratio=st.floats(0, 0.5), seed=st.integers(0, 99))
+def test_every_token_is_in_exactly_one_role(height, width, ratio, seed):
+    grid = TokenGrid(height, width)
+    x = metric(grid, batch=1, seed=seed)
+    plan = merge.merge_smooth(x, grid, ratio, CELL, "laplacian_l1")
+    places = torch.cat([plan.kept, plan.merged, plan.destinations], dim=1)
+    assert sorted(places[0].tolist()) == list(range(grid.tokens))
+    total = plan.reduce(torch.ones(1, grid.tokens, 1))
+    assert torch.allclose(total, torch.ones_like(total))

@@ -1,0 +1,184 @@
+"""A shrunken study from config to page, in a copy of the repository: two cells a backbone, a dozen images."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+pytestmark = pytest.mark.timeout(1500)
+
+STUDY = {
+    "study": "tiny",
+    "datasets": {"fashion": {"images": 12}, "fashion_scenes": {"images": 12}},
+    "classification": {"block": 4, "batch": 20},
+    "generation": {"images": 40, "steps": 2, "block": 20, "keep_images": 5},
+    "strengths": {"merge_ratio": [0.5], "downsample_factor": [2]},
+    "cells": [
+        {"task": "classification", "backbone": "mini_unet", "dataset": "fashion_scenes", "methods": ["none", "tome"]},
+        {"task": "classification", "backbone": "mini_dit", "dataset": "fashion", "methods": ["none", "bigain_td"]},
+        {"task": "generation", "backbone": "mini_unet", "dataset": "fashion", "methods": ["todo"]},
+    ],
+}
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "study.yaml", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def jobs(folder: Path) -> dict[str, int]:
+    """What a dry run would do: rule -> count."""
+    done = snakemake(folder, "-n")
+    assert done.returncode == 0, done.stderr + done.stdout
+    text = done.stdout + done.stderr
+    if "Nothing to be done" in text:
+        return {}
+    block = text[text.rindex("Job stats:") :]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", block, re.M) if rule != "total"}
+
+
+def write(folder: Path, study: dict) -> None:
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+
+
+@pytest.fixture(scope="module")
+def finished(root, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    for name in ("Snakefile", "workflow", "bigain", "config", "resources", "profiles", "envs"):
+        place = root / name
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(place, folder / name, ignore=ignore) if place.is_dir() else shutil.copy(place, folder)
+    shutil.copytree(root / "reports/templates", folder / "reports/templates")
+    write(folder, STUDY)
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-4000:]
+    return folder
+
+
+def test_every_result_is_there(finished):
+    results = pd.read_parquet(finished / "results/tiny/results.parquet")
+    assert len(results) == 2 * 4 + 2 + 1
+    assert set(results["metric"]) == {"acc@1", "map", "map_released", "map_macro", "fd"}
+    assert (results["low"] <= results["value"]).all()
+    assert (results["value"] <= results["high"]).all()
+    assert results["seconds"].gt(0).all()
+
+
+def test_records_hold_every_trial(finished):
+    cell = finished / "results/tiny/cells/classification/mini_unet/fashion_scenes/tome/ratio-0.5/seed-0"
+    table = pq.read_table(cell / "chunk-0.parquet")
+    assert table.num_rows == 12 * (10 * 1 + 3 * 4)
+    assert json.loads(table.schema.metadata[b"bigain.spec"])["strength"] == 0.5
+    info = json.loads((cell / "chunk-0.parquet.json").read_text())
+    assert len(info["compressed"]) == 5
+    assert {(site["tokens"], site["kept"]) for site in info["compressed"]} == {(256, 128)}
+    assert info["environment"]["torch"]
+
+
+def test_the_latex_is_a_booktabs_table(finished):
+    source = (finished / "reports/tiny/table4.tex").read_text()
+    assert source.count(r"\toprule") == source.count(r"\bottomrule") == 1
+    assert source.count("{") == source.count("}")
+    widths = {row.count("&") for row in source.splitlines() if row.endswith(r"\\") and "multicolumn" not in row}
+    assert widths == {1}
+    assert re.search(r"no compression & \d+\.\d\d\{", source)
+    assert re.search(r"ToMe & \\textbf\{\d+\.\d\d\}", source)
+    assert re.search(r"BiGain\\textsubscript\{TM\} & -- \\\\", source)  # the study has no such cell
+    assert not re.search(r"(?<!\\)_|nan|None", source.replace(r"\label", ""))
+
+
+def test_csv_and_html(finished):
+    numbers = pd.read_csv(finished / "reports/tiny/table3.csv")
+    todo = numbers[numbers["row"] == "ToDo"]
+    assert todo["value"].isna().all()
+    results = pd.read_parquet(finished / "results/tiny/results.parquet")
+    ours = results[(results["method"] == "bigain_td") & (results["metric"] == "acc@1")]["value"].item()
+    printed = numbers[(numbers["row"] == "BiGain_TD") & (numbers["metric"] == "acc@1")]["value"].item()
+    assert printed == pytest.approx(ours, abs=1e-3)
+    assert "BiGain<sub>TD</sub>" in (finished / "reports/tiny/table3.html").read_text()
+
+
+def test_figure_and_page(finished):
+    reports = finished / "reports/tiny"
+    assert (reports / "figure1.pdf").read_bytes().startswith(b"%PDF")
+    assert (reports / "figure1.png").read_bytes().startswith(b"\x89PNG")
+    page = (reports / "index.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)  # self-contained
+    for expected in ("mini_unet", "mini_dit", "Table 3", "Table 4", "job time", "12 images a cell"):
+        assert expected in page
+
+
+def test_then_there_is_nothing_to_do_even_after_a_checkout_touched_everything(finished):
+    assert jobs(finished) == {}
+    time.sleep(1.1)
+    for path in finished.rglob("*"):
+        if path.is_file() and not {"results", ".snakemake"} & set(path.relative_to(finished).parts):
+            path.touch()
+    assert jobs(finished) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"strengths": {"merge_ratio": [0.5], "downsample_factor": [3]}}, {"classify": 1, "generate": 1}),
+        ({"strengths": {"merge_ratio": [0.25, 0.5], "downsample_factor": [2]}}, {"classify": 1}),
+        ({"generation": STUDY["generation"] | {"steps": 3}}, {"generate": 1}),
+        ({"generation": STUDY["generation"] | {"keep_images": 2, "steps": 5}}, {"generate": 1}),
+        ({"classification": {"block": 20, "batch": 4}}, {"classify": 4}),
+        ({"backbones": {"mini_dit": {"blocks": [1, 2]}}}, {"classify": 1}),
+    ],
+)
+def test_a_changed_config_runs_exactly_the_changed_cells(finished, changes, expected):
+    write(finished, STUDY | changes)
+    try:
+        planned = jobs(finished)
+    finally:
+        write(finished, STUDY)
+    models = {"classify", "generate", "encode_images", "encode_conditions", "reference_features"}
+    assert {rule: count for rule, count in planned.items() if rule in models} == expected
+
+
+def test_swapped_values_are_seen(finished):
+    """Snakemake compares parameter values without their names; one canonical string a rule does not fall for it."""
+    write(finished, STUDY | {"generation": STUDY["generation"] | {"steps": 20, "block": 2}})
+    first = jobs(finished)
+    write(finished, STUDY)
+    assert first["generate"] == 1
+
+
+def test_a_typo_stops_the_dry_run_with_one_message(finished):
+    write(finished, STUDY | {"devise": "cpu"})
+    done = snakemake(finished, "-n")
+    write(finished, STUDY)
+    assert done.returncode != 0
+    text = done.stdout + done.stderr
+    assert "unknown key 'devise'. Did you mean 'device'?" in text
+    assert "Traceback" not in text
+
+
+def test_a_truncated_input_is_named_and_nothing_half_written_is_kept(finished):
+    cell = finished / "results/tiny/cells/classification/mini_dit/fashion/none/full/seed-0"
+    chunk = cell / "chunk-0.parquet"
+    whole = chunk.read_bytes()
+    chunk.write_bytes(whole[: len(whole) // 2])
+    (cell / "metrics.json").unlink()
+    done = snakemake(finished, "results/tiny/cells/classification/mini_dit/fashion/none/full/seed-0/metrics.json")
+    chunk.write_bytes(whole)
+    assert done.returncode != 0
+    assert "chunk-0.parquet is missing or not a whole parquet file" in done.stdout + done.stderr
+    assert not (cell / "metrics.json").exists()
+    again = snakemake(finished)
+    assert again.returncode == 0, again.stderr[-2000:]

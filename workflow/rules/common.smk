@@ -1,0 +1,38 @@
+# The study of this config, and what every rule needs from it. Specs come from `bigain.study`; nothing is decided here.
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, workflow.basedir)
+
+from bigain.reporting.plan import table_names
+from bigain.study.config import ConfigError
+from bigain.study.study import Study
+
+try:
+    study = Study(config)
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+# Jobs run with the Python that runs Snakemake, whether or not its environment was activated.
+shell.prefix(f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH; ")
+
+
+wildcard_constraints:
+    study=study.name,
+    cell="(classification|generation)(/[A-Za-z0-9_.@~+-]+){5}",
+    backbone="|".join(config["backbones"]),
+    dataset="|".join(config["datasets"]),
+    chunk=r"\d+",
+    table=r"table\d+",
+
+
+onstart:
+    study.write_plan()
+
+
+def inputs_of(cell_path: str, name: str) -> str:
+    """A shared input of a cell: latents or conditions of its backbone and data set."""
+    cell = study.cell(cell_path)
+    return f"{study.results}/inputs/{cell.backbone}/{cell.dataset}/{name}.safetensors"

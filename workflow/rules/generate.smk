@@ -1,0 +1,23 @@
+# One cell times one range of images: features of what is generated, and the first few images.
+
+
+rule generate:
+    input:
+        conditions=lambda w: inputs_of(w.cell, "conditions"),
+    output:
+        features=f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.safetensors",
+        info=f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.safetensors.json",
+    log:
+        f"{study.results}/logs/cells/{{cell}}/chunk-{{chunk}}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: study.config["threads"]
+    resources:
+        gpu=study.gpus,
+    params:
+        spec=lambda w: study.job_spec(w.cell, int(w.chunk)),
+    message:
+        "{wildcards.cell} (images of chunk {wildcards.chunk})"
+    shell:
+        "python -m bigain generate --spec {params.spec:q} --conditions {input.conditions}"
+        " --output {output.features} --info {output.info} --log {log}"

@@ -1,0 +1,55 @@
+# What all methods share: latents, conditions, features of the real images.
+
+
+rule encode_images:
+    output:
+        f"{study.results}/inputs/{{backbone}}/{{dataset}}/latents.safetensors",
+    log:
+        f"{study.results}/logs/inputs/{{backbone}}-{{dataset}}-latents.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: study.config["threads"]
+    resources:
+        gpu=study.gpus,
+    params:
+        spec=lambda w: study.latents_spec(w.backbone, w.dataset),
+    message:
+        "encode the images of {wildcards.dataset} with {wildcards.backbone}"
+    shell:
+        "python -m bigain encode-images --spec {params.spec:q} --output {output} --log {log}"
+
+
+rule encode_conditions:
+    output:
+        f"{study.results}/inputs/{{backbone}}/{{dataset}}/conditions.safetensors",
+    log:
+        f"{study.results}/logs/inputs/{{backbone}}-{{dataset}}-conditions.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: study.config["threads"]
+    resources:
+        gpu=study.gpus,
+    params:
+        spec=lambda w: study.conditions_spec(w.backbone, w.dataset),
+    message:
+        "encode the candidates and captions of {wildcards.dataset} with {wildcards.backbone}"
+    shell:
+        "python -m bigain encode-conditions --spec {params.spec:q} --output {output} --log {log}"
+
+
+rule reference_features:
+    output:
+        f"{study.results}/inputs/reference/{{dataset}}.safetensors",
+    log:
+        f"{study.results}/logs/inputs/reference-{{dataset}}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: study.config["threads"]
+    resources:
+        gpu=study.gpus,
+    params:
+        spec=lambda w: study.reference_spec(w.dataset),
+    message:
+        "features of the real images of {wildcards.dataset}"
+    shell:
+        "python -m bigain reference-features --spec {params.spec:q} --output {output} --log {log}"

@@ -1,0 +1,58 @@
+# From records to numbers: the metrics of every cell, then all of them in one tidy table.
+
+
+rule score_classification:
+    input:
+        chunks=lambda w: study.chunk_files(study.cell(w.cell), "parquet"),
+        infos=lambda w: study.chunk_files(study.cell(w.cell), "parquet.json"),
+    output:
+        f"{study.results}/cells/{{cell}}/metrics.json",
+    log:
+        f"{study.results}/logs/cells/{{cell}}/metrics.log",
+    wildcard_constraints:
+        cell="classification(/[A-Za-z0-9_.@~+-]+){5}",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        spec=lambda w: study.score_spec(w.cell),
+    message:
+        "accuracy of {wildcards.cell}"
+    shell:
+        "python -m bigain score-classification {input.chunks} --spec {params.spec:q} --output {output} --log {log}"
+
+
+rule score_generation:
+    input:
+        reference=lambda w: f"{study.results}/inputs/reference/{study.cell(w.cell).dataset}.safetensors",
+        chunks=lambda w: study.chunk_files(study.cell(w.cell), "safetensors"),
+        infos=lambda w: study.chunk_files(study.cell(w.cell), "safetensors.json"),
+    output:
+        f"{study.results}/cells/{{cell}}/metrics.json",
+    log:
+        f"{study.results}/logs/cells/{{cell}}/metrics.log",
+    wildcard_constraints:
+        cell="generation(/[A-Za-z0-9_.@~+-]+){5}",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        spec=lambda w: study.score_spec(w.cell),
+    message:
+        "Fréchet distance of {wildcards.cell}"
+    shell:
+        "python -m bigain score-generation {input.chunks} --spec {params.spec:q} --reference {input.reference}"
+        " --output {output} --log {log}"
+
+
+rule collect:
+    input:
+        study.score_files(),
+    output:
+        f"{study.results}/results.parquet",
+    log:
+        f"{study.results}/logs/collect.log",
+    conda:
+        "../../envs/environment.yaml"
+    message:
+        "collect the metrics of all cells"
+    shell:
+        "python -m bigain collect {input} --output {output} --log {log}"

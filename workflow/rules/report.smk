@@ -1,0 +1,81 @@
+# Tables, figures, sample sheets and the page. A table is an entry in the tables' data plus a template.
+
+TABLES = table_names(study.config["tables"], study.cells, study.config["backbones"])
+SHEETS = study.sheets()
+
+
+rule table:
+    input:
+        results=f"{study.results}/results.parquet",
+        tables=study.config["tables"],
+        templates=["reports/templates/table.tex.j2", "reports/templates/table.html.j2"],
+    output:
+        tex=f"{study.reports}/{{table}}.tex",
+        csv=f"{study.reports}/{{table}}.csv",
+        html=f"{study.reports}/{{table}}.html",
+    log:
+        f"{study.results}/logs/report/{{table}}.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        spec=study.report_spec(),
+    message:
+        "{wildcards.table}"
+    shell:
+        "python -m bigain table --results {input.results} --tables {input.tables} --name {wildcards.table}"
+        " --spec {params.spec:q} --tex {output.tex} --csv {output.csv} --html {output.html} --log {log}"
+
+
+rule figure1:
+    input:
+        results=f"{study.results}/results.parquet",
+    output:
+        pdf=f"{study.reports}/figure1.pdf",
+        png=f"{study.reports}/figure1.png",
+    log:
+        f"{study.results}/logs/report/figure1.log",
+    conda:
+        "../../envs/environment.yaml"
+    message:
+        "figure 1"
+    shell:
+        "python -m bigain figure --results {input.results} --pdf {output.pdf} --png {output.png} --log {log}"
+
+
+rule samples:
+    input:
+        lambda w: SHEETS[w.backbone, w.dataset],
+    output:
+        f"{study.reports}/samples-{{backbone}}-{{dataset}}.png",
+    log:
+        f"{study.results}/logs/report/samples-{{backbone}}-{{dataset}}.log",
+    conda:
+        "../../envs/environment.yaml"
+    message:
+        "sample sheet of {wildcards.backbone} on {wildcards.dataset}"
+    shell:
+        "python -m bigain sheet {input} --output {output} --log {log}"
+
+
+rule page:
+    input:
+        metrics=study.score_files(),
+        results=f"{study.results}/results.parquet",
+        tables=study.config["tables"],
+        template="reports/templates/index.html.j2",
+        fragments=expand(f"{study.reports}/{{table}}.html", table=TABLES),
+        figure=f"{study.reports}/figure1.png",
+        samples=[f"{study.reports}/samples-{b}-{d}.png" for b, d in SHEETS],
+    output:
+        f"{study.reports}/index.html",
+    log:
+        f"{study.results}/logs/report/page.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        spec=study.report_spec(),
+    message:
+        "the page: {output}"
+    shell:
+        "python -m bigain page {input.metrics} --results {input.results} --tables {input.tables}"
+        " --spec {params.spec:q} --output {output} --log {log}"

@@ -1,0 +1,58 @@
+# How the embedded models were made. Outside `all`: `snakemake --cores 2 train_models`, hours on a CPU, then compare the
+# folders in training/ with resources/ and copy what is better (and renew resources/SHA256SUMS with `bigain checksums`).
+
+
+rule train_models:
+    input:
+        "training/mini-unet/model/model_index.json",
+        "training/mini-dit/model/model_index.json",
+        "training/fashion-net.safetensors",
+
+
+rule train_autoencoder:
+    output:
+        "training/autoencoder/model/config.json",
+    log:
+        "training/logs/autoencoder.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: 2
+    params:
+        data=study.config["fashion_mnist"],
+    shell:
+        "python -m bigain train autoencoder --data {params.data:q} --work training/autoencoder --output {output}"
+        " --threads {threads} > {log} 2>&1"
+
+
+rule train_pipeline:
+    input:
+        "training/autoencoder/model/config.json",
+    output:
+        "training/mini-{family}/model/model_index.json",
+    log:
+        "training/logs/mini-{family}.log",
+    wildcard_constraints:
+        family="unet|dit",
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    params:
+        data=study.config["fashion_mnist"],
+    shell:
+        "python -m bigain train {wildcards.family} --data {params.data:q} --autoencoder {input}"
+        " --work training/mini-{wildcards.family} --output {output} --threads {threads} > {log} 2>&1"
+
+
+rule train_features:
+    output:
+        "training/fashion-net.safetensors",
+    log:
+        "training/logs/fashion-net.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    params:
+        data=study.config["fashion_mnist"],
+    shell:
+        "python -m bigain train features --data {params.data:q} --work training/fashion-net --output {output}"
+        " --threads {threads} > {log} 2>&1"
