@@ -12,11 +12,11 @@ from typing import Any
 from bigain.datasets import load as load_dataset
 from bigain.datasets.base import Dataset
 from bigain.files import write_json
-from bigain.methods import METHODS
+from bigain.methods import METHODS, unknown
 from bigain.records import canonical
 from bigain.schedule import Stages
 from bigain.study.cells import Cell, expand
-from bigain.study.config import digest, load
+from bigain.study.config import ConfigError, digest, load
 
 # Raise a number when the numerics of a step change: all that depends on that step is computed again.
 VERSIONS = {"encode": 1, "classify": 1, "generate": 1, "reference": 1, "score": 1, "report": 1}
@@ -35,7 +35,9 @@ class Study:
         self._datasets: dict[str, Dataset] = {}
 
     def cell(self, path: str) -> Cell:
-        """The cell whose path this is."""
+        """The cell whose path this is. Raises ConfigError with a suggestion if the study has none."""
+        if path not in self._by_path:
+            raise ConfigError(unknown(f"cell of study {self.name}:", path, self._by_path))
         return self._by_path[path]
 
     def dataset(self, name: str) -> Dataset:

@@ -111,6 +111,23 @@ def test_samples_do_not_see_each_other():
         assert torch.equal(together[b], alone[0])
 
 
+@pytest.mark.parametrize("grid", [TokenGrid(16, 16), TokenGrid(9, 7), TokenGrid(12, 20)])
+@pytest.mark.parametrize("cell", [(2, 2), (4, 4), (2, 3)])
+@pytest.mark.parametrize("ratio", [0.2, 0.6])
+def test_tomesd_s_own_operator_merges_the_same_tokens(grid, cell, ratio):
+    from tomesd.merge import bipartite_soft_matching_random2d
+
+    x = metric(grid, batch=3, channels=8)
+    removed = int(grid.tokens * ratio)
+    peer_merge, peer_unmerge = bipartite_soft_matching_random2d(
+        x, grid.width, grid.height, cell[1], cell[0], removed, no_rand=True
+    )
+    plan = merge.merge_top_left(x, grid, ratio, cell)
+    # The order of the reduced tokens is tomesd's unstable sort's; attention does not see it, restoring undoes it.
+    assert plan.reduce(x).shape == peer_merge(x).shape
+    assert torch.allclose(plan.restore(plan.reduce(x)), peer_unmerge(peer_merge(x)), atol=1e-6)
+
+
 def test_an_unreachable_ratio_says_what_is_allowed():
     with pytest.raises(ValueError, match=r"merge ratio 0\.8 removes 204 of the 256 .* largest ratio is 0\.75"):
         merge.removed_tokens(0.8, TokenGrid(16, 16), CELL)
