@@ -136,6 +136,8 @@ def _unreachable_strengths(config: dict[str, Any]) -> Iterator[str]:
 
 
 def _missing_files(config: dict[str, Any]) -> Iterator[str]:
+    if not Path(config["tables"]).is_file():
+        yield f"tables: {config['tables']} is missing"
     checked = {(name, config["backbones"][name]["path"]) for name in {g["backbone"] for g in config["cells"]}}
     for name, path in sorted(checked):
         yield from _prefixed(f"backbones.{name}", lambda path=path: digest(path))

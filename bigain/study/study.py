@@ -172,10 +172,7 @@ class Study:
                 "study": self.name,
                 "classification": classification,
                 "generation": self.config["generation"],
-                "evaluations": Stages(tuple(classification["stages"]), tuple(classification["keep"])).evaluations(10),
                 "backbones": {name: settings["family"] for name, settings in self.config["backbones"].items()},
-                "network": self.config.get("feature_network", {}).get("name"),
-                "cells": len(self.cells),
                 "seeds": self.config["seeds"],
                 "version": VERSIONS["report"],
             }
@@ -183,7 +180,7 @@ class Study:
 
     @cached_property
     def cost(self) -> dict[str, int]:
-        """Noise predictions of every job's file, times what the backbone's forward pass weighs (its latent tokens)."""
+        """Noise predictions of every job's file; a DiT's count twice, as the embedded ones take on a CPU."""
         cost = {}
         for cell in self.cells:
             suffix = "parquet" if cell.task == "classification" else "safetensors"

@@ -64,6 +64,7 @@ def one_cell(**changes):
         ({"classification": {"stages": [3, 5]}}, r"every target has to divide the last"),
         ({"datasets": {"fashion": {"images": 5000}}}, r"fashion: 5000 images asked for, 2000 there"),
         ({"generation": {"images": 3000}}, r"fashion: 3000 images asked for, 2000 there"),
+        ({"tables": "config/tabels.yaml"}, r"tables: config/tabels\.yaml is missing"),
         ({"device": "gpu"}, r"device: unknown value 'gpu'\. .*Allowed: cpu, cuda, auto"),
         ({"backbones": {"mini_dit": {"path": "resources/nowhere"}}}, r"resources/nowhere.*is missing"),
         (
