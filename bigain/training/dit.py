@@ -99,4 +99,7 @@ def train_dit(
 
     average = train(model, recipe, loss_of_step, folder)
     model.load_state_dict(average, strict=False)  # the sinusoidal position table is a buffer
-    return DiTPipeline(transformer=model, vae=vae, scheduler=scheduler, id2label=dict(enumerate(class_names)))
+    id2label = dict(enumerate(class_names))
+    pipeline = DiTPipeline(transformer=model, vae=vae, scheduler=scheduler, id2label=id2label)
+    pipeline.register_to_config(id2label=id2label)  # or the saved pipeline would forget its labels
+    return pipeline
