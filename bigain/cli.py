@@ -269,6 +269,7 @@ Data = Annotated[Path, typer.Option(help="the folder with the official Fashion-M
 Work = Annotated[Path, typer.Option(help="checkpoints and logs; a stopped training goes on from here")]
 Target = Annotated[Path, typer.Option(help="the finished model's own file: its config, index or weights")]
 Autoencoder = Annotated[Path, typer.Option(help="the config.json of the trained autoencoder")]
+Start = Annotated[Path | None, typer.Option(help="a finished pipeline whose weights to go on from")]
 Steps = Annotated[int | None, typer.Option(help="instead of the recipe's number of steps")]
 
 
@@ -289,11 +290,12 @@ def train_unet(
     seed: int = 0,
     threads: int = 1,
     steps: Steps = None,
+    start: Start = None,
 ) -> None:
     """`mini_unet`, a StableDiffusionPipeline."""
     from bigain.training import embedded
 
-    embedded.unet(data, autoencoder.parent, work, output.parent, seed, threads, steps)
+    embedded.unet(data, autoencoder.parent, work, output.parent, seed, threads, steps, start)
 
 
 @train_app.command("dit")
@@ -305,11 +307,12 @@ def train_dit(
     seed: int = 0,
     threads: int = 1,
     steps: Steps = None,
+    start: Start = None,
 ) -> None:
     """`mini_dit`, a DiTPipeline."""
     from bigain.training import embedded
 
-    embedded.dit(data, autoencoder.parent, work, output.parent, seed, threads, steps)
+    embedded.dit(data, autoencoder.parent, work, output.parent, seed, threads, steps, start)
 
 
 @train_app.command("features")

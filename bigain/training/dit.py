@@ -78,13 +78,18 @@ def train_dit(
     folder: Path,
     seed: int,
     recipe: Recipe = RECIPE,
+    start: DiTPipeline | None = None,
 ) -> DiTPipeline:
     """Train on eps-prediction plus the sigma term; return the pipeline with the averaged weights.
+
+    `start` is a pipeline whose weights to go on from instead of random ones.
 
     In eval mode with one label drop a sample: in train mode diffusers drops the label anew in every block.
     """
     torch.manual_seed(seed)
     model = build().eval()
+    if start is not None:
+        model.load_state_dict(start.transformer.state_dict())
     scheduler = build_scheduler()
 
     def loss_of_step(step: int) -> Tensor:

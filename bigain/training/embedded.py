@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, DiTPipeline, StableDiffusionPipeline
 from safetensors.torch import save_file
 
 from bigain.datasets import corpus
@@ -31,25 +31,45 @@ def autoencoder(data: Path, work: Path, output: Path, seed: int, threads: int) -
     autoencoder_training.train_autoencoder(images, work, seed).save_pretrained(output)
 
 
-def unet(data: Path, autoencoder: Path, work: Path, output: Path, seed: int, threads: int, steps: int | None) -> None:
+def unet(
+    data: Path,
+    autoencoder: Path,
+    work: Path,
+    output: Path,
+    seed: int,
+    threads: int,
+    steps: int | None,
+    start: Path | None,
+) -> None:
     """Train `mini_unet` on the latents of items and scenes and save the pipeline."""
     torch.set_num_threads(threads)
     everything = corpus.read(data, seed)
     vae = AutoencoderKL.from_pretrained(autoencoder).eval()
     latents = autoencoder_training.encode_all(vae, everything.images)
     recipe = _recipe(unet_training.RECIPE, steps)
-    pipeline = unet_training.train_unet(vae, corpus.words(), latents, everything.draw, work, seed, recipe)
+    first = None if start is None else StableDiffusionPipeline.from_pretrained(start)
+    pipeline = unet_training.train_unet(vae, corpus.words(), latents, everything.draw, work, seed, recipe, start=first)
     pipeline.save_pretrained(output)
 
 
-def dit(data: Path, autoencoder: Path, work: Path, output: Path, seed: int, threads: int, steps: int | None) -> None:
+def dit(
+    data: Path,
+    autoencoder: Path,
+    work: Path,
+    output: Path,
+    seed: int,
+    threads: int,
+    steps: int | None,
+    start: Path | None,
+) -> None:
     """Train `mini_dit` on the latents of single items and save the pipeline."""
     torch.set_num_threads(threads)
     images, labels = read_split(data, "train")
     vae = AutoencoderKL.from_pretrained(autoencoder).eval()
     latents = autoencoder_training.encode_all(vae, pad(images))
     recipe = _recipe(dit_training.RECIPE, steps)
-    pipeline = dit_training.train_dit(vae, latents, torch.from_numpy(labels), CLASSES, work, seed, recipe)
+    first = None if start is None else DiTPipeline.from_pretrained(start)
+    pipeline = dit_training.train_dit(vae, latents, torch.from_numpy(labels), CLASSES, work, seed, recipe, first)
     pipeline.save_pretrained(output)
 
 

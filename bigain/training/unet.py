@@ -61,14 +61,19 @@ def train_unet(
     seed: int,
     recipe: Recipe = RECIPE,
     compile_unet: bool = True,
+    start: StableDiffusionPipeline | None = None,
 ) -> StableDiffusionPipeline:
     """Train U-Net and text encoder on eps-prediction; return the pipeline with the averaged weights.
 
     `latents` [N, 4, 16, 16]; `draw(generator)` gives (latent index, caption); the tokenizer knows `words`.
+    `start` is a pipeline whose weights to go on from instead of random ones.
     """
     torch.manual_seed(seed)
     tokenizer = text.build_tokenizer(words)
     model = Conditional(build(), text.build_encoder(tokenizer)).train()
+    if start is not None:
+        model.unet.load_state_dict(start.unet.state_dict())
+        model.text_encoder.load_state_dict(start.text_encoder.state_dict())
     scheduler = build_scheduler()
     predict = torch.compile(model.unet, dynamic=False) if compile_unet else model.unet
 

@@ -123,7 +123,7 @@ def test_chunks_are_whole_blocks_and_cover_everything(raw):
     chunks = study.chunks(cell)
     assert chunks[0] == (0, 40)
     assert [a for a, _ in chunks[1:]] == [b for _, b in chunks[:-1]]
-    assert chunks[-1][1] == 120
+    assert chunks[-1][1] == 100
 
 
 def test_planning_imports_no_torch(root):

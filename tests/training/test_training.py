@@ -94,3 +94,15 @@ def test_the_autoencoder_learns(tmp_path):
     assert latents.shape == (16, 4, 16, 16)
     losses = [float(line.split(",")[2]) for line in (tmp_path / "log.csv").read_text().splitlines()[1:]]
     assert losses[1] < losses[0]
+
+
+def test_training_can_go_on_from_a_finished_pipeline(tmp_path, root):
+    """With a vanishing learning rate the result is the start."""
+    from diffusers import DiTPipeline
+
+    start = DiTPipeline.from_pretrained(root / "resources/mini-dit")
+    recipe = Recipe(steps=1, batch_size=2, learning_rate=1e-12, warmup=1, checkpoint_every=1)
+    latents, labels = torch.randn(4, 4, 16, 16), torch.arange(4)
+    pipeline = dit.train_dit(start.vae, latents, labels, ("a", "b", "c", "d"), tmp_path, 0, recipe, start)
+    for name, value in start.transformer.state_dict().items():
+        assert torch.allclose(value, pipeline.transformer.state_dict()[name], atol=1e-6), name
