@@ -232,10 +232,12 @@ def methods() -> None:
 
 @app.command()
 def checksums(folder: Annotated[Path, typer.Argument()]) -> None:
-    """Write SHA256SUMS of everything in a folder but its README; planning compares the files with it."""
+    """Write SHA256SUMS of a folder, but for its pages and pictures; planning compares the files with it."""
     from bigain.files import sha256, write_text
 
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in ("SHA256SUMS", "README.md"))
+    files = sorted(
+        p for p in folder.rglob("*") if p.is_file() and p.name != "SHA256SUMS" and p.suffix not in (".md", ".png")
+    )
     write_text(folder / "SHA256SUMS", "".join(f"{sha256(p)}  {p.relative_to(folder)}\n" for p in files))
 
 
