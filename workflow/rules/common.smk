@@ -20,7 +20,6 @@ shell.prefix(f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PAT
 
 
 wildcard_constraints:
-    study=study.name,
     cell="(classification|generation)(/[A-Za-z0-9_.@~+-]+){5}",
     backbone="|".join(config["backbones"]),
     dataset="|".join(config["datasets"]),
