@@ -13,7 +13,9 @@ from bigain.rng import numpy_generator, torch_generator
 from bigain.training.loop import Recipe, train
 from bigain.training.noising import noised
 
-RECIPE = Recipe(steps=4700, batch_size=32, learning_rate=1e-3, ema_decay=0.999)
+RECIPE = Recipe(
+    steps=8000, batch_size=32, learning_rate=1e-3, muon_learning_rate=3e-3, decay_fraction=0.7, ema_decay=0.999
+)
 NULL_CLASS = 1000  # diffusers' DiTPipeline hard-codes it
 UNCONDITIONAL_FRACTION = 0.1
 VARIATIONAL_WEIGHT = 1e-3  # of the bound that trains sigma (Nichol & Dhariwal 2021, L_hybrid)
@@ -42,6 +44,14 @@ def build() -> DiTTransformer2DModel:
     nn.init.zeros_(model.proj_out_1.weight)
     nn.init.zeros_(model.proj_out_2.weight)
     return model
+
+
+def hidden_matrices(model: DiTTransformer2DModel) -> list[str]:
+    """Names of the weights of the blocks' attention and feed-forward layers: Muon's, which reaches AdamW's loss in
+    about two thirds of its steps here."""
+    return [
+        name for name, weight in model.named_parameters() if weight.ndim == 2 and (".attn1." in name or ".ff." in name)
+    ]
 
 
 def build_scheduler() -> DDIMScheduler:
@@ -78,6 +88,7 @@ def train_dit(
     folder: Path,
     seed: int,
     recipe: Recipe = RECIPE,
+    compile_transformer: bool = True,
     start: DiTPipeline | None = None,
 ) -> DiTPipeline:
     """Train on eps-prediction plus the sigma term; return the pipeline with the averaged weights.
@@ -91,6 +102,7 @@ def train_dit(
     if start is not None:
         model.load_state_dict(start.transformer.state_dict())
     scheduler = build_scheduler()
+    predict = torch.compile(model, dynamic=False) if compile_transformer else model
 
     def loss_of_step(step: int) -> Tensor:
         numbers = numpy_generator(seed, "dit batch", step)
@@ -98,11 +110,11 @@ def train_dit(
         dropped = torch.from_numpy(numbers.random(recipe.batch_size) < UNCONDITIONAL_FRACTION)
         classes = torch.where(dropped, NULL_CLASS, labels[chosen])
         x_t, t, eps = noised(latents[chosen], scheduler.alphas_cumprod, torch_generator(seed, "dit noise", step))
-        prediction, v = model(x_t, timestep=t, class_labels=classes, return_dict=False)[0].chunk(2, dim=1)
+        prediction, v = predict(x_t, timestep=t, class_labels=classes, return_dict=False)[0].chunk(2, dim=1)
         sigma = sigma_loss(v, (eps - prediction).detach(), t, scheduler.betas, scheduler.alphas_cumprod)
         return F.mse_loss(prediction, eps) + VARIATIONAL_WEIGHT * sigma
 
-    average = train(model, recipe, loss_of_step, folder)
+    average = train(model, recipe, loss_of_step, folder, hidden_matrices(model))
     model.load_state_dict(average, strict=False)  # the sinusoidal position table is a buffer
     id2label = dict(enumerate(class_names))
     pipeline = DiTPipeline(transformer=model, vae=vae, scheduler=scheduler, id2label=id2label)

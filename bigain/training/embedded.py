@@ -69,7 +69,7 @@ def dit(
     latents = autoencoder_training.encode_all(vae, pad(images))
     recipe = _recipe(dit_training.RECIPE, steps)
     first = None if start is None else DiTPipeline.from_pretrained(start)
-    pipeline = dit_training.train_dit(vae, latents, torch.from_numpy(labels), CLASSES, work, seed, recipe, first)
+    pipeline = dit_training.train_dit(vae, latents, torch.from_numpy(labels), CLASSES, work, seed, recipe, start=first)
     pipeline.save_pretrained(output)
 
 

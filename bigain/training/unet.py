@@ -16,7 +16,9 @@ from bigain.training import text
 from bigain.training.loop import Recipe, train
 from bigain.training.noising import noised
 
-RECIPE = Recipe(steps=7000, batch_size=32, learning_rate=1e-3, ema_decay=0.999)
+RECIPE = Recipe(
+    steps=7000, batch_size=32, learning_rate=1e-3, muon_learning_rate=3e-3, decay_fraction=0.7, ema_decay=0.999
+)
 UNCONDITIONAL_FRACTION = 0.1  # captions replaced by "" for classifier-free guidance
 
 
@@ -50,6 +52,15 @@ class Conditional(nn.Module):
     def __init__(self, unet: UNet2DConditionModel, text_encoder: nn.Module) -> None:
         super().__init__()
         self.unet, self.text_encoder = unet, text_encoder
+
+
+def hidden_matrices(model: Conditional) -> list[str]:
+    """Names of the weights of the U-Net's blocks and of the text encoder's layers, which Muon trains."""
+    return [
+        name
+        for name, weight in model.named_parameters()
+        if weight.ndim >= 2 and (".encoder.layers." in name or "_blocks." in name or ".mid_block." in name)
+    ]
 
 
 def train_unet(
@@ -87,7 +98,7 @@ def train_unet(
         context = model.text_encoder(ids)[0]
         return F.mse_loss(predict(x_t, t, encoder_hidden_states=context, return_dict=False)[0], eps)
 
-    average = train(model, recipe, loss_of_step, folder)
+    average = train(model, recipe, loss_of_step, folder, hidden_matrices(model))
     model.load_state_dict(average, strict=False)  # buffers (position ids) are not averaged
     return StableDiffusionPipeline(
         vae=vae,

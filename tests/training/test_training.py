@@ -9,9 +9,10 @@ from torch import nn
 
 from bigain.training import autoencoder, dit, text
 from bigain.training.loop import Recipe, train
+from bigain.training.muon import Muon
 from bigain.training.noising import noised
 
-RECIPE = Recipe(steps=6, batch_size=2, learning_rate=1e-2, warmup=2, checkpoint_every=3)
+RECIPE = Recipe(steps=6, batch_size=2, learning_rate=1e-2, muon_learning_rate=1e-2, warmup=2, checkpoint_every=3)
 
 
 def toy(folder, steps):
@@ -22,13 +23,13 @@ def toy(folder, steps):
         x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
         return (model(x) - x.sum(dim=1, keepdim=True)).square().mean()
 
-    average = train(model, replace(RECIPE, steps=steps), loss, folder)
+    average = train(model, replace(RECIPE, steps=steps), loss, folder, matrices=["0.weight"])
     return model, average
 
 
 def test_a_resumed_training_is_the_undisturbed_one(tmp_path, monkeypatch):
     whole, average = toy(tmp_path / "whole", 6)
-    monkeypatch.setattr(Recipe, "rate", lambda self, step: 1e-2)  # the schedule depends on the number of steps
+    monkeypatch.setattr(Recipe, "rate", lambda self, step: 1.0)  # the schedule depends on the number of steps
     constant, _ = toy(tmp_path / "constant", 6)
     toy(tmp_path / "stopped", 3)
     resumed, _ = toy(tmp_path / "stopped", 6)
@@ -40,11 +41,38 @@ def test_a_resumed_training_is_the_undisturbed_one(tmp_path, monkeypatch):
 
 
 def test_the_rate_warms_up_stays_and_falls_to_zero():
-    recipe = Recipe(steps=100, batch_size=1, learning_rate=1.0, warmup=10, decay_fraction=0.2)
+    recipe = Recipe(steps=100, batch_size=1, learning_rate=1e-3, warmup=10, decay_fraction=0.2)
     assert recipe.rate(0) == pytest.approx(0.1)
     assert recipe.rate(50) == 1.0
     assert recipe.rate(90) == pytest.approx(0.5)
     assert recipe.rate(100) == 0
+
+
+def test_weights_for_muon_must_exist(tmp_path):
+    with pytest.raises(KeyError, match=r"1\.weight"):
+        train(nn.Linear(2, 2), RECIPE, lambda step: torch.zeros(()), tmp_path, matrices=["1.weight"])
+
+
+def test_muon_gets_the_matrices_of_attention_and_feed_forward():
+    names = dit.hidden_matrices(dit.build())
+    assert len(names) == 6 * 6  # q, k, v, out and the two of the feed-forward, in six blocks
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (24, 96), (96, 24)])
+def test_muon_steps_as_torch_s_up_to_bfloat16(shape):
+    torch.manual_seed(0)
+    start = torch.randn(shape)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    optimizers = [
+        Muon([ours], lr=1e-2),
+        torch.optim.Muon([theirs], lr=1e-2, weight_decay=0, adjust_lr_fn="match_rms_adamw"),
+    ]
+    for _ in range(3):
+        ours.grad = torch.randn(shape)
+        theirs.grad = ours.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    assert (ours - theirs).norm() < 0.02 * (ours - start).norm()
 
 
 def test_x_t_has_the_variance_of_the_forward_process():
@@ -103,6 +131,6 @@ def test_training_can_go_on_from_a_finished_pipeline(tmp_path, root):
     start = DiTPipeline.from_pretrained(root / "resources/mini-dit")
     recipe = Recipe(steps=1, batch_size=2, learning_rate=1e-12, warmup=1, checkpoint_every=1)
     latents, labels = torch.randn(4, 4, 16, 16), torch.arange(4)
-    pipeline = dit.train_dit(start.vae, latents, labels, ("a", "b", "c", "d"), tmp_path, 0, recipe, start)
+    pipeline = dit.train_dit(start.vae, latents, labels, ("a", "b", "c", "d"), tmp_path, 0, recipe, False, start)
     for name, value in start.transformer.state_dict().items():
         assert torch.allclose(value, pipeline.transformer.state_dict()[name], atol=1e-6), name
