@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
-from bigain.patching import Attachment
+from bigain.patching import Attachment, RowKey
 from bigain.rng import torch_generator
 from bigain.schedule import Stages
 
@@ -125,7 +125,7 @@ def _errors(
         alpha_bar = alphas_bar[t].view(-1, 1, 1, 1)
         x_t = alpha_bar.sqrt() * latents[place] + (1 - alpha_bar).sqrt() * eps
         if at is not None:
-            at.row_keys = [(images[i], c, step, 0) for i, c, step in full]
+            at.set_rows([RowKey(images[i], c, step) for i, c, step in full])
         x_t, eps, t = x_t.to(backbone.device, backbone.dtype), eps.to(backbone.device), t.to(backbone.device)
         prediction = backbone.predict_noise(x_t, t, conditions[chosen.to(backbone.device)])
         errors = LOSSES[protocol.loss](eps - prediction.float()).mean(dim=(1, 2, 3))

@@ -9,7 +9,7 @@ from diffusers import EulerDiscreteScheduler
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
-from bigain.patching import Attachment
+from bigain.patching import Attachment, RowKey
 from bigain.rng import torch_generator
 
 
@@ -39,7 +39,7 @@ def generate_block(
     both = both.to(backbone.dtype) if both.is_floating_point() else both
     for step, t in enumerate(scheduler.timesteps):
         if at is not None:
-            at.row_keys = [(image, "step", step, 0) for image in images] * 2
+            at.set_rows([RowKey(image, "step", step) for image in images] * 2)
         x_t = scheduler.scale_model_input(torch.cat([x, x]), t).to(backbone.dtype)
         unconditional, conditional = backbone.predict_noise(x_t, t.to(backbone.device), both).float().chunk(2)
         eps = unconditional + sampling.guidance * (conditional - unconditional)

@@ -25,7 +25,7 @@ from bigain.datasets import load as load_dataset
 from bigain.files import whole_file, write_json
 from bigain.generate import Sampling, generate_block
 from bigain.measure.features import load_network
-from bigain.methods import METHODS
+from bigain.methods import method_of
 from bigain.patching import Attachment, compressed
 from bigain.records import canonical, environment, read_table, write_table
 from bigain.schedule import Stages
@@ -172,7 +172,7 @@ def _run_shards(
 
 def _attached(spec: Spec, backbone: Backbone) -> Any:
     """The context in which the cell's method is on the backbone's denoiser."""
-    kind = METHODS[spec["method"]].strength_kind
+    kind = method_of(spec["method"]).strength_kind
     sites = spec["backbone"]
     return compressed(
         backbone.denoiser,

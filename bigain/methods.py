@@ -1,20 +1,25 @@
 """Every method, as data: a Method names an operator of `bigain.tokens`, its options and where it acts. No torch here.
 
 To add a method: one function in `bigain/tokens/`, registered in `OPERATORS` there, one preset below, one test.
+
+An id may change a preset: `bigain_tm@sa+mlp` merges around other layers (Table 6), `bigain_tm~score-l2_norm~cell-4x4`
+sets options. `method_of` reads such ids; `VARIANTS` says what each option can be.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
+
+from bigain import counts
 
 Family = Literal["unet", "dit"]
 Task = Literal["classification", "generation"]
 StrengthKind = Literal["none", "merge_ratio", "downsample_factor"]
-Option = str | int | float | tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,20 @@ class ByTask:
         return self.unet_classification if task == "classification" else self.unet_generation
 
 
+Option = str | int | float | bool | tuple[int, int] | Linear | ByTask
+
+
 @dataclass(frozen=True)
 class Method:
     """A token compression method.
 
     `operator` is a key of `bigain.tokens.OPERATORS`; `acts_on` says what its function returns: a plan that merges
-    tokens before attention and restores them after it, or reduced keys and values. `options` go to the operator.
+    tokens before a layer and restores them after it, or reduced keys and values. `options` go to the operator.
+
+    `layers` are those of a block that run on merged tokens: self-attention (sa), cross-attention (ca, its queries),
+    feed-forward (mlp). `plan_for` says what one plan serves: a block, or all blocks of a stage of one forward pass.
+    `draws` says how often random numbers are drawn: for every forward pass and block, or once for every noised image
+    and block, the same for all classes. `skip_t0` leaves the model alone at t = 0, as the released code does.
     """
 
     id: str
@@ -57,7 +70,11 @@ class Method:
     operator: str = ""
     acts_on: Literal["nothing", "tokens", "keys_values"] = "nothing"
     strength_kind: StrengthKind = "none"
-    options: Mapping[str, Option | ByTask] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict)
+    layers: tuple[str, ...] = ("sa",)
+    plan_for: Literal["block", "stage"] = "block"
+    draws: Literal["forward", "noise"] = "forward"
+    skip_t0: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
@@ -73,6 +90,22 @@ class Method:
                 return int(strength)
         raise ValueError(f"{self.id}: {strength!r} is not possible here; it takes {STRENGTHS[self.strength_kind]}")
 
+    def tokens_left(self, strength: float | int | None, height: int, width: int) -> tuple[int, int]:
+        """N' queries and M keys of a height x width grid. Raises ValueError if the strength cannot be reached on it."""
+        tokens = height * width
+        if self.acts_on == "nothing":
+            return tokens, tokens
+        if self.acts_on == "keys_values":
+            rows, columns = counts.reduced_grid(strength, height, width)
+            return tokens, rows * columns
+        cell = self.options["cell"]
+        if "rule" in self.options:
+            merged = counts.merged_cells(strength, height, width, cell, self.options["rule"])
+            left = tokens - merged * (cell[0] * cell[1] - 1)
+        else:
+            left = tokens - counts.removed_tokens(strength, height, width, cell, self.options.get("protect", 0.0))
+        return left, left
+
 
 STRENGTHS: dict[StrengthKind, str] = {
     "none": "no strength",
@@ -83,34 +116,135 @@ STRENGTHS: dict[StrengthKind, str] = {
 CELL = (2, 2)  # tokens per cell, height x width (paper, B.3.1)
 # The paper's alpha: 0.9 and 0.8 -> 1.2 on Stable Diffusion, 0.1 on DiT (B.3.2).
 ALPHA = ByTask(unet_classification=0.9, unet_generation=Linear(start=0.8, end=1.2), dit=0.1)
+GATED = {"cell": CELL, "score": "laplacian_l1", "destinations": "cell_argmin", "protect": 0.0}
+WHOLE_CELLS = {"cell": CELL, "score": "laplacian_l1", "rule": "token_matched", "aggregate": "max"}
+SITO = {"cell": CELL, "similarity_weight": 1.0, "noise_weight": 0.1}
+EXTREME = {"score": "laplacian_l1"}
 
-# In the comments: the paper's Acc@1 on Pets with Stable Diffusion 2.0, at merge ratio 0.7 or factor 3 (Tables 2, 4).
+
+def _merging(id: str, label: str, operator: str, options: Mapping[str, Option], **where: Any) -> Method:
+    return Method(id, label, operator, "tokens", "merge_ratio", options, **where)
+
+
+def _downsampling(id: str, label: str, operator: str, options: Mapping[str, Option]) -> Method:
+    return Method(id, label, operator, "keys_values", "downsample_factor", options)
+
+
+# In the comments: the paper's Acc@1 with Stable Diffusion 2.0, at merge ratio 0.7 or factor 3 on Pets (Tables 1, 2, 4,
+# 8), at factor 2 on ImageNet-100 (Table 12).
 METHODS: dict[str, Method] = {
-    method.id: method
-    for method in (
+    preset.id: preset
+    for preset in (
         Method("none", "no compression"),  # 81.03
-        Method("tome", "ToMe", "merge_random", "tokens", "merge_ratio", {"cell": CELL}),  # 65.76
-        Method("tome_fixed", "ToMe, top-left", "merge_top_left", "tokens", "merge_ratio", {"cell": CELL}),  # not in it
-        Method(  # 74.63
-            "bigain_tm",
-            "BiGain_TM",
-            "merge_smooth",
-            "tokens",
-            "merge_ratio",
-            {"cell": CELL, "score": "laplacian_l1"},
-        ),
-        Method("avg_pool", "average pooling", "average", "keys_values", "downsample_factor"),  # 73.45
-        Method("todo", "ToDo", "nearest", "keys_values", "downsample_factor"),  # 79.15
-        Method(  # 79.91
-            "bigain_td",
-            "BiGain_TD",
-            "interpolate_extrapolate",
-            "keys_values",
-            "downsample_factor",
-            {"alpha": ALPHA},
-        ),
+        _merging("tome", "ToMe", "merge_random", {"cell": CELL}),  # 65.76
+        _merging("tome_fixed", "ToMe, top-left", "merge_top_left", {"cell": CELL}),  # ours: no randomness
+        _merging("tome_shared", "ToMe, shared", "merge_random", {"cell": CELL}, draws="noise"),  # ours: paired classes
+        _merging("sito", "SiTo", "prune_similar", SITO, draws="noise"),  # 68.84
+        _merging("bigain_tm", "BiGain_TM", "merge_smooth", GATED),  # 74.63
+        _merging("bigain_tm_cached", "BiGain_TM, cached", "merge_smooth", GATED, plan_for="stage"),
+        _merging("bigain_tm_block", "BiGain_TM, block", "merge_cells", WHOLE_CELLS),
+        _downsampling("avg_pool", "average pooling", "average", {}),  # 73.45
+        _downsampling("todo", "ToDo", "nearest", {}),  # 79.15; 72.30
+        _downsampling("bigain_td", "BiGain_TD", "interpolate_extrapolate", {"alpha": ALPHA}),  # 79.91
+        _downsampling("kv_high_frequency", "high-frequency keys", "most_detailed", EXTREME),  # 26.56
+        _downsampling("kv_low_frequency", "low-frequency keys", "smoothest", EXTREME),  # 45.58
     )
 }
+
+
+def _one_of(*names: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in names:
+            raise ValueError(unknown("value", text, names))
+        return text
+
+    return read
+
+
+def _cell(text: str) -> tuple[int, int]:
+    height, width = (int(part) for part in text.split("x"))
+    if min(height, width) < 1 or height * width < 2:
+        raise ValueError("a cell needs at least two tokens")
+    return height, width
+
+
+def _fraction(text: str) -> float:
+    if not 0 <= float(text) < 1:
+        raise ValueError("allowed are fractions from 0 to below 1")
+    return float(text)
+
+
+def _alpha(text: str) -> float | Linear:
+    start, to, end = text.partition("to")
+    return Linear(float(start), float(end)) if to else float(start)
+
+
+SCORE_NAMES = (
+    "global_mean_deviation",
+    "l1_norm",
+    "l2_norm",
+    "channel_variance",
+    "laplacian_l1",
+    "laplacian_l2",
+    "dft_centroid",
+    "dft_amplitude",
+    "dft_amplitude_without_dc",
+    "cosine_to_neighbours",
+    "cosine_to_mean",
+)
+
+# What an id can change, with the reader of its value. A method has those it has as options, and the last two.
+VARIANTS: dict[str, Callable[[str], Option]] = {
+    "score": _one_of(*SCORE_NAMES),
+    "cell": _cell,
+    "destinations": _one_of("cell_argmin", "official_v1"),
+    "protect": _fraction,
+    "rule": _one_of("token_matched", "cell_fraction"),
+    "aggregate": _one_of("max", "mean"),
+    "alpha": _alpha,
+    "skip_t0": lambda text: _one_of("on", "off")(text) == "on",
+}
+LAYERS = ("sa", "ca", "mlp")
+
+
+@cache
+def method_of(name: str) -> Method:
+    """The method of that id, with its variants. Raises ValueError with a suggestion if there is none."""
+    head, *changes = name.split("~")
+    base, at, layers = head.partition("@")
+    if base not in METHODS:
+        raise ValueError(unknown("method", base, METHODS))
+    chosen = METHODS[base]
+    if at:
+        chosen = _at_layers(name, chosen, layers.split("+"))
+    for change in changes:
+        chosen = _changed(name, chosen, *change.partition("-")[::2])
+    return chosen
+
+
+def _at_layers(name: str, base: Method, layers: list[str]) -> Method:
+    if base.acts_on != "tokens":
+        raise ValueError(f"{name}: only merging methods can act on other layers than self-attention")
+    wrong = [layer for layer in layers if layer not in LAYERS]
+    if wrong or "sa" not in layers or len(set(layers)) < len(layers):
+        raise ValueError(f"{name}: layers are sa, always, and ca and mlp, each once, joined by +")
+    label = f"{base.label} ({'+'.join(layers).upper()})"
+    return replace(base, id=name, label=label, layers=tuple(layers))
+
+
+def _changed(name: str, base: Method, option: str, text: str) -> Method:
+    allowed = [*base.options, "skip_t0"] if base.acts_on != "nothing" else []
+    allowed = [one for one in allowed if one in VARIANTS]
+    if option not in allowed:
+        raise ValueError(f"{name}: " + unknown("option", option, allowed))
+    try:
+        value = VARIANTS[option](text)
+    except ValueError as error:
+        raise ValueError(f"{name}: {option} cannot be {text!r}: {error}") from None
+    changed = replace(base, id=name, label=f"{base.label} ({option.replace('_', ' ')}: {text})")
+    if option == "skip_t0":
+        return replace(changed, skip_t0=value)
+    return replace(changed, options={**base.options, option: value})
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
@@ -119,10 +253,3 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), allowed, n=1)
     meant = f" Did you mean {close[0]!r}?" if close else ""
     return f"unknown {kind} {name!r}.{meant} Allowed: {', '.join(allowed)}."
-
-
-def method(name: str) -> Method:
-    """The method of that id. Raises ValueError with a suggestion if there is none."""
-    if name not in METHODS:
-        raise ValueError(unknown("method", name, METHODS))
-    return METHODS[name]

@@ -1,6 +1,6 @@
 """Attach a Method to a diffusers model, say exactly what was compressed, take it off again.
 
-Built on diffusers' own hook registry; no attention and no block is rewritten. Four small hooks work together:
+Built on diffusers' own hook registry; no attention and no block is rewritten. A few small hooks work together:
 the model's sees the timestep, the map owner's the height and width of the token grid, the block's its tokens before
 norm1, and attn1's reduces and restores around the untouched attention (or hands it fewer keys and values).
 """
@@ -18,12 +18,11 @@ from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
-from bigain.methods import STRENGTHS, ByTask, Linear, Method, Task, method
-from bigain.rng import Key, torch_generator
-from bigain.sites import Block, family_of, select
+from bigain.methods import STRENGTHS, ByTask, Linear, Method, Task, method_of
+from bigain.rng import seed_for
+from bigain.sites import Block, family_of, select, stages_of
 from bigain.tokens import OPERATORS, TokenGrid
-from bigain.tokens.downsample import reduced_grid
-from bigain.tokens.merge import removed_tokens
+from bigain.tokens.draws import normals, uniform_places
 
 logger = logging.getLogger(__name__)
 
@@ -33,18 +32,36 @@ HOOK = "bigain"  # the name of our hooks in every registry
 
 @dataclass
 class Site:
-    """One compressed block: N tokens on a grid, N' left of them as queries, M as keys and values."""
+    """One compressed block: N tokens on a grid, N' left of them as queries, M as keys and values.
+
+    `stage` is the run of blocks that may share one plan: a U-Net's way down, middle and way up; consecutive DiT blocks.
+    """
 
     block: Block
     grid: TokenGrid
+    stage: str
     kept: int = 0
     keys: int = 0
-    plan: Any = None  # between the block's hook and attn1's
+    plan: Any = None  # from the moment it is made to the end of the block
+    salt: int = 0  # of its random draws
+
+    def __post_init__(self) -> None:
+        self.salt = seed_for(self.block.name)
 
     def __str__(self) -> str:
         return (
             f"{self.block.name}: {self.grid} = {self.grid.tokens} tokens -> {self.kept} (keys and values {self.keys})"
         )
+
+
+@dataclass(frozen=True)
+class RowKey:
+    """What one row of a batch is: it keys the row's random draws, so they depend on nothing else in the batch."""
+
+    image: int
+    condition: int | str
+    t: int
+    repetition: int = 0
 
 
 @dataclass
@@ -58,14 +75,49 @@ class Attachment:
     seed: int
     sites: list[Site]
     timestep: Tensor | float | None = None
-    calls: int = 0
-    row_keys: Sequence[tuple[Key, ...]] | None = field(default=None)
+    calls: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    row_seeds: Tensor | None = None  # [B]; without them the rows of a batch share what a method draws
+    stage_plans: dict[str, Any] = field(default_factory=dict)  # of this forward pass
+
+    @property
+    def rests(self) -> bool:
+        """Whether this forward pass is left alone: `skip_t0` at t = 0. Raises ValueError for a batch of mixed t."""
+        if not self.method.skip_t0:
+            return False
+        zero = {value == 0 for value in torch.as_tensor(self.timestep).flatten().tolist()}
+        if len(zero) > 1:
+            raise ValueError(f"{self.method.id}: skip_t0 needs one timestep for the whole batch, or none that is 0")
+        return zero == {True}
+
+    def begin(self, timestep: Tensor | float | None) -> None:
+        """A forward pass begins: plans of the last one are void."""
+        self.timestep = timestep
+        self.calls += 1
+        self.stage_plans.clear()
+        for site in self.sites:
+            site.plan = None  # left behind only by a forward pass that failed
+
+    def plan(self, site: Site, x: Tensor) -> Any:
+        """The operator's answer for a block's tokens: a plan, or the reduced keys and values."""
+        shared = f"{site.stage} {site.grid}"
+        if self.method.plan_for == "stage" and shared in self.stage_plans:
+            return self.stage_plans[shared]
+        operator = OPERATORS[self.method.operator]
+        plan = operator(x, site.grid, self.strength, **self.operator_options(site, x.device))
+        if self.method.plan_for == "stage":
+            self.stage_plans[shared] = plan
+        return plan
 
     def operator_options(self, site: Site, device: torch.device) -> dict[str, Any]:
         """The options of one call: what depends on the timestep is resolved, what is random is drawn."""
         options = {name: self._at_timestep(value) for name, value in self.options.items()}
+        seeds = self.row_seeds if self.row_seeds is not None else self.seed ^ self.calls.view(1)
         if self.method.operator == "merge_random":
-            options["offsets"] = self._offsets(site, options["cell"]).to(device)
+            height, width = options["cell"]
+            cells = (site.grid.height // height) * (site.grid.width // width)
+            options["offsets"] = uniform_places(seeds.to(device), site.salt, cells, height * width)
+        if self.method.operator == "prune_similar":
+            options["noise"] = normals(seeds.to(device), site.salt, site.grid.tokens)
         return options
 
     def _at_timestep(self, value: Any) -> Any:
@@ -74,28 +126,17 @@ class Attachment:
         t = self.timestep
         return value.at(t.float() if isinstance(t, Tensor) else t)
 
-    def _offsets(self, site: Site, cell: tuple[int, int]) -> Tensor:
-        """Random places in the cells: [rows, D] where a task gave each row its key, else [1, D] shared by the batch."""
-        cells = (site.grid.height // cell[0]) * (site.grid.width // cell[1])
-        keys = [("call", self.calls)] if self.row_keys is None else self.row_keys
-        return torch.stack(
-            [
-                torch.randint(
-                    cell[0] * cell[1],
-                    (cells,),
-                    generator=torch_generator(self.seed, "destinations", *key, site.block.name),
-                )
-                for key in keys
-            ]
-        )
+    def set_rows(self, keys: Sequence[RowKey]) -> None:
+        """Say what the rows of the coming batches are, so that each draws its own random numbers."""
+        shared = self.method.draws == "noise"
+        seeds = [
+            seed_for(self.seed, "rows", k.image, "any" if shared else k.condition, k.t, k.repetition) for k in keys
+        ]
+        self.row_seeds = torch.tensor(seeds)
 
     def predict(self, site: Site) -> None:
         """Fill in N' and M for the site's grid. Raises ValueError if the strength cannot be reached on it."""
-        if self.method.acts_on == "tokens":
-            site.kept = site.grid.tokens - removed_tokens(self.strength, site.grid, self.options["cell"])
-            site.keys = site.kept
-        else:
-            site.kept, site.keys = site.grid.tokens, reduced_grid(site.grid, self.strength).tokens
+        site.kept, site.keys = self.method.tokens_left(self.strength, site.grid.height, site.grid.width)
 
     def __str__(self) -> str:
         return f"{self.method.id} {self.strength} on {len(self.sites)} blocks\n" + "\n".join(map(str, self.sites))
@@ -109,8 +150,7 @@ class _ModelHook(ModelHook):
         self.attachment = attachment
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple, dict]:
-        self.attachment.timestep = kwargs["timestep"] if "timestep" in kwargs else args[1] if len(args) > 1 else None
-        self.attachment.calls += 1
+        self.attachment.begin(kwargs["timestep"] if "timestep" in kwargs else args[1] if len(args) > 1 else None)
         return args, kwargs
 
 
@@ -132,14 +172,15 @@ class _GridHook(ModelHook):
 
 
 class _BlockHook(ModelHook):
-    """On the block: plans from the tokens before norm1, where ToMe measures similarity."""
+    """On the block: plans from the tokens before norm1, where ToMe measures similarity, or leaves it to attn1."""
 
     def __init__(self, attachment: Attachment, site: Site) -> None:
         super().__init__()
         self.attachment, self.site = attachment, site
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple, dict]:
-        self.site.plan = _plan(self.attachment, self.site, args[0] if args else kwargs["hidden_states"])
+        if self.attachment.metric_site == "block_input" and not self.attachment.rests:
+            self.site.plan = self.attachment.plan(self.site, args[0] if args else kwargs["hidden_states"])
         return args, kwargs
 
     def post_forward(self, module: nn.Module, output: Any) -> Any:
@@ -165,18 +206,29 @@ class _AttentionHook(ModelHook):
         if encoder_hidden_states is not None or attention_mask is not None:
             raise ValueError(f"{self.site.block.name}: attn1 is no plain self-attention here (context or mask given)")
         attention, attachment, site = self.fn_ref.original_forward, self.attachment, self.site
+        if attachment.rests:
+            return attention(hidden_states, **kwargs)
         if attachment.method.acts_on == "tokens":
-            plan = site.plan or _plan(attachment, site, hidden_states)
-            return plan.restore(attention(plan.reduce(hidden_states), **kwargs))
+            if site.plan is None:
+                site.plan = attachment.plan(site, hidden_states)
+            return site.plan.restore(attention(site.plan.reduce(hidden_states), **kwargs))
         if getattr(module, "fused_projections", False):
             raise ValueError(f"{site.block.name}: undo fuse_qkv_projections() first; it projects queries with the keys")
-        return attention(hidden_states, encoder_hidden_states=_plan(attachment, site, hidden_states), **kwargs)
+        return attention(hidden_states, encoder_hidden_states=attachment.plan(site, hidden_states), **kwargs)
 
 
-def _plan(attachment: Attachment, site: Site, x: Tensor) -> Any:
-    """Call the method's operator: a TokenPlan, or the reduced keys and values."""
-    operator = OPERATORS[attachment.method.operator]
-    return operator(x, site.grid, attachment.strength, **attachment.operator_options(site, x.device))
+class _AroundHook(ModelHook):
+    """On attn2 or the feed-forward (Table 6): run it on the tokens that attn1's plan leaves, then restore."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__()
+        self.site = site
+
+    def new_forward(self, module: nn.Module, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        layer, plan = self.fn_ref.original_forward, self.site.plan
+        if plan is None:  # skip_t0
+            return layer(hidden_states, *args, **kwargs)
+        return plan.restore(layer(plan.reduce(hidden_states), *args, **kwargs))
 
 
 def denoiser_of(model: ModelMixin | DiffusionPipeline) -> ModelMixin:
@@ -208,7 +260,7 @@ def apply(
     Raises ValueError for unknown methods, a strength the method does not take or the grid cannot reach, blocks that do
     not exist and a model that is already compressed; TypeError for a model of another kind.
     """
-    chosen = method(method_id)
+    chosen = method_of(method_id)
     denoiser = denoiser_of(model)
     family = family_of(denoiser)
     strength = _strength(chosen, ratio, factor)
@@ -218,7 +270,9 @@ def apply(
         return None
     options = {k: v.resolve(family, task) if isinstance(v, ByTask) else v for k, v in chosen.options.items()}
     metric_site = metric_site or ("block_input" if family == "unet" else "norm1_output")
-    sites = [Site(block, block.grid) for block in select(denoiser, levels, blocks)]
+    selected = select(denoiser, levels, blocks)
+    sites = [Site(block, block.grid, stage) for block, stage in zip(selected, stages_of(selected), strict=True)]
+    _check_layers(chosen, sites)
     attachment = Attachment(chosen, strength, options, metric_site, seed, sites)
     for site in sites:
         attachment.predict(site)
@@ -234,6 +288,15 @@ def _strength(chosen: Method, ratio: float | None, factor: int | None) -> float 
     return chosen.check_strength(ratio if factor is None else factor)
 
 
+LAYERS = {"ca": "attn2", "mlp": "ff"}  # a block's own names of the layers besides attn1
+
+
+def _check_layers(chosen: Method, sites: list[Site]) -> None:
+    for site in sites:
+        if "ca" in chosen.layers and site.block.module.attn2 is None:
+            raise ValueError(f"{chosen.id}: {site.block.name} has no cross-attention to merge around")
+
+
 def _register(denoiser: ModelMixin, attachment: Attachment) -> None:
     def put(module: nn.Module, hook: ModelHook) -> None:
         HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, HOOK)
@@ -242,9 +305,11 @@ def _register(denoiser: ModelMixin, attachment: Attachment) -> None:
     owners: dict[nn.Module, list[Site]] = {}
     for site in attachment.sites:
         owners.setdefault(site.block.map_owner, []).append(site)
-        if attachment.method.acts_on == "tokens" and attachment.metric_site == "block_input":
-            put(site.block.module, _BlockHook(attachment, site))
         put(site.block.module.attn1, _AttentionHook(attachment, site))
+        if attachment.method.acts_on == "tokens":
+            put(site.block.module, _BlockHook(attachment, site))
+            for layer in attachment.method.layers[1:]:
+                put(getattr(site.block.module, LAYERS[layer]), _AroundHook(site))
     for owner, sites in owners.items():
         put(owner, _GridHook(attachment, sites))
 

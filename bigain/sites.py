@@ -64,6 +64,19 @@ def select(model: ModelMixin, levels: tuple[int, ...] | None, blocks: tuple[int,
     return [block for block in every if block.place in chosen]
 
 
+def stages_of(blocks: list[Block]) -> list[str]:
+    """The stage of every selected block: `down_blocks`, `mid_block` or `up_blocks` of a U-Net; of a DiT, runs of
+    consecutive blocks."""
+    stages: list[str] = []
+    for i, block in enumerate(blocks):
+        root = block.name.split(".")[0]
+        if root == "transformer_blocks":
+            follows = i > 0 and blocks[i - 1].place == block.place - 1
+            root = stages[-1] if follows else f"from block {block.place}"
+        stages.append(root)
+    return stages
+
+
 def _dit_blocks(model: DiTTransformer2DModel) -> Iterator[Block]:
     patch = model.config.patch_size
     side = model.config.sample_size // patch

@@ -67,20 +67,21 @@ def dit():
     return _tiny_dit()
 
 
-def run_unet(model, batch: int = 2, height: int = 16, width: int = 16):
+def run_unet(model, batch: int = 2, height: int = 16, width: int = 16, t=500):
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(batch, 4, height, width, generator=generator)
     context = torch.randn(batch, 5, 16, generator=generator)
     with torch.no_grad():
-        return model(x, 500, encoder_hidden_states=context, return_dict=False)[0]
+        return model(x, t, encoder_hidden_states=context, return_dict=False)[0]
 
 
-def run_dit(model, batch: int = 2):
+def run_dit(model, batch: int = 2, t=500):
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(batch, 4, 16, 16, generator=generator)
-    t = torch.full((batch,), 500)
     with torch.no_grad():
-        return model(x, timestep=t, class_labels=torch.arange(batch), return_dict=False)[0]
+        return model(x, timestep=torch.as_tensor(t).expand(batch), class_labels=torch.arange(batch), return_dict=False)[
+            0
+        ]
 
 
 RUN = {"unet": run_unet, "dit": run_dit}

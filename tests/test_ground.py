@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bigain.files import read_json, whole_file, write_json
-from bigain.methods import METHODS, method
+from bigain.methods import METHODS, method_of
 from bigain.progress import left
 from bigain.rng import numpy_generator, seed_for, torch_generator
 from bigain.tokens import OPERATORS
@@ -48,7 +48,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 def test_every_preset_names_an_operator():
     assert {m.operator for m in METHODS.values() if m.id != "none"} == set(OPERATORS)
     with pytest.raises(ValueError, match="Did you mean 'todo'"):
-        method("tod")
+        method_of("tod")
 
 
 def test_progress_counts_what_is_left(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import pandas as pd
 from safetensors.numpy import load_file
 
 from bigain.files import whole_file
-from bigain.methods import METHODS, StrengthKind
+from bigain.methods import StrengthKind, method_of
 from bigain.reporting import names
 
 # Okabe-Ito, distinguishable with every colour vision.
@@ -88,7 +88,7 @@ def _panel(axis: plt.Axes, changes: pd.DataFrame, kind: StrengthKind, pair: tupl
 
 
 def _label(method: str) -> str:
-    return METHODS[method].label.replace("_TM", r"$_\mathrm{TM}$").replace("_TD", r"$_\mathrm{TD}$")
+    return method_of(method).label.replace("_TM", r"$_\mathrm{TM}$").replace("_TD", r"$_\mathrm{TD}$")
 
 
 def write_sample_sheet(files: list[Path], output: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bigain.files import read_json, write_text
-from bigain.methods import METHODS
+from bigain.methods import method_of
 from bigain.metrics.significance import mcnemar, paired_difference
 from bigain.reporting import names
 from bigain.reporting.plan import read_tables
@@ -117,8 +117,8 @@ def gains(scored: Scored, tables: dict[str, dict[str, Any]]) -> list[dict[str, A
                     {
                         "backbone": backbone,
                         "dataset": dataset,
-                        "comparison": f"{METHODS[of].label} - {METHODS[against].label}",
-                        "strength": names.strength(METHODS[of].strength_kind, strength),
+                        "comparison": f"{method_of(of).label} - {method_of(against).label}",
+                        "strength": names.strength(method_of(of).strength_kind, strength),
                         "value": gain.value,
                         "low": gain.low,
                         "high": gain.high,
@@ -134,7 +134,7 @@ def compressed_rows(scored: Scored) -> list[dict[str, Any]]:
     for entry in scored:
         cell, sites = entry["cell"], entry["compressed"]
         if sites:
-            method = METHODS[cell["method"]]
+            method = method_of(cell["method"])
             row = {"backbone": cell["backbone"], "method": method.label, "blocks": len(sites)}
             row["strength"] = names.strength(method.strength_kind, cell["strength"])
             row |= {"tokens": sites[0]["tokens"], "kept": sites[0]["kept"], "keys_values": sites[0]["keys"]}

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from bigain.methods import METHODS
+from bigain.methods import method_of
 from bigain.study.cells import Cell
 
 
@@ -15,9 +15,11 @@ def read_tables(path: Path | str) -> dict[str, dict[str, Any]]:
     """The tables' data. Raises ValueError that names a table whose methods do not exist."""
     tables = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     for name, table in tables.items():
-        wrong = [method for method in table["methods"] if method not in METHODS]
-        if wrong:
-            raise ValueError(f"{path}: {name}.methods: {wrong[0]!r} is no method. Allowed: {', '.join(METHODS)}.")
+        for method in table["methods"]:
+            try:
+                method_of(method)
+            except ValueError as error:
+                raise ValueError(f"{path}: {name}.methods: {error}") from None
     return tables
 
 

@@ -10,7 +10,7 @@ import jinja2
 import pandas as pd
 
 from bigain.files import write_text
-from bigain.methods import METHODS
+from bigain.methods import method_of
 from bigain.reporting import names
 from bigain.reporting.plan import read_tables
 
@@ -92,11 +92,11 @@ def _group(
             if present and row[column].value == better(present):
                 row[column] = Value(row[column].value, row[column].half_width, best=True)
     baseline = at("none", None)
-    rows = [Row(METHODS["none"].label, "baseline", [baseline] * len(strengths))]
-    rows += [Row(METHODS[method].label, "method", values) for method, values in grid.items()]
+    rows = [Row(method_of("none").label, "baseline", [baseline] * len(strengths))]
+    rows += [Row(method_of(method).label, "method", values) for method, values in grid.items()]
     of, against = table["delta"]["of"], table["delta"]["against"]
     deltas = [_difference(a, b) for a, b in zip(grid[of], grid[against], strict=True)]
-    rows.append(Row(f"{METHODS[of].label} - {METHODS[against].label}", "delta", deltas))
+    rows.append(Row(f"{method_of(of).label} - {method_of(against).label}", "delta", deltas))
     return Group(backbone, dataset, metric, rows)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bigain.methods import METHODS, StrengthKind, Task
+from bigain.methods import StrengthKind, Task, method_of
 
 STRENGTH_NAMES: dict[StrengthKind, str] = {"merge_ratio": "ratio", "downsample_factor": "factor"}
 
@@ -24,7 +24,7 @@ class Cell:
     @property
     def strength_name(self) -> str:
         """As in a path: `ratio-0.7`, `factor-2` or `full`."""
-        kind = METHODS[self.method].strength_kind
+        kind = method_of(self.method).strength_kind
         return "full" if kind == "none" else f"{STRENGTH_NAMES[kind]}-{self.strength:g}"
 
     @property
@@ -39,9 +39,9 @@ def expand(config: dict[str, Any]) -> list[Cell]:
     for group in config["cells"]:
         strengths = {**config["strengths"], **group["strengths"]}
         for method in group["methods"]:
-            kind = METHODS[method].strength_kind
+            kind = method_of(method).strength_kind
             for strength in [None] if kind == "none" else strengths[kind]:
                 for seed in config["seeds"]:
-                    value = METHODS[method].check_strength(strength)
+                    value = method_of(method).check_strength(strength)
                     cells[Cell(group["task"], group["backbone"], group["dataset"], method, value, seed)] = None
     return list(cells)

@@ -17,7 +17,7 @@ import jsonschema
 
 from bigain.datasets import load as load_dataset
 from bigain.files import read_json, sha256
-from bigain.methods import METHODS, unknown
+from bigain.methods import method_of, unknown
 from bigain.schedule import Stages
 from bigain.study.cells import expand
 
@@ -85,9 +85,11 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
                 wrong_names = True
                 yield f"cells.{number}.{kind}: {unknown(kind, group[kind], names)}"
         for method in group["methods"]:
-            if method not in METHODS:
+            try:
+                method_of(method)
+            except ValueError as error:
                 wrong_names = True
-                yield f"cells.{number}.methods: {unknown('method', method, METHODS)}"
+                yield f"cells.{number}.methods: {error}"
     if wrong_names:
         return
     yield from _missing_strengths(config)
@@ -103,7 +105,7 @@ def _missing_strengths(config: dict[str, Any]) -> Iterator[str]:
     for number, group in enumerate(config["cells"]):
         strengths = {**config["strengths"], **group["strengths"]}
         for method in group["methods"]:
-            kind = METHODS[method].strength_kind
+            kind = method_of(method).strength_kind
             if kind != "none" and not strengths.get(kind):
                 yield f"cells.{number}: {method} needs strengths.{kind}, and the config has none"
 
@@ -111,28 +113,21 @@ def _missing_strengths(config: dict[str, Any]) -> Iterator[str]:
 def _unreachable_strengths(config: dict[str, Any]) -> Iterator[str]:
     if any(True for _ in _missing_strengths(config)):
         return
-    reduced: dict[tuple, tuple[int, int]] = {}
+    reduced: dict[tuple, int] = {}
     for cell in dict.fromkeys(expand(config)):
         height, width = token_grid(config["backbones"][cell.backbone])
-        kind = METHODS[cell.method].strength_kind
-        where = f"strengths.{kind}: {cell.strength}"
-        if kind == "merge_ratio":
-            cell_height, cell_width = METHODS[cell.method].options["cell"]
-            sources = height * width - (height // cell_height) * (width // cell_width)
-            if int(height * width * cell.strength) > sources:
-                yield (
-                    f"{where} is not reachable by {cell.method} on {cell.backbone}'s {height}x{width} tokens: with "
-                    f"cells of {cell_height}x{cell_width} at most {sources / (height * width):g}"
-                )
-        elif kind == "downsample_factor":
-            grid = (height // cell.strength, width // cell.strength)
-            if 0 in grid:
-                yield f"{where} is larger than {cell.backbone}'s {height}x{width} tokens: at most {min(height, width)}"
-                continue
-            key = (cell.task, cell.backbone, cell.dataset, cell.method, cell.seed, grid)
+        method = method_of(cell.method)
+        where = f"strengths.{method.strength_kind}: {cell.strength}"
+        try:
+            _, keys = method.tokens_left(cell.strength, height, width)
+        except ValueError as error:
+            yield f"{where} is not reachable by {cell.method} on {cell.backbone}: {error}"
+            continue
+        if method.strength_kind == "downsample_factor":
+            key = (cell.task, cell.backbone, cell.dataset, cell.method, cell.seed, keys)
             other = reduced.setdefault(key, cell.strength)
             if other != cell.strength:
-                yield f"{where} and {other} both give {grid[0]}x{grid[1]} keys on {cell.backbone}: keep one of them"
+                yield f"{where} and {other} both give {keys} keys on {cell.backbone}: keep one of them"
 
 
 def _missing_files(config: dict[str, Any]) -> Iterator[str]:

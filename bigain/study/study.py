@@ -12,14 +12,14 @@ from typing import Any
 from bigain.datasets import load as load_dataset
 from bigain.datasets.base import Dataset
 from bigain.files import write_json
-from bigain.methods import METHODS, unknown
+from bigain.methods import method_of, unknown
 from bigain.records import canonical
 from bigain.schedule import Stages
 from bigain.study.cells import Cell, expand
 from bigain.study.config import ConfigError, digest, load
 
 # Raise a number when the numerics of a step change: all that depends on that step is computed again.
-VERSIONS = {"encode": 1, "classify": 1, "generate": 1, "reference": 1, "score": 1, "report": 1}
+VERSIONS = {"encode": 1, "classify": 2, "generate": 2, "reference": 1, "score": 1, "report": 1}
 
 
 class Study:
@@ -221,7 +221,7 @@ class Study:
         return {**settings, "sha256": digest(settings["weights"])}
 
     def _describe(self, cell: Cell) -> dict[str, Any]:
-        kind = METHODS[cell.method].strength_kind
+        kind = method_of(cell.method).strength_kind
         return {
             "task": cell.task,
             "backbone": cell.backbone,

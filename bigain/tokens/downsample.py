@@ -5,16 +5,15 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from bigain import counts
 from bigain.tokens.grid import TokenGrid
+from bigain.tokens.matching import rows
+from bigain.tokens.scores import SCORES
 
 
 def reduced_grid(grid: TokenGrid, factor: int) -> TokenGrid:
     """floor(H / s) x floor(W / s). Raises ValueError if the factor is below 1 or larger than the grid."""
-    if not 1 <= factor <= min(grid.height, grid.width):
-        raise ValueError(
-            f"downsample factor {factor} does not fit a {grid} grid: allowed are 1 to {min(grid.height, grid.width)}"
-        )
-    return TokenGrid(grid.height // factor, grid.width // factor)
+    return TokenGrid(*counts.reduced_grid(factor, grid.height, grid.width))
 
 
 def nearest(x: Tensor, grid: TokenGrid, factor: int) -> Tensor:
@@ -39,3 +38,18 @@ def interpolate_extrapolate(x: Tensor, grid: TokenGrid, factor: int, alpha: floa
     if isinstance(alpha, Tensor):
         alpha = alpha.to(x.dtype).view(-1, 1, 1)
     return alpha * nearest(x, grid, factor) + (1 - alpha) * average(x, grid, factor)
+
+
+def most_detailed(x: Tensor, grid: TokenGrid, factor: int, score: str) -> Tensor:
+    """Table 12: as many tokens as the reduced grid has, the highest-scoring of the map. [B, N, C] -> [B, M, C]."""
+    return _lowest(x, -SCORES[score](x, grid), reduced_grid(grid, factor).tokens)
+
+
+def smoothest(x: Tensor, grid: TokenGrid, factor: int, score: str) -> Tensor:
+    """Table 12: as many tokens as the reduced grid has, the lowest-scoring of the map. [B, N, C] -> [B, M, C]."""
+    return _lowest(x, SCORES[score](x, grid), reduced_grid(grid, factor).tokens)
+
+
+def _lowest(x: Tensor, scores: Tensor, count: int) -> Tensor:
+    """The `count` tokens of lowest score, in token order; ties to the lowest index."""
+    return rows(x, scores.argsort(dim=1, stable=True)[:, :count].sort(dim=1).values)

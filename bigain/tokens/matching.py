@@ -8,6 +8,8 @@ from torch import Tensor
 
 from bigain.tokens.grid import TokenGrid
 
+SIMILARITIES = 2**24  # numbers held at once when sources are compared with destinations: 64 MB
+
 
 def top_left(grid: TokenGrid, cell: tuple[int, int], device: torch.device | None = None) -> Tensor:
     """The first token of every cell: [1, D]."""
@@ -25,6 +27,19 @@ def cell_argmin(scores: Tensor, grid: TokenGrid, cell: tuple[int, int]) -> Tenso
     return at_offsets(scores[:, grid.cell_tokens(cell, scores.device)].argmin(dim=-1), grid, cell)
 
 
+def official_v1(scores: Tensor, grid: TokenGrid, cell: tuple[int, int]) -> Tensor:
+    """Destinations as the paper's released code picks them: scores [B, N] -> [B, D].
+
+    It cuts the row-major scores into runs of a cell's size instead of into cells, takes the lowest of every run, and
+    uses its place in the k-th run as the place in the k-th cell: deterministic, but not the smoothest token of a cell.
+    Raises ValueError if the cells do not fill the grid, as the released code does for the width.
+    """
+    size = cell[0] * cell[1]
+    if grid.height % cell[0] or grid.width % cell[1]:
+        raise ValueError(f"official_v1 needs a grid of whole cells; {cell[0]}x{cell[1]} cells do not fill {grid}")
+    return at_offsets(scores.unflatten(1, (grid.tokens // size, size)).argmin(dim=-1), grid, cell)
+
+
 def split(destinations: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
     """Sources and destinations, each in index order: destinations [B, D] -> [B, N - D], [B, D]."""
     is_destination = torch.zeros(len(destinations), tokens, dtype=torch.bool, device=destinations.device)
@@ -32,6 +47,12 @@ def split(destinations: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
     order = is_destination.int().argsort(dim=1, stable=True)
     count = tokens - destinations.shape[1]
     return order[:, :count], order[:, count:]
+
+
+def places(count: int, each: int, like: Tensor) -> Tensor:
+    """0, 0, ..., 1, 1, ... up to `count` - 1, each `each` times, for the batch of `like`: [B, count * each]."""
+    index = torch.arange(count, device=like.device).repeat_interleave(each)
+    return index.expand(len(like), -1)
 
 
 def rows(x: Tensor, index: Tensor) -> Tensor:
@@ -42,9 +63,11 @@ def rows(x: Tensor, index: Tensor) -> Tensor:
 def best_destinations(metric: Tensor, sources: Tensor, destinations: Tensor) -> tuple[Tensor, Tensor]:
     """For every source the cosine to, and the place of, its most similar destination: [B, S] each, float32.
 
-    `metric` [B, N, C]; ties go to the lowest place. A zero vector has cosine 0 to everything.
+    `metric` [B, N, C]; ties go to the lowest place. A zero vector has cosine 0 to everything. The similarities are
+    never all held at once: sources go in chunks of at most `SIMILARITIES` numbers.
     """
     unit = F.normalize(metric.float(), dim=-1)
-    similarity = rows(unit, sources) @ rows(unit, destinations).transpose(1, 2)
-    best = similarity.argmax(dim=-1)
-    return similarity.gather(-1, best.unsqueeze(-1)).squeeze(-1), best
+    targets = rows(unit, destinations).transpose(1, 2)
+    chunk = max(1, SIMILARITIES // (targets.shape[0] * targets.shape[2]))
+    best = [(rows(unit, part) @ targets).max(dim=-1) for part in sources.split(chunk, dim=1)]
+    return torch.cat([value for value, _ in best], dim=1), torch.cat([place for _, place in best], dim=1)

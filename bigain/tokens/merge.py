@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bigain.counts import removed_tokens
 from bigain.tokens import matching
 from bigain.tokens.grid import TokenGrid
 from bigain.tokens.scores import SCORES
@@ -39,26 +40,19 @@ class TokenPlan:
         return y.new_empty(values.shape).scatter_(1, places.unsqueeze(-1).expand_as(values), values)
 
 
-def removed_tokens(ratio: float, grid: TokenGrid, cell: tuple[int, int]) -> int:
-    """r = int(N * ratio). Raises ValueError if the sources cannot give that many away."""
-    cells = (grid.height // cell[0]) * (grid.width // cell[1])
-    removed, sources = int(grid.tokens * ratio), grid.tokens - cells
-    if not 0 <= removed <= sources or cells == 0:
-        raise ValueError(
-            f"merge ratio {ratio} removes {removed} of the {grid.tokens} tokens of a {grid} grid, but with cells of "
-            f"{cell[0]}x{cell[1]} only {sources} are sources: the largest ratio is {sources / grid.tokens:g}"
-        )
-    return removed
-
-
-def soft_matching(metric: Tensor, destinations: Tensor, removed: int) -> TokenPlan:
+def soft_matching(metric: Tensor, destinations: Tensor, removed: int, protected: Tensor | None = None) -> TokenPlan:
     """Bipartite soft matching (ToMe; Algorithm 2, steps 3-4): merge the `removed` most similar sources.
 
-    `metric` [B, N, C], `destinations` [B or 1, D] token indices. Ties go to the lowest index.
+    `metric` [B, N, C], `destinations` [B or 1, D] token indices. Sources among `protected` [B, P] go last. Ties go to
+    the lowest index.
     """
     destinations = destinations.expand(len(metric), -1)
     sources, destinations = matching.split(destinations, metric.shape[1])
     similarity, target = matching.best_destinations(metric, sources, destinations)
+    if protected is not None:
+        is_protected = torch.zeros(metric.shape[:2], dtype=torch.bool, device=metric.device)
+        is_protected = is_protected.scatter(1, protected, True).gather(1, sources)
+        similarity = similarity.masked_fill(is_protected, -torch.inf)
     order = similarity.argsort(dim=1, descending=True, stable=True)
     merged, kept = order[:, :removed], order[:, removed:]
     return TokenPlan(sources.gather(1, kept), sources.gather(1, merged), target.gather(1, merged), destinations)
@@ -66,17 +60,37 @@ def soft_matching(metric: Tensor, destinations: Tensor, removed: int) -> TokenPl
 
 def merge_random(metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int, int], offsets: Tensor) -> TokenPlan:
     """ToMe (tomesd): one random destination a cell; `offsets` [B or 1, D] are its places, drawn by the caller."""
-    removed = removed_tokens(ratio, grid, cell)
+    removed = removed_tokens(ratio, grid.height, grid.width, cell)
     return soft_matching(metric, matching.at_offsets(offsets, grid, cell), removed)
 
 
 def merge_top_left(metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int, int]) -> TokenPlan:
     """ToMe with the first token of each cell as destination: the deterministic control."""
-    removed = removed_tokens(ratio, grid, cell)
+    removed = removed_tokens(ratio, grid.height, grid.width, cell)
     return soft_matching(metric, matching.top_left(grid, cell, metric.device), removed)
 
 
-def merge_smooth(metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int, int], score: str) -> TokenPlan:
-    """BiGain_TM, Laplacian-gated token merging (Algorithm 2): the smoothest token of each cell is its destination."""
-    removed = removed_tokens(ratio, grid, cell)
-    return soft_matching(metric, matching.cell_argmin(SCORES[score](metric, grid), grid, cell), removed)
+def merge_smooth(
+    metric: Tensor,
+    grid: TokenGrid,
+    ratio: float,
+    cell: tuple[int, int],
+    score: str,
+    destinations: str = "cell_argmin",
+    protect: float = 0.0,
+) -> TokenPlan:
+    """BiGain_TM, Laplacian-gated token merging (Algorithm 2): the smoothest token of each cell is its destination.
+
+    `destinations` is the rule that picks them, a key of `DESTINATIONS`; the int(N * protect) highest-scoring tokens
+    are merged into no other. Raises ValueError if so many are protected that the ratio cannot be reached.
+    """
+    removed = removed_tokens(ratio, grid.height, grid.width, cell, protect)
+    scores = SCORES[score](metric, grid)
+    chosen = DESTINATIONS[destinations](scores, grid, cell)
+    if not protect:
+        return soft_matching(metric, chosen, removed)
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    return soft_matching(metric, chosen, removed, order[:, : int(grid.tokens * protect)])
+
+
+DESTINATIONS = {"cell_argmin": matching.cell_argmin, "official_v1": matching.official_v1}

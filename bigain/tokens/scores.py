@@ -1,6 +1,11 @@
-"""Per-token frequency scores (Table 13): high where the map is detailed, low where it is smooth."""
+"""Per-token frequency scores (Table 13), in float32: high where the map is detailed, low where it is smooth.
+
+The two cosines say the opposite in Table 13 (small = detailed); here they are negated, so that every score reads alike.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -24,4 +29,91 @@ def laplacian_l1(x: Tensor, grid: TokenGrid) -> Tensor:
     return laplacian(x, grid).abs().mean(dim=1).flatten(1)
 
 
-SCORES = {"laplacian_l1": laplacian_l1}
+def laplacian_l2(x: Tensor, grid: TokenGrid) -> Tensor:
+    """Root mean square over channels of the Laplacian: [B, N, C] -> [B, N]."""
+    return laplacian(x, grid).square().mean(dim=1).sqrt().flatten(1)
+
+
+def global_mean_deviation(x: Tensor, grid: TokenGrid) -> Tensor:
+    """Euclidean distance to the mean token of the same sample: [B, N, C] -> [B, N]."""
+    x = x.float()
+    return (x - x.mean(dim=1, keepdim=True)).norm(dim=-1)
+
+
+def l1_norm(x: Tensor, grid: TokenGrid) -> Tensor:
+    """Sum over channels of absolute values: [B, N, C] -> [B, N]."""
+    return x.float().abs().sum(dim=-1)
+
+
+def l2_norm(x: Tensor, grid: TokenGrid) -> Tensor:
+    """Euclidean length: [B, N, C] -> [B, N]."""
+    return x.float().norm(dim=-1)
+
+
+def channel_variance(x: Tensor, grid: TokenGrid) -> Tensor:
+    """Population variance over channels: [B, N, C] -> [B, N]."""
+    return x.float().var(dim=-1, correction=0)
+
+
+def _amplitudes(x: Tensor) -> Tensor:
+    """|DFT over channels| of every token, all C bins of the two-sided spectrum: [B, N, C]."""
+    return torch.fft.fft(x.float(), dim=-1).abs()
+
+
+def dft_centroid(x: Tensor, grid: TokenGrid) -> Tensor:
+    """Amplitude-weighted mean bin, k = 1 .. C: [B, N, C] -> [B, N]. A zero vector has centroid 0."""
+    amplitudes = _amplitudes(x)
+    bins = torch.arange(1, x.shape[-1] + 1, device=x.device, dtype=torch.float32)
+    return (amplitudes * bins).sum(dim=-1) / amplitudes.sum(dim=-1).clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def dft_amplitude(x: Tensor, grid: TokenGrid) -> Tensor:
+    """Sum of the amplitudes of all bins (Table 13): [B, N, C] -> [B, N]."""
+    return _amplitudes(x).sum(dim=-1)
+
+
+def dft_amplitude_without_dc(x: Tensor, grid: TokenGrid) -> Tensor:
+    """As `dft_amplitude` without the constant bin: what the released code computes. [B, N, C] -> [B, N]."""
+    return _amplitudes(x)[..., 1:].sum(dim=-1)
+
+
+def cosine_to_neighbours(x: Tensor, grid: TokenGrid) -> Tensor:
+    """Minus the mean cosine to the neighbours above, below, left and right that exist: [B, N, C] -> [B, N].
+
+    Raises ValueError on a grid of one token, which has no neighbour.
+    """
+    if grid.tokens == 1:
+        raise ValueError("a 1x1 grid has no neighbours to compare with")
+    unit = F.normalize(grid.to_map(x).float(), dim=1)
+    vertical = (unit[:, :, 1:] * unit[:, :, :-1]).sum(dim=1)
+    horizontal = (unit[..., 1:] * unit[..., :-1]).sum(dim=1)
+    total = F.pad(vertical, (0, 0, 1, 0)) + F.pad(vertical, (0, 0, 0, 1))
+    total = total + F.pad(horizontal, (1, 0)) + F.pad(horizontal, (0, 1))
+    ones = torch.ones_like(total[:1])
+    above, beside = ones[:, 1:], ones[..., 1:]
+    neighbours = F.pad(above, (0, 0, 1, 0)) + F.pad(above, (0, 0, 0, 1)) + F.pad(beside, (1, 0)) + F.pad(beside, (0, 1))
+    return -(total / neighbours).flatten(1)
+
+
+def cosine_to_mean(x: Tensor, grid: TokenGrid) -> Tensor:
+    """Minus the cosine to the mean token of the same sample: [B, N, C] -> [B, N]."""
+    x = x.float()
+    return -F.cosine_similarity(x, x.mean(dim=1, keepdim=True), dim=-1)
+
+
+SCORES: dict[str, Callable[[Tensor, TokenGrid], Tensor]] = {
+    function.__name__: function
+    for function in (
+        global_mean_deviation,
+        l1_norm,
+        l2_norm,
+        channel_variance,
+        laplacian_l1,
+        laplacian_l2,
+        dft_centroid,
+        dft_amplitude,
+        dft_amplitude_without_dc,
+        cosine_to_neighbours,
+        cosine_to_mean,
+    )
+}

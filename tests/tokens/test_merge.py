@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bigain.counts import removed_tokens
 from bigain.tokens import TokenGrid, matching, merge
 from bigain.tokens.scores import laplacian, laplacian_l1
 
@@ -130,15 +131,15 @@ def test_tomesd_s_own_operator_merges_the_same_tokens(grid, cell, ratio):
 
 def test_an_unreachable_ratio_says_what_is_allowed():
     with pytest.raises(ValueError, match=r"merge ratio 0\.8 removes 204 of the 256 .* largest ratio is 0\.75"):
-        merge.removed_tokens(0.8, TokenGrid(16, 16), CELL)
-    assert merge.removed_tokens(0.75, TokenGrid(16, 16), CELL) == 192
+        removed_tokens(0.8, 16, 16, CELL)
+    assert removed_tokens(0.75, 16, 16, CELL) == 192
 
 
 @pytest.mark.parametrize(
     ("ratio", "kept"), [(0.1, 3687), (0.2, 3277), (0.3, 2868), (0.4, 2458), (0.5, 2048), (0.6, 1639), (0.7, 1229)]
 )
 def test_token_counts_of_the_paper(ratio, kept):
-    assert 4096 - merge.removed_tokens(ratio, TokenGrid(64, 64), CELL) == kept
+    assert 4096 - removed_tokens(ratio, 64, 64, CELL) == kept
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,0 +1,51 @@
+"""How many tokens a method leaves: whole-number arithmetic that planning and the operators share. No torch here."""
+
+from __future__ import annotations
+
+
+def removed_tokens(ratio: float, height: int, width: int, cell: tuple[int, int], protect: float = 0.0) -> int:
+    """r = int(N * ratio), the tokens merged away of a height x width grid with one destination a cell.
+
+    Raises ValueError if the sources, less the int(N * protect) protected tokens, cannot give that many away.
+    """
+    tokens, protected = height * width, int(height * width * protect)
+    cells = (height // cell[0]) * (width // cell[1])
+    removed, sources = int(tokens * ratio), max(tokens - cells - protected, 0)
+    if cells == 0 or removed > sources:
+        raise ValueError(_too_many(ratio, removed, height, width, cell, sources, protected))
+    return removed
+
+
+def merged_cells(ratio: float, height: int, width: int, cell: tuple[int, int], rule: str) -> int:
+    """How many whole cells are merged, each into one token.
+
+    `token_matched`: as many as remove at most int(N * ratio) tokens, which the paper's GFLOPs are counted with;
+    `cell_fraction`: int(ratio * cells), Algorithm 3. Raises ValueError for a ratio the cells cannot reach.
+    """
+    cells, size = (height // cell[0]) * (width // cell[1]), cell[0] * cell[1]
+    if rule == "cell_fraction" and cells:
+        return int(cells * ratio)
+    removed, possible = int(height * width * ratio), cells * (size - 1)
+    if cells == 0 or removed > possible:
+        raise ValueError(_too_many(ratio, removed, height, width, cell, possible, 0))
+    return removed // (size - 1)
+
+
+def _too_many(
+    ratio: float, removed: int, height: int, width: int, cell: tuple[int, int], possible: int, protected: int
+) -> str:
+    among = f" and {protected} protected tokens" if protected else ""
+    return (
+        f"merge ratio {ratio:g} removes {removed} of the {height * width} tokens of a {height}x{width} grid, but with "
+        f"cells of {cell[0]}x{cell[1]}{among} only {possible} can be merged: the largest ratio is "
+        f"{possible / (height * width):g}"
+    )
+
+
+def reduced_grid(factor: int, height: int, width: int) -> tuple[int, int]:
+    """floor(H / s) x floor(W / s) keys and values. Raises ValueError if the factor is below 1 or beyond the grid."""
+    if not 1 <= factor <= min(height, width):
+        raise ValueError(
+            f"downsample factor {factor} does not fit a {height}x{width} grid: allowed are 1 to {min(height, width)}"
+        )
+    return height // factor, width // factor

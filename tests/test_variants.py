@@ -1,0 +1,147 @@
+"""Method ids with variants, and what they do to a model."""
+
+import pytest
+import torch
+
+import bigain
+from bigain.methods import METHODS, Linear, method_of
+from bigain.patching import RowKey
+from tests.conftest import RUN, run_dit, run_unet
+
+
+def test_an_id_says_layers_and_options():
+    changed = method_of("bigain_tm@sa+mlp~score-l2_norm~cell-4x4~protect-0.1")
+    assert changed.layers == ("sa", "mlp")
+    assert dict(changed.options) == {**METHODS["bigain_tm"].options, "score": "l2_norm", "cell": (4, 4), "protect": 0.1}
+    assert method_of("bigain_td~alpha-0.8to1.2").options["alpha"] == Linear(0.8, 1.2)
+    assert method_of("bigain_td~alpha--0.5").options["alpha"] == -0.5
+    assert method_of("todo~skip_t0-on").skip_t0
+    assert METHODS["bigain_tm"].options["score"] == "laplacian_l1"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("bigain_tm~scor-l2_norm", r"unknown option 'scor'\. Did you mean 'score'\?"),
+        ("bigain_tm~score-l3_norm", r"score cannot be 'l3_norm'.* Did you mean 'l1_norm'\?|'l2_norm'"),
+        ("bigain_tm~cell-2", "cell cannot be '2'"),
+        ("bigain_tm~cell-1x1", "at least two tokens"),
+        ("bigain_tm~protect-1.5", "below 1"),
+        ("bigain_tm@ca", "layers are sa, always"),
+        ("bigain_tm@sa+sa", "layers are sa, always"),
+        ("bigain_tm@sa+ff", "layers are sa, always"),
+        ("todo@sa+ca", "only merging methods"),
+        ("todo~score-l2_norm", "unknown option 'score'"),
+        ("none~skip_t0-on", "unknown option"),
+        ("bigain_tn~score-l2_norm", r"Did you mean 'bigain_tm'\?"),
+    ],
+)
+def test_a_wrong_id_says_what_is_allowed(name, message):
+    with pytest.raises(ValueError, match=message):
+        method_of(name)
+
+
+def test_larger_cells_reach_larger_ratios(unet):
+    with pytest.raises(ValueError, match=r"cells of 2x2 only 192 can be merged: the largest ratio is 0\.75"):
+        bigain.apply(unet, "bigain_tm", ratio=0.9)
+    with bigain.compressed(unet, "bigain_tm~cell-4x4", ratio=0.9) as attachment:
+        run_unet(unet)
+        assert {site.kept for site in attachment.sites} == {256 - 230}
+
+
+class Counted:
+    """Counts the token rows that a layer is really given."""
+
+    def __init__(self, layer):
+        self.tokens = []
+        self.handle = layer.register_forward_pre_hook(
+            lambda module, args, kwargs: self.tokens.append((args[0] if args else kwargs["hidden_states"]).shape[1]),
+            with_kwargs=True,
+        )
+
+
+@pytest.mark.parametrize(("layers", "expected"), [("sa", (256, 256)), ("sa+ca", (77, 256)), ("sa+ca+mlp", (77, 77))])
+def test_cross_attention_and_feed_forward_run_on_merged_tokens(unet, layers, expected):
+    block = unet.down_blocks[0].attentions[0].transformer_blocks[0]
+    inner = [Counted(block.attn2.to_q), Counted(block.ff.net[0])]
+    plain = run_unet(unet)
+    with bigain.compressed(unet, f"bigain_tm@{layers}", ratio=0.7):
+        for counter in inner:
+            counter.tokens.clear()
+        changed = run_unet(unet)
+    for counter in inner:
+        counter.handle.remove()
+    assert tuple(counter.tokens[0] for counter in inner) == expected
+    assert not torch.equal(changed, plain)
+    assert torch.equal(run_unet(unet), plain)
+
+
+def test_layers_at_ratio_zero_change_nothing(unet, dit):
+    for run, network, layers in ((run_unet, unet, "sa+ca+mlp"), (run_dit, dit, "sa+mlp")):
+        plain = run(network)
+        with bigain.compressed(network, f"bigain_tm@{layers}", ratio=0.0):
+            assert torch.allclose(run(network), plain, atol=1e-6)
+
+
+def test_a_dit_has_no_cross_attention(dit):
+    with pytest.raises(ValueError, match=r"transformer_blocks\.1 has no cross-attention"):
+        bigain.apply(dit, "bigain_tm@sa+ca", ratio=0.5)
+
+
+def plans_made(network, run, method, **arguments):
+    with bigain.compressed(network, method, ratio=0.5, **arguments) as attachment:
+        made, operator = [], attachment.operator_options
+        attachment.operator_options = lambda site, device: made.append(site.block.name) or operator(site, device)
+        run(network)
+        first = list(made)
+        run(network)
+    assert made == first * 2, "nothing crosses forward passes"
+    return first
+
+
+def test_cached_merging_plans_once_a_stage(unet, dit):
+    everywhere = plans_made(unet, run_unet, "bigain_tm")
+    cached = plans_made(unet, run_unet, "bigain_tm_cached")
+    assert len(everywhere) == 3
+    assert cached == [
+        "down_blocks.0.attentions.0.transformer_blocks.0",
+        "up_blocks.1.attentions.0.transformer_blocks.0",
+    ]
+    runs = plans_made(dit, run_dit, "bigain_tm_cached", blocks=(0, 1, 3))
+    assert runs == ["transformer_blocks.0", "transformer_blocks.3"]
+
+
+def test_cached_plans_of_two_resolutions_do_not_mix(unet):
+    with bigain.compressed(unet, "bigain_tm_cached", ratio=0.5, levels=(0, 1)):
+        run_unet(unet)
+
+
+@pytest.mark.parametrize(("method", "same"), [("tome", False), ("tome_shared", True), ("sito", True)])
+def test_who_shares_random_draws(unet, method, same):
+    """Two rows of one image and t but different classes; the U-Net's first block has not seen the class yet."""
+    plans = []
+    x, context = torch.randn(1, 4, 16, 16), torch.randn(2, 5, 16)
+    with torch.no_grad(), bigain.compressed(unet, method, ratio=0.5) as attachment:
+        attachment.set_rows([RowKey(3, 0, 10), RowKey(3, 1, 10)])
+        make = attachment.plan
+        attachment.plan = lambda site, tokens: plans.append(make(site, tokens)) or plans[-1]
+        unet(x.expand(2, -1, -1, -1), 10, encoder_hidden_states=context)
+    index = plans[0].merged if hasattr(plans[0], "merged") else plans[0].pruned
+    assert torch.equal(index[0], index[1]) == same
+
+
+@pytest.mark.parametrize("method", ["todo", "bigain_tm", "bigain_tm@sa+mlp"])
+def test_skip_t0_rests_at_t_zero_only(model_and_run, method):
+    network, run = model_and_run
+    strength = {"factor": 2} if method == "todo" else {"ratio": 0.5}
+    plain = {t: run(network, t=t) for t in (0, 10)}
+    with bigain.compressed(network, f"{method}~skip_t0-on", **strength):
+        assert torch.equal(run(network, t=0), plain[0])
+        assert not torch.equal(run(network, t=10), plain[10])
+        with pytest.raises(ValueError, match="one timestep for the whole batch"):
+            run(network, t=torch.tensor([0, 10]))
+
+
+@pytest.fixture(params=["unet", "dit"])
+def model_and_run(request):
+    return request.getfixturevalue(request.param), RUN[request.param]
