@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bigain.attachment import Attachment, RowKey
 from bigain.backbones.base import Backbone
-from bigain.patching import Attachment, RowKey
 from bigain.rng import torch_generator
 from bigain.schedule import Stages
 

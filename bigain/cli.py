@@ -227,7 +227,41 @@ def methods() -> None:
     from bigain.methods import METHODS, STRENGTHS
 
     for method in METHODS.values():
-        typer.echo(f"{method.id:12} {method.label:18} {STRENGTHS[method.strength_kind]}")
+        typer.echo(f"{method.id:18} {method.label:22} {STRENGTHS[method.strength_kind]}")
+
+
+@app.command()
+def flops(
+    backbone: Annotated[str, typer.Option(help="sd2, dit_xl2, or the folder of a diffusers pipeline")],
+    method: Annotated[str, typer.Option(help="as `bigain methods` lists them, variants allowed")] = "none",
+    ratio: Annotated[float | None, typer.Option(help="merge ratio")] = None,
+    factor: Annotated[int | None, typer.Option(help="downsample factor")] = None,
+    level: Annotated[list[int] | None, typer.Option(help="U-Net levels, 0 the highest resolution")] = None,
+    block: Annotated[list[int] | None, typer.Option(help="DiT blocks, from 0")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
+) -> None:
+    """GFLOPs of one forward pass by part (Table 11), beside the uncompressed model's; needs no weights."""
+    from bigain.measure.flops import architecture, count
+
+    model = architecture(backbone)
+    places = {"levels": tuple(level) if level else None, "blocks": tuple(block) if block else None}
+    plain = count(model, "none").as_dict()
+    found = plain if method == "none" else count(model, method, ratio=ratio, factor=factor, **places).as_dict()
+    saved = 100 * (1 - found["total"] / plain["total"])
+    if as_json:
+        typer.echo(json.dumps({"backbone": backbone, "method": method, "ratio": ratio, "factor": factor, **found}))
+        return
+    for part in (part for part in found if part != "sparsity"):
+        typer.echo(f"{part.replace('_', ' '):16} {plain[part]:10.2f} {found[part]:10.2f} G")
+    typer.echo(f"saved {saved:.2f}% of all; keys and values {100 * found['sparsity']:.1f}% fewer where compressed")
+
+
+@app.command("flops-table")
+def flops_table(output: Output = Path("bigain/study/flops.csv")) -> None:
+    """Count every method at the paper's strengths on SD 2.0 and DiT-XL/2; the planner reads the table."""
+    from bigain.measure.flops_table import write
+
+    write(output)
 
 
 @app.command()

@@ -8,8 +8,8 @@ import torch
 from diffusers import EulerDiscreteScheduler
 from torch import Tensor
 
+from bigain.attachment import Attachment, RowKey
 from bigain.backbones.base import Backbone
-from bigain.patching import Attachment, RowKey
 from bigain.rng import torch_generator
 
 

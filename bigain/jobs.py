@@ -19,16 +19,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bigain import backbones
+from bigain.attachment import Attachment
 from bigain.backbones.base import Backbone
 from bigain.classify import Protocol, classify_block
 from bigain.datasets import load as load_dataset
 from bigain.files import whole_file, write_json
 from bigain.generate import Sampling, generate_block
 from bigain.measure.features import load_network
-from bigain.methods import method_of
-from bigain.patching import Attachment, compressed
+from bigain.patching import compressed
 from bigain.records import canonical, environment, read_table, write_table
 from bigain.schedule import Stages
+from bigain.variants import method_of
 
 Spec = dict[str, Any]
 

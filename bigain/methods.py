@@ -2,16 +2,14 @@
 
 To add a method: one function in `bigain/tokens/`, registered in `OPERATORS` there, one preset below, one test.
 
-An id may change a preset: `bigain_tm@sa+mlp` merges around other layers (Table 6), `bigain_tm~score-l2_norm~cell-4x4`
-sets options. `method_of` reads such ids; `VARIANTS` says what each option can be.
+An id may change a preset, such as `bigain_tm~score-l2_norm`; `bigain.variants` reads such ids.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -117,7 +115,7 @@ CELL = (2, 2)  # tokens per cell, height x width (paper, B.3.1)
 # The paper's alpha: 0.9 and 0.8 -> 1.2 on Stable Diffusion, 0.1 on DiT (B.3.2).
 ALPHA = ByTask(unet_classification=0.9, unet_generation=Linear(start=0.8, end=1.2), dit=0.1)
 GATED = {"cell": CELL, "score": "laplacian_l1", "destinations": "cell_argmin", "protect": 0.0}
-WHOLE_CELLS = {"cell": CELL, "score": "laplacian_l1", "rule": "token_matched", "aggregate": "max"}
+WHOLE_CELLS = {"cell": CELL, "score": "laplacian_l1", "rule": "token_matched", "aggregate": "max", "score_twice": False}
 SITO = {"cell": CELL, "similarity_weight": 1.0, "noise_weight": 0.1}
 EXTREME = {"score": "laplacian_l1"}
 
@@ -150,101 +148,6 @@ METHODS: dict[str, Method] = {
         _downsampling("kv_low_frequency", "low-frequency keys", "smoothest", EXTREME),  # 45.58
     )
 }
-
-
-def _one_of(*names: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in names:
-            raise ValueError(unknown("value", text, names))
-        return text
-
-    return read
-
-
-def _cell(text: str) -> tuple[int, int]:
-    height, width = (int(part) for part in text.split("x"))
-    if min(height, width) < 1 or height * width < 2:
-        raise ValueError("a cell needs at least two tokens")
-    return height, width
-
-
-def _fraction(text: str) -> float:
-    if not 0 <= float(text) < 1:
-        raise ValueError("allowed are fractions from 0 to below 1")
-    return float(text)
-
-
-def _alpha(text: str) -> float | Linear:
-    start, to, end = text.partition("to")
-    return Linear(float(start), float(end)) if to else float(start)
-
-
-SCORE_NAMES = (
-    "global_mean_deviation",
-    "l1_norm",
-    "l2_norm",
-    "channel_variance",
-    "laplacian_l1",
-    "laplacian_l2",
-    "dft_centroid",
-    "dft_amplitude",
-    "dft_amplitude_without_dc",
-    "cosine_to_neighbours",
-    "cosine_to_mean",
-)
-
-# What an id can change, with the reader of its value. A method has those it has as options, and the last two.
-VARIANTS: dict[str, Callable[[str], Option]] = {
-    "score": _one_of(*SCORE_NAMES),
-    "cell": _cell,
-    "destinations": _one_of("cell_argmin", "official_v1"),
-    "protect": _fraction,
-    "rule": _one_of("token_matched", "cell_fraction"),
-    "aggregate": _one_of("max", "mean"),
-    "alpha": _alpha,
-    "skip_t0": lambda text: _one_of("on", "off")(text) == "on",
-}
-LAYERS = ("sa", "ca", "mlp")
-
-
-@cache
-def method_of(name: str) -> Method:
-    """The method of that id, with its variants. Raises ValueError with a suggestion if there is none."""
-    head, *changes = name.split("~")
-    base, at, layers = head.partition("@")
-    if base not in METHODS:
-        raise ValueError(unknown("method", base, METHODS))
-    chosen = METHODS[base]
-    if at:
-        chosen = _at_layers(name, chosen, layers.split("+"))
-    for change in changes:
-        chosen = _changed(name, chosen, *change.partition("-")[::2])
-    return chosen
-
-
-def _at_layers(name: str, base: Method, layers: list[str]) -> Method:
-    if base.acts_on != "tokens":
-        raise ValueError(f"{name}: only merging methods can act on other layers than self-attention")
-    wrong = [layer for layer in layers if layer not in LAYERS]
-    if wrong or "sa" not in layers or len(set(layers)) < len(layers):
-        raise ValueError(f"{name}: layers are sa, always, and ca and mlp, each once, joined by +")
-    label = f"{base.label} ({'+'.join(layers).upper()})"
-    return replace(base, id=name, label=label, layers=tuple(layers))
-
-
-def _changed(name: str, base: Method, option: str, text: str) -> Method:
-    allowed = [*base.options, "skip_t0"] if base.acts_on != "nothing" else []
-    allowed = [one for one in allowed if one in VARIANTS]
-    if option not in allowed:
-        raise ValueError(f"{name}: " + unknown("option", option, allowed))
-    try:
-        value = VARIANTS[option](text)
-    except ValueError as error:
-        raise ValueError(f"{name}: {option} cannot be {text!r}: {error}") from None
-    changed = replace(base, id=name, label=f"{base.label} ({option.replace('_', ' ')}: {text})")
-    if option == "skip_t0":
-        return replace(changed, skip_t0=value)
-    return replace(changed, options={**base.options, option: value})
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from bigain.files import read_json, whole_file, write_json
-from bigain.methods import METHODS, method_of
+from bigain.methods import METHODS
 from bigain.progress import left
 from bigain.rng import numpy_generator, seed_for, torch_generator
 from bigain.tokens import OPERATORS
+from bigain.variants import method_of
 
 
 def test_keys_are_stable_and_distinct():

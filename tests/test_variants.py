@@ -4,8 +4,9 @@ import pytest
 import torch
 
 import bigain
-from bigain.methods import METHODS, Linear, method_of
-from bigain.patching import RowKey
+from bigain.attachment import RowKey
+from bigain.methods import METHODS, Linear
+from bigain.variants import method_of
 from tests.conftest import RUN, run_dit, run_unet
 
 
@@ -17,6 +18,13 @@ def test_an_id_says_layers_and_options():
     assert method_of("bigain_td~alpha--0.5").options["alpha"] == -0.5
     assert method_of("todo~skip_t0-on").skip_t0
     assert METHODS["bigain_tm"].options["score"] == "laplacian_l1"
+
+
+def test_an_id_has_one_spelling():
+    assert method_of("tome@sa") is METHODS["tome"]
+    assert method_of("bigain_tm~score-laplacian_l1~cell-2x2") is METHODS["bigain_tm"]
+    assert method_of("bigain_tm@mlp+sa~score-l2_norm~cell-4x4").id == "bigain_tm@sa+mlp~cell-4x4~score-l2_norm"
+    assert method_of("bigain_tm@sa+mlp").label == "BiGain_TM (SA+MLP)"
 
 
 @pytest.mark.parametrize(

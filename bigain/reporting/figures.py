@@ -13,8 +13,9 @@ import pandas as pd
 from safetensors.numpy import load_file
 
 from bigain.files import whole_file
-from bigain.methods import StrengthKind, method_of
+from bigain.methods import StrengthKind
 from bigain.reporting import names
+from bigain.variants import method_of
 
 # Okabe-Ito, distinguishable with every colour vision.
 COLOURS = {

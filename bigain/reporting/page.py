@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from bigain.files import read_json, write_text
-from bigain.methods import method_of
 from bigain.metrics.significance import mcnemar, paired_difference
 from bigain.reporting import names
 from bigain.reporting.plan import read_tables
 from bigain.reporting.tables import templates
+from bigain.variants import method_of
 
 Scored = list[dict[str, Any]]
 

@@ -7,26 +7,28 @@ from typing import Any
 
 import yaml
 
-from bigain.methods import method_of
 from bigain.study.cells import Cell
+from bigain.variants import method_of
 
 
 def read_tables(path: Path | str) -> dict[str, dict[str, Any]]:
     """The tables' data. Raises ValueError that names a table whose methods do not exist."""
     tables = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     for name, table in tables.items():
-        for method in table["methods"]:
-            try:
-                method_of(method)
-            except ValueError as error:
-                raise ValueError(f"{path}: {name}.methods: {error}") from None
+        try:
+            table["methods"] = [method_of(method).id for method in table["methods"]]
+            table["delta"] = {key: method_of(method).id for key, method in table["delta"].items()}
+        except ValueError as error:
+            raise ValueError(f"{path}: {name}: {error}") from None
     return tables
 
 
 def table_names(path: Path | str, cells: list[Cell], backbones: dict[str, dict[str, Any]]) -> list[str]:
-    """The tables that show some compressed cell of the study."""
+    """The tables of which the study has some compressed cell, beyond those of the table they compare with."""
     have = {(backbones[cell.backbone]["family"], cell.method) for cell in cells}
+
+    def own(table: dict[str, Any]) -> list[str]:
+        return [method for method in table["methods"] if method not in table.get("references", [])]
+
     tables = read_tables(path)
-    return [
-        name for name, table in tables.items() if any((table["family"], method) in have for method in table["methods"])
-    ]
+    return [name for name, table in tables.items() if any((table["family"], method) in have for method in own(table))]

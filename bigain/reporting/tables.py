@@ -10,9 +10,9 @@ import jinja2
 import pandas as pd
 
 from bigain.files import write_text
-from bigain.methods import method_of
 from bigain.reporting import names
 from bigain.reporting.plan import read_tables
+from bigain.variants import method_of
 
 TEMPLATES = Path(__file__).parents[2] / "reports" / "templates"
 MISSING = "\N{EN DASH}"

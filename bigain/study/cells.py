@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bigain.methods import StrengthKind, Task, method_of
+from bigain.methods import StrengthKind, Task
+from bigain.variants import method_of
 
 STRENGTH_NAMES: dict[StrengthKind, str] = {"merge_ratio": "ratio", "downsample_factor": "factor"}
 
@@ -42,6 +43,7 @@ def expand(config: dict[str, Any]) -> list[Cell]:
             kind = method_of(method).strength_kind
             for strength in [None] if kind == "none" else strengths[kind]:
                 for seed in config["seeds"]:
-                    value = method_of(method).check_strength(strength)
-                    cells[Cell(group["task"], group["backbone"], group["dataset"], method, value, seed)] = None
+                    chosen = method_of(method)
+                    value = chosen.check_strength(strength)
+                    cells[Cell(group["task"], group["backbone"], group["dataset"], chosen.id, value, seed)] = None
     return list(cells)

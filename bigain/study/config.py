@@ -17,9 +17,10 @@ import jsonschema
 
 from bigain.datasets import load as load_dataset
 from bigain.files import read_json, sha256
-from bigain.methods import method_of, unknown
+from bigain.methods import unknown
 from bigain.schedule import Stages
 from bigain.study.cells import expand
+from bigain.variants import GROUPS, method_of
 
 SCHEMA = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.json"
 
@@ -37,7 +38,10 @@ def load(raw: dict[str, Any]) -> dict[str, Any]:
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     _complete(config, schema, schema)
     problems = sorted({_explain(error) for error in jsonschema.Draft202012Validator(schema).iter_errors(config)})
-    problems = problems or list(_contradictions(config))
+    if not problems:
+        for group in config["cells"]:
+            group["methods"] = [one for name in group["methods"] for one in GROUPS.get(name, (name,))]
+        problems = list(_contradictions(config))
     if problems:
         raise ConfigError("the config cannot work:\n" + "\n".join(f"  {problem}" for problem in problems))
     return config

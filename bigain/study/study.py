@@ -12,11 +12,12 @@ from typing import Any
 from bigain.datasets import load as load_dataset
 from bigain.datasets.base import Dataset
 from bigain.files import write_json
-from bigain.methods import method_of, unknown
+from bigain.methods import unknown
 from bigain.records import canonical
 from bigain.schedule import Stages
 from bigain.study.cells import Cell, expand
 from bigain.study.config import ConfigError, digest, load
+from bigain.variants import method_of
 
 # Raise a number when the numerics of a step change: all that depends on that step is computed again.
 VERSIONS = {"encode": 1, "classify": 2, "generate": 2, "reference": 1, "score": 1, "report": 1}

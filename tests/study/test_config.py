@@ -42,6 +42,20 @@ def one_cell(**changes):
     return {"cells": [cell | changes]}
 
 
+def test_a_group_stands_for_its_methods(raw):
+    raw.update(one_cell(methods=["official"]), strengths={"merge_ratio": [0.5], "downsample_factor": [2]})
+    assert {cell.method for cell in Study(raw).cells} >= {
+        "none",
+        "todo~skip_t0-on",
+        "bigain_tm~destinations-official_v1",
+    }
+
+
+def test_two_spellings_of_a_method_are_one_cell(raw):
+    raw.update(one_cell(methods=["tome", "tome@sa"]), strengths={"merge_ratio": [0.5]})
+    assert [cell.method for cell in Study(raw).cells] == ["tome"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -24,7 +24,7 @@ wildcard_constraints:
     backbone="|".join(config["backbones"]),
     dataset="|".join(config["datasets"]),
     chunk=r"\d+",
-    table=r"table\d+",
+    table=r"[a-z0-9]+",
 
 
 onstart:

@@ -1,0 +1,130 @@
+"""What a method on a model is: where it acts, with which strength and options, and what one forward pass remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bigain.methods import Linear, Method
+from bigain.rng import seed_for
+from bigain.sites import Block
+from bigain.tokens import OPERATORS, TokenGrid
+from bigain.tokens.draws import normals, uniform_places
+
+MetricSite = Literal["block_input", "norm1_output"]
+
+
+@dataclass
+class Site:
+    """One compressed block: N tokens on a grid, N' left of them as queries, M as keys and values.
+
+    `stage` is the run of blocks that may share one plan: a U-Net's way down, middle and way up; consecutive DiT blocks.
+    """
+
+    block: Block
+    grid: TokenGrid
+    stage: str
+    kept: int = 0
+    keys: int = 0
+    plan: Any = None  # from the moment it is made to the end of the block
+    salt: int = 0  # of its random draws
+
+    def __post_init__(self) -> None:
+        self.salt = seed_for(self.block.name)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.block.name}: {self.grid} = {self.grid.tokens} tokens -> {self.kept} (keys and values {self.keys})"
+        )
+
+
+@dataclass(frozen=True)
+class RowKey:
+    """What one row of a batch is: it keys the row's random draws, so they depend on nothing else in the batch."""
+
+    image: int
+    condition: int | str
+    t: int
+    repetition: int = 0
+
+
+@dataclass
+class Attachment:
+    """A method on a model. `sites` says what is compressed, and after a forward pass what was."""
+
+    method: Method
+    strength: float | int
+    options: dict[str, Any]
+    metric_site: MetricSite
+    seed: int
+    sites: list[Site]
+    timestep: Tensor | float | None = None
+    calls: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    row_seeds: Tensor | None = None  # [B]; without them the rows of a batch share what a method draws
+    stage_plans: dict[str, Any] = field(default_factory=dict)  # of this forward pass
+
+    @property
+    def rests(self) -> bool:
+        """Whether this forward pass is left alone: `skip_t0` at t = 0. Raises ValueError for a batch of mixed t."""
+        if not self.method.skip_t0:
+            return False
+        zero = {value == 0 for value in torch.as_tensor(self.timestep).flatten().tolist()}
+        if len(zero) > 1:
+            raise ValueError(f"{self.method.id}: skip_t0 needs one timestep for the whole batch, or none that is 0")
+        return zero == {True}
+
+    def begin(self, timestep: Tensor | float | None) -> None:
+        """A forward pass begins: plans of the last one are void."""
+        self.timestep = timestep
+        self.calls += 1
+        self.stage_plans.clear()
+        for site in self.sites:
+            site.plan = None  # left behind only by a forward pass that failed
+
+    def plan(self, site: Site, x: Tensor) -> Any:
+        """The operator's answer for a block's tokens: a plan, or the reduced keys and values."""
+        shared = f"{site.stage} {site.grid}"
+        if self.method.plan_for == "stage" and shared in self.stage_plans:
+            return self.stage_plans[shared]
+        operator = OPERATORS[self.method.operator]
+        plan = operator(x, site.grid, self.strength, **self.operator_options(site, x.device))
+        if self.method.plan_for == "stage":
+            self.stage_plans[shared] = plan
+        return plan
+
+    def operator_options(self, site: Site, device: torch.device) -> dict[str, Any]:
+        """The options of one call: what depends on the timestep is resolved, what is random is drawn."""
+        options = {name: self._at_timestep(value) for name, value in self.options.items()}
+        seeds = self.row_seeds if self.row_seeds is not None else self.seed ^ self.calls.view(1)
+        if self.method.operator == "merge_random":
+            height, width = options["cell"]
+            cells = (site.grid.height // height) * (site.grid.width // width)
+            options["offsets"] = uniform_places(seeds.to(device), site.salt, cells, height * width)
+        if self.method.operator == "prune_similar":
+            options["noise"] = normals(seeds.to(device), site.salt, site.grid.tokens)
+        return options
+
+    def _at_timestep(self, value: Any) -> Any:
+        if not isinstance(value, Linear):
+            return value
+        t = self.timestep
+        return value.at(t.float() if isinstance(t, Tensor) else t)
+
+    def set_rows(self, keys: Sequence[RowKey]) -> None:
+        """Say what the rows of the coming batches are, so that each draws its own random numbers."""
+        shared = self.method.draws == "noise"
+        seeds = [
+            seed_for(self.seed, "rows", k.image, "any" if shared else k.condition, k.t, k.repetition) for k in keys
+        ]
+        self.row_seeds = torch.tensor(seeds)
+
+    def predict(self, site: Site) -> None:
+        """Fill in N' and M for the site's grid. Raises ValueError if the strength cannot be reached on it."""
+        site.kept, site.keys = self.method.tokens_left(self.strength, site.grid.height, site.grid.width)
+
+    def __str__(self) -> str:
+        return f"{self.method.id} {self.strength} on {len(self.sites)} blocks\n" + "\n".join(map(str, self.sites))

@@ -1,0 +1,103 @@
+"""Counted operations against the paper's Table 11, a closed form, and the committed table."""
+
+import pandas as pd
+import pytest
+
+from bigain.measure.flops import architecture, count, strength_of
+from bigain.measure.flops_table import row, rows
+
+N, C, D = 4096, 320, 1024  # SD 2.0's five highest-resolution blocks
+
+
+@pytest.fixture(scope="module")
+def sd2():
+    return architecture("sd2")
+
+
+@pytest.fixture(scope="module")
+def dit():
+    return architecture("dit_xl2")
+
+
+def gflops(model, method, strength=None, **where):
+    return count(model, method, **strength_of(method, strength), **where).total / 1e9
+
+
+@pytest.mark.parametrize(
+    ("method", "strength", "paper"),
+    [
+        ("none", None, 804.26),
+        ("tome", 0.7, 704.87),
+        ("bigain_tm", 0.7, 704.99),
+        ("bigain_tm_cached", 0.7, 698.88),
+        ("bigain_tm_block~score_twice-on", 0.7, 695.08),
+        ("sito", 0.7, 748.49),
+    ],
+)
+def test_table_11(sd2, method, strength, paper):
+    assert gflops(sd2, method, strength) == pytest.approx(paper, abs=0.005)
+
+
+@pytest.mark.parametrize(("factor", "saved"), [(2, 10.80), (3, 12.84), (8, 14.17)])
+def test_savings_of_fewer_keys(sd2, factor, saved):
+    assert 100 * (1 - gflops(sd2, "bigain_td", factor) / gflops(sd2, "none")) == pytest.approx(saved, abs=0.005)
+
+
+def test_dit_xl2(dit):
+    assert gflops(dit, "none") == pytest.approx(1049.17, abs=0.005)
+    assert 100 * (1 - gflops(dit, "tome", 0.7) / gflops(dit, "none")) == pytest.approx(11.0, abs=0.05)
+
+
+def attention(queries, keys):
+    """q and out for the queries, k and v for the keys, both products."""
+    return 4 * queries * C**2 + 4 * keys * C**2 + 4 * queries * keys * C
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.45, 0.7])
+def test_merging_follows_its_closed_form(sd2, ratio):
+    left = N - int(N * ratio)
+    one_block = attention(left, left) - attention(N, N) + 2 * (N - D) * D * C + 18 * N * C
+    flops = count(sd2, "bigain_tm", ratio=ratio)
+    assert flops.total - count(sd2, "none").total == 5 * one_block
+    assert flops.planning == 5 * (2 * (N - D) * D * C + 18 * N * C)
+    assert flops.sparsity == pytest.approx(1 - left / N)
+
+
+def test_downsampling_follows_its_closed_form(sd2):
+    flops, plain = count(sd2, "todo", factor=3), count(sd2, "none")
+    assert flops.total - plain.total == 5 * (attention(N, 441) - attention(N, N))
+    assert (flops.planning, flops.cross_attention, flops.feed_forward) == (0, plain.cross_attention, plain.feed_forward)
+
+
+def test_a_dit_s_planning_is_not_counted_as_attention(dit):
+    flops, plain = count(dit, "tome", ratio=0.5), count(dit, "none")
+    assert flops.planning == 10 * 2 * 768 * 256 * 1152
+    assert flops.rest == plain.rest
+    assert flops.self_attention < plain.self_attention
+
+
+def test_layers_and_blocks_change_the_count(sd2, dit):
+    assert gflops(sd2, "bigain_tm@sa+ca+mlp", 0.5) < gflops(sd2, "bigain_tm@sa+ca", 0.5) < gflops(sd2, "bigain_tm", 0.5)
+    assert gflops(dit, "tome", 0.5, blocks=(1,)) > gflops(dit, "tome", 0.5)
+
+
+def test_the_committed_table_holds(root):
+    table = pd.read_csv(root / "bigain/study/flops.csv")
+    for backbone in ("sd2", "dit_xl2"):
+        mine = table[table["backbone"] == backbone]
+        listed = [(m, None if pd.isna(s) else s) for m, s in zip(mine["method"], mine["strength"], strict=True)]
+        assert listed == list(rows(backbone))
+    for number in range(0, len(table), 29):
+        method, strength = table["method"][number], table["strength"][number]
+        again = row(table["backbone"][number], method, None if pd.isna(strength) else strength)
+        for name, value in again.items():
+            assert table[name][number] == pytest.approx(value, nan_ok=True) if name != "strength" else True, name
+
+
+def test_an_embedded_model_is_counted_from_its_folder(root):
+    assert count(architecture(str(root / "resources/mini-unet")), "none").total > 0
+
+
+def test_an_unknown_backbone_says_what_there_is():
+    with pytest.raises(ValueError, match=r"unknown backbone 'sd3'\. Did you mean 'sd2'\? Allowed: dit_xl2, sd2\."):
+        architecture("sd3")
