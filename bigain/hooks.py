@@ -7,6 +7,7 @@ values).
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from diffusers.hooks import ModelHook
@@ -19,12 +20,14 @@ from bigain.tokens import TokenGrid
 class TimestepHook(ModelHook):
     """On the model: sees the timestep and counts the calls."""
 
-    def __init__(self, attachment: Attachment) -> None:
+    def __init__(self, attachment: Attachment, model: nn.Module) -> None:
         super().__init__()
         self.attachment = attachment
+        self.place = list(inspect.signature(type(model).forward).parameters).index("timestep") - 1  # less self
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple, dict]:
-        self.attachment.begin(kwargs["timestep"] if "timestep" in kwargs else args[1] if len(args) > 1 else None)
+        by_place = args[self.place] if len(args) > self.place else None
+        self.attachment.begin(kwargs.get("timestep", by_place))
         return args, kwargs
 
 

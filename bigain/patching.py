@@ -91,7 +91,7 @@ def _register(denoiser: ModelMixin, attachment: Attachment) -> None:
     def put(module: nn.Module, hook: ModelHook) -> None:
         HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, HOOK)
 
-    put(denoiser, TimestepHook(attachment))
+    put(denoiser, TimestepHook(attachment, denoiser))
     owners: dict[nn.Module, list[Site]] = {}
     for site in attachment.sites:
         owners.setdefault(site.block.map_owner, []).append(site)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from diffusers import DiTTransformer2DModel, ModelMixin, UNet2DConditionModel
+from diffusers import DiTTransformer2DModel, ModelMixin, PixArtTransformer2DModel, UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
 from torch import nn
 
@@ -32,9 +32,12 @@ def family_of(model: nn.Module) -> Family:
     """Raises TypeError for a model that token methods cannot be attached to."""
     if isinstance(model, UNet2DConditionModel):
         return "unet"
-    if isinstance(model, DiTTransformer2DModel):
+    if isinstance(model, DiTTransformer2DModel | PixArtTransformer2DModel):
         return "dit"
-    raise TypeError(f"{type(model).__name__} is not supported: UNet2DConditionModel and DiTTransformer2DModel are")
+    raise TypeError(
+        f"{type(model).__name__} is not supported: UNet2DConditionModel, DiTTransformer2DModel and "
+        "PixArtTransformer2DModel are"
+    )
 
 
 def blocks_of(model: ModelMixin) -> list[Block]:
@@ -43,12 +46,13 @@ def blocks_of(model: ModelMixin) -> list[Block]:
 
 
 def select(model: ModelMixin, levels: tuple[int, ...] | None, blocks: tuple[int, ...] | None) -> list[Block]:
-    """The blocks to compress: of a U-Net those of `levels` (default the highest resolution), of a DiT those numbered
+    """The blocks to compress: of a U-Net those of `levels` (default the highest that has any), of a DiT those numbered
     in `blocks` (default: DiT-XL/2's ten; of any other depth all but the first and the last).
 
     Raises ValueError if nothing matches or a number does not exist.
     """
     every = blocks_of(model)
+    exist = sorted({block.place for block in every})
     if family_of(model) == "dit":
         if levels is not None:
             raise ValueError("a DiT has one resolution: choose by `blocks`, not by `levels`")
@@ -57,8 +61,7 @@ def select(model: ModelMixin, levels: tuple[int, ...] | None, blocks: tuple[int,
     else:
         if blocks is not None:
             raise ValueError("a U-Net's blocks are chosen by `levels` (0 is the highest resolution), not by `blocks`")
-        chosen, kind = (0,) if levels is None else levels, "level"
-    exist = sorted({block.place for block in every})
+        chosen, kind = exist[:1] if levels is None else levels, "level"
     if not chosen or not set(chosen) <= set(exist):
         raise ValueError(f"no self-attention at {kind} {tuple(chosen)}: this model has it at {kind}s {exist}")
     return [block for block in every if block.place in chosen]
@@ -77,7 +80,7 @@ def stages_of(blocks: list[Block]) -> list[str]:
     return stages
 
 
-def _dit_blocks(model: DiTTransformer2DModel) -> Iterator[Block]:
+def _dit_blocks(model: DiTTransformer2DModel | PixArtTransformer2DModel) -> Iterator[Block]:
     patch = model.config.patch_size
     side = model.config.sample_size // patch
     for number, module in enumerate(model.transformer_blocks):
