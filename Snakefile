@@ -20,3 +20,6 @@ rule all:
     default_target: True
     input:
         f"{study.reports}/index.html",
+        f"{study.reports}/figure1.pdf",
+        f"{study.reports}/schedules.csv",
+        expand(f"{study.reports}/{{table}}.tex", table=TABLES),

@@ -86,10 +86,16 @@ class Attachment:
             site.plan = None  # left behind only by a forward pass that failed
 
     def plan(self, site: Site, x: Tensor) -> Any:
-        """The operator's answer for a block's tokens: a plan, or the reduced keys and values."""
+        """The operator's answer for a block's tokens: a plan, or the reduced keys and values.
+
+        Raises ValueError for tokens that are not finite; on a GPU, where looking would wait for it, and in a compiled
+        model, they show in the task's results, which are checked.
+        """
         shared = f"{site.stage} {site.grid}"
         if self.method.plan_for == "stage" and shared in self.stage_plans:
             return self.stage_plans[shared]
+        if x.device.type == "cpu" and not torch.compiler.is_compiling() and not x.isfinite().all():
+            raise ValueError(f"{site.block.name}: its tokens are not all finite numbers; look at the model's inputs")
         operator = OPERATORS[self.method.operator]
         plan = operator(x, site.grid, self.strength, **self.operator_options(site, x.device))
         if self.method.plan_for == "stage":

@@ -6,6 +6,7 @@ fixed shape, the last one padded. A block's records therefore depend on nothing 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -129,4 +130,7 @@ def _errors(
         x_t, eps, t = x_t.to(backbone.device, backbone.dtype), eps.to(backbone.device), t.to(backbone.device)
         prediction = backbone.predict_noise(x_t, t, conditions[chosen.to(backbone.device)])
         errors = LOSSES[protocol.loss](eps - prediction.float()).mean(dim=(1, 2, 3))
-        yield from errors[: len(part)].tolist()
+        for (i, c, step), error in zip(part, errors.tolist(), strict=False):  # without the padding
+            if not math.isfinite(error):
+                raise ValueError(f"image {images[i]}, class {c}, t {step}: the error is {error}, no finite number")
+            yield error

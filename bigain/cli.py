@@ -179,6 +179,17 @@ def table(
 
 
 @app.command()
+def schedules(
+    metrics: Annotated[list[Path], typer.Argument(help="metrics files of all cells")], output: Output, log: Log = None
+) -> None:
+    """What every cell really compressed, block by block."""
+    with _logged(log):
+        from bigain.reporting.schedules import write_schedules
+
+        write_schedules(metrics, output)
+
+
+@app.command()
 def figure(
     results: Annotated[Path, typer.Option()],
     pdf: Annotated[Path, typer.Option()],

@@ -44,6 +44,8 @@ def generate_block(
         unconditional, conditional = backbone.predict_noise(x_t, t.to(backbone.device), both).float().chunk(2)
         eps = unconditional + sampling.guidance * (conditional - unconditional)
         x = _step(scheduler, eps, t, x)
+    if not x.isfinite().all():
+        raise ValueError(f"images {images}: sampling ended in numbers that are not finite")
     return backbone.decode(x)
 
 

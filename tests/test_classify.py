@@ -37,6 +37,13 @@ def test_an_error_is_the_mean_squared_error_of_the_predicted_noise(backbone):
     assert trial.error == pytest.approx((eps - prediction).square().mean().item(), rel=1e-5)
 
 
+def test_an_error_that_is_no_number_stops_the_job(backbone):
+    x = torch.full((1, *SHAPE), torch.inf)
+    protocol = Protocol(Stages((1,), (1,)), seed=0, batch_size=4)
+    with pytest.raises(ValueError, match="image 5, class 0, t 500: the error is"):
+        classify_block(backbone, x, [5], backbone.conditions_of(2), protocol, None)
+
+
 @pytest.mark.parametrize("method", ["none", "tome", "bigain_tm", "todo"])
 def test_a_block_s_records_repeat_bit_for_bit(backbone, method):
     assert classify(backbone, [3, 1, 2], method) == classify(backbone, [3, 1, 2], method)

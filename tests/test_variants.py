@@ -153,3 +153,11 @@ def test_skip_t0_rests_at_t_zero_only(model_and_run, method):
 @pytest.fixture(params=["unet", "dit"])
 def model_and_run(request):
     return request.getfixturevalue(request.param), RUN[request.param]
+
+
+@pytest.mark.parametrize("method", ["bigain_tm", "todo"])
+def test_tokens_that_are_not_finite_are_an_error(unet, method):
+    strength = {"factor": 2} if method == "todo" else {"ratio": 0.5}
+    x = torch.full((1, 4, 16, 16), torch.nan)
+    with bigain.compressed(unet, method, **strength), pytest.raises(ValueError, match="not all finite"):
+        unet(x, 1, encoder_hidden_states=torch.zeros(1, 5, 16))

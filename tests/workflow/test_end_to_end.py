@@ -110,6 +110,16 @@ def test_csv_and_html(finished):
     assert "BiGain<sub>TD</sub>" in (finished / "reports/tiny/table3.html").read_text()
 
 
+def test_the_schedules_say_what_was_compressed(finished):
+    schedules = pd.read_csv(finished / "reports/tiny/schedules.csv")
+    results = pd.read_parquet(finished / "results/tiny/results.parquet")
+    assert set(schedules["method"]) == set(results["method"]) - {"none"}
+    td = schedules[schedules["method"] == "bigain_td"]
+    assert td["block"].str.match(r"transformer_blocks\.[1-4]").all()
+    assert (td["queries"] == td["tokens"]).all()
+    assert (td["keys_values"] < td["tokens"]).all()
+
+
 def test_figure_and_page(finished):
     reports = finished / "reports/tiny"
     assert (reports / "figure1.pdf").read_bytes().startswith(b"%PDF")

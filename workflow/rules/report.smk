@@ -26,6 +26,21 @@ rule table:
         " --spec {params.spec:q} --tex {output.tex} --csv {output.csv} --html {output.html} --log {log}"
 
 
+rule schedules:
+    input:
+        study.score_files(),
+    output:
+        f"{study.reports}/schedules.csv",
+    log:
+        f"{study.results}/logs/report/schedules.log",
+    conda:
+        "../../envs/environment.yaml"
+    message:
+        "what was compressed: {output}"
+    shell:
+        "python -m bigain schedules {input} --output {output} --log {log}"
+
+
 rule figure1:
     input:
         results=f"{study.results}/results.parquet",
