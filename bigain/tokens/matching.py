@@ -56,8 +56,8 @@ def places(count: int, each: int, like: Tensor) -> Tensor:
 
 
 def rows(x: Tensor, index: Tensor) -> Tensor:
-    """The tokens of x [B, N, C] at index [B, K]: [B, K, C]."""
-    return x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+    """The tokens of x [B, N, C] at index [B, K]: [B, K, C]. Copies whole rows, which beats an element-wise gather."""
+    return x[torch.arange(len(x), device=x.device).unsqueeze(1), index]
 
 
 def best_destinations(metric: Tensor, sources: Tensor, destinations: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,5 +69,9 @@ def best_destinations(metric: Tensor, sources: Tensor, destinations: Tensor) -> 
     unit = F.normalize(metric.float(), dim=-1)
     targets = rows(unit, destinations).transpose(1, 2)
     chunk = max(1, SIMILARITIES // (targets.shape[0] * targets.shape[2]))
-    best = [(rows(unit, part) @ targets).max(dim=-1) for part in sources.split(chunk, dim=1)]
-    return torch.cat([value for value, _ in best], dim=1), torch.cat([place for _, place in best], dim=1)
+    best, similarity = [], []
+    for part in sources.split(chunk, dim=1):
+        cosines = rows(unit, part) @ targets
+        best.append(cosines.argmax(dim=-1))
+        similarity.append(cosines.gather(-1, best[-1].unsqueeze(-1)).squeeze(-1))
+    return torch.cat(similarity, dim=1), torch.cat(best, dim=1)

@@ -28,16 +28,21 @@ class TokenPlan:
 
     def reduce(self, x: Tensor) -> Tensor:
         """[B, N, C] -> [B, N', C]: kept sources, then destinations averaged with what they receive (equal weights)."""
-        target = self.target.unsqueeze(-1).expand(-1, -1, x.shape[-1])
-        received = matching.rows(x, self.destinations).scatter_reduce(1, target, matching.rows(x, self.merged), "mean")
-        return torch.cat([matching.rows(x, self.kept), received], dim=1)
+        batch, count = self.destinations.shape
+        place = self.target + count * torch.arange(batch, device=x.device).unsqueeze(1)  # in all destinations, flat
+        total = matching.rows(x, self.destinations).flatten(0, 1)
+        total = total.index_add(0, place.flatten(), matching.rows(x, self.merged).flatten(0, 1))
+        members = x.new_ones(len(total)).index_add(0, place.flatten(), x.new_ones(place.numel()))
+        mean = (total / members.unsqueeze(-1)).unflatten(0, (batch, count))
+        return torch.cat([matching.rows(x, self.kept), mean], dim=1)
 
     def restore(self, y: Tensor) -> Tensor:
         """[B, N', C] -> [B, N, C]: every token at its place, every merged source a copy of its destination."""
-        kept, received = y.split([self.kept.shape[1], self.destinations.shape[1]], dim=1)
-        places = torch.cat([self.kept, self.destinations, self.merged], dim=1)
-        values = torch.cat([kept, received, matching.rows(received, self.target)], dim=1)
-        return y.new_empty(values.shape).scatter_(1, places.unsqueeze(-1).expand_as(values), values)
+        sources = self.kept.shape[1]
+        place = torch.arange(y.shape[1], device=y.device).expand(len(y), -1)
+        tokens = torch.cat([self.kept, self.destinations, self.merged], dim=1)
+        origin = torch.cat([place, sources + self.target], dim=1)  # of each of these tokens, its place in y
+        return matching.rows(y, torch.empty_like(tokens).scatter_(1, tokens, origin))
 
 
 def soft_matching(metric: Tensor, destinations: Tensor, removed: int, protected: Tensor | None = None) -> TokenPlan:

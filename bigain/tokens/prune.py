@@ -28,9 +28,10 @@ class PrunePlan:
 
     def restore(self, y: Tensor) -> Tensor:
         """[B, N - P, C] -> [B, N, C]: every kept token at its place, every pruned one a copy of its most similar."""
-        places = torch.cat([self.kept, self.pruned], dim=1)
-        values = torch.cat([y, matching.rows(y, self.target)], dim=1)
-        return y.new_empty(values.shape).scatter_(1, places.unsqueeze(-1).expand_as(values), values)
+        place = torch.arange(y.shape[1], device=y.device).expand(len(y), -1)
+        tokens = torch.cat([self.kept, self.pruned], dim=1)
+        origin = torch.cat([place, self.target], dim=1)  # of each of these tokens, its place in y
+        return matching.rows(y, torch.empty_like(tokens).scatter_(1, tokens, origin))
 
 
 def prune_similar(
