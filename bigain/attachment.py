@@ -97,7 +97,8 @@ class Attachment:
         if x.device.type == "cpu" and not torch.compiler.is_compiling() and not x.isfinite().all():
             raise ValueError(f"{site.block.name}: its tokens are not all finite numbers; look at the model's inputs")
         operator = OPERATORS[self.method.operator]
-        plan = operator(x, site.grid, self.strength, **self.operator_options(site, x.device))
+        strength = self.method.strength_on(self.strength, site.grid.height, site.grid.width)
+        plan = operator(x, site.grid, strength, **self.operator_options(site, x.device))
         if self.method.plan_for == "stage":
             self.stage_plans[shared] = plan
         return plan

@@ -20,15 +20,22 @@ def merged_cells(ratio: float, height: int, width: int, cell: tuple[int, int], r
     """How many whole cells are merged, each into one token.
 
     `token_matched`: as many as remove at most int(N * ratio) tokens, which the paper's GFLOPs are counted with;
-    `cell_fraction`: int(ratio * cells), Algorithm 3. Raises ValueError for a ratio the cells cannot reach.
+    `tile_fraction`: int(ratio * cells), Algorithm 3. Raises ValueError for a ratio the cells cannot reach.
     """
     cells, size = (height // cell[0]) * (width // cell[1]), cell[0] * cell[1]
-    if rule == "cell_fraction" and cells:
+    if rule == "tile_fraction" and cells:
         return int(cells * ratio)
     removed, possible = int(height * width * ratio), cells * (size - 1)
     if cells == 0 or removed > possible:
         raise ValueError(_too_many(ratio, removed, height, width, cell, possible, 0))
     return removed // (size - 1)
+
+
+def largest_ratio(height: int, width: int, cell: tuple[int, int], protect: float = 0.0) -> float:
+    """The largest merge ratio a grid allows; half a token above, so that rounding down never loses the last one."""
+    tokens = height * width
+    sources = tokens - (height // cell[0]) * (width // cell[1]) - int(tokens * protect)
+    return (max(sources, 0) + 0.5) / tokens
 
 
 def _too_many(

@@ -60,7 +60,8 @@ class Method:
     `layers` are those of a block that run on merged tokens: self-attention (sa), cross-attention (ca, its queries),
     feed-forward (mlp). `plan_for` says what one plan serves: a block, or all blocks of a stage of one forward pass.
     `draws` says how often random numbers are drawn: for every forward pass and block, or once for every noised image
-    and block, the same for all classes. `skip_t0` leaves the model alone at t = 0, as the released code does.
+    and block, the same for all classes. `skip_t0` leaves the model alone at t = 0, as the released code does. `clamp`
+    lowers a merge ratio that a grid cannot reach to the largest it can, which is an error otherwise.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Method:
     plan_for: Literal["block", "stage"] = "block"
     draws: Literal["forward", "noise"] = "forward"
     skip_t0: bool = False
+    clamp: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
@@ -88,6 +90,13 @@ class Method:
                 return int(strength)
         raise ValueError(f"{self.id}: {strength!r} is not possible here; it takes {STRENGTHS[self.strength_kind]}")
 
+    def strength_on(self, strength: float | int, height: int, width: int) -> float | int:
+        """The strength that its operator gets on a height x width grid: lower than asked for only if it is clamped."""
+        if not self.clamp or self.options.get("rule") == "tile_fraction":  # which reaches every ratio
+            return strength
+        protect = self.options.get("protect", 0.0)
+        return min(strength, counts.largest_ratio(height, width, self.options["cell"], protect))
+
     def tokens_left(self, strength: float | int | None, height: int, width: int) -> tuple[int, int]:
         """N' queries and M keys of a height x width grid. Raises ValueError if the strength cannot be reached on it."""
         tokens = height * width
@@ -96,7 +105,7 @@ class Method:
         if self.acts_on == "keys_values":
             rows, columns = counts.reduced_grid(strength, height, width)
             return tokens, rows * columns
-        cell = self.options["cell"]
+        cell, strength = self.options["cell"], self.strength_on(strength, height, width)
         if "rule" in self.options:
             merged = counts.merged_cells(strength, height, width, cell, self.options["rule"])
             left = tokens - merged * (cell[0] * cell[1] - 1)

@@ -70,18 +70,20 @@ SCORE_NAMES = (
     "cosine_to_mean",
 )
 
-# What an id can change, with the reader of its value. A method has those it has as options, and the last one.
+# What an id can change, with the reader of its value. A method has those it has as options, and the last two.
 VARIANTS: dict[str, Callable[[str], Option]] = {
     "score": _one_of(*SCORE_NAMES),
     "cell": _cell,
     "destinations": _one_of("cell_argmin", "official_v1"),
     "protect": _fraction,
-    "rule": _one_of("token_matched", "cell_fraction"),
+    "rule": _one_of("token_matched", "tile_fraction"),
     "aggregate": _one_of("max", "mean"),
     "alpha": _alpha,
     "score_twice": _switch,
     "skip_t0": _switch,
+    "clamp": _switch,
 }
+FIELDS = ("skip_t0", "clamp")  # the variants that are no option of the operator
 LAYERS = ("sa", "ca", "mlp")
 
 
@@ -118,17 +120,17 @@ def _at_layers(name: str, base: Method, layers: list[str]) -> Method:
 
 
 def _changed(name: str, base: Method, option: str, text: str) -> Method:
-    allowed = [*base.options, "skip_t0"] if base.acts_on != "nothing" else []
-    allowed = [one for one in allowed if one in VARIANTS]
+    fields = {"nothing": (), "keys_values": ("skip_t0",), "tokens": FIELDS}[base.acts_on]
+    allowed = [one for one in (*base.options, *fields) if one in VARIANTS]
     if option not in allowed:
         raise ValueError(f"{name}: " + unknown("option", option, allowed))
     try:
         value = VARIANTS[option](text)
     except ValueError as error:
         raise ValueError(f"{name}: {option} cannot be {text!r}: {error}") from None
-    if value == (base.skip_t0 if option == "skip_t0" else base.options[option]):
+    if value == (getattr(base, option) if option in FIELDS else base.options[option]):
         return base
     changed = replace(base, id=f"{base.id}~{option}-{text}", label=f"{base.label} ({option.replace('_', ' ')}: {text})")
-    if option == "skip_t0":
-        return replace(changed, skip_t0=value)
+    if option in FIELDS:
+        return replace(changed, **{option: value})
     return replace(changed, options={**base.options, option: value})

@@ -40,6 +40,7 @@ def test_an_id_has_one_spelling():
         ("bigain_tm@sa+ff", "layers are sa, always"),
         ("todo@sa+ca", "only merging methods"),
         ("todo~score-l2_norm", "unknown option 'score'"),
+        ("todo~clamp-on", "unknown option 'clamp'"),
         ("none~skip_t0-on", "unknown option"),
         ("bigain_tn~score-l2_norm", r"Did you mean 'bigain_tm'\?"),
     ],
@@ -55,6 +56,26 @@ def test_larger_cells_reach_larger_ratios(unet):
     with bigain.compressed(unet, "bigain_tm~cell-4x4", ratio=0.9) as attachment:
         run_unet(unet)
         assert {site.kept for site in attachment.sites} == {256 - 230}
+
+
+@pytest.mark.parametrize(
+    ("method", "kept"),
+    [("bigain_tm", 64), ("tome_fixed", 64), ("bigain_tm~protect-0.1", 64 + 25), ("bigain_tm_block", 64), ("sito", 64)],
+)
+def test_a_clamped_ratio_is_the_largest_there_is(unet, method, kept):
+    with pytest.raises(ValueError, match="the largest ratio is"):
+        bigain.apply(unet, method, ratio=0.9)
+    with bigain.compressed(unet, f"{method}~clamp-on", ratio=0.9) as attachment:
+        run_unet(unet)
+        assert {site.kept for site in attachment.sites} == {kept}
+    with bigain.compressed(unet, f"{method}~clamp-on", ratio=0.5) as attachment:
+        assert {site.kept for site in attachment.sites} <= {128, 130}
+
+
+@pytest.mark.parametrize(("height", "width"), [(10, 10), (7, 9), (33, 18), (64, 64)])
+def test_the_largest_ratio_is_reached_exactly(height, width):
+    left = method_of("tome~clamp-on").tokens_left(0.99, height, width)[0]
+    assert left == (height // 2) * (width // 2)
 
 
 class Counted:

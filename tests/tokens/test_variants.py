@@ -97,7 +97,7 @@ def test_token_counts_of_adaptive_block_merge(ratio, kept):
 
 
 def test_algorithm_3_merges_a_fraction_of_the_cells():
-    assert method_of("bigain_tm_block~rule-cell_fraction").tokens_left(0.7, 64, 64)[0] == 4096 - 3 * 716
+    assert method_of("bigain_tm_block~rule-tile_fraction").tokens_left(0.7, 64, 64)[0] == 4096 - 3 * 716
 
 
 def test_pruning_drops_the_most_redundant_and_copies_from_the_most_similar_kept():
