@@ -125,6 +125,15 @@ def generate(
     _say_progress(spec, output)
 
 
+@app.command()
+def efficiency(spec: SpecText, output: Output, log: Log = None) -> None:
+    """Count and time a forward pass under every method of the study on one backbone."""
+    with _logged(log):
+        from bigain import jobs
+
+        jobs.efficiency(_model_job(spec), output)
+
+
 @app.command("score-classification")
 def score_classification(chunks: Chunks, spec: SpecText, output: Output, log: Log = None) -> None:
     """Acc@1 and mAP of one cell."""
@@ -176,6 +185,22 @@ def table(
         from bigain.reporting.tables import write_table_files
 
         write_table_files(results, tables, name, json.loads(spec), tex, csv, html)
+
+
+@app.command("efficiency-table")
+def efficiency_table(
+    measured: Annotated[list[Path], typer.Argument(help="measurements, one file a backbone")],
+    spec: SpecText,
+    tex: Annotated[Path, typer.Option()],
+    csv: Annotated[Path, typer.Option()],
+    html: Annotated[Path, typer.Option()],
+    log: Log = None,
+) -> None:
+    """Table 11: operations and seconds."""
+    with _logged(log):
+        from bigain.reporting.efficiency import write_efficiency
+
+        write_efficiency(measured, json.loads(spec), tex, csv, html)
 
 
 @app.command()

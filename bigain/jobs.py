@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,11 +26,12 @@ from bigain.classify import Protocol, classify_block
 from bigain.datasets import load as load_dataset
 from bigain.files import whole_file, write_json
 from bigain.generate import Sampling, generate_block
+from bigain.measure import efficiency as efficiency_measure
 from bigain.measure.features import load_network
 from bigain.patching import compressed
 from bigain.records import canonical, environment, read_table, write_table
 from bigain.schedule import Stages
-from bigain.variants import method_of
+from bigain.variants import strength_of
 
 Spec = dict[str, Any]
 
@@ -137,6 +139,15 @@ def generate(spec: Spec, conditions_file: Path, output: Path, info: Path) -> Non
     _run_shards(spec, backbone, "safetensors", compute, join, info)
 
 
+def efficiency(spec: Spec, output: Path) -> None:
+    """FLOPs and seconds of every method and strength of the study on one backbone: CSV, a row an arm."""
+    backbone = _backbone(spec)
+    arms = [(method, strength) for method, strength in spec["arms"]]
+    rows = efficiency_measure.measure(backbone, arms, _sites(spec), spec["batch"], spec["rounds"])
+    with whole_file(output) as temporary:
+        pd.DataFrame([{"backbone": spec["backbone"]["id"], **row} for row in rows]).to_csv(temporary, index=False)
+
+
 def _run_shards(
     spec: Spec,
     backbone: Backbone,
@@ -173,19 +184,17 @@ def _run_shards(
 
 def _attached(spec: Spec, backbone: Backbone) -> Any:
     """The context in which the cell's method is on the backbone's denoiser."""
-    kind = method_of(spec["method"]).strength_kind
-    sites = spec["backbone"]
+    strength = strength_of(spec["method"], spec["strength"])
     return compressed(
-        backbone.denoiser,
-        spec["method"],
-        ratio=spec["strength"] if kind == "merge_ratio" else None,
-        factor=spec["strength"] if kind == "downsample_factor" else None,
-        task=spec["task"],
-        seed=spec["seed"],
-        levels=_tuple(sites.get("levels")),
-        blocks=_tuple(sites.get("blocks")),
-        metric_site=sites.get("metric_site"),
+        backbone.denoiser, spec["method"], **strength, task=spec["task"], seed=spec["seed"], **_sites(spec)
     )
+
+
+def _sites(spec: Spec) -> dict[str, Any]:
+    """Where a method acts, as `compressed` takes it."""
+    settings = spec["backbone"]
+    places = {name: _tuple(settings.get(name)) for name in ("levels", "blocks")}
+    return {**places, "metric_site": settings.get("metric_site")}
 
 
 def _describe_site(site: Any) -> dict[str, Any]:

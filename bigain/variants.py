@@ -134,3 +134,11 @@ def _changed(name: str, base: Method, option: str, text: str) -> Method:
     if option in FIELDS:
         return replace(changed, **{option: value})
     return replace(changed, options={**base.options, option: value})
+
+
+def strength_of(method_id: str, strength: float | None) -> dict[str, float | int | None]:
+    """The keyword that a method's strength goes by: `ratio` or `factor`."""
+    kind = method_of(method_id).strength_kind
+    if kind == "none":
+        return {}
+    return {"ratio": strength} if kind == "merge_ratio" else {"factor": int(strength)}

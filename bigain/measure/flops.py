@@ -19,7 +19,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from bigain.attachment import Attachment
 from bigain.methods import unknown
 from bigain.patching import apply, remove
-from bigain.variants import method_of
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
 CLASSES = {"UNet2DConditionModel": UNet2DConditionModel, "DiTTransformer2DModel": DiTTransformer2DModel}
@@ -134,11 +133,3 @@ def _sparsity(at: Attachment | None) -> float:
     if at is None:
         return 0.0
     return 1 - sum(site.keys for site in at.sites) / sum(site.grid.tokens for site in at.sites)
-
-
-def strength_of(method_id: str, strength: float | None) -> dict[str, float | int | None]:
-    """The keyword of `count` and `apply` that a method's strength goes by."""
-    kind = method_of(method_id).strength_kind
-    if kind == "none":
-        return {}
-    return {"ratio": strength} if kind == "merge_ratio" else {"factor": int(strength)}

@@ -9,9 +9,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from bigain.files import whole_file
-from bigain.measure.flops import architecture, count, strength_of
+from bigain.measure.flops import architecture, count
 from bigain.methods import METHODS
-from bigain.variants import method_of
+from bigain.variants import method_of, strength_of
 
 STRENGTHS = {
     "none": [None],

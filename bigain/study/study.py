@@ -20,7 +20,7 @@ from bigain.study.config import ConfigError, digest, load
 from bigain.variants import method_of
 
 # Raise a number when the numerics of a step change: all that depends on that step is computed again.
-VERSIONS = {"encode": 1, "classify": 2, "generate": 2, "reference": 1, "score": 1, "report": 1}
+VERSIONS = {"encode": 1, "classify": 2, "generate": 2, "reference": 1, "score": 1, "efficiency": 1, "report": 2}
 
 
 class Study:
@@ -137,6 +137,24 @@ class Study:
                 "version": VERSIONS["reference"],
             }
         )
+
+    def efficiency_spec(self, backbone: str) -> str:
+        """The spec of a backbone's FLOPs and seconds: every method and strength that the study has for it."""
+        arms = {(cell.method, cell.strength): None for cell in self.cells if cell.backbone == backbone}
+        return canonical(
+            {
+                "backbone": self._backbone(backbone, compressed=True),
+                "arms": [list(arm) for arm in ({("none", None): None} | arms)],
+                "threads": self.config["threads"],
+                "version": VERSIONS["efficiency"],
+                **self.config["efficiency"],
+            }
+        )
+
+    def backbones(self) -> list[str]:
+        """The backbones that have cells, in the config's order."""
+        used = {cell.backbone for cell in self.cells}
+        return [name for name in self.config["backbones"] if name in used]
 
     def score_spec(self, path: str) -> str:
         """The spec of a cell's metrics."""

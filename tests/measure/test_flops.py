@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
-from bigain.measure.flops import architecture, count, strength_of
+from bigain.measure.flops import architecture, count
 from bigain.measure.flops_table import row, rows
+from bigain.variants import strength_of
 
 N, C, D = 4096, 320, 1024  # SD 2.0's five highest-resolution blocks
 

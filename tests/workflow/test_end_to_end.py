@@ -120,6 +120,18 @@ def test_the_schedules_say_what_was_compressed(finished):
     assert (td["keys_values"] < td["tokens"]).all()
 
 
+def test_table_11_counts_and_times_every_method(finished):
+    table = pd.read_csv(finished / "reports/tiny/table11.csv")
+    results = pd.read_parquet(finished / "results/tiny/results.parquet")
+    for backbone, part in table.groupby("backbone"):
+        assert set(part["method"]) == set(results[results["backbone"] == backbone]["method"]) | {"none"}
+    plain = table["method"] == "none"
+    assert (table[plain]["saved_percent"] == 0).all()
+    assert (table[~plain]["saved_percent"] > 0).all()
+    assert (table["seconds"] > 0).all()
+    assert r"\toprule" in (finished / "reports/tiny/table11.tex").read_text()
+
+
 def test_figure_and_page(finished):
     reports = finished / "reports/tiny"
     assert (reports / "figure1.pdf").read_bytes().startswith(b"%PDF")
@@ -127,7 +139,7 @@ def test_figure_and_page(finished):
     page = (reports / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 2
     assert not re.findall(r'(?:src|href)="(?!data:)', page)  # self-contained
-    for expected in ("mini_unet", "mini_dit", "Table 3", "Table 4", "job time", "12 images a cell"):
+    for expected in ("mini_unet", "mini_dit", "Table 3", "Table 4", "Table 11", "job time", "12 images a cell"):
         assert expected in page
 
 

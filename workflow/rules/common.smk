@@ -6,7 +6,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)
 
-from bigain.reporting.plan import table_names
+from bigain.reporting.plan import read_tables, table_names
 from bigain.study.config import ConfigError
 from bigain.study.study import Study
 
@@ -24,7 +24,7 @@ wildcard_constraints:
     backbone="|".join(config["backbones"]),
     dataset="|".join(config["datasets"]),
     chunk=r"\d+",
-    table=r"[a-z0-9]+",
+    table="|".join(read_tables(study.config["tables"])),
 
 
 onstart:

@@ -56,3 +56,21 @@ rule collect:
         "collect the metrics of all cells"
     shell:
         "python -m bigain collect {input} --output {output} --log {log}"
+
+
+rule efficiency:
+    output:
+        f"{study.results}/efficiency/{{backbone}}.csv",
+    log:
+        f"{study.results}/logs/efficiency/{{backbone}}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: workflow.cores  # alone: seconds are measured
+    resources:
+        gpu=study.gpus,
+    params:
+        spec=lambda w: study.efficiency_spec(w.backbone),
+    message:
+        "operations and seconds of {wildcards.backbone}"
+    shell:
+        "python -m bigain efficiency --spec {params.spec:q} --output {output} --log {log}"

@@ -26,6 +26,32 @@ rule table:
         " --spec {params.spec:q} --tex {output.tex} --csv {output.csv} --html {output.html} --log {log}"
 
 
+rule table11:
+    input:
+        measured=expand(
+            f"{study.results}/efficiency/{{backbone}}.csv", backbone=study.backbones()
+        ),
+        templates=[
+            "reports/templates/efficiency.tex.j2",
+            "reports/templates/efficiency.html.j2",
+        ],
+    output:
+        tex=f"{study.reports}/table11.tex",
+        csv=f"{study.reports}/table11.csv",
+        html=f"{study.reports}/table11.html",
+    log:
+        f"{study.results}/logs/report/table11.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        spec=study.report_spec(),
+    message:
+        "table11"
+    shell:
+        "python -m bigain efficiency-table {input.measured} --spec {params.spec:q} --tex {output.tex}"
+        " --csv {output.csv} --html {output.html} --log {log}"
+
+
 rule schedules:
     input:
         study.score_files(),
@@ -78,7 +104,7 @@ rule page:
         results=f"{study.results}/results.parquet",
         tables=study.config["tables"],
         template="reports/templates/index.html.j2",
-        fragments=expand(f"{study.reports}/{{table}}.html", table=TABLES),
+        fragments=expand(f"{study.reports}/{{table}}.html", table=[*TABLES, "table11"]),
         figure=f"{study.reports}/figure1.png",
         samples=[f"{study.reports}/samples-{b}-{d}.png" for b, d in SHEETS],
     output:
