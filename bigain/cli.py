@@ -204,6 +204,23 @@ def efficiency_table(
 
 
 @app.command()
+def overview(
+    measured: Annotated[list[Path], typer.Argument(help="measurements, one file a backbone")],
+    results: Annotated[Path, typer.Option()],
+    spec: SpecText,
+    tex: Annotated[Path, typer.Option()],
+    csv: Annotated[Path, typer.Option()],
+    html: Annotated[Path, typer.Option()],
+    log: Log = None,
+) -> None:
+    """Table 1: every method by the operations it saves."""
+    with _logged(log):
+        from bigain.reporting.overview import write_overview
+
+        write_overview(results, measured, json.loads(spec), tex, csv, html)
+
+
+@app.command()
 def schedules(
     metrics: Annotated[list[Path], typer.Argument(help="metrics files of all cells")], output: Output, log: Log = None
 ) -> None:

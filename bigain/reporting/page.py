@@ -143,7 +143,7 @@ def compressed_rows(scored: Scored) -> list[dict[str, Any]]:
 
 
 def _rendered(tables: Path, folder: Path) -> list[str]:
-    return [name for name in (*read_tables(tables), "table11") if (folder / f"{name}.html").exists()]
+    return [name for name in ("table1", *read_tables(tables), "table11") if (folder / f"{name}.html").exists()]
 
 
 def _base64(path: Path) -> str:

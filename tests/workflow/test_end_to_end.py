@@ -132,6 +132,15 @@ def test_table_11_counts_and_times_every_method(finished):
     assert r"\toprule" in (finished / "reports/tiny/table11.tex").read_text()
 
 
+def test_table_1_joins_savings_and_results(finished):
+    table = pd.read_csv(finished / "reports/tiny/table1.csv")
+    results = pd.read_parquet(finished / "results/tiny/results.parquet")
+    known = table.dropna(subset="value")
+    assert len(known) == results["metric"].isin(["acc@1", "map", "fd"]).sum()
+    assert known[known["row"] == "no compression"]["saved_percent"].eq(0).all()
+    assert known[known["row"] != "no compression"]["saved_percent"].gt(0).all()
+
+
 def test_figure_and_page(finished):
     reports = finished / "reports/tiny"
     assert (reports / "figure1.pdf").read_bytes().startswith(b"%PDF")

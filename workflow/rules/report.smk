@@ -26,6 +26,33 @@ rule table:
         " --spec {params.spec:q} --tex {output.tex} --csv {output.csv} --html {output.html} --log {log}"
 
 
+rule table1:
+    input:
+        results=f"{study.results}/results.parquet",
+        measured=expand(
+            f"{study.results}/efficiency/{{backbone}}.csv", backbone=study.backbones()
+        ),
+        templates=[
+            "reports/templates/overview.tex.j2",
+            "reports/templates/overview.html.j2",
+        ],
+    output:
+        tex=f"{study.reports}/table1.tex",
+        csv=f"{study.reports}/table1.csv",
+        html=f"{study.reports}/table1.html",
+    log:
+        f"{study.results}/logs/report/table1.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        spec=study.report_spec(),
+    message:
+        "table1"
+    shell:
+        "python -m bigain overview {input.measured} --results {input.results} --spec {params.spec:q}"
+        " --tex {output.tex} --csv {output.csv} --html {output.html} --log {log}"
+
+
 rule table11:
     input:
         measured=expand(
@@ -104,7 +131,9 @@ rule page:
         results=f"{study.results}/results.parquet",
         tables=study.config["tables"],
         template="reports/templates/index.html.j2",
-        fragments=expand(f"{study.reports}/{{table}}.html", table=[*TABLES, "table11"]),
+        fragments=expand(
+            f"{study.reports}/{{table}}.html", table=["table1", *TABLES, "table11"]
+        ),
         figure=f"{study.reports}/figure1.png",
         samples=[f"{study.reports}/samples-{b}-{d}.png" for b, d in SHEETS],
     output:

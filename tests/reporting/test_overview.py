@@ -1,0 +1,44 @@
+"""Table 1 from results and measurements."""
+
+import pandas as pd
+
+from bigain.reporting.overview import build, write_overview
+
+RESULTS = pd.DataFrame(
+    [
+        ("u", "d", "none", None, "acc@1", 90.0, 85.0, 95.0),
+        ("u", "d", "none", None, "fd", 10.0, 9.0, 11.0),
+        ("u", "d", "tome", 0.5, "acc@1", 80.0, 70.0, 90.0),
+        ("u", "d", "tome", 0.5, "acc@1", 70.0, 60.0, 80.0),
+    ],
+    columns=["backbone", "dataset", "method", "strength", "metric", "value", "low", "high"],
+)
+EFFICIENCY = pd.DataFrame(
+    [("u", "tome", 0.5, 12.0), ("u", "none", None, 0.0)],
+    columns=["backbone", "method", "strength", "saved_percent"],
+)
+
+
+def test_rows_go_by_what_they_save_and_seeds_are_averaged():
+    (group,) = build(RESULTS, EFFICIENCY)
+    assert group["columns"] == [("d", "acc@1"), ("d", "fd")]
+    assert [(row["label"], row["strength"], row["saved"]) for row in group["rows"]] == [
+        ("no compression", "", 0.0),
+        ("ToMe", "0.5", 12.0),
+    ]
+    accuracy, distance = group["rows"][1]["values"]
+    assert (accuracy.value, accuracy.half_width) == (75.0, 10.0)
+    assert distance.value is None
+
+
+def test_three_forms(tmp_path):
+    RESULTS.to_parquet(tmp_path / "r.parquet")
+    EFFICIENCY.to_csv(tmp_path / "e.csv", index=False)
+    files = [tmp_path / f"table1.{suffix}" for suffix in ("tex", "csv", "html")]
+    write_overview(tmp_path / "r.parquet", [tmp_path / "e.csv"], {"study": "my_study"}, *files)
+    tex, csv, html = (file.read_text() for file in files)
+    assert r"ToMe & 0.5 & 12.0 & 75.00{\scriptsize$\,\pm\,$10.0} & -- \\" in tex
+    assert r"\texttt{my\_study}" in tex
+    assert "<th>ToMe</th><td>0.5</td><td>12.0</td>" in html
+    assert pd.read_csv(files[1])["value"].isna().sum() == 1
+    assert csv.endswith("\n")
