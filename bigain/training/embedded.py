@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DiTPipeline, StableDiffusionPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline, DiTPipeline, StableDiffusionPipeline
 from safetensors.torch import save_file
 
 from bigain.datasets import corpus
 from bigain.datasets.fashion_mnist import CLASSES, pad, read_split
-from bigain.files import whole_file
+from bigain.files import read_json, whole_file, write_json
 from bigain.training import autoencoder as autoencoder_training
 from bigain.training import dit as dit_training
 from bigain.training import features as features_training
@@ -22,6 +22,15 @@ from bigain.training.loop import Recipe
 
 def _recipe(recipe: Recipe, steps: int | None) -> Recipe:
     return recipe if steps is None else replace(recipe, steps=steps)
+
+
+def _save(pipeline: DiffusionPipeline, output: Path) -> None:
+    """Save in diffusers' folder format, without the folder of this machine that the autoencoder came from."""
+    pipeline.save_pretrained(output)
+    config = output / "vae" / "config.json"
+    settings = read_json(config)
+    settings.pop("_name_or_path", None)
+    write_json(config, settings)
 
 
 def autoencoder(data: Path, work: Path, output: Path, seed: int, threads: int) -> None:
@@ -49,7 +58,7 @@ def unet(
     recipe = _recipe(unet_training.RECIPE, steps)
     first = None if start is None else StableDiffusionPipeline.from_pretrained(start)
     pipeline = unet_training.train_unet(vae, corpus.words(), latents, everything.draw, work, seed, recipe, start=first)
-    pipeline.save_pretrained(output)
+    _save(pipeline, output)
 
 
 def dit(
@@ -70,7 +79,7 @@ def dit(
     recipe = _recipe(dit_training.RECIPE, steps)
     first = None if start is None else DiTPipeline.from_pretrained(start)
     pipeline = dit_training.train_dit(vae, latents, torch.from_numpy(labels), CLASSES, work, seed, recipe, start=first)
-    pipeline.save_pretrained(output)
+    _save(pipeline, output)
 
 
 def features(data: Path, work: Path, output: Path, seed: int, threads: int) -> None:
