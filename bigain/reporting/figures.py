@@ -44,12 +44,30 @@ def percent_change(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_figure_1(results: Path, pdf: Path, png: Path) -> None:
-    """Figure 1: percent change of accuracy and Fréchet distance, ToMe vs BiGain_TM and ToDo vs BiGain_TD."""
-    changes = percent_change(pd.read_parquet(results))
+    """Figure 1: percent change of accuracy and Fréchet distance, ToMe vs BiGain_TM and ToDo vs BiGain_TD.
+
+    A study without compressed cells gets a figure that says so.
+    """
+    frame = pd.read_parquet(results)
+    compressed = frame[(frame["method"] != "none") & frame["metric"].isin(FIGURE_METRICS)]
+    figure = _nothing_to_compare() if compressed.empty else _figure_1(percent_change(frame))
+    with whole_file(pdf) as temporary:
+        figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})  # the same results, the same file
+    with whole_file(png) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+    plt.close(figure)
+
+
+def _nothing_to_compare() -> plt.Figure:
+    figure = plt.figure(figsize=(5, 1))
+    figure.text(0.5, 0.5, "This study has no compressed cells.", ha="center", va="center")
+    return figure
+
+
+def _figure_1(changes: pd.DataFrame) -> plt.Figure:
     changes = changes[changes["metric"].isin(FIGURE_METRICS)]
     panels = list(changes.groupby(["metric", "backbone", "dataset"], sort=False).groups)
-    width = 2.6 * max(len(panels), 1)
-    figure, axes = plt.subplots(len(PAIRS), max(len(panels), 1), figsize=(width, 5), squeeze=False, sharey=False)
+    figure, axes = plt.subplots(len(PAIRS), len(panels), figsize=(2.6 * len(panels), 5), squeeze=False, sharey=False)
     for row, (kind, pair) in zip(axes, PAIRS.items(), strict=True):
         for axis, panel in zip(row, panels, strict=True):
             _panel(axis, changes, kind, pair, panel)
@@ -61,11 +79,7 @@ def write_figure_1(results: Path, pdf: Path, png: Path) -> None:
         handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[method], label=_label(method)) for method in pair]
         row[-1].legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
     figure.tight_layout()
-    with whole_file(pdf) as temporary:
-        figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})  # the same results, the same file
-    with whole_file(png) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
-    plt.close(figure)
+    return figure
 
 
 def _panel(axis: plt.Axes, changes: pd.DataFrame, kind: StrengthKind, pair: tuple[str, str], panel: tuple) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from bigain.reporting import names, tables
-from bigain.reporting.figures import percent_change
+from bigain.reporting.figures import percent_change, write_figure_1
 from bigain.reporting.plan import read_tables, table_names
 from bigain.study.cells import Cell
 
@@ -81,6 +81,14 @@ def test_percent_change():
     changes = percent_change(RESULTS).set_index(["method", "metric", "strength", "seed"])["value"]
     assert changes["bigain_tm", "fd", 0.3, 0] == pytest.approx(50)
     assert changes["bigain_tm", "acc@1", 0.7, 0] == pytest.approx(-100 * 20 / 90)
+
+
+@pytest.mark.parametrize("methods", [["none"], ["none", "tome", "bigain_tm"]])
+def test_figure_1_of_a_study_with_and_without_compressed_cells(tmp_path, methods):
+    RESULTS[RESULTS["method"].isin(methods)].to_parquet(tmp_path / "r.parquet")
+    write_figure_1(tmp_path / "r.parquet", tmp_path / "f.pdf", tmp_path / "f.png")
+    assert (tmp_path / "f.pdf").read_bytes().startswith(b"%PDF")
+    assert (tmp_path / "f.png").stat().st_size > 1000
 
 
 def test_a_study_has_the_tables_it_has_cells_for(root, tmp_path):
