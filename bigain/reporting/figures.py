@@ -92,8 +92,9 @@ def _panel(axis: plt.Axes, changes: pd.DataFrame, kind: StrengthKind, pair: tupl
         x = [strengths.index(s) + (place - 0.5) * 0.38 for s in mine.index]
         errors = np.stack([mine["value"] - mine["low"], mine["high"] - mine["value"]])
         axis.bar(x, mine["value"], 0.36, yerr=errors, color=COLOURS[method], error_kw={"lw": 0.8})
+    axis.set_xlim(-0.5, max(len(strengths), 1) - 0.5)
     if not strengths:
-        axis.text(0.5, 0.5, "not run", ha="center", transform=axis.transAxes, color="#777777", fontsize=8)
+        axis.text(0.5, 0.6, "not run", ha="center", transform=axis.transAxes, color="#777777", fontsize=8)
         axis.set_yticks([])
     axis.axhline(0, color="black", lw=0.8)
     axis.set_xticks(range(len(strengths)), [names.strength(kind, s) for s in strengths])
