@@ -135,7 +135,8 @@ def test_swapping_two_values_changes_the_spec(raw):
 
 
 def test_chunks_are_whole_blocks_and_cover_everything(raw):
-    study = Study(merged(raw, {"shards": {"blocks": 2, "per_job": 1}}))
+    hundred = {"datasets": {"fashion": {"images": 100}}, "shards": {"blocks": 2, "per_job": 1}}
+    study = Study(merged(raw, hundred))
     cell = study.cells[0]
     chunks = study.chunks(cell)
     assert chunks[0] == (0, 40)
