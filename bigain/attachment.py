@@ -31,7 +31,7 @@ class Site:
     kept: int = 0
     keys: int = 0
     plan: Any = None  # from the moment it is made to the end of the block
-    salt: int = 0  # of its random draws
+    salt: int = field(init=False)  # of its random draws
 
     def __post_init__(self) -> None:
         self.salt = seed_for(self.block.name)
@@ -49,7 +49,6 @@ class RowKey:
     image: int
     condition: int | str
     t: int
-    repetition: int = 0
 
 
 @dataclass
@@ -66,6 +65,10 @@ class Attachment:
     calls: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
     row_seeds: Tensor | None = None  # [B]; without them the rows of a batch share what a method draws
     stage_plans: dict[str, Any] = field(default_factory=dict)  # of this forward pass
+    call_seed: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.call_seed = seed_for(self.seed, "calls")  # hashed, so that calls of neighbouring seeds have none in common
 
     @property
     def rests(self) -> bool:
@@ -106,7 +109,7 @@ class Attachment:
     def operator_options(self, site: Site, device: torch.device) -> dict[str, Any]:
         """The options of one call: what depends on the timestep is resolved, what is random is drawn."""
         options = {name: self._at_timestep(value) for name, value in self.options.items()}
-        seeds = self.row_seeds if self.row_seeds is not None else self.seed ^ self.calls.view(1)
+        seeds = self.row_seeds if self.row_seeds is not None else self.call_seed ^ self.calls.view(1)
         if self.method.operator == "merge_random":
             height, width = options["cell"]
             cells = (site.grid.height // height) * (site.grid.width // width)
@@ -124,9 +127,7 @@ class Attachment:
     def set_rows(self, keys: Sequence[RowKey]) -> None:
         """Say what the rows of the coming batches are, so that each draws its own random numbers."""
         shared = self.method.draws == "noise"
-        seeds = [
-            seed_for(self.seed, "rows", k.image, "any" if shared else k.condition, k.t, k.repetition) for k in keys
-        ]
+        seeds = [seed_for(self.seed, "rows", k.image, "any" if shared else k.condition, k.t, 0) for k in keys]
         self.row_seeds = torch.tensor(seeds)
 
     def predict(self, site: Site) -> None:

@@ -19,6 +19,9 @@ app.add_typer(train_app, name="train")
 SpecText = Annotated[str, typer.Option("--spec", help="the job's settings, canonical JSON")]
 Output = Annotated[Path, typer.Option("--output")]
 Log = Annotated[Path | None, typer.Option("--log", help="everything the job prints goes here")]
+Results = Annotated[Path, typer.Option(help="the study's tidy results")]
+Measured = Annotated[list[Path], typer.Argument(help="measurements, one file a backbone")]
+File = Annotated[Path, typer.Option(help="written")]
 Chunks = Annotated[list[Path], typer.Argument(help="the cell's job files; each has its `.json` beside it")]
 
 
@@ -171,13 +174,13 @@ def collect(
 
 @app.command()
 def table(
-    results: Annotated[Path, typer.Option()],
+    results: Results,
     tables: Annotated[Path, typer.Option()],
     name: Annotated[str, typer.Option()],
     spec: SpecText,
-    tex: Annotated[Path, typer.Option()],
-    csv: Annotated[Path, typer.Option()],
-    html: Annotated[Path, typer.Option()],
+    tex: File,
+    csv: File,
+    html: File,
     log: Log = None,
 ) -> None:
     """One table as LaTeX, CSV and HTML."""
@@ -189,11 +192,11 @@ def table(
 
 @app.command("efficiency-table")
 def efficiency_table(
-    measured: Annotated[list[Path], typer.Argument(help="measurements, one file a backbone")],
+    measured: Measured,
     spec: SpecText,
-    tex: Annotated[Path, typer.Option()],
-    csv: Annotated[Path, typer.Option()],
-    html: Annotated[Path, typer.Option()],
+    tex: File,
+    csv: File,
+    html: File,
     log: Log = None,
 ) -> None:
     """Table 11: operations and seconds."""
@@ -205,12 +208,12 @@ def efficiency_table(
 
 @app.command()
 def overview(
-    measured: Annotated[list[Path], typer.Argument(help="measurements, one file a backbone")],
-    results: Annotated[Path, typer.Option()],
+    measured: Measured,
+    results: Results,
     spec: SpecText,
-    tex: Annotated[Path, typer.Option()],
-    csv: Annotated[Path, typer.Option()],
-    html: Annotated[Path, typer.Option()],
+    tex: File,
+    csv: File,
+    html: File,
     log: Log = None,
 ) -> None:
     """Table 1: every method by the operations it saves."""
@@ -233,7 +236,7 @@ def schedules(
 
 @app.command()
 def figure(
-    results: Annotated[Path, typer.Option()],
+    results: Results,
     pdf: Annotated[Path, typer.Option()],
     png: Annotated[Path, typer.Option()],
     log: Log = None,
@@ -261,7 +264,7 @@ def sheet(
 @app.command()
 def page(
     metrics: Annotated[list[Path], typer.Argument(help="metrics files of all cells")],
-    results: Annotated[Path, typer.Option()],
+    results: Results,
     tables: Annotated[Path, typer.Option()],
     spec: SpecText,
     output: Output,

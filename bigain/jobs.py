@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import torch
+from pyarrow.csv import write_csv
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -145,7 +145,7 @@ def efficiency(spec: Spec, output: Path) -> None:
     arms = [(method, strength) for method, strength in spec["arms"]]
     rows = efficiency_measure.measure(backbone, arms, _sites(spec), spec["batch"], spec["rounds"])
     with whole_file(output) as temporary:
-        pd.DataFrame([{"backbone": spec["backbone"]["id"], **row} for row in rows]).to_csv(temporary, index=False)
+        write_csv(pa.Table.from_pylist([{"backbone": spec["backbone"]["id"], **row} for row in rows]), temporary)
 
 
 def _run_shards(

@@ -47,8 +47,7 @@ def build() -> DiTTransformer2DModel:
 
 
 def hidden_matrices(model: DiTTransformer2DModel) -> list[str]:
-    """Names of the weights of the blocks' attention and feed-forward layers: Muon's, which reaches AdamW's loss in
-    about two thirds of its steps here."""
+    """Names of the weights of the blocks' attention and feed-forward layers, which Muon trains."""
     return [
         name for name, weight in model.named_parameters() if weight.ndim == 2 and (".attn1." in name or ".ff." in name)
     ]
