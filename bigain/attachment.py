@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from bigain.methods import Linear, Method
 from bigain.rng import seed_for
 from bigain.sites import Block
 from bigain.tokens import OPERATORS, TokenGrid
+from bigain.tokens.blocks import RaggedPlan
 from bigain.tokens.draws import normals, uniform_places
 
 MetricSite = Literal["block_input", "norm1_output"]
@@ -20,7 +21,8 @@ MetricSite = Literal["block_input", "norm1_output"]
 
 @dataclass
 class Site:
-    """One compressed block: N tokens on a grid, N' left of them as queries, M as keys and values.
+    """One compressed block: N tokens on a grid, N' left of them as queries, M as keys and values (their means over all
+    samples where they depend on the sample).
 
     `stage` is the run of blocks that may share one plan: a U-Net's way down, middle and way up; consecutive DiT blocks.
     """
@@ -28,18 +30,24 @@ class Site:
     block: Block
     grid: TokenGrid
     stage: str
-    kept: int = 0
-    keys: int = 0
+    kept: int | float = 0
+    keys: int | float = 0
     plan: Any = None  # from the moment it is made to the end of the block
     salt: int = field(init=False)  # of its random draws
+    observed: tuple[int, int] = (0, 0)  # samples and the tokens left of them, where these depend on the sample
 
     def __post_init__(self) -> None:
         self.salt = seed_for(self.block.name)
 
+    def observe(self, tokens_left: list[int]) -> None:
+        """Make N' and M the mean over all samples seen so far."""
+        samples, tokens = self.observed
+        self.observed = samples + len(tokens_left), tokens + sum(tokens_left)
+        self.kept = self.keys = self.observed[1] / self.observed[0]
+
     def __str__(self) -> str:
-        return (
-            f"{self.block.name}: {self.grid} = {self.grid.tokens} tokens -> {self.kept} (keys and values {self.keys})"
-        )
+        left = f"{self.kept:g} (keys and values {self.keys:g})"
+        return f"{self.block.name}: {self.grid} = {self.grid.tokens} tokens -> {left}"
 
 
 @dataclass(frozen=True)
@@ -51,9 +59,24 @@ class RowKey:
     t: int
 
 
+class Compression(Protocol):
+    """What a task knows of the method on its model, whether it acts on tokens or on the model itself."""
+
+    method: Method
+
+    def set_rows(self, keys: Sequence[RowKey]) -> None:
+        """Say what the rows of the coming batches are."""
+
+    def report(self) -> list[dict[str, Any]]:
+        """What is compressed, part by part, as plain data."""
+
+    def visits(self) -> list[tuple[float, float]]:
+        """The timesteps, in order, whose cost is the method's, each with its share of the noise predictions."""
+
+
 @dataclass
 class Attachment:
-    """A method on a model. `sites` says what is compressed, and after a forward pass what was."""
+    """A token method on a model. `sites` says what is compressed, and after a forward pass what was."""
 
     method: Method
     strength: float | int
@@ -102,6 +125,8 @@ class Attachment:
         operator = OPERATORS[self.method.operator]
         strength = self.method.strength_on(self.strength, site.grid.height, site.grid.width)
         plan = operator(x, site.grid, strength, **self.operator_options(site, x.device))
+        if isinstance(plan, RaggedPlan):
+            site.observe(plan.tokens_left)
         if self.method.plan_for == "stage":
             self.stage_plans[shared] = plan
         return plan
@@ -129,6 +154,23 @@ class Attachment:
         shared = self.method.draws == "noise"
         seeds = [seed_for(self.seed, "rows", k.image, "any" if shared else k.condition, k.t, 0) for k in keys]
         self.row_seeds = torch.tensor(seeds)
+
+    def report(self) -> list[dict[str, Any]]:
+        """Every site: its block, grid, tokens, and how many of them are queries (kept) and keys."""
+        return [
+            {
+                "block": site.block.name,
+                "grid": str(site.grid),
+                "tokens": site.grid.tokens,
+                "kept": site.kept,
+                "keys": site.keys,
+            }
+            for site in self.sites
+        ]
+
+    def visits(self) -> list[tuple[float, float]]:
+        """One timestep: all cost the same."""
+        return [(500.0, 1.0)]
 
     def predict(self, site: Site) -> None:
         """Fill in N' and M for the site's grid. Raises ValueError if the strength cannot be reached on it."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from bigain.attachment import Attachment, RowKey
+from bigain.attachment import Compression, RowKey
 from bigain.backbones.base import Backbone
 from bigain.rng import torch_generator
 from bigain.schedule import Stages
@@ -21,13 +22,17 @@ from bigain.schedule import Stages
 
 @dataclass(frozen=True)
 class Protocol:
-    """How images are classified. `batch_size` is the fixed number of rows of a forward pass."""
+    """How images are classified. `batch_size` is the fixed number of rows of a forward pass.
+
+    With shared noise the batches of a stage hold one timestep each, the same rows at every timestep.
+    """
 
     stages: Stages
     seed: int
     batch_size: int
     loss: str = "l2"
     random_timesteps: bool = False
+    noise: Literal["fresh", "shared"] = "fresh"  # shared: one for all timesteps, visited from high to low
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,9 @@ LOSSES = {
 }
 
 
-def noise(seed: int, image: int, t: int, shape: tuple[int, ...], repetition: int = 0) -> Tensor:
-    """eps of one trial, keyed by (seed, image id, t, repetition) and shared by all classes and methods."""
+def noise(seed: int, image: int, t: int | str, shape: tuple[int, ...], repetition: int = 0) -> Tensor:
+    """eps of one trial, keyed by (seed, image id, t, repetition) and shared by all classes and methods; t is "all" if
+    one noise serves all timesteps."""
     return torch.randn(shape, generator=torch_generator(seed, "noise", image, t, repetition))
 
 
@@ -59,7 +65,7 @@ def classify_block(
     images: list[int],
     conditions: Tensor,
     protocol: Protocol,
-    at: Attachment | None,
+    at: Compression | None,
 ) -> list[Trial]:
     """Classify the images of one block; every trial that was run, by stage, image, class and t.
 
@@ -107,20 +113,20 @@ def _errors(
     conditions: Tensor,
     rows: list[tuple[int, int, int]],
     protocol: Protocol,
-    at: Attachment | None,
-) -> Iterator[float]:
-    """The errors of rows (image place, class, t), in order, float32: mean over a latent's numbers."""
+    at: Compression | None,
+) -> list[float]:
+    """The errors of rows (image place, class, t), in their order, float32: mean over a latent's numbers."""
     shape = tuple(latents.shape[1:])
     alphas_bar = backbone.alphas_bar
     conditions = conditions.to(backbone.device)
     conditions = conditions.to(backbone.dtype) if conditions.is_floating_point() else conditions
     eps_of: dict[tuple[int, int], Tensor] = {}
-    for start in range(0, len(rows), protocol.batch_size):
-        part = rows[start : start + protocol.batch_size]
+    found: dict[tuple[int, int, int], float] = {}
+    for part in _batches(rows, protocol):
         full = part + [part[-1]] * (protocol.batch_size - len(part))  # one shape for every batch
         for i, _, t in part:
             if (i, t) not in eps_of:
-                eps_of[i, t] = noise(protocol.seed, images[i], t, shape)
+                eps_of[i, t] = noise(protocol.seed, images[i], t if protocol.noise == "fresh" else "all", shape)
         place, chosen, t = (torch.tensor(column) for column in zip(*full, strict=True))
         eps = torch.stack([eps_of[i, step] for i, _, step in full])
         alpha_bar = alphas_bar[t].view(-1, 1, 1, 1)
@@ -133,4 +139,15 @@ def _errors(
         for (i, c, step), error in zip(part, errors.tolist(), strict=False):  # without the padding
             if not math.isfinite(error):
                 raise ValueError(f"image {images[i]}, class {c}, t {step}: the error is {error}, no finite number")
-            yield error
+            found[i, c, step] = error
+    return [found[row] for row in rows]
+
+
+def _batches(rows: list[tuple[int, int, int]], protocol: Protocol) -> Iterator[list[tuple[int, int, int]]]:
+    """Rows (image place, class, t) as batches, the last one of a run of rows perhaps smaller."""
+    runs = [rows]
+    if protocol.noise == "shared":
+        runs = [[row for row in rows if row[2] == t] for t in sorted({t for _, _, t in rows}, reverse=True)]
+    for run in runs:
+        for start in range(0, len(run), protocol.batch_size):
+            yield run[start : start + protocol.batch_size]

@@ -12,9 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
+from bigain import cli_embedded
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-train_app = typer.Typer(no_args_is_help=True, help="Train the embedded models (outside the study).")
-app.add_typer(train_app, name="train")
+app.add_typer(cli_embedded.app)
+app.add_typer(cli_embedded.train_app, name="train")
 
 SpecText = Annotated[str, typer.Option("--spec", help="the job's settings, canonical JSON")]
 Output = Annotated[Path, typer.Option("--output")]
@@ -93,6 +95,15 @@ def reference_features(spec: SpecText, output: Output, log: Log = None) -> None:
         from bigain import jobs
 
         jobs.reference_features(_model_job(spec), output)
+
+
+@app.command()
+def calibrate(spec: SpecText, output: Output, log: Log = None) -> None:
+    """Calibrate a structural method (DiP-GO, MosaicDiff) on images of a training split."""
+    with _logged(log):
+        from bigain import jobs
+
+        jobs.calibrate(_model_job(spec), output)
 
 
 @app.command()
@@ -299,10 +310,14 @@ def flops(
     """GFLOPs of one forward pass by part (Table 11), beside the uncompressed model's; needs no weights."""
     from bigain.measure.flops import architecture, count
 
-    model = architecture(backbone)
     places = {"levels": tuple(level) if level else None, "blocks": tuple(block) if block else None}
-    plain = count(model, "none").as_dict()
-    found = plain if method == "none" else count(model, method, ratio=ratio, factor=factor, **places).as_dict()
+    try:
+        model = architecture(backbone)
+        plain = count(model, "none").as_dict()
+        found = plain if method == "none" else count(model, method, ratio=ratio, factor=factor, **places).as_dict()
+    except ValueError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
     saved = 100 * (1 - found["total"] / plain["total"])
     if as_json:
         typer.echo(json.dumps({"backbone": backbone, "method": method, "ratio": ratio, "factor": factor, **found}))
@@ -329,87 +344,3 @@ def checksums(folder: Annotated[Path, typer.Argument()]) -> None:
         p for p in folder.rglob("*") if p.is_file() and p.name != "SHA256SUMS" and p.suffix not in (".md", ".png")
     )
     write_text(folder / "SHA256SUMS", "".join(f"{sha256(p)}  {p.relative_to(folder)}\n" for p in files))
-
-
-@app.command("prepare-fashion")
-def prepare_fashion(
-    data: Annotated[Path, typer.Option(help="the folder with the official Fashion-MNIST files")],
-    folder: Annotated[Path, typer.Option()] = Path("resources/fashion"),
-    per_class: int = 200,
-    scenes: int = 1000,
-    seed: int = 0,
-) -> None:
-    """Make the committed part of the test split and its scenes."""
-    from bigain.datasets.fashion_study import write_subset
-
-    write_subset(data, folder, per_class, scenes, seed)
-
-
-@app.command("fetch-fashion")
-def fetch_fashion(to: Annotated[Path, typer.Option(help="where the four .gz files go")]) -> None:
-    """Download the official Fashion-MNIST files with torchvision (only training needs them)."""
-    from torchvision.datasets import FashionMNIST
-
-    FashionMNIST(str(to), download=True)
-    raw = to / "FashionMNIST" / "raw"
-    for archive in raw.glob("*.gz"):
-        archive.rename(to / archive.name)
-    typer.echo(f"Fashion-MNIST is in {to}")
-
-
-Data = Annotated[Path, typer.Option(help="the folder with the official Fashion-MNIST files")]
-Work = Annotated[Path, typer.Option(help="checkpoints and logs; a stopped training goes on from here")]
-Target = Annotated[Path, typer.Option(help="the finished model's own file: its config, index or weights")]
-Autoencoder = Annotated[Path, typer.Option(help="the config.json of the trained autoencoder")]
-Start = Annotated[Path | None, typer.Option(help="a finished pipeline whose weights to go on from")]
-Steps = Annotated[int | None, typer.Option(help="instead of the recipe's number of steps")]
-
-
-@train_app.command("autoencoder")
-def train_autoencoder(data: Data, work: Work, output: Target, seed: int = 0, threads: int = 2) -> None:
-    """The shared KL autoencoder."""
-    from bigain.training import embedded
-
-    embedded.autoencoder(data, work, output.parent, seed, threads)
-
-
-@train_app.command("unet")
-def train_unet(
-    data: Data,
-    autoencoder: Autoencoder,
-    work: Work,
-    output: Target,
-    seed: int = 0,
-    threads: int = 1,
-    steps: Steps = None,
-    start: Start = None,
-) -> None:
-    """`mini_unet`, a StableDiffusionPipeline."""
-    from bigain.training import embedded
-
-    embedded.unet(data, autoencoder.parent, work, output.parent, seed, threads, steps, start)
-
-
-@train_app.command("dit")
-def train_dit(
-    data: Data,
-    autoencoder: Autoencoder,
-    work: Work,
-    output: Target,
-    seed: int = 0,
-    threads: int = 1,
-    steps: Steps = None,
-    start: Start = None,
-) -> None:
-    """`mini_dit`, a DiTPipeline."""
-    from bigain.training import embedded
-
-    embedded.dit(data, autoencoder.parent, work, output.parent, seed, threads, steps, start)
-
-
-@train_app.command("features")
-def train_features(data: Data, work: Work, output: Target, seed: int = 0, threads: int = 1) -> None:
-    """`fashion-net`, the feature network."""
-    from bigain.training import embedded
-
-    embedded.features(data, work, output, seed, threads)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def removed_tokens(ratio: float, height: int, width: int, cell: tuple[int, int], protect: float = 0.0) -> int:
     """r = int(N * ratio), the tokens merged away of a height x width grid with one destination a cell.
@@ -20,9 +22,12 @@ def merged_cells(ratio: float, height: int, width: int, cell: tuple[int, int], r
     """How many whole cells are merged, each into one token.
 
     `token_matched`: as many as remove at most int(N * ratio) tokens, which the paper's GFLOPs are counted with;
-    `tile_fraction`: int(ratio * cells), Algorithm 3. Raises ValueError for a ratio the cells cannot reach.
+    `tile_fraction`: int(ratio * cells), Algorithm 3; `quantile`: the most cells whose every token can lie below the
+    ratio-quantile of all scores (section 3.2.1). Raises ValueError for a ratio the cells cannot reach.
     """
     cells, size = (height // cell[0]) * (width // cell[1]), cell[0] * cell[1]
+    if rule == "quantile" and cells:
+        return min(cells, math.ceil(ratio * (height * width - 1)) // size)
     if rule == "tile_fraction" and cells:
         return int(cells * ratio)
     removed, possible = int(height * width * ratio), cells * (size - 1)

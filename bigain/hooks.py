@@ -8,6 +8,7 @@ values).
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Any
 
 from diffusers.hooks import ModelHook
@@ -88,7 +89,7 @@ class AttentionHook(ModelHook):
         if attachment.method.acts_on == "tokens":
             if site.plan is None:
                 site.plan = attachment.plan(site, hidden_states)
-            return site.plan.restore(attention(site.plan.reduce(hidden_states), **kwargs))
+            return site.plan.around(partial(attention, **kwargs), hidden_states)
         if getattr(module, "fused_projections", False):
             raise ValueError(f"{site.block.name}: undo fuse_qkv_projections() first; it projects queries with the keys")
         return attention(hidden_states, encoder_hidden_states=attachment.plan(site, hidden_states), **kwargs)
@@ -105,4 +106,4 @@ class AroundHook(ModelHook):
         layer, plan = self.fn_ref.original_forward, self.site.plan
         if plan is None:  # skip_t0
             return layer(hidden_states, *args, **kwargs)
-        return plan.restore(layer(plan.reduce(hidden_states), *args, **kwargs))
+        return plan.around(lambda x: layer(x, *args, **kwargs), hidden_states)

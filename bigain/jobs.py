@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bigain import backbones
-from bigain.attachment import Attachment
+from bigain.attachment import Compression
 from bigain.backbones.base import Backbone
 from bigain.classify import Protocol, classify_block
 from bigain.datasets import load as load_dataset
@@ -31,7 +31,10 @@ from bigain.measure.features import load_network
 from bigain.patching import compressed
 from bigain.records import canonical, environment, read_table, write_table
 from bigain.schedule import Stages
-from bigain.variants import strength_of
+from bigain.structural import dip_go, mosaicdiff
+from bigain.structural.data import CalibrationData
+from bigain.structural.runs import ClassificationRun, GenerationRun, Run
+from bigain.variants import method_of, strength_of
 
 Spec = dict[str, Any]
 
@@ -90,9 +93,10 @@ def classify(spec: Spec, latents_file: Path, conditions_file: Path, output: Path
         batch_size=settings["batch"],
         loss=settings["loss"],
         random_timesteps=settings["timesteps"] == "random",
+        noise=method_of(spec["method"]).noise,
     )
 
-    def compute(places: list[int], at: Attachment | None, path: Path) -> None:
+    def compute(places: list[int], at: Compression | None, path: Path) -> None:
         trials = []
         for block in _blocks(places, spec["block"]):
             chosen = [ids[place] for place in block]
@@ -121,7 +125,7 @@ def generate(spec: Spec, conditions_file: Path, output: Path, info: Path) -> Non
     stored = load_file(conditions_file)
     sampling = Sampling(settings["steps"], settings["guidance"], spec["seed"])
 
-    def compute(places: list[int], at: Attachment | None, path: Path) -> None:
+    def compute(places: list[int], at: Compression | None, path: Path) -> None:
         features, kept = [], []
         for block in _blocks(places, spec["block"]):
             conditions = stored["captions"][stored["caption_of_image"][block]]
@@ -139,10 +143,37 @@ def generate(spec: Spec, conditions_file: Path, output: Path, info: Path) -> Non
     _run_shards(spec, backbone, "safetensors", compute, join, info)
 
 
+def calibrate(spec: Spec, output: Path) -> None:
+    """Calibrate a structural method on the first images of a data set: what `bigain.structural` found, safetensors."""
+    backbone = _backbone(spec)
+    method = method_of(spec["method"])
+    dataset = load_dataset(spec["dataset"]["reader"], spec["dataset"]["path"], spec["images"])
+    candidates = backbone.conditions(list(dataset.prompts), list(dataset.class_ids))
+    data = CalibrationData(
+        ids=list(dataset.ids),
+        latents=backbone.encode_images(_to_float(dataset.read(range(len(dataset))))).clone(),
+        conditions=candidates[[labels[0] for labels in dataset.labels]].clone(),
+        null=backbone.null_condition().clone(),  # clones, unlike what inference mode gives, can be differentiated
+    )
+    if method.operator == "mosaicdiff":
+        mosaicdiff.calibrate(backbone, data, method, spec["reduction"], spec["seed"]).save(output)
+        return
+    settings = spec["protocol"]
+
+    def run_of(part: CalibrationData) -> Run:
+        if "stages" in settings:
+            stages = Stages(tuple(settings["stages"]), tuple(settings["keep"]))
+            return ClassificationRun(backbone, part, stages, len(candidates), spec["seed"])
+        return GenerationRun(backbone, part, settings["steps"], settings["guidance"], spec["seed"])
+
+    found = dip_go.calibrate(backbone, data, run_of, method, spec["reduction"], spec["seed"], spec["updates"])
+    found.save(output)
+
+
 def efficiency(spec: Spec, output: Path) -> None:
     """FLOPs and seconds of every method and strength of the study on one backbone: CSV, a row an arm."""
     backbone = _backbone(spec)
-    arms = [(method, strength) for method, strength in spec["arms"]]
+    arms = [efficiency_measure.Arm(*arm) for arm in spec["arms"]]
     rows = efficiency_measure.measure(backbone, arms, _sites(spec), spec["batch"], spec["rounds"])
     with whole_file(output) as temporary:
         write_csv(pa.Table.from_pylist([{"backbone": spec["backbone"]["id"], **row} for row in rows]), temporary)
@@ -152,7 +183,7 @@ def _run_shards(
     spec: Spec,
     backbone: Backbone,
     suffix: str,
-    compute: Callable[[list[int], Attachment | None, Path], None],
+    compute: Callable[[list[int], Compression | None, Path], None],
     join: Callable[[list[Path]], None],
     info: Path,
 ) -> None:
@@ -170,7 +201,7 @@ def _run_shards(
                 places = list(range(start, min(start + spec["shard"], last)))
                 compute(places, attachment, shard)
                 computed += len(places)
-        sites = [] if attachment is None else [_describe_site(site) for site in attachment.sites]
+        sites = [] if attachment is None else attachment.report()
     join(shards)
     provenance = {
         "spec": spec,
@@ -185,6 +216,8 @@ def _run_shards(
 def _attached(spec: Spec, backbone: Backbone) -> Any:
     """The context in which the cell's method is on the backbone's denoiser."""
     strength = strength_of(spec["method"], spec["strength"])
+    if method_of(spec["method"]).acts_on == "model":
+        return compressed(backbone.denoiser, spec["method"], calibration=spec["calibration"]["file"])
     return compressed(
         backbone.denoiser, spec["method"], **strength, task=spec["task"], seed=spec["seed"], **_sites(spec)
     )
@@ -195,11 +228,6 @@ def _sites(spec: Spec) -> dict[str, Any]:
     settings = spec["backbone"]
     places = {name: _tuple(settings.get(name)) for name in ("levels", "blocks")}
     return {**places, "metric_site": settings.get("metric_site")}
-
-
-def _describe_site(site: Any) -> dict[str, Any]:
-    grid = f"{site.grid.height}x{site.grid.width}"
-    return {"block": site.block.name, "grid": grid, "tokens": site.grid.tokens, "kept": site.kept, "keys": site.keys}
 
 
 def _backbone(spec: Spec) -> Backbone:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import nn
 
+from bigain import structural
 from bigain.attachment import Attachment, MetricSite, Site
 from bigain.hooks import AroundHook, AttentionHook, BlockHook, GridHook, TimestepHook
 from bigain.methods import STRENGTHS, ByTask, Method, Task
 from bigain.sites import family_of, select, stages_of
+from bigain.structural import ReusedSteps, StageSubnets
 from bigain.variants import method_of
 
 logger = logging.getLogger(__name__)
@@ -39,13 +42,16 @@ def apply(
     levels: tuple[int, ...] | None = None,
     blocks: tuple[int, ...] | None = None,
     metric_site: MetricSite | None = None,
-) -> Attachment | None:
+    calibration: Path | str | None = None,
+) -> Attachment | ReusedSteps | StageSubnets | None:
     """Compress the self-attention tokens of a diffusers U-Net, DiT or pipeline, in place, until `remove`.
 
     Merging methods take `ratio` (the part of all tokens that is merged away), downsampling ones `factor` (per axis).
     `task` picks the paper's alpha of bigain_td. `levels` (U-Net, default 0: highest resolution) or `blocks` (DiT) say
     where. `metric_site` is where similarity and score are measured: by default a U-Net's block input (before norm1),
-    a DiT's norm1 output. Returns the Attachment, or None for "none", which leaves the model untouched.
+    a DiT's norm1 output; levels or blocks that the id itself names come before these. Methods that change the model
+    itself (dip_go, mosaicdiff) take no strength but the file of a `calibration`, and always act on all of it. Returns
+    what is attached, or None for "none", which leaves the model untouched.
 
     Raises ValueError for unknown methods, a strength the method does not take or the grid cannot reach, blocks that do
     not exist and a model that is already compressed; TypeError for a model of another kind.
@@ -53,14 +59,20 @@ def apply(
     chosen = method_of(method_id)
     denoiser = denoiser_of(model)
     family = family_of(denoiser)
-    strength = _strength(chosen, ratio, factor)
+    if chosen.acts_on == "model":
+        _check_structural(chosen, calibration, ratio, factor, levels, blocks)
+    elif calibration is not None:
+        raise ValueError(f"{chosen.id} takes no calibration")
     if attached_to(denoiser) is not None:
         raise ValueError(f"{attached_to(denoiser).method.id} is on this model already: remove it first")
+    if chosen.acts_on == "model":
+        return structural.attach(denoiser, chosen, calibration, HOOK)
+    strength = _strength(chosen, ratio, factor)
     if chosen.acts_on == "nothing":
         return None
     options = {k: v.resolve(family, task) if isinstance(v, ByTask) else v for k, v in chosen.options.items()}
     metric_site = metric_site or ("block_input" if family == "unet" else "norm1_output")
-    selected = select(denoiser, levels, blocks)
+    selected = select(denoiser, chosen.levels or levels, chosen.blocks or blocks)
     sites = [Site(block, block.grid, stage) for block, stage in zip(selected, stages_of(selected), strict=True)]
     _check_layers(chosen, sites)
     attachment = Attachment(chosen, strength, options, metric_site, seed, sites)
@@ -78,10 +90,19 @@ def _strength(chosen: Method, ratio: float | None, factor: int | None) -> float 
     return chosen.check_strength(ratio if factor is None else factor)
 
 
+def _check_structural(chosen: Method, calibration: Path | str | None, *others: object) -> None:
+    if calibration is None:
+        raise ValueError(f"{chosen.id} needs calibration=FILE: `bigain calibrate` and the study make one")
+    if any(other is not None for other in others):
+        raise ValueError(f"{chosen.id} takes no ratio, factor, levels or blocks: its calibration says all of it")
+
+
 LAYERS = {"ca": "attn2", "mlp": "ff"}  # a block's own names of the layers besides attn1
 
 
 def _check_layers(chosen: Method, sites: list[Site]) -> None:
+    if "ca" in chosen.layers and chosen.depends_on_image:
+        raise ValueError(f"{chosen.id}: the quantile rule leaves every sample another number of tokens; no ca with it")
     for site in sites:
         if "ca" in chosen.layers and site.block.module.attn2 is None:
             raise ValueError(f"{chosen.id}: {site.block.name} has no cross-attention to merge around")
@@ -104,7 +125,7 @@ def _register(denoiser: ModelMixin, attachment: Attachment) -> None:
         put(owner, GridHook(attachment, sites))
 
 
-def attached_to(model: ModelMixin | DiffusionPipeline) -> Attachment | None:
+def attached_to(model: ModelMixin | DiffusionPipeline) -> Attachment | ReusedSteps | StageSubnets | None:
     """What is on a model now."""
     registry = getattr(denoiser_of(model), "_diffusers_hook", None)
     hook = registry.get_hook(HOOK) if registry else None
@@ -147,7 +168,8 @@ def compressed(
     levels: tuple[int, ...] | None = None,
     blocks: tuple[int, ...] | None = None,
     metric_site: MetricSite | None = None,
-) -> Iterator[Attachment | None]:
+    calibration: Path | str | None = None,
+) -> Iterator[Attachment | ReusedSteps | StageSubnets | None]:
     """`apply` for the length of a with block; arguments and errors are those of `apply`.
 
     >>> with bigain.compressed(pipe, "bigain_tm", ratio=0.5):
@@ -163,6 +185,7 @@ def compressed(
         levels=levels,
         blocks=blocks,
         metric_site=metric_site,
+        calibration=calibration,
     )
     try:
         yield attachment

@@ -45,9 +45,9 @@ def blocks_of(model: ModelMixin) -> list[Block]:
     return list(_dit_blocks(model) if family_of(model) == "dit" else _unet_blocks(model))
 
 
-def select(model: ModelMixin, levels: tuple[int, ...] | None, blocks: tuple[int, ...] | None) -> list[Block]:
+def select(model: ModelMixin, levels: tuple[int, ...] | None, blocks: tuple[int, ...] | str | None) -> list[Block]:
     """The blocks to compress: of a U-Net those of `levels` (default the highest that has any), of a DiT those numbered
-    in `blocks` (default: DiT-XL/2's ten; of any other depth all but the first and the last).
+    in `blocks`, or a part by its name (default: DiT-XL/2's ten; of any other depth all but the first and the last).
 
     Raises ValueError if nothing matches or a number does not exist.
     """
@@ -56,6 +56,8 @@ def select(model: ModelMixin, levels: tuple[int, ...] | None, blocks: tuple[int,
     if family_of(model) == "dit":
         if levels is not None:
             raise ValueError("a DiT has one resolution: choose by `blocks`, not by `levels`")
+        if isinstance(blocks, str):
+            blocks = part_of(blocks, len(every))
         default = DIT_XL_BLOCKS if len(every) == 28 else tuple(range(1, len(every) - 1))
         chosen, kind = default if blocks is None else blocks, "block"
     else:
@@ -65,6 +67,12 @@ def select(model: ModelMixin, levels: tuple[int, ...] | None, blocks: tuple[int,
     if not chosen or not set(chosen) <= set(exist):
         raise ValueError(f"no self-attention at {kind} {tuple(chosen)}: this model has it at {kind}s {exist}")
     return [block for block in every if block.place in chosen]
+
+
+def part_of(name: str, depth: int) -> tuple[int, ...]:
+    """A named part of a DiT of 28 blocks, or the same part of another depth: block numbers from 0."""
+    first, last = {"first_12": (0, 12), "1_6": (0, 6), "7_12": (6, 12)}[name]
+    return tuple(range(round(first * depth / 28), round(last * depth / 28)))
 
 
 def stages_of(blocks: list[Block]) -> list[str]:

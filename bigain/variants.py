@@ -56,6 +56,17 @@ def _switch(text: str) -> bool:
     return _one_of("on", "off")(text) == "on"
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(sorted({int(number) for number in text.split("+")}))
+
+
+PARTS = ("first_12", "1_6", "7_12")  # parts of a DiT that the paper compares (B.3.1), counted from 1 in 28 blocks
+
+
+def _blocks(text: str) -> tuple[int, ...] | str:
+    return text if text in PARTS else _numbers(text)
+
+
 SCORE_NAMES = (
     "global_mean_deviation",
     "l1_norm",
@@ -70,26 +81,39 @@ SCORE_NAMES = (
     "cosine_to_mean",
 )
 
-# What an id can change, with the reader of its value. A method has those it has as options, and the last two.
+# What an id can change, with the reader of its value. A method has those it has as options, and `FIELDS`.
 VARIANTS: dict[str, Callable[[str], Option]] = {
     "score": _one_of(*SCORE_NAMES),
     "cell": _cell,
     "destinations": _one_of("cell_argmin", "official_v1"),
     "protect": _fraction,
-    "rule": _one_of("token_matched", "tile_fraction"),
+    "rule": _one_of("token_matched", "tile_fraction", "quantile"),
     "aggregate": _one_of("max", "mean"),
     "alpha": _alpha,
     "score_twice": _switch,
+    "levels": _numbers,
+    "blocks": _blocks,
+    "gates": _one_of("searched", "trained"),
+    "noise": _one_of("fresh", "shared"),
     "skip_t0": _switch,
     "clamp": _switch,
 }
-FIELDS = ("skip_t0", "clamp")  # the variants that are no option of the operator
+# The variants that are no option of the operator, by what a method acts on.
+FIELDS = {
+    "nothing": ("noise",),
+    "keys_values": ("skip_t0", "levels", "blocks"),
+    "tokens": ("skip_t0", "clamp", "levels", "blocks"),
+    "model": (),
+}
 LAYERS = ("sa", "ca", "mlp")
+# Destinations that no score picks: what is left of BiGain_TM is ToMe.
+SAME_AS = {"destinations-top_left": "tome_fixed", "destinations-random": "tome"}
 
 
 @cache
 def method_of(name: str) -> Method:
-    """The method of that id, with its variants, under its shortest id: `tome@sa` is `tome`.
+    """The method of that id, with its variants, under its shortest id: `tome@sa` is `tome`, and so is
+    `bigain_tm~destinations-random`.
 
     Raises ValueError with a suggestion if there is none.
     """
@@ -97,6 +121,10 @@ def method_of(name: str) -> Method:
     base, at, layers = head.partition("@")
     if base not in METHODS:
         raise ValueError(unknown("method", base, METHODS))
+    for rule, same in SAME_AS.items():
+        if base == "bigain_tm" and rule in changes:
+            base = same
+            changes.remove(rule)
     chosen = METHODS[base]
     if at:
         chosen = _at_layers(name, chosen, layers.split("+"))
@@ -120,7 +148,7 @@ def _at_layers(name: str, base: Method, layers: list[str]) -> Method:
 
 
 def _changed(name: str, base: Method, option: str, text: str) -> Method:
-    fields = {"nothing": (), "keys_values": ("skip_t0",), "tokens": FIELDS}[base.acts_on]
+    fields = FIELDS[base.acts_on]
     allowed = [one for one in (*base.options, *fields) if one in VARIANTS]
     if option not in allowed:
         raise ValueError(f"{name}: " + unknown("option", option, allowed))
@@ -128,17 +156,18 @@ def _changed(name: str, base: Method, option: str, text: str) -> Method:
         value = VARIANTS[option](text)
     except ValueError as error:
         raise ValueError(f"{name}: {option} cannot be {text!r}: {error}") from None
-    if value == (getattr(base, option) if option in FIELDS else base.options[option]):
+    if value == (getattr(base, option) if option in fields else base.options[option]):
         return base
     changed = replace(base, id=f"{base.id}~{option}-{text}", label=f"{base.label} ({option.replace('_', ' ')}: {text})")
-    if option in FIELDS:
+    if option in fields:
         return replace(changed, **{option: value})
     return replace(changed, options={**base.options, option: value})
 
 
 def strength_of(method_id: str, strength: float | None) -> dict[str, float | int | None]:
-    """The keyword that a method's strength goes by: `ratio` or `factor`."""
+    """The keyword that a method's strength goes by: `ratio` or `factor`; that of a structural method is in its
+    calibration."""
     kind = method_of(method_id).strength_kind
-    if kind == "none":
+    if kind in ("none", "flops_reduction_percent"):
         return {}
     return {"ratio": strength} if kind == "merge_ratio" else {"factor": int(strength)}

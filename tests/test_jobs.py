@@ -38,7 +38,7 @@ def inputs(request, root, tmp_path_factory):
 
 def classification(family: str, method: str, results: Path, images=(0, 8), shard=4, block=2) -> dict:
     kind = METHODS[method].strength_kind
-    strength = {"none": None, "merge_ratio": 0.5, "downsample_factor": 2}[kind]
+    strength = {"none": None, "merge_ratio": 0.5, "downsample_factor": 2, "flops_reduction_percent": 10}[kind]
     protocol = {"stages": [1, 2], "keep": [2, 1], "timesteps": "grid", "loss": "l2", "batch": 7}
     return {
         "results": str(results),
@@ -80,6 +80,42 @@ def test_records_are_bit_identical_for_any_shards_order_and_resume(inputs, metho
     again = run(classification(family, method, tmp_path / "b", shard=2), folder, tmp_path / "b.parquet")
     assert again.equals(whole)
     assert json.loads((tmp_path / "b.parquet.json").read_text())["images_computed"] == 2
+
+
+@pytest.mark.parametrize("method", ["dip_go", "mosaicdiff"])
+def test_structural_methods_are_calibrated_and_record_the_same_for_any_shards(inputs, root, method, tmp_path):
+    family, folder = inputs
+    data = {"id": "c", "reader": "fashion", "path": str(root / "resources/fashion-calibration"), "data": "-"}
+    stages = {"stages": [2, 8], "keep": [2, 1]}
+    calibration = {
+        "backbone": backbone(family),
+        "dataset": data,
+        "method": method,
+        "reduction": 10,
+        "seed": 0,
+        "threads": 1,
+        "images": 10,
+        "updates": 1,
+        "protocol": stages,
+    }
+    files = [tmp_path / "a/calibration.safetensors", tmp_path / "b/calibration.safetensors"]
+    for file in files:
+        jobs.calibrate(calibration, file)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+    def classified(name, **changes):
+        spec = classification(family, method, tmp_path / name, **changes)
+        spec["protocol"] |= stages
+        return run(
+            spec | {"calibration": {"file": str(files[0]), "spec": calibration}}, folder, tmp_path / f"{name}.parquet"
+        )
+
+    whole = classified("whole", images=(0, 6), shard=6)
+    assert whole.equals(classified("shards", images=(0, 6), shard=2))
+    assert whole.slice(4 * 32).equals(classified("part", images=(4, 6), shard=2))
+    compressed = json.loads((tmp_path / "whole.parquet.json").read_text())["compressed"]
+    assert {row["unit"] for row in compressed} == ({"step"} if method == "dip_go" else {"head", "neuron"})
+    assert any(row["kept"] < row["tokens"] for row in compressed)
 
 
 def test_a_changed_setting_never_meets_an_old_shard(inputs, tmp_path):

@@ -6,6 +6,7 @@ import torch
 import bigain
 from bigain.attachment import RowKey
 from bigain.methods import METHODS, Linear
+from bigain.sites import part_of
 from bigain.variants import method_of
 from tests.conftest import RUN, run_dit, run_unet
 
@@ -73,6 +74,44 @@ def test_a_clamped_ratio_is_the_largest_there_is(unet, method, kept):
         assert {site.kept for site in attachment.sites} == {kept}
     with bigain.compressed(unet, f"{method}~clamp-on", ratio=0.5) as attachment:
         assert {site.kept for site in attachment.sites} <= {128, 130}
+
+
+@pytest.mark.parametrize(
+    ("variant", "places"),
+    [("blocks-first_12", [0, 1]), ("blocks-1_6", [0]), ("blocks-7_12", [1]), ("blocks-0+3", [0, 3])],
+)
+def test_an_id_that_names_blocks_has_its_way(dit, variant, places):
+    with bigain.compressed(dit, f"bigain_tm~{variant}", ratio=0.5, blocks=(1, 2)) as attachment:
+        assert [site.block.place for site in attachment.sites] == places
+
+
+def test_an_id_that_names_levels_has_its_way(unet):
+    with bigain.compressed(unet, "todo~levels-1", factor=2) as attachment:
+        assert {str(site.grid) for site in attachment.sites} == {"8x8"}
+    with pytest.raises(ValueError, match="chosen by `levels`"):
+        bigain.apply(unet, "todo~blocks-1", factor=2)
+
+
+def test_parts_of_dit_xl_are_those_of_the_paper():
+    assert part_of("first_12", 28) == tuple(range(12))
+    assert part_of("1_6", 28) + part_of("7_12", 28) == tuple(range(12))
+    assert part_of("first_12", 6) == (0, 1, 2)
+
+
+@pytest.mark.parametrize(("rule", "same"), [("top_left", "tome_fixed"), ("random", "tome")])
+def test_destinations_that_no_score_picks_are_tome(rule, same):
+    assert method_of(f"bigain_tm~destinations-{rule}") == method_of(same)
+    assert method_of(f"bigain_tm@sa+mlp~destinations-{rule}") == method_of(f"{same}@sa+mlp")
+
+
+def test_what_the_quantile_rule_left_is_measured(unet):
+    with bigain.compressed(unet, "bigain_tm_block@sa+mlp~rule-quantile", ratio=0.7) as attachment:
+        changed = run_unet(unet)
+        fewest = method_of("bigain_tm_block~rule-quantile").tokens_left(0.7, 16, 16)[0]
+        assert all(fewest < site.kept < 256 for site in attachment.sites)
+    assert not torch.equal(changed, run_unet(unet))
+    with pytest.raises(ValueError, match="no ca with it"):
+        bigain.apply(unet, "bigain_tm_block@sa+ca~rule-quantile", ratio=0.7)
 
 
 @pytest.mark.parametrize(("height", "width"), [(10, 10), (7, 9), (33, 18), (64, 64)])

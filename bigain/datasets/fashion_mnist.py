@@ -35,7 +35,7 @@ def read_split(folder: Path | str, split: str) -> tuple[np.ndarray, np.ndarray]:
             raise FileNotFoundError(
                 f"{path} is missing. Fashion-MNIST's four .gz files belong in {folder}: on Debian "
                 "`apt-get install dataset-fashion-mnist` puts them in /usr/share/datasets/fashion-mnist, elsewhere "
-                "`bigain fetch fashion-mnist --to FOLDER` downloads them."
+                "`bigain fetch-fashion --to FOLDER` downloads them."
             )
         try:
             raw = gzip.decompress(path.read_bytes())

@@ -63,15 +63,21 @@ def fashion_scenes(folder: Path) -> Dataset:
     )
 
 
-def write_subset(official: Path, folder: Path, per_class: int, scene_count: int, seed: int) -> None:
-    """Make the committed files from the official test split: the first `per_class` items of every class, interleaved,
-    and `scene_count` scenes of them. An item's id is its position in the test split."""
-    images, labels = fashion_mnist.read_split(official, "test")
+def write_items(official: Path, split: str, folder: Path, per_class: int) -> tuple[np.ndarray, np.ndarray]:
+    """Write the first `per_class` items of every class of an official split, interleaved; give back ids and labels.
+
+    An item's id is its position in the split.
+    """
+    images, labels = fashion_mnist.read_split(official, split)
     by_class = np.stack([np.flatnonzero(labels == c)[:per_class] for c in range(len(fashion_mnist.CLASSES))])
     ids = by_class.T.ravel()
-    provenance = {"source": "Fashion-MNIST test split", "per_class": per_class, "scenes": scene_count, "seed": seed}
     columns = {"id": ids.tolist(), "label": labels[ids].tolist(), "pixels": [image.tobytes() for image in images[ids]]}
-    write_table(folder / ITEMS, columns, provenance)
-    places = [np.flatnonzero(labels[ids] == c) for c in range(len(fashion_mnist.CLASSES))]
-    drawn = [scenes.draw(places, numpy_generator(seed, "test scene", i)).tolist() for i in range(scene_count)]
-    write_table(folder / SCENES, {"id": list(range(scene_count)), "items": drawn}, provenance)
+    write_table(folder / ITEMS, columns, {"source": f"Fashion-MNIST {split} split", "per_class": per_class})
+    return ids, labels[ids]
+
+
+def write_scenes(folder: Path, labels: np.ndarray, count: int, seed: int) -> None:
+    """Draw `count` scenes of a folder's items, whose classes are `labels`."""
+    places = [np.flatnonzero(labels == c) for c in range(len(fashion_mnist.CLASSES))]
+    drawn = [scenes.draw(places, numpy_generator(seed, "test scene", i)).tolist() for i in range(count)]
+    write_table(folder / SCENES, {"id": list(range(count)), "items": drawn}, {"scenes": count, "seed": seed})

@@ -10,18 +10,39 @@ from __future__ import annotations
 import platform
 import statistics
 import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers import ModelMixin
 from torch import Tensor
 from tqdm import trange
 
+from bigain.attachment import Compression
 from bigain.backbones.base import Backbone
-from bigain.measure.flops import architecture, count
+from bigain.measure.flops import Flops, architecture, count
 from bigain.patching import compressed
-from bigain.variants import strength_of
+from bigain.structural import Calibration
+from bigain.variants import method_of, strength_of
 
-Arm = tuple[str, float | int | None]
+
+@dataclass(frozen=True)
+class Arm:
+    """A method at a strength; a structural one with its calibration's file."""
+
+    method: str
+    strength: float | int | None
+    calibration: str | None = None
+
+    def on(self, denoiser: ModelMixin, sites: dict[str, Any]) -> AbstractContextManager[Compression | None]:
+        """The context in which the method is on a model; `sites` say where token methods act."""
+        if self.calibration is not None:
+            return compressed(denoiser, self.method, calibration=self.calibration)
+        return compressed(denoiser, self.method, **strength_of(self.method, self.strength), **sites)
+
+
+PLAIN = Arm("none", None)
 
 
 def device_name(device: torch.device) -> str:
@@ -34,37 +55,46 @@ def device_name(device: torch.device) -> str:
 def measure(
     backbone: Backbone, arms: list[Arm], sites: dict[str, Any], batch: int, rounds: int
 ) -> list[dict[str, str | float | int | None]]:
-    """One row an arm (method, strength), the first of which is the uncompressed model.
+    """One row an arm, the first of which is the uncompressed model.
 
     `sites` are keywords of `compressed` that say where a method acts. Columns: GFLOPs in all, saved in percent, of
-    self-attention, of planning; the share of keys and values done without; seconds of a batch and the speed-up.
+    self-attention, of planning; the share of keys and values done without; seconds of a batch and the speed-up. Of
+    structural methods all are means over the timesteps they are calibrated for; parts of them are not counted. Where
+    operations depend on the image (`~rule-quantile`) they are missing.
     """
     seconds = _seconds(backbone, arms, sites, batch, rounds)
     model = architecture(str(backbone.path))
     plain = count(model, "none")
-    rows = []
-    for method, strength in arms:
-        flops = count(model, method, **strength_of(method, strength), **_places(sites))
-        rows.append(
-            {
-                "method": method,
-                "strength": strength,
-                "gflops": flops.total / 1e9,
-                "saved_percent": 100 * (1 - flops.total / plain.total),
-                "self_attention_gflops": flops.self_attention / 1e9,
-                "planning_gflops": flops.planning / 1e9,
-                "sparsity": flops.sparsity,
-                "seconds": statistics.median(one[method, strength] for one in seconds),
-                "speedup": statistics.median(one["none", None] / one[method, strength] for one in seconds),
-                "batch": batch,
-                "device": device_name(backbone.device),
-            }
-        )
-    return rows
+    return [
+        {
+            "method": arm.method,
+            "strength": arm.strength,
+            **_operations(model, arm, plain, sites),
+            "seconds": statistics.median(one[arm] for one in seconds),
+            "speedup": statistics.median(one[PLAIN] / one[arm] for one in seconds),
+            "batch": batch,
+            "device": device_name(backbone.device),
+        }
+        for arm in arms
+    ]
 
 
-def _places(sites: dict[str, Any]) -> dict[str, Any]:
-    return {key: sites[key] for key in ("levels", "blocks")}
+def _operations(model: ModelMixin, arm: Arm, plain: Flops, sites: dict[str, Any]) -> dict[str, float | None]:
+    if arm.calibration is not None:
+        saved = Calibration.load(arm.calibration, arm.method).about["reached_percent"]
+        parts = dict.fromkeys(("self_attention_gflops", "planning_gflops", "sparsity"))
+        return {"gflops": plain.total * (1 - saved / 100) / 1e9, "saved_percent": saved, **parts}
+    if method_of(arm.method).depends_on_image:
+        return dict.fromkeys(("gflops", "saved_percent", "self_attention_gflops", "planning_gflops", "sparsity"))
+    places = {key: sites[key] for key in ("levels", "blocks")}
+    flops = count(model, arm.method, **strength_of(arm.method, arm.strength), **places)
+    return {
+        "gflops": flops.total / 1e9,
+        "saved_percent": 100 * (1 - flops.total / plain.total),
+        "self_attention_gflops": flops.self_attention / 1e9,
+        "planning_gflops": flops.planning / 1e9,
+        "sparsity": flops.sparsity,
+    }
 
 
 def _seconds(
@@ -75,23 +105,27 @@ def _seconds(
     condition = condition.to(backbone.dtype) if condition.is_floating_point() else condition
     condition = condition.expand(batch, *condition.shape[1:]).to(backbone.device)
     x = x.to(backbone.device, backbone.dtype)
-    t = torch.full((batch,), 500, device=backbone.device)
 
     def one_round() -> dict[Arm, float]:
-        return {arm: _timed(backbone, arm, sites, x, t, condition) for arm in arms}
+        return {arm: _timed(backbone, arm, sites, x, condition) for arm in arms}
 
     one_round()  # warm-up
     return [one_round() for _ in trange(rounds, desc="rounds")]
 
 
 @torch.inference_mode()
-def _timed(backbone: Backbone, arm: Arm, sites: dict[str, Any], x: Tensor, t: Tensor, condition: Tensor) -> float:
-    with compressed(backbone.denoiser, arm[0], **strength_of(*arm), **sites):
-        _wait(backbone.device)
-        began = time.perf_counter()
-        backbone.predict_noise(x, t, condition)
-        _wait(backbone.device)
-        return time.perf_counter() - began
+def _timed(backbone: Backbone, arm: Arm, sites: dict[str, Any], x: Tensor, condition: Tensor) -> float:
+    """Seconds of a forward pass, averaged over the timesteps that the method is calibrated for, in their order."""
+    mean = 0.0
+    with arm.on(backbone.denoiser, sites) as at:
+        for timestep, share in [(500.0, 1.0)] if at is None else at.visits():
+            t = torch.full((len(x),), timestep, device=backbone.device)
+            _wait(backbone.device)
+            began = time.perf_counter()
+            backbone.predict_noise(x, t, condition)
+            _wait(backbone.device)
+            mean += share * (time.perf_counter() - began)
+    return mean
 
 
 def _wait(device: torch.device) -> None:

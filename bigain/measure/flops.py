@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bigain.attachment import Attachment
 from bigain.methods import unknown
 from bigain.patching import apply, remove
+from bigain.variants import method_of
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
 CLASSES = {"UNet2DConditionModel": UNet2DConditionModel, "DiTTransformer2DModel": DiTTransformer2DModel}
@@ -77,7 +78,13 @@ def count(
     levels: tuple[int, ...] | None = None,
     blocks: tuple[int, ...] | None = None,
 ) -> Flops:
-    """Count one forward pass of a model on the meta device with a method on it. Errors are those of `apply`."""
+    """Count one forward pass of a model on the meta device with a method on it.
+
+    Errors are those of `apply`, and ValueError for methods of which there is nothing to count: structural ones, and
+    those whose plan depends on the image.
+    """
+    if method_of(method_id).acts_on == "model":
+        raise ValueError(f"{method_id} is calibrated to a reduction of operations: its calibration says what it saves")
     at = apply(model, method_id, ratio=ratio, factor=factor, levels=levels, blocks=blocks)
     try:
         planning = _Planning(at)

@@ -1,4 +1,4 @@
-"""The committed table of FLOPs: every method at the paper's strengths on its two backbones."""
+"""The committed table of FLOPs: every method at the paper's strengths on its two backbones and the embedded ones."""
 
 from __future__ import annotations
 
@@ -19,20 +19,27 @@ STRENGTHS = {
     "downsample_factor": [2, 3, 4, 5, 6, 7, 8],
 }
 # Table 6's layers, and the released code's double scoring, which Table 11 counts.
-EXTRA = {"sd2": ("bigain_tm@sa+ca", "bigain_tm@sa+ca+mlp", "bigain_tm_block~score_twice-on"), "dit_xl2": ()}
+EXTRA = {
+    "sd2": ("bigain_tm@sa+ca", "bigain_tm@sa+ca+mlp", "bigain_tm_block~score_twice-on"),
+    "dit_xl2": (),
+    "mini_unet": (),
+    "mini_dit": (),
+}
+FOLDERS = {"mini_unet": "resources/mini-unet", "mini_dit": "resources/mini-dit"}  # of those that hold their own config
 COLUMNS = ("self_attention", "cross_attention", "feed_forward", "planning", "rest", "total")
 
 
 def rows(backbone: str) -> Iterator[tuple[str, float | int | None]]:
     """Every (method, strength) of a backbone's part."""
-    for method in (*METHODS, *EXTRA[backbone]):
+    on_tokens = [name for name, method in METHODS.items() if method.acts_on != "model"]  # others are calibrated
+    for method in (*on_tokens, *EXTRA[backbone]):
         for strength in STRENGTHS[method_of(method).strength_kind]:
             yield method, strength
 
 
 def row(backbone: str, method: str, strength: float | int | None) -> dict[str, str | float | int | None]:
     """One line of the table: GFLOPs by part to 0.001, and the share of keys and values done without."""
-    flops = count(architecture(backbone), method, **strength_of(method, strength)).as_dict()
+    flops = count(architecture(FOLDERS.get(backbone, backbone)), method, **strength_of(method, strength)).as_dict()
     parts = {name: round(flops[name], 3) for name in COLUMNS}
     return {
         "backbone": backbone,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 
+MISSING = "\N{EN DASH}"
 METRICS = {
     "acc@1": ("Acc@1 (%)", "higher"),
     "map": ("mAP (%)", "higher"),
     "fd": ("FD (fashion-net)", "lower"),
     "fid": ("FID", "lower"),
 }
-STRENGTHS = {"merge_ratio": "merge ratio", "downsample_factor": "factor"}
+STRENGTHS = {
+    "merge_ratio": "merge ratio",
+    "downsample_factor": "factor",
+    "flops_reduction_percent": "fewer operations",
+}
 
 
 def latex(text: str) -> str:
@@ -25,6 +31,12 @@ def html(text: str) -> str:
     return re.sub(r"_([A-Z]+)", r"<sub>\1</sub>", escaped)
 
 
+def fixed(value: float, digits: int) -> str:
+    """A number with that many digits behind the point; what is missing is a dash."""
+    return MISSING if math.isnan(value) else f"{value:.{digits}f}"
+
+
 def strength(kind: str, value: float) -> str:
-    """A strength as a column head: `0.7` of the tokens merged, `2x` fewer keys an axis."""
-    return f"{value:g}x" if kind == "downsample_factor" else f"{value:g}"
+    """A strength as a column head: `0.7` of the tokens merged, `2x` fewer keys an axis, `10%` fewer operations."""
+    unit = {"downsample_factor": "x", "flops_reduction_percent": "%"}.get(kind, "")
+    return f"{value:g}{unit}"

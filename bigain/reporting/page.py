@@ -129,11 +129,11 @@ def gains(scored: Scored, tables: dict[str, dict[str, Any]]) -> list[dict[str, A
 
 
 def compressed_rows(scored: Scored) -> list[dict[str, Any]]:
-    """What each method really did: blocks hit, tokens, tokens kept, keys and values."""
+    """What each token method really did: blocks hit, tokens, tokens kept, keys and values."""
     rows: dict[tuple, dict[str, Any]] = {}
     for entry in scored:
         cell, sites = entry["cell"], entry["compressed"]
-        if sites:
+        if sites and "unit" not in sites[0]:
             method = method_of(cell["method"])
             row = {"backbone": cell["backbone"], "method": method.label, "blocks": len(sites)}
             row["strength"] = names.strength(method.strength_kind, cell["strength"])

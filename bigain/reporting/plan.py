@@ -17,6 +17,7 @@ def read_tables(path: Path | str) -> dict[str, dict[str, Any]]:
     for name, table in tables.items():
         try:
             table["methods"] = [method_of(method).id for method in table["methods"]]
+            table["baselines"] = [method_of(method).id for method in table.get("baselines", ["none"])]
             table["delta"] = {key: method_of(method).id for key, method in table["delta"].items()}
         except ValueError as error:
             raise ValueError(f"{path}: {name}: {error}") from None
@@ -31,4 +32,8 @@ def table_names(path: Path | str, cells: list[Cell], backbones: dict[str, dict[s
         return [method for method in table["methods"] if method not in table.get("references", [])]
 
     tables = read_tables(path)
-    return [name for name, table in tables.items() if any((table["family"], method) in have for method in own(table))]
+    return [
+        name
+        for name, table in tables.items()
+        if any((family, method) in have for family in table["families"] for method in own(table))
+    ]

@@ -8,17 +8,18 @@ import pandas as pd
 
 from bigain.files import read_json, write_text
 
-COLUMNS = ["task", "backbone", "method", "strength", "block", "grid", "tokens", "queries", "keys_values"]
+COLUMNS = ["task", "backbone", "method", "strength", "block", "where", "unit", "of", "queries", "keys_values"]
 
 
 def write_schedules(metrics: list[Path], output: Path) -> None:
-    """One row a compressed block of every (task, backbone, method, strength): N on its grid -> N' queries, M keys."""
+    """One row a compressed block of every (task, backbone, method, strength): of N tokens on its grid N' queries and M
+    keys are left. Of structural methods, the heads, neurons or steps that are left of a layer or block."""
     rows = []
     for file in metrics:
         scored = read_json(file)
         cell = {name: scored["cell"][name] for name in ("task", "backbone", "method", "strength")}
         for site in scored["compressed"]:
-            counts = {"tokens": site["tokens"], "queries": site["kept"], "keys_values": site["keys"]}
-            rows.append({**cell, "block": site["block"], "grid": site["grid"], **counts})
+            place = {"block": site["block"], "where": site["grid"], "unit": site.get("unit", "token")}
+            rows.append({**cell, **place, "of": site["tokens"], "queries": site["kept"], "keys_values": site["keys"]})
     table = pd.DataFrame(rows, columns=COLUMNS).drop_duplicates()
     write_text(output, table.to_csv(index=False, lineterminator="\n"))

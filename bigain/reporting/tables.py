@@ -15,7 +15,6 @@ from bigain.reporting.plan import read_tables
 from bigain.variants import method_of
 
 TEMPLATES = Path(__file__).parents[2] / "reports" / "templates"
-MISSING = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,7 @@ def _group(
         for row in grid.values():
             if present and row[column].value == better(present):
                 row[column] = Value(row[column].value, row[column].half_width, best=True)
-    baseline = at("none", None)
-    rows = [Row(method_of("none").label, "baseline", [baseline] * len(strengths))]
+    rows = [Row(method_of(b).label, "baseline", [at(b, None)] * len(strengths)) for b in table["baselines"]]
     rows += [Row(method_of(method).label, "method", values) for method, values in grid.items()]
     of, against = table["delta"]["of"], table["delta"]["against"]
     deltas = [_difference(a, b) for a, b in zip(grid[of], grid[against], strict=True)]
@@ -131,8 +129,8 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(latex=names.latex, html=names.html)
-    environment.globals.update(strength=names.strength, missing=MISSING, kinds=names.STRENGTHS)
+    environment.filters.update(latex=names.latex, html=names.html, fixed=names.fixed)
+    environment.globals.update(strength=names.strength, missing=names.MISSING, kinds=names.STRENGTHS)
     return environment
 
 
@@ -141,7 +139,7 @@ def write_table_files(
 ) -> None:
     """Write one table of the study in three forms."""
     table = read_tables(tables)[name]
-    table["backbones"] = [b for b, family in spec["backbones"].items() if family == table["family"]]
+    table["backbones"] = [b for b, family in spec["backbones"].items() if family in table["families"]]
     strengths, groups = build(pd.read_parquet(results), table)
     context = {"name": name, "table": table, "strengths": strengths, "groups": groups, "spec": spec}
     write_text(tex, templates().get_template("table.tex.j2").render(context))

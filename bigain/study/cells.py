@@ -8,7 +8,11 @@ from typing import Any
 from bigain.methods import StrengthKind, Task
 from bigain.variants import method_of
 
-STRENGTH_NAMES: dict[StrengthKind, str] = {"merge_ratio": "ratio", "downsample_factor": "factor"}
+STRENGTH_NAMES: dict[StrengthKind, str] = {
+    "merge_ratio": "ratio",
+    "downsample_factor": "factor",
+    "flops_reduction_percent": "reduction",
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -27,6 +31,11 @@ class Cell:
         """As in a path: `ratio-0.7`, `factor-2` or `full`."""
         kind = method_of(self.method).strength_kind
         return "full" if kind == "none" else f"{STRENGTH_NAMES[kind]}-{self.strength:g}"
+
+    @property
+    def structural(self) -> bool:
+        """Whether its method acts on the model itself, and has to be calibrated."""
+        return method_of(self.method).acts_on == "model"
 
     @property
     def path(self) -> str:

@@ -64,6 +64,9 @@ def _complete(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> None:
             _complete(item, schema.get("items", {}), root)
 
 
+BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "exclusiveMaximum": "below", "maximum": "at most"}
+
+
 def _explain(error: jsonschema.ValidationError) -> str:
     where = ".".join(map(str, error.absolute_path)) or "config"
     if error.validator == "additionalProperties":
@@ -73,8 +76,8 @@ def _explain(error: jsonschema.ValidationError) -> str:
     if error.validator == "enum":
         allowed = [str(value) for value in error.validator_value]
         return f"{where}: " + unknown("value", str(error.instance), allowed)
-    if error.validator in ("minimum", "exclusiveMaximum", "maximum"):
-        word = {"minimum": "at least", "exclusiveMaximum": "below", "maximum": "at most"}[error.validator]
+    if error.validator in BOUNDS:
+        word = BOUNDS[error.validator]
         return f"{where}: {error.instance} is not allowed; it has to be {word} {error.validator_value}"
     return f"{where}: {error.message}"
 
@@ -96,13 +99,24 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
                 yield f"cells.{number}.methods: {error}"
     if wrong_names:
         return
+    yield from _impossible_places(config)
     yield from _missing_strengths(config)
     yield from _unreachable_strengths(config)
+    yield from _missing_calibrations(config)
     try:
         Stages(tuple(config["classification"]["stages"]), tuple(config["classification"]["keep"]))
     except ValueError as error:
         yield f"classification: {error}"
     yield from _missing_files(config)
+
+
+def _impossible_places(config: dict[str, Any]) -> Iterator[str]:
+    for number, group in enumerate(config["cells"]):
+        family = config["backbones"][group["backbone"]]["family"]
+        for method in map(method_of, group["methods"]):
+            wrong = {"unet": ("blocks", method.blocks), "dit": ("levels", method.levels)}[family]
+            if wrong[1] is not None:
+                yield f"cells.{number}.methods: {method.id}: {group['backbone']} is a {family} and has no {wrong[0]}"
 
 
 def _missing_strengths(config: dict[str, Any]) -> Iterator[str]:
@@ -119,8 +133,8 @@ def _unreachable_strengths(config: dict[str, Any]) -> Iterator[str]:
         return
     reduced: dict[tuple, int] = {}
     for cell in dict.fromkeys(expand(config)):
-        height, width = token_grid(config["backbones"][cell.backbone])
         method = method_of(cell.method)
+        height, width = (size >> max(method.levels or (0,)) for size in token_grid(config["backbones"][cell.backbone]))
         where = f"strengths.{method.strength_kind}: {cell.strength}"
         try:
             _, keys = method.tokens_left(cell.strength, height, width)
@@ -132,6 +146,22 @@ def _unreachable_strengths(config: dict[str, Any]) -> Iterator[str]:
             other = reduced.setdefault(key, cell.strength)
             if other != cell.strength:
                 yield f"{where} and {other} both give {keys} keys on {cell.backbone}: keep one of them"
+
+
+def _missing_calibrations(config: dict[str, Any]) -> Iterator[str]:
+    for name in sorted({cell.backbone for cell in expand(config) if cell.structural}):
+        where, dataset = f"backbones.{name}.calibration", config["backbones"][name]["calibration"]
+        if dataset is None:
+            yield f"{where} is needed by structural methods: the name of a data set of a training split"
+        elif dataset not in config["datasets"]:
+            yield f"{where}: {unknown('dataset', dataset, config['datasets'])}"
+        else:
+            settings = config["datasets"][dataset]
+            most = max(config["calibration"]["images"], config["calibration"]["prompts"])
+            yield from _prefixed(where, lambda s=settings, n=most: _check_dataset(s, n))
+    trajectories = [cell for cell in expand(config) if cell.structural and method_of(cell.method).noise == "shared"]
+    if config["classification"]["timesteps"] == "random" and any(c.task == "classification" for c in trajectories):
+        yield f"classification.timesteps: {trajectories[0].method} needs 'grid', because its gates belong to timesteps"
 
 
 def _missing_files(config: dict[str, Any]) -> Iterator[str]:

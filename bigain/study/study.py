@@ -5,6 +5,7 @@ It knows no Snakemake: rules ask it for specs and file names.
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,20 @@ from bigain.records import canonical
 from bigain.schedule import Stages
 from bigain.study.cells import Cell, expand
 from bigain.study.config import ConfigError, digest, load
+from bigain.study.cost import gflops
 from bigain.variants import method_of
 
 # Raise a number when the numerics of a step change: all that depends on that step is computed again.
-VERSIONS = {"encode": 1, "classify": 2, "generate": 2, "reference": 1, "score": 1, "efficiency": 1, "report": 3}
+VERSIONS = {
+    "encode": 1,
+    "classify": 2,
+    "generate": 2,
+    "reference": 1,
+    "score": 1,
+    "calibrate": 1,
+    "efficiency": 1,
+    "report": 4,
+}
 
 
 class Study:
@@ -84,11 +95,14 @@ class Study:
             guidance = self.config["backbones"][cell.backbone]["guidance"]
             network = {"feature_network": self._network(), "guidance": guidance}
             protocol = {key: settings[key] for key in ("steps", "keep_images")} | network
+        needed = {"calibration": self._calibration(cell)} if cell.structural else {}
+        on_tokens = method_of(cell.method).acts_on in ("tokens", "keys_values")
         return canonical(
             {
+                **needed,
                 "results": self.results,
                 "task": cell.task,
-                "backbone": self._backbone(cell.backbone, compressed=cell.method != "none"),
+                "backbone": self._backbone(cell.backbone, compressed=on_tokens),
                 "dataset": self._dataset(cell.dataset),
                 "method": cell.method,
                 "strength": cell.strength,
@@ -101,6 +115,40 @@ class Study:
                 "version": VERSIONS["classify" if cell.task == "classification" else "generate"],
             }
         )
+
+    # -- calibrations of structural methods ------------------------------------------------------------------------
+
+    def calibration_files(self, path: str) -> list[str]:
+        """The calibration that a cell needs: one file, or none."""
+        cell = self.cell(path)
+        return [self._calibration(cell)["file"]] if cell.structural else []
+
+    def calibration_spec(self, path: str) -> str:
+        """The spec of the calibration for a cell."""
+        return canonical(self._calibration(self.cell(path))["spec"])
+
+    def _calibration(self, cell: Cell) -> dict[str, Any]:
+        """The file of a cell's calibration, and how it is made: DiP-GO's depends on the task's timesteps."""
+        settings = self.config["calibration"]
+        spec = {
+            "backbone": self._backbone(cell.backbone, compressed=False),
+            "dataset": self._dataset(self.config["backbones"][cell.backbone]["calibration"]),
+            "method": cell.method,
+            "reduction": cell.strength,
+            "seed": cell.seed,
+            "threads": self.config["threads"],
+            "version": VERSIONS["calibrate"],
+        }
+        if method_of(cell.method).operator == "mosaicdiff":
+            spec["images"] = settings["images"]
+        elif cell.task == "classification":
+            protocol = {key: self.config["classification"][key] for key in ("stages", "keep")}
+            spec |= {"images": settings["prompts"], "updates": settings["updates"], "protocol": protocol}
+        else:
+            guidance = self.config["backbones"][cell.backbone]["guidance"]
+            protocol = {"steps": self.config["generation"]["steps"], "guidance": guidance}
+            spec |= {"images": settings["prompts"], "updates": settings["updates"], "protocol": protocol}
+        return {"file": f"{self.results}/cells/{cell.path}/calibration.safetensors", "spec": spec}
 
     # -- shared inputs -------------------------------------------------------------------------------------------
 
@@ -140,16 +188,25 @@ class Study:
 
     def efficiency_spec(self, backbone: str) -> str:
         """The spec of a backbone's FLOPs and seconds: every method and strength that the study has for it."""
-        arms = {(cell.method, cell.strength): None for cell in self.cells if cell.backbone == backbone}
+        arms: dict[tuple[str, float | int | None], str | None] = {("none", None): None}
+        for cell in self.cells:
+            if cell.backbone == backbone:
+                files = self.calibration_files(cell.path)
+                arms.setdefault((cell.method, cell.strength), files[0] if files else None)
         return canonical(
             {
                 "backbone": self._backbone(backbone, compressed=True),
-                "arms": [list(arm) for arm in ({("none", None): None} | arms)],
+                "arms": [[*arm, calibration] for arm, calibration in arms.items()],
                 "threads": self.config["threads"],
                 "version": VERSIONS["efficiency"],
                 **self.config["efficiency"],
             }
         )
+
+    def efficiency_inputs(self, backbone: str) -> list[str]:
+        """The calibrations that a backbone's measurements need."""
+        arms = json.loads(self.efficiency_spec(backbone))["arms"]
+        return [calibration for *_, calibration in arms if calibration is not None]
 
     def backbones(self) -> list[str]:
         """The backbones that have cells, in the config's order."""
@@ -198,13 +255,14 @@ class Study:
         )
 
     @cached_property
-    def cost(self) -> dict[str, int]:
-        """Noise predictions of every job's file; a DiT's count twice, as the embedded ones take on a CPU."""
+    def cost(self) -> dict[str, float]:
+        """GFLOPs of every job's file."""
         cost = {}
         for cell in self.cells:
             suffix = "parquet" if cell.task == "classification" else "safetensors"
+            image = self._predictions(cell) * gflops(cell.backbone, cell.method, cell.strength)
             for file, (first, last) in zip(self.chunk_files(cell, suffix), self.chunks(cell), strict=True):
-                cost[file] = (last - first) * self._predictions(cell) * (2 if self._family(cell) == "dit" else 1)
+                cost[file] = (last - first) * image
         return cost
 
     def write_plan(self) -> None:
@@ -218,9 +276,6 @@ class Study:
         settings = self.config["classification"]
         classes = len(self.dataset(cell.dataset).prompts)
         return Stages(tuple(settings["stages"]), tuple(settings["keep"])).evaluations(classes)
-
-    def _family(self, cell: Cell) -> str:
-        return self.config["backbones"][cell.backbone]["family"]
 
     # -- parts of specs --------------------------------------------------------------------------------------------
 

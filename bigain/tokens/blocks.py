@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor
 
 from bigain.counts import merged_cells
@@ -9,6 +13,24 @@ from bigain.tokens import matching
 from bigain.tokens.grid import TokenGrid
 from bigain.tokens.merge import TokenPlan
 from bigain.tokens.scores import SCORES
+
+
+@dataclass(frozen=True)
+class RaggedPlan:
+    """A plan of its own for every sample, which may leave each another number of tokens."""
+
+    plans: list[TokenPlan]
+
+    @property
+    def tokens_left(self) -> list[int]:
+        """N' of every sample."""
+        return [plan.kept.shape[1] + plan.destinations.shape[1] for plan in self.plans]
+
+    def around(self, layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Run a layer on each sample's reduced tokens and restore them: x [B, N, C] -> [B, N, C]."""
+        samples = zip(self.plans, x.split(1), strict=True)
+        return torch.cat([plan.restore(layer(plan.reduce(sample))) for plan, sample in samples])
+
 
 AGGREGATES = {"max": lambda scores: scores.amax(dim=-1), "mean": lambda scores: scores.mean(dim=-1)}
 
@@ -22,20 +44,39 @@ def merge_cells(
     rule: str,
     aggregate: str,
     score_twice: bool = False,
-) -> TokenPlan:
+) -> TokenPlan | RaggedPlan:
     """Adaptive Block Merge (section 3.2.1, Algorithm 3): average the cells of lowest aggregated score.
 
     `metric` [B, N, C]. No similarity is computed; ties go to the first cell; tokens in no cell are kept. `score_twice`
-    scores once in vain, as the released code does: it changes nothing but the cost (Table 11's 695.08 GFLOPs).
+    scores once in vain, as the released code does: it changes nothing but the cost (Table 11's 695.08 GFLOPs). The
+    rule `quantile` merges the cells whose aggregate is below the ratio-quantile of all the sample's scores, so every
+    sample has a plan of its own size; raises ValueError on the meta device, where there is no sample.
     """
+    if rule == "quantile":
+        return _below_quantile(metric, grid, ratio, cell, score, aggregate)
     count = merged_cells(ratio, grid.height, grid.width, cell, rule)
     cells = grid.cell_tokens(cell, metric.device)
     if score_twice:
         SCORES[score](metric, grid)
     totals = AGGREGATES[aggregate](SCORES[score](metric, grid)[:, cells])
     lowest = totals.argsort(dim=1, stable=True)[:, :count].sort(dim=1).values
-    tokens = cells[lowest]  # [B, count, cell size]
+    return _plan(cells[lowest], grid)
+
+
+def _plan(tokens: Tensor, grid: TokenGrid) -> TokenPlan:
+    """The plan that merges cells: their tokens [B, count, cell size]."""
     destinations, merged = tokens[..., 0], tokens[..., 1:].flatten(1)
-    target = matching.places(count, cells.shape[1] - 1, merged)
+    target = matching.places(tokens.shape[1], tokens.shape[2] - 1, merged)
     kept, _ = matching.split(tokens.flatten(1), grid.tokens)
     return TokenPlan(kept, merged, target, destinations)
+
+
+def _below_quantile(
+    metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int, int], score: str, aggregate: str
+) -> RaggedPlan:
+    if metric.device.type == "meta":
+        raise ValueError("how many cells the quantile rule merges depends on the image: there is nothing to count")
+    cells = grid.cell_tokens(cell, metric.device)
+    scores = SCORES[score](metric, grid)
+    smooth = AGGREGATES[aggregate](scores[:, cells]) < scores.quantile(ratio, dim=1, keepdim=True)
+    return RaggedPlan([_plan(cells[row].unsqueeze(0), grid) for row in smooth])

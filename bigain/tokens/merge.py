@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +36,10 @@ class TokenPlan:
         members = x.new_ones(len(total)).index_add(0, place.flatten(), x.new_ones(place.numel()))
         mean = (total / members.unsqueeze(-1)).unflatten(0, (batch, count))
         return torch.cat([matching.rows(x, self.kept), mean], dim=1)
+
+    def around(self, layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Run a layer on the reduced tokens and restore them: x [B, N, C] -> [B, N, C]."""
+        return self.restore(layer(self.reduce(x)))
 
     def restore(self, y: Tensor) -> Tensor:
         """[B, N', C] -> [B, N, C]: every token at its place, every merged source a copy of its destination."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,10 @@ class PrunePlan:
         """[B, N, C] -> [B, N - P, C]: the kept tokens as they are."""
         return matching.rows(x, self.kept)
 
+    def around(self, layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Run a layer on the kept tokens and restore the others: x [B, N, C] -> [B, N, C]."""
+        return self.restore(layer(self.reduce(x)))
+
     def restore(self, y: Tensor) -> Tensor:
         """[B, N - P, C] -> [B, N, C]: every kept token at its place, every pruned one a copy of its most similar."""
         place = torch.arange(y.shape[1], device=y.device).expand(len(y), -1)
@@ -46,19 +51,45 @@ def prune_similar(
     """SiTo (Zhang et al. 2025): each cell keeps its token most similar to all others, plus noise, as a base token; of
     the rest the int(N * ratio) most similar to any base token are pruned.
 
-    `metric` [B, N, C]; `noise` [B or 1, N] standard normal, drawn by the caller. Ties go to the lowest index.
+    `metric` [B, N, C]; `noise` [B or 1, N] standard normal, drawn by the caller. Ties go to the lowest index. The N x N
+    similarities of a sample are computed once if they fit into `matching.SIMILARITIES`, else piece by piece.
     """
     removed = removed_tokens(ratio, grid.height, grid.width, cell)
     unit = F.normalize(metric.float(), dim=-1)
-    similarity = unit @ unit.transpose(1, 2)
-    total = similarity_weight * similarity.sum(dim=-1) + noise_weight * noise
-    bases = matching.cell_argmin(-total, grid, cell)
-    others, bases = matching.split(bases, grid.tokens)
-    of_others = matching.rows(similarity, others)
-    closest = of_others.gather(2, bases.unsqueeze(1).expand(-1, others.shape[1], -1)).amax(dim=-1)
-    order = closest.argsort(dim=1, descending=True, stable=True)
-    pruned = others.gather(1, order[:, :removed])
-    kept, pruned = matching.split(pruned, grid.tokens)
-    of_pruned = matching.rows(similarity, pruned)
-    target = of_pruned.gather(2, kept.unsqueeze(1).expand(-1, removed, -1)).argmax(dim=-1)
-    return PrunePlan(kept, pruned, target)
+    together = max(1, matching.SIMILARITIES // grid.tokens**2)  # samples whose similarities are held at once
+    plans = []
+    for sample, own in zip(unit.split(together), noise.expand(len(unit), -1).split(together), strict=True):
+        cosines = Cosines.of(sample)
+        every = torch.arange(grid.tokens, device=unit.device).expand(len(sample), -1)
+        total = similarity_weight * cosines.reduce(every, every, lambda c: c.sum(dim=-1)) + noise_weight * own
+        others, bases = matching.split(matching.cell_argmin(-total, grid, cell), grid.tokens)
+        closest = cosines.reduce(others, bases, lambda c: c.amax(dim=-1))
+        order = closest.argsort(dim=1, descending=True, stable=True)
+        kept, pruned = matching.split(others.gather(1, order[:, :removed]), grid.tokens)
+        plans.append((kept, pruned, cosines.reduce(pruned, kept, lambda c: c.argmax(dim=-1))))
+    return PrunePlan(*(torch.cat(parts) for parts in zip(*plans, strict=True)))
+
+
+@dataclass(frozen=True)
+class Cosines:
+    """Cosines between the tokens of `unit` [B, N, C]: all of them at hand in `gram` [B, N, N] if that is small enough,
+    else computed when they are asked for, in chunks of at most `matching.SIMILARITIES`."""
+
+    unit: Tensor
+    gram: Tensor | None
+
+    @staticmethod
+    def of(unit: Tensor) -> Cosines:
+        """The cosines of unit vectors."""
+        small = len(unit) * unit.shape[1] ** 2 <= matching.SIMILARITIES
+        return Cosines(unit, unit @ unit.transpose(1, 2) if small else None)
+
+    def reduce(self, rows: Tensor, columns: Tensor, reduction: Callable[[Tensor], Tensor]) -> Tensor:
+        """reduction([B, R, K] -> [B, R]) of the cosines between the tokens `rows` [B, R] and `columns` [B, K]."""
+        if self.gram is not None:
+            of_rows = matching.rows(self.gram, rows)
+            return reduction(of_rows.gather(2, columns.unsqueeze(1).expand(-1, rows.shape[1], -1)))
+        chunk = max(1, matching.SIMILARITIES // columns.numel())
+        targets = matching.rows(self.unit, columns).transpose(1, 2)
+        parts = [reduction(matching.rows(self.unit, part) @ targets) for part in rows.split(chunk, dim=1)]
+        return torch.cat(parts, dim=1)

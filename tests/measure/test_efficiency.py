@@ -3,7 +3,7 @@
 import pytest
 
 from bigain.backbones.unet import StableDiffusion
-from bigain.measure.efficiency import measure
+from bigain.measure.efficiency import Arm, measure
 
 
 @pytest.fixture(scope="module")
@@ -12,10 +12,11 @@ def backbone(root):
 
 
 def test_every_arm_is_counted_and_timed(backbone):
-    arms = [("none", None), ("bigain_tm", 0.7), ("todo", 2)]
+    arms = [Arm("none", None), Arm("bigain_tm", 0.7), Arm("todo", 2), Arm("bigain_tm_block~rule-quantile", 0.7)]
     sites = {"levels": None, "blocks": None, "metric_site": None}
     rows = {row["method"]: row for row in measure(backbone, arms, sites, batch=2, rounds=2)}
-    assert [(row["method"], row["strength"]) for row in rows.values()] == arms
+    assert [Arm(row["method"], row["strength"]) for row in rows.values()] == arms
+    assert rows["bigain_tm_block~rule-quantile"]["gflops"] is None
     assert rows["none"]["saved_percent"] == 0
     assert rows["none"]["speedup"] == 1
     assert rows["bigain_tm"]["planning_gflops"] > rows["todo"]["planning_gflops"] == 0

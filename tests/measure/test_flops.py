@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from bigain.measure.flops import architecture, count
-from bigain.measure.flops_table import row, rows
+from bigain.measure.flops_table import EXTRA, row, rows
 from bigain.variants import strength_of
 
 N, C, D = 4096, 320, 1024  # SD 2.0's five highest-resolution blocks
@@ -84,7 +84,7 @@ def test_layers_and_blocks_change_the_count(sd2, dit):
 
 def test_the_committed_table_holds(root):
     table = pd.read_csv(root / "bigain/study/flops.csv")
-    for backbone in ("sd2", "dit_xl2"):
+    for backbone in EXTRA:
         mine = table[table["backbone"] == backbone]
         listed = [(m, None if pd.isna(s) else s) for m, s in zip(mine["method"], mine["strength"], strict=True)]
         assert listed == list(rows(backbone))

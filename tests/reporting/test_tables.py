@@ -14,8 +14,9 @@ from bigain.study.cells import Cell
 TABLE = {
     "title": "t",
     "caption": "A caption with 5% & more",
-    "family": "unet",
+    "families": ["unet"],
     "backbones": ["u"],
+    "baselines": ["none"],
     "strength_kind": "merge_ratio",
     "methods": ["tome", "bigain_tm"],
     "delta": {"of": "bigain_tm", "against": "tome"},

@@ -8,6 +8,7 @@ import yaml
 
 from bigain.study import config as config_module
 from bigain.study.config import ConfigError, digest, load
+from bigain.study.cost import gflops
 from bigain.study.study import Study
 
 
@@ -81,6 +82,32 @@ def test_two_spellings_of_a_method_are_one_cell(raw):
         ({"classification": {"stages": [3, 5]}}, r"every target has to divide the last"),
         ({"datasets": {"fashion": {"images": 5000}}}, r"fashion: 5000 images asked for, 2000 there"),
         ({"generation": {"images": 3000}}, r"fashion: 3000 images asked for, 2000 there"),
+        (
+            {"strengths": {"flops_reduction_percent": [0]}},
+            r"strengths\.flops_reduction_percent\.0: 0 is not allowed; it has to be above 0",
+        ),
+        (
+            one_cell(methods=["mosaicdiff"]) | {"backbones": {"mini_unet": {"calibration": None}}},
+            r"backbones\.mini_unet\.calibration is needed by structural methods",
+        ),
+        (
+            one_cell(methods=["mosaicdiff"]) | {"backbones": {"mini_unet": {"calibration": "fashion_calibation"}}},
+            r"calibration: unknown dataset 'fashion_calibation'\. Did you mean 'fashion_calibration'\?",
+        ),
+        (
+            one_cell(methods=["mosaicdiff"]) | {"calibration": {"images": 300}},
+            r"backbones\.mini_unet\.calibration: fashion: 300 images asked for, 200 there",
+        ),
+        (
+            one_cell(methods=["dip_go"]) | {"classification": {"timesteps": "random"}},
+            r"classification\.timesteps: dip_go needs 'grid'",
+        ),
+        (one_cell(methods=["tome~blocks-1"]), r"tome~blocks-1: mini_unet is a unet and has no blocks"),
+        (one_cell(methods=["tome~levels-1"], backbone="mini_dit"), r"mini_dit is a dit and has no levels"),
+        (
+            one_cell(methods=["tome~cell-16x16~levels-1"]),
+            r"0\.3 is not reachable by tome~cell-16x16~levels-1 on mini_unet: .*8x8 grid",
+        ),
         ({"tables": "config/tabels.yaml"}, r"tables: config/tabels\.yaml is missing"),
         ({"device": "gpu"}, r"device: unknown value 'gpu'\. .*Allowed: cpu, cuda, auto"),
         ({"backbones": {"mini_dit": {"path": "resources/nowhere"}}}, r"resources/nowhere.*is missing"),
@@ -125,6 +152,36 @@ def test_a_changed_setting_changes_exactly_its_cells(raw):
     different = [cell for cell in before.cells if before.job_spec(cell.path, 0) != after.job_spec(cell.path, 0)]
     assert {cell.backbone for cell in different} == {"mini_dit"}
     assert "none" not in {cell.method for cell in different}
+
+
+def test_a_structural_cell_knows_how_it_is_calibrated(raw):
+    def calibrations(**changes):
+        study = Study(merged(raw, one_cell(methods=["none", "dip_go", "mosaicdiff"]) | changes))
+        plain, dip_go, mosaicdiff = study.cells
+        assert study.calibration_files(plain.path) == []
+        assert study.efficiency_inputs("mini_unet") == [
+            f"results/mini/cells/{cell.path}/calibration.safetensors" for cell in (dip_go, mosaicdiff)
+        ]
+        for cell in (dip_go, mosaicdiff):
+            calibration = study.calibration_spec(cell.path)
+            assert calibration in study.job_spec(cell.path, 0)
+        return study.calibration_spec(dip_go.path), study.calibration_spec(mosaicdiff.path)
+
+    before = calibrations()
+    other_stages = calibrations(classification={"stages": [5, 20], "keep": [5, 1]})
+    assert other_stages[0] != before[0]
+    assert other_stages[1] == before[1]
+    assert calibrations(calibration={"images": 100})[1] != before[1]
+
+
+def test_the_cost_of_a_cell_is_its_operations(raw):
+    assert gflops("sd2", "none", None) == pytest.approx(804.257)
+    assert gflops("sd2", "bigain_tm", 0.7) == pytest.approx(704.99, abs=0.01)
+    assert gflops("sd2", "todo", 2) < gflops("sd2", "none", None)
+    assert gflops("sd2", "bigain_tm~score-l2_norm", 0.7) == gflops("sd2", "none", None)
+    assert gflops("mine", "tome", 0.7) == 1.0
+    study = Study(merged(raw, one_cell(methods=["none"])))
+    assert list(study.cost.values()) == [120 * 22 * gflops("mini_unet", "none", None)]  # images, predictions of each
 
 
 def test_swapping_two_values_changes_the_spec(raw):

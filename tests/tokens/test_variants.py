@@ -100,6 +100,43 @@ def test_algorithm_3_merges_a_fraction_of_the_cells():
     assert method_of("bigain_tm_block~rule-tile_fraction").tokens_left(0.7, 64, 64)[0] == 4096 - 3 * 716
 
 
+def test_the_quantile_rule_merges_the_cells_that_lie_below_it_in_every_sample():
+    """Section 3.2.1: a cell is pooled if its highest score is below the quantile of all scores."""
+    grid, x = TokenGrid(4, 4), torch.zeros(2, 16, 1)
+    x[0] = torch.arange(16.0).view(16, 1)  # cells end in 5, 7, 13, 15
+    x[1, :, 0] = torch.tensor([0.0, 9, 9, 9, 1, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9])
+    plan = merge_cells(x, grid, 0.5, CELL, "l1_norm", "quantile", "max")
+    assert plan.tokens_left == [16 - 2 * 3, 16]  # the median is 7.5, then 9
+    y = plan.around(lambda tokens: tokens, x)
+    assert torch.equal(y[1], x[1])
+    assert y[0, :8, 0].tolist() == [2.5, 2.5, 4.5, 4.5, 2.5, 2.5, 4.5, 4.5]
+    assert torch.equal(y[0, 8:], x[0, 8:])
+    alone = merge_cells(x[:1], grid, 0.5, CELL, "l1_norm", "quantile", "max")
+    assert torch.equal(alone.around(lambda tokens: tokens, x[:1]), y[:1])
+
+
+@pytest.mark.parametrize("quantile", [0.0, 0.3, 0.7, 0.95])
+def test_the_quantile_rule_leaves_no_fewer_tokens_than_planned(quantile):
+    method = method_of("bigain_tm_block~rule-quantile")
+    plan = merge_cells(tokens(), GRID, quantile, **method.options)
+    assert min(plan.tokens_left) >= method.tokens_left(quantile, 16, 16)[0]
+    smooth = torch.arange(256.0).view(1, 256, 1)
+    by_score = method_of("bigain_tm_block~rule-quantile~score-l1_norm").options
+    fewest = merge_cells(smooth, TokenGrid(64, 4), 0.5, **by_score).tokens_left
+    assert fewest == [method.tokens_left(0.5, 64, 4)[0]]
+
+
+def test_pruning_in_pieces_is_pruning_at_once(monkeypatch):
+    x, options = tokens(batch=3), METHODS["sito"].options
+    noise = torch.randn(3, 256, generator=torch.Generator().manual_seed(3))
+    whole = prune_similar(x, GRID, 0.5, noise=noise, **options)
+    for limit in (2 * 256**2, 256**2, 1000):  # two samples at once, one, pieces of one
+        monkeypatch.setattr(matching, "SIMILARITIES", limit)
+        parts = prune_similar(x, GRID, 0.5, noise=noise, **options)
+        for name in ("kept", "pruned", "target"):
+            assert torch.equal(getattr(whole, name), getattr(parts, name))
+
+
 def test_pruning_drops_the_most_redundant_and_copies_from_the_most_similar_kept():
     """Four orthogonal directions, one a cell; one cell holds a near copy of its neighbour's direction."""
     grid = TokenGrid(4, 4)

@@ -5,6 +5,7 @@ rule classify:
     input:
         latents=lambda w: inputs_of(w.cell, "latents"),
         conditions=lambda w: inputs_of(w.cell, "conditions"),
+        calibration=lambda w: study.calibration_files(w.cell),
     output:
         errors=f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.parquet",
         info=f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.parquet.json",

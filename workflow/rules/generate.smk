@@ -4,6 +4,7 @@
 rule generate:
     input:
         conditions=lambda w: inputs_of(w.cell, "conditions"),
+        calibration=lambda w: study.calibration_files(w.cell),
     output:
         features=f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.safetensors",
         info=f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.safetensors.json",

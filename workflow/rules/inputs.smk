@@ -1,4 +1,5 @@
-# What all methods share: latents, conditions, features of the real images.
+# What comes before the cells: latents, conditions and features of the real images, which all methods share, and the
+# calibrations of structural methods.
 
 
 rule encode_images:
@@ -53,3 +54,21 @@ rule reference_features:
         "features of the real images of {wildcards.dataset}"
     shell:
         "python -m bigain reference-features --spec {params.spec:q} --output {output} --log {log}"
+
+
+rule calibrate:
+    output:
+        f"{study.results}/cells/{{cell}}/calibration.safetensors",
+    log:
+        f"{study.results}/logs/cells/{{cell}}/calibration.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: study.config["threads"]
+    resources:
+        gpu=study.gpus,
+    params:
+        spec=lambda w: study.calibration_spec(w.cell),
+    message:
+        "calibrate for {wildcards.cell}"
+    shell:
+        "python -m bigain calibrate --spec {params.spec:q} --output {output} --log {log}"

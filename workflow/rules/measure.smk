@@ -59,6 +59,8 @@ rule collect:
 
 
 rule efficiency:
+    input:
+        lambda w: study.efficiency_inputs(w.backbone),
     output:
         f"{study.results}/efficiency/{{backbone}}.csv",
     log:

@@ -1,0 +1,45 @@
+"""Guided sampling, a step at a time (B.2.2): Euler for U-Nets, DDIM for DiTs, with classifier-free guidance."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import EulerDiscreteScheduler
+from torch import Tensor
+
+from bigain.backbones.base import Backbone
+
+
+class GuidedSampler:
+    """The backbone's own scheduler over `steps` steps, under `conditions` [n, ...] with the null condition `null`.
+
+    Both guidance halves run in one batch, the null condition first.
+    """
+
+    def __init__(self, backbone: Backbone, conditions: Tensor, null: Tensor, steps: int, guidance: float) -> None:
+        self.backbone, self.guidance = backbone, guidance
+        self.scheduler = type(backbone.scheduler).from_config(backbone.scheduler.config)
+        self.scheduler.set_timesteps(steps)
+        both = torch.cat([null.expand_as(conditions), conditions]).to(backbone.device)
+        self.both = both.to(backbone.dtype) if both.is_floating_point() else both
+
+    @property
+    def timesteps(self) -> Tensor:
+        """From noise to image."""
+        return self.scheduler.timesteps
+
+    def start(self, noise: Tensor) -> Tensor:
+        """x_T of standard normal `noise` [n, C, H, W]."""
+        return (noise * self.scheduler.init_noise_sigma).to(self.backbone.device)
+
+    def predict(self, x: Tensor, t: Tensor) -> Tensor:
+        """The guided eps, float32. Called once a timestep, in order."""
+        x_t = self.scheduler.scale_model_input(torch.cat([x, x]), t).to(self.backbone.dtype)
+        prediction = self.backbone.predict_noise(x_t, t.to(self.backbone.device), self.both)
+        unconditional, conditional = prediction.float().chunk(2)
+        return unconditional + self.guidance * (conditional - unconditional)
+
+    def step(self, eps: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        """The next x; deterministic."""
+        if isinstance(self.scheduler, EulerDiscreteScheduler):
+            return self.scheduler.step(eps, t, x, return_dict=False)[0]
+        return self.scheduler.step(eps, t, x, eta=0.0, return_dict=False)[0]

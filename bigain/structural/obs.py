@@ -1,0 +1,57 @@
+"""Second-order column pruning: which inputs of a linear layer it can do without, and how the others make up for them.
+
+For a layer y = W x over inputs with H = sum of x x^T, doing without the inputs G and choosing the other weights anew
+costs at least tr(W_G [H^-1]_GG^-1 W_G^T) of squared error (optimal brain surgeon, Hassibi and Stork 1993).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def damped(hessian: Tensor, damping: float) -> Tensor:
+    """H + damping * mean(diag H) * I, double precision: invertible even if some inputs never vary."""
+    hessian = hessian.double()
+    return hessian + damping * hessian.diagonal().mean() * torch.eye(len(hessian), device=hessian.device).double()
+
+
+def removal_order(weight: Tensor, hessian: Tensor, groups: int) -> tuple[list[int], list[float]]:
+    """The order in which groups of inputs are best removed, one after the other, and the squared error each adds.
+
+    `weight` [O, I]; `hessian` [I, I], damped; the first inputs form `groups` groups of equal size, those behind them
+    (of a bias) are never removed. Ties go to the lowest group.
+    """
+    size = weight.shape[1] // groups
+    w, inverse = weight.double().clone(), torch.linalg.inv(hessian)
+    order: list[int] = []
+    errors: list[float] = []
+    left = torch.ones(groups, dtype=torch.bool, device=weight.device)
+    for _ in range(groups):
+        costs = _costs(w, inverse, groups, size).masked_fill(~left, torch.inf)
+        group = int(costs.argmin())
+        columns = torch.arange(group * size, (group + 1) * size, device=weight.device)
+        solved = torch.linalg.solve(inverse[columns][:, columns], inverse[columns])
+        errors.append(float(costs[group]))
+        order.append(group)
+        left[group] = False
+        w -= w[:, columns] @ solved
+        inverse -= inverse[:, columns] @ solved
+        inverse[columns, columns] = 1.0  # its row and column are zero now; this keeps the other groups' algebra apart
+    return order, errors
+
+
+def _costs(w: Tensor, inverse: Tensor, groups: int, size: int) -> Tensor:
+    """The error that removing each group would add now: [groups]."""
+    inputs = groups * size
+    if size == 1:
+        return w[:, :inputs].square().sum(dim=0) / inverse.diagonal()[:inputs]
+    blocks = inverse[:inputs, :inputs].unflatten(0, (groups, size)).unflatten(2, (groups, size))
+    blocks = blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+    parts = w[:, :inputs].unflatten(1, (groups, size)).permute(1, 2, 0)  # [groups, size, O]
+    return (parts * torch.linalg.solve(blocks, parts)).sum(dim=(1, 2))
+
+
+def compensated(weight: Tensor, hessian: Tensor, kept: Tensor) -> Tensor:
+    """The best weights for the inputs that are left: W H[:, K] H[K, K]^-1, [O, K], double precision."""
+    return torch.linalg.solve(hessian[kept][:, kept], hessian[kept] @ weight.double().T).T
