@@ -87,7 +87,7 @@ class Attachment:
     timestep: Tensor | float | None = None
     calls: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
     row_seeds: Tensor | None = None  # [B]; without them the rows of a batch share what a method draws
-    stage_plans: dict[str, Any] = field(default_factory=dict)  # of this forward pass
+    shared_plans: dict[str, Any] = field(default_factory=dict)  # of this forward pass
     call_seed: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,7 +107,7 @@ class Attachment:
         """A forward pass begins: plans of the last one are void."""
         self.timestep = timestep
         self.calls += 1
-        self.stage_plans.clear()
+        self.shared_plans.clear()
         for site in self.sites:
             site.plan = None  # left behind only by a forward pass that failed
 
@@ -117,9 +117,9 @@ class Attachment:
         Raises ValueError for tokens that are not finite; on a GPU, where looking would wait for it, and in a compiled
         model, they show in the task's results, which are checked.
         """
-        shared = f"{site.stage} {site.grid}"
-        if self.method.plan_for == "stage" and shared in self.stage_plans:
-            return self.stage_plans[shared]
+        shared = f"{site.stage if self.method.plan_for == 'stage' else ''} {site.grid}"
+        if self.method.plan_for != "block" and shared in self.shared_plans:
+            return self.shared_plans[shared]
         if x.device.type == "cpu" and not torch.compiler.is_compiling() and not x.isfinite().all():
             raise ValueError(f"{site.block.name}: its tokens are not all finite numbers; look at the model's inputs")
         operator = OPERATORS[self.method.operator]
@@ -127,8 +127,8 @@ class Attachment:
         plan = operator(x, site.grid, strength, **self.operator_options(site, x.device))
         if isinstance(plan, RaggedPlan):
             site.observe(plan.tokens_left)
-        if self.method.plan_for == "stage":
-            self.stage_plans[shared] = plan
+        if self.method.plan_for != "block":
+            self.shared_plans[shared] = plan
         return plan
 
     def operator_options(self, site: Site, device: torch.device) -> dict[str, Any]:

@@ -59,7 +59,8 @@ class Method:
     that acts on the `model` is one of `bigain.structural`: it is calibrated first, to a reduction of operations.
 
     `layers` are those of a block that run on merged tokens: self-attention (sa), cross-attention (ca, its queries),
-    feed-forward (mlp). `plan_for` says what one plan serves: a block, or all blocks of a stage of one forward pass.
+    feed-forward (mlp). `plan_for` says what one plan serves: a block, or all blocks of a stage, or of the whole model,
+    in one forward pass.
     `draws` says how often random numbers are drawn: for every forward pass and block, or once for every noised image
     and block, the same for all classes. `skip_t0` leaves the model alone at t = 0, as the released code does. `clamp`
     lowers a merge ratio that a grid cannot reach to the largest it can, which is an error otherwise. `noise` is what
@@ -75,7 +76,7 @@ class Method:
     strength_kind: StrengthKind = "none"
     options: Mapping[str, Option] = field(default_factory=dict)
     layers: tuple[str, ...] = ("sa",)
-    plan_for: Literal["block", "stage"] = "block"
+    plan_for: Literal["block", "stage", "model"] = "block"
     draws: Literal["forward", "noise"] = "forward"
     skip_t0: bool = False
     clamp: bool = False
@@ -143,6 +144,7 @@ STRENGTHS: dict[StrengthKind, str] = {
 CELL = (2, 2)  # tokens per cell, height x width (paper, B.3.1)
 # The paper's alpha: 0.9 and 0.8 -> 1.2 on Stable Diffusion, 0.1 on DiT (B.3.2).
 ALPHA = ByTask(unet_classification=0.9, unet_generation=Linear(start=0.8, end=1.2), dit=0.1)
+IE_KVD = {"alpha": ALPHA, "site": "nearest_exact"}
 GATED = {"cell": CELL, "score": "laplacian_l1", "destinations": "cell_argmin", "protect": 0.0}
 WHOLE_CELLS = {"cell": CELL, "score": "laplacian_l1", "rule": "token_matched", "aggregate": "max", "score_twice": False}
 SITO = {"cell": CELL, "similarity_weight": 1.0, "noise_weight": 0.1}
@@ -177,8 +179,8 @@ METHODS: dict[str, Method] = {
         _merging("bigain_tm_cached", "BiGain_TM, cached", "merge_smooth", GATED, plan_for="stage"),
         _merging("bigain_tm_block", "BiGain_TM, block", "merge_cells", WHOLE_CELLS),
         _downsampling("avg_pool", "average pooling", "average", {}),  # 73.45
-        _downsampling("todo", "ToDo", "nearest", {}),  # 79.15; 72.30
-        _downsampling("bigain_td", "BiGain_TD", "interpolate_extrapolate", {"alpha": ALPHA}),  # 79.91
+        _downsampling("todo", "ToDo", "nearest", {"site": "nearest_exact"}),  # 79.15; 72.30
+        _downsampling("bigain_td", "BiGain_TD", "interpolate_extrapolate", IE_KVD),  # 79.91
         _downsampling("kv_high_frequency", "high-frequency keys", "most_detailed", EXTREME),  # 26.56
         _downsampling("kv_low_frequency", "low-frequency keys", "smoothest", EXTREME),  # 45.58
         _structural("dip_go", "DiP-GO", {"gates": "searched"}, noise="shared"),  # 76.53 at 10% fewer operations

@@ -17,6 +17,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "tome",
         "sito",
         "bigain_tm~destinations-official_v1",
+        "bigain_tm~destinations-official_v1~plan_for-model",
         "bigain_tm_block~score_twice-on",
         "avg_pool~skip_t0-on",
         "todo~skip_t0-on",
@@ -91,6 +92,8 @@ VARIANTS: dict[str, Callable[[str], Option]] = {
     "aggregate": _one_of("max", "mean"),
     "alpha": _alpha,
     "score_twice": _switch,
+    "site": _one_of("nearest_exact", "top_left", "cell_centre"),
+    "plan_for": _one_of("block", "stage", "model"),
     "levels": _numbers,
     "blocks": _blocks,
     "gates": _one_of("searched", "trained"),
@@ -102,12 +105,17 @@ VARIANTS: dict[str, Callable[[str], Option]] = {
 FIELDS = {
     "nothing": ("noise",),
     "keys_values": ("skip_t0", "levels", "blocks"),
-    "tokens": ("skip_t0", "clamp", "levels", "blocks"),
+    "tokens": ("skip_t0", "clamp", "plan_for", "levels", "blocks"),
     "model": (),
 }
 LAYERS = ("sa", "ca", "mlp")
-# Destinations that no score picks: what is left of BiGain_TM is ToMe.
-SAME_AS = {"destinations-top_left": "tome_fixed", "destinations-random": "tome"}
+# Changes that turn one preset into another: of BiGain_TM without a score that picks destinations, ToMe is left.
+SAME_AS = {
+    ("bigain_tm", "destinations-top_left"): "tome_fixed",
+    ("bigain_tm", "destinations-random"): "tome",
+    ("bigain_tm", "plan_for-stage"): "bigain_tm_cached",
+    ("bigain_tm_cached", "plan_for-block"): "bigain_tm",
+}
 
 
 @cache
@@ -121,10 +129,10 @@ def method_of(name: str) -> Method:
     base, at, layers = head.partition("@")
     if base not in METHODS:
         raise ValueError(unknown("method", base, METHODS))
-    for rule, same in SAME_AS.items():
-        if base == "bigain_tm" and rule in changes:
+    for (preset, change), same in SAME_AS.items():
+        if base == preset and change in changes:
             base = same
-            changes.remove(rule)
+            changes.remove(change)
     chosen = METHODS[base]
     if at:
         chosen = _at_layers(name, chosen, layers.split("+"))

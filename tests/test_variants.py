@@ -98,6 +98,12 @@ def test_parts_of_dit_xl_are_those_of_the_paper():
     assert part_of("first_12", 6) == (0, 1, 2)
 
 
+def test_a_plan_for_a_stage_is_the_cached_variant():
+    assert method_of("bigain_tm~plan_for-stage") == method_of("bigain_tm_cached")
+    assert method_of("bigain_tm_cached~plan_for-block~score-l2_norm") == method_of("bigain_tm~score-l2_norm")
+    assert method_of("bigain_tm_cached~plan_for-model").plan_for == "model"
+
+
 @pytest.mark.parametrize(("rule", "same"), [("top_left", "tome_fixed"), ("random", "tome")])
 def test_destinations_that_no_score_picks_are_tome(rule, same):
     assert method_of(f"bigain_tm~destinations-{rule}") == method_of(same)

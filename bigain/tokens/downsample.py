@@ -16,11 +16,20 @@ def reduced_grid(grid: TokenGrid, factor: int) -> TokenGrid:
     return TokenGrid(*counts.reduced_grid(factor, grid.height, grid.width))
 
 
-def nearest(x: Tensor, grid: TokenGrid, factor: int) -> Tensor:
-    """ToDo: nearest-exact sampling over the full extent, index i -> floor((i + 0.5) n / n'). [B, N, C] -> [B, M, C]."""
+def nearest(x: Tensor, grid: TokenGrid, factor: int, site: str = "nearest_exact") -> Tensor:
+    """ToDo: one token for every one of the reduced grid. [B, N, C] -> [B, M, C].
+
+    `site` says which, along each axis of n tokens: `nearest_exact`, over the full extent, floor((i + 0.5) n / n');
+    `top_left`, floor(i n / n'), as in ToDo's demonstration; `cell_centre`, i w + floor(w / 2) with w = floor(n / n'),
+    always inside the window that `average` covers.
+    """
     small = reduced_grid(grid, factor)
-    sampled = F.interpolate(grid.to_map(x), size=(small.height, small.width), mode="nearest-exact")
-    return grid.to_sequence(sampled)
+    if site == "cell_centre":
+        window = (grid.height // small.height, grid.width // small.width)
+        centred = grid.to_map(x)[:, :, window[0] // 2 :: window[0], window[1] // 2 :: window[1]]
+        return grid.to_sequence(centred[:, :, : small.height, : small.width])
+    mode = {"nearest_exact": "nearest-exact", "top_left": "nearest"}[site]
+    return grid.to_sequence(F.interpolate(grid.to_map(x), size=(small.height, small.width), mode=mode))
 
 
 def average(x: Tensor, grid: TokenGrid, factor: int) -> Tensor:
@@ -30,14 +39,17 @@ def average(x: Tensor, grid: TokenGrid, factor: int) -> Tensor:
     return grid.to_sequence(F.avg_pool2d(grid.to_map(x), window))
 
 
-def interpolate_extrapolate(x: Tensor, grid: TokenGrid, factor: int, alpha: float | Tensor) -> Tensor:
+def interpolate_extrapolate(
+    x: Tensor, grid: TokenGrid, factor: int, alpha: float | Tensor, site: str = "nearest_exact"
+) -> Tensor:
     """BiGain_TD (Eq. 8, Algorithm 4): alpha * nearest + (1 - alpha) * average. [B, N, C] -> [B, M, C].
 
-    alpha = 1 is ToDo, 0 is average pooling, above 1 extrapolates; a tensor [B] holds one alpha a sample.
+    `site` is that of `nearest`. alpha = 1 is ToDo, 0 is average pooling, above 1 extrapolates; a tensor [B] holds one
+    alpha a sample.
     """
     if isinstance(alpha, Tensor):
         alpha = alpha.to(x.dtype).view(-1, 1, 1)
-    return alpha * nearest(x, grid, factor) + (1 - alpha) * average(x, grid, factor)
+    return alpha * nearest(x, grid, factor, site) + (1 - alpha) * average(x, grid, factor)
 
 
 def most_detailed(x: Tensor, grid: TokenGrid, factor: int, score: str) -> Tensor:

@@ -28,6 +28,27 @@ def test_nearest_exact_sites(factor, picked):
     assert rows(TokenGrid(64, 64), factor) == picked
 
 
+@pytest.mark.parametrize(
+    ("site", "factor", "picked"),
+    [
+        ("top_left", 2, list(range(0, 64, 2))),
+        ("top_left", 5, [0, 5, 10, 16, 21, 26, 32, 37, 42, 48, 53, 58]),
+        ("cell_centre", 2, list(range(1, 64, 2))),
+        ("cell_centre", 5, [2 + 5 * i for i in range(12)]),
+        ("cell_centre", 6, [3 + 6 * i for i in range(10)]),
+    ],
+)
+def test_other_sites(site, factor, picked):
+    grid = TokenGrid(64, 64)
+    index = torch.arange(64.0).repeat_interleave(64).view(1, -1, 1)
+    sampled = nearest(index, grid, factor, site).view(len(picked), -1)
+    assert sampled[:, 0].int().tolist() == picked
+    turned = nearest(torch.arange(64.0).repeat(64).view(1, -1, 1), grid, factor, site).view(len(picked), -1)
+    assert turned[0].int().tolist() == picked
+    only_nearest = interpolate_extrapolate(index, grid, factor, 1.0, site)
+    assert torch.equal(only_nearest.view(len(picked), -1), sampled)
+
+
 @pytest.mark.parametrize(("factor", "keys"), [(2, 1024), (3, 441), (4, 256), (5, 144), (6, 100), (7, 81), (8, 64)])
 def test_key_counts_of_the_paper(factor, keys):
     assert reduced_grid(TokenGrid(64, 64), factor).tokens == keys
