@@ -147,7 +147,7 @@ ALPHA = ByTask(unet_classification=0.9, unet_generation=Linear(start=0.8, end=1.
 IE_KVD = {"alpha": ALPHA, "site": "nearest_exact"}
 GATED = {"cell": CELL, "score": "laplacian_l1", "destinations": "cell_argmin", "protect": 0.0}
 WHOLE_CELLS = {"cell": CELL, "score": "laplacian_l1", "rule": "token_matched", "aggregate": "max", "score_twice": False}
-SITO = {"cell": CELL, "similarity_weight": 1.0, "noise_weight": 0.1}
+SITO = {"cell": CELL, "similarity_weight": 1.0, "noise_weight": 0.1, "full_gram": True}
 EXTREME = {"score": "laplacian_l1"}
 # The three phases of denoising that MosaicDiff finds (fast learning from t = 200 to 600), and its damping of H.
 STAGES = {"boundaries": (200, 600), "damping": 0.01}

@@ -92,6 +92,7 @@ VARIANTS: dict[str, Callable[[str], Option]] = {
     "aggregate": _one_of("max", "mean"),
     "alpha": _alpha,
     "score_twice": _switch,
+    "full_gram": _switch,
     "site": _one_of("nearest_exact", "top_left", "cell_centre"),
     "plan_for": _one_of("block", "stage", "model"),
     "levels": _numbers,

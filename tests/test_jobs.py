@@ -86,7 +86,7 @@ def test_records_are_bit_identical_for_any_shards_order_and_resume(inputs, metho
 def test_structural_methods_are_calibrated_and_record_the_same_for_any_shards(inputs, root, method, tmp_path):
     family, folder = inputs
     data = {"id": "c", "reader": "fashion", "path": str(root / "resources/fashion-calibration"), "data": "-"}
-    stages = {"stages": [2, 8], "keep": [2, 1]}
+    stages = {"stages": [1, 4], "keep": [2, 1]}
     calibration = {
         "backbone": backbone(family),
         "dataset": data,
@@ -94,7 +94,7 @@ def test_structural_methods_are_calibrated_and_record_the_same_for_any_shards(in
         "reduction": 10,
         "seed": 0,
         "threads": 1,
-        "images": 10,
+        "images": 4,
         "updates": 1,
         "protocol": stages,
     }
@@ -110,9 +110,9 @@ def test_structural_methods_are_calibrated_and_record_the_same_for_any_shards(in
             spec | {"calibration": {"file": str(files[0]), "spec": calibration}}, folder, tmp_path / f"{name}.parquet"
         )
 
-    whole = classified("whole", images=(0, 6), shard=6)
-    assert whole.equals(classified("shards", images=(0, 6), shard=2))
-    assert whole.slice(4 * 32).equals(classified("part", images=(4, 6), shard=2))
+    whole = classified("whole", images=(0, 4), shard=4)
+    assert whole.equals(classified("shards", images=(0, 4), shard=2))
+    assert whole.slice(2 * 16).equals(classified("part", images=(2, 4), shard=2))
     compressed = json.loads((tmp_path / "whole.parquet.json").read_text())["compressed"]
     assert {row["unit"] for row in compressed} == ({"step"} if method == "dip_go" else {"head", "neuron"})
     assert any(row["kept"] < row["tokens"] for row in compressed)

@@ -87,16 +87,16 @@ def stage_reductions(alphas_bar: Tensor, latents: Tensor, bounds: tuple[int, ...
     return [reduction * w / sum(a * b for a, b in zip(weights, shares, strict=True)) for w in weights]
 
 
-def choose(layers: list[Layer], hessians: Mapping[str, Tensor], operations: float) -> dict[str, list[int]]:
-    """The units that every layer keeps, at least one, so that `operations` are saved, with the excess of less than one
-    unit of some layer.
+def choose(layers: list[Layer], hessians: Mapping[str, Tensor], target: float) -> dict[str, list[int]]:
+    """The units that every layer keeps, at least one, so that `target` operations are saved, with an excess of less
+    than one unit of some layer.
 
     Raises ValueError if even one unit a layer does not save so much.
     """
     possible = sum(layer.operations * (layer.units - 1) for layer in layers)
-    if operations > possible:
+    if target > possible:
         raise ValueError(
-            f"{operations:.3e} operations are to go, but heads and neurons hold only {possible:.3e}: ask for a smaller "
+            f"{target:.3e} operations are to go, but heads and neurons hold only {possible:.3e}: ask for a smaller "
             "reduction"
         )
     orders, heap = {}, []
@@ -113,13 +113,13 @@ def choose(layers: list[Layer], hessians: Mapping[str, Tensor], operations: floa
         layer = layers[place]
         if count + 1 == layer.units:
             continue
-        if saved + layer.operations > operations:
+        if saved + layer.operations > target:
             too_large.append(layer)
             continue
         saved += layer.operations
         removed[layer.name] = count + 1
         heapq.heappush(heap, (orders[layer.name][1][count + 1], place, count + 1))
-    if saved < operations:
+    if saved < target:
         removed[min(too_large, key=lambda layer: layer.operations).name] += 1
     return {name: sorted(order[removed[name] :]) for name, (order, _) in orders.items()}
 

@@ -47,21 +47,23 @@ def prune_similar(
     similarity_weight: float,
     noise_weight: float,
     noise: Tensor,
+    full_gram: bool = True,
 ) -> PrunePlan:
     """SiTo (Zhang et al. 2025): each cell keeps its token most similar to all others, plus noise, as a base token; of
     the rest the int(N * ratio) most similar to any base token are pruned.
 
-    `metric` [B, N, C]; `noise` [B or 1, N] standard normal, drawn by the caller. Ties go to the lowest index. The N x N
-    similarities of a sample are computed once if they fit into `matching.SIMILARITIES`, else piece by piece.
+    `metric` [B, N, C]; `noise` [B or 1, N] standard normal, drawn by the caller. Ties go to the lowest index. With
+    `full_gram`, as published, all N x N similarities are computed: at once if those of a sample fit into
+    `matching.SIMILARITIES`, else piece by piece. Without it their sums come from the sum of all unit vectors, and only
+    those of sources with base tokens and of pruned with kept tokens are computed: the same plan but for rounding.
     """
     removed = removed_tokens(ratio, grid.height, grid.width, cell)
     unit = F.normalize(metric.float(), dim=-1)
     together = max(1, matching.SIMILARITIES // grid.tokens**2)  # samples whose similarities are held at once
     plans = []
     for sample, own in zip(unit.split(together), noise.expand(len(unit), -1).split(together), strict=True):
-        cosines = Cosines.of(sample)
-        every = torch.arange(grid.tokens, device=unit.device).expand(len(sample), -1)
-        total = similarity_weight * cosines.reduce(every, every, lambda c: c.sum(dim=-1)) + noise_weight * own
+        cosines = Cosines.of(sample, full_gram)
+        total = similarity_weight * cosines.sums(full_gram) + noise_weight * own
         others, bases = matching.split(matching.cell_argmin(-total, grid, cell), grid.tokens)
         closest = cosines.reduce(others, bases, lambda c: c.amax(dim=-1))
         order = closest.argsort(dim=1, descending=True, stable=True)
@@ -79,10 +81,17 @@ class Cosines:
     gram: Tensor | None
 
     @staticmethod
-    def of(unit: Tensor) -> Cosines:
-        """The cosines of unit vectors."""
-        small = len(unit) * unit.shape[1] ** 2 <= matching.SIMILARITIES
-        return Cosines(unit, unit @ unit.transpose(1, 2) if small else None)
+    def of(unit: Tensor, full_gram: bool) -> Cosines:
+        """The cosines of unit vectors, at hand if they are wanted and few enough."""
+        at_hand = full_gram and len(unit) * unit.shape[1] ** 2 <= matching.SIMILARITIES
+        return Cosines(unit, unit @ unit.transpose(1, 2) if at_hand else None)
+
+    def sums(self, full_gram: bool) -> Tensor:
+        """Every token's cosines with all tokens, itself included, summed: [B, N]."""
+        if not full_gram:
+            return (self.unit @ self.unit.sum(dim=1).unsqueeze(-1)).squeeze(-1)
+        every = torch.arange(self.unit.shape[1], device=self.unit.device).expand(len(self.unit), -1)
+        return self.reduce(every, every, lambda cosines: cosines.sum(dim=-1))
 
     def reduce(self, rows: Tensor, columns: Tensor, reduction: Callable[[Tensor], Tensor]) -> Tensor:
         """reduction([B, R, K] -> [B, R]) of the cosines between the tokens `rows` [B, R] and `columns` [B, K]."""

@@ -71,6 +71,14 @@ def test_downsampling_follows_its_closed_form(sd2):
     assert (flops.planning, flops.cross_attention, flops.feed_forward) == (0, plain.cross_attention, plain.feed_forward)
 
 
+def test_pruning_without_the_gram_matrix_counts_only_what_it_compares(sd2):
+    with_it, without = (count(sd2, name, ratio=0.7) for name in ("sito", "sito~full_gram-off"))
+    pruned, compared = 2867, (N - D) * D
+    assert with_it.planning == 5 * 2 * N * N * C
+    assert without.planning == 5 * 2 * C * (N + compared + pruned * (N - pruned))
+    assert with_it.total - with_it.planning == without.total - without.planning
+
+
 def test_a_dit_s_planning_is_not_counted_as_attention(dit):
     flops, plain = count(dit, "tome", ratio=0.5), count(dit, "none")
     assert flops.planning == 10 * 2 * 768 * 256 * 1152

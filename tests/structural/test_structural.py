@@ -145,11 +145,12 @@ def test_pruning_by_the_data_beats_pruning_blindly(backbone, tmp_path):
 
 
 def test_who_reads_whom_in_a_unet(unet):
-    """Two downs, middle, two ups: the last up reads the first down's skips, so the middle may rest but not that."""
+    """Two downs of one layer, middle, two ups of two: the first up reads the second down and the first's downsampler."""
     blocks = blocks_of(unet)
     assert blocks.names == ["down_blocks.0", "down_blocks.1", "mid_block", "up_blocks.0", "up_blocks.1"]
+    assert blocks.consumers == [{1, 3, 4}, {2, 3}, {3}, {4}, {-1}]
     assert blocks.idle(frozenset({4})) == {0, 1, 2, 3, 4}
-    assert blocks.idle(frozenset({3})) == {2, 3} | ({1} if blocks.consumers[1] <= {2, 3} else set())
+    assert blocks.idle(frozenset({3})) == {1, 2, 3}
     assert blocks.idle(frozenset({2})) == {2}
 
 
@@ -200,9 +201,11 @@ def test_classification_reuses_between_the_same_rows_only(backbone, tmp_path):
         for trial in classify(backbone, "dip_go", path, images=(image,)):
             assert together[trial.image, trial.class_index, trial.t] == pytest.approx(trial.error, abs=1e-5)
     plain = {(t.image, t.class_index, t.t): t.error for t in classify(backbone, "none~noise-shared")}
-    assert plain != together
+    common = plain.keys() & together.keys()
+    assert any(abs(plain[key] - together[key]) > 1e-6 for key in common)
     first = max(t for t in STAGES.timesteps()[0])
-    assert all(abs(plain[key] - together[key]) < 1e-6 for key in plain if key[2] == first)
+    assert all(abs(plain[key] - together[key]) < 1e-6 for key in common if key[2] == first)
+    assert any(key[2] == first for key in common)
 
 
 def test_shared_noise_is_one_for_all_timesteps(backbone):

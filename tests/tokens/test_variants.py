@@ -137,6 +137,16 @@ def test_pruning_in_pieces_is_pruning_at_once(monkeypatch):
             assert torch.equal(getattr(whole, name), getattr(parts, name))
 
 
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.75])
+def test_pruning_without_the_gram_matrix_is_the_same(ratio):
+    x, options = tokens(batch=3), METHODS["sito"].options
+    noise = torch.randn(3, 256, generator=torch.Generator().manual_seed(3))
+    whole = prune_similar(x, GRID, ratio, noise=noise, **options)
+    quick = prune_similar(x, GRID, ratio, noise=noise, **(dict(options) | {"full_gram": False}))
+    for name in ("kept", "pruned", "target"):
+        assert torch.equal(getattr(whole, name), getattr(quick, name))
+
+
 def test_pruning_drops_the_most_redundant_and_copies_from_the_most_similar_kept():
     """Four orthogonal directions, one a cell; one cell holds a near copy of its neighbour's direction."""
     grid = TokenGrid(4, 4)
