@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from bigain.methods import Linear, Method
+from bigain.methods import Draw, Linear, Method
 from bigain.rng import seed_for
 from bigain.sites import Block
 from bigain.tokens import OPERATORS, TokenGrid
@@ -133,21 +133,25 @@ class Attachment:
 
     def operator_options(self, site: Site, device: torch.device) -> dict[str, Any]:
         """The options of one call: what depends on the timestep is resolved, what is random is drawn."""
-        options = {name: self._at_timestep(value) for name, value in self.options.items()}
-        seeds = self.row_seeds if self.row_seeds is not None else self.call_seed ^ self.calls.view(1)
-        if self.method.operator == "merge_random":
-            height, width = options["cell"]
-            cells = (site.grid.height // height) * (site.grid.width // width)
-            options["offsets"] = uniform_places(seeds.to(device), site.salt, cells, height * width)
-        if self.method.operator == "prune_similar":
-            options["noise"] = normals(seeds.to(device), site.salt, site.grid.tokens)
-        return options
+        return {name: self._resolved(value, site, device) for name, value in self.options.items()}
 
-    def _at_timestep(self, value: Any) -> Any:
-        if not isinstance(value, Linear):
-            return value
-        t = self.timestep
-        return value.at(t.float() if isinstance(t, Tensor) else t)
+    def _resolved(self, value: Any, site: Site, device: torch.device) -> Any:
+        match value:
+            case Linear():
+                t = self.timestep
+                return value.at(t.float() if isinstance(t, Tensor) else t)
+            case Draw.PLACES:
+                height, width = self.options["cell"]
+                cells = (site.grid.height // height) * (site.grid.width // width)
+                return uniform_places(self._seeds(device), site.salt, cells, height * width)
+            case Draw.NORMALS:
+                return normals(self._seeds(device), site.salt, site.grid.tokens)
+        return value
+
+    def _seeds(self, device: torch.device) -> Tensor:
+        """One a row, or one for all: rows share what is drawn unless a task said what they are."""
+        seeds = self.row_seeds if self.row_seeds is not None else self.call_seed ^ self.calls.view(1)
+        return seeds.to(device)
 
     def set_rows(self, keys: Sequence[RowKey]) -> None:
         """Say what the rows of the coming batches are, so that each draws its own random numbers."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -47,7 +48,14 @@ class ByTask:
         return self.unet_classification if task == "classification" else self.unet_generation
 
 
-Option = str | int | float | bool | tuple[int, int] | Linear | ByTask
+class Draw(Enum):
+    """An option that is drawn at random for every call of the operator, keyed by what the row of the batch is."""
+
+    PLACES = "a place in every cell, all equally likely: integers [B, D] below the cell's size"
+    NORMALS = "a standard normal number for every token: [B, N]"
+
+
+Option = str | int | float | bool | tuple[int, int] | Linear | ByTask | Draw
 
 
 @dataclass(frozen=True)
@@ -144,10 +152,11 @@ STRENGTHS: dict[StrengthKind, str] = {
 CELL = (2, 2)  # tokens per cell, height x width (paper, B.3.1)
 # The paper's alpha: 0.9 and 0.8 -> 1.2 on Stable Diffusion, 0.1 on DiT (B.3.2).
 ALPHA = ByTask(unet_classification=0.9, unet_generation=Linear(start=0.8, end=1.2), dit=0.1)
+ANY_PLACE = {"cell": CELL, "offsets": Draw.PLACES}
 IE_KVD = {"alpha": ALPHA, "site": "nearest_exact"}
 GATED = {"cell": CELL, "score": "laplacian_l1", "destinations": "cell_argmin", "protect": 0.0}
 WHOLE_CELLS = {"cell": CELL, "score": "laplacian_l1", "rule": "token_matched", "aggregate": "max", "score_twice": False}
-SITO = {"cell": CELL, "similarity_weight": 1.0, "noise_weight": 0.1, "full_gram": True}
+SITO = {"cell": CELL, "similarity_weight": 1.0, "noise_weight": 0.1, "noise": Draw.NORMALS, "full_gram": True}
 EXTREME = {"score": "laplacian_l1"}
 # The three phases of denoising that MosaicDiff finds (fast learning from t = 200 to 600), and its damping of H.
 STAGES = {"boundaries": (200, 600), "damping": 0.01}
@@ -171,9 +180,9 @@ METHODS: dict[str, Method] = {
     preset.id: preset
     for preset in (
         Method("none", "no compression"),  # 81.03
-        _merging("tome", "ToMe", "merge_random", {"cell": CELL}),  # 65.76
+        _merging("tome", "ToMe", "merge_random", ANY_PLACE),  # 65.76
         _merging("tome_fixed", "ToMe, top-left", "merge_top_left", {"cell": CELL}),  # ours: no randomness
-        _merging("tome_shared", "ToMe, shared", "merge_random", {"cell": CELL}, draws="noise"),  # ours: paired classes
+        _merging("tome_shared", "ToMe, shared", "merge_random", ANY_PLACE, draws="noise"),  # ours: paired classes
         _merging("sito", "SiTo", "prune_similar", SITO, draws="noise"),  # 68.84
         _merging("bigain_tm", "BiGain_TM", "merge_smooth", GATED),  # 74.63
         _merging("bigain_tm_cached", "BiGain_TM, cached", "merge_smooth", GATED, plan_for="stage"),

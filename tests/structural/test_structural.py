@@ -145,7 +145,7 @@ def test_pruning_by_the_data_beats_pruning_blindly(backbone, tmp_path):
 
 
 def test_who_reads_whom_in_a_unet(unet):
-    """Two downs of one layer, middle, two ups of two: the first up reads the second down and the first's downsampler."""
+    """Two downs of one layer, two ups of two: the first up reads the second down and the first down's downsampler."""
     blocks = blocks_of(unet)
     assert blocks.names == ["down_blocks.0", "down_blocks.1", "mid_block", "up_blocks.0", "up_blocks.1"]
     assert blocks.consumers == [{1, 3, 4}, {2, 3}, {3}, {4}, {-1}]

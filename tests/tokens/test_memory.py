@@ -12,9 +12,9 @@ from bigain.tokens import OPERATORS, TokenGrid
 torch.set_num_threads(2)
 method, grid = METHODS["{method}"], TokenGrid(128, 128)
 x = torch.randn(8, grid.tokens, 320)
-extra = {{"noise": torch.randn(8, grid.tokens)}} if method.operator == "prune_similar" else {{}}
+drawn = {{"noise": torch.randn(8, grid.tokens)}} if method.operator == "prune_similar" else {{}}
 with torch.inference_mode():
-    plan = OPERATORS[method.operator](x, grid, 0.5, **method.options, **extra)
+    plan = OPERATORS[method.operator](x, grid, 0.5, **{{**method.options, **drawn}})
     assert plan.reduce(x).shape[1] in (8192, 8194)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """

@@ -20,6 +20,10 @@ def tokens(grid=GRID, batch=2, channels=5, seed=0):
     return torch.randn(batch, grid.tokens, channels, generator=torch.Generator().manual_seed(seed))
 
 
+def sito(x, ratio, noise, **changes):
+    return prune_similar(x, GRID, ratio, **{**METHODS["sito"].options, "noise": noise, **changes})
+
+
 @pytest.mark.parametrize("width", [64, 16])
 def test_official_v1_is_its_description(width):
     """In a two-row band, "cell" k looks at 4 consecutive pixels: of the upper row in the first half, then the lower;
@@ -127,22 +131,22 @@ def test_the_quantile_rule_leaves_no_fewer_tokens_than_planned(quantile):
 
 
 def test_pruning_in_pieces_is_pruning_at_once(monkeypatch):
-    x, options = tokens(batch=3), METHODS["sito"].options
+    x = tokens(batch=3)
     noise = torch.randn(3, 256, generator=torch.Generator().manual_seed(3))
-    whole = prune_similar(x, GRID, 0.5, noise=noise, **options)
+    whole = sito(x, 0.5, noise)
     for limit in (2 * 256**2, 256**2, 1000):  # two samples at once, one, pieces of one
         monkeypatch.setattr(matching, "SIMILARITIES", limit)
-        parts = prune_similar(x, GRID, 0.5, noise=noise, **options)
+        parts = sito(x, 0.5, noise)
         for name in ("kept", "pruned", "target"):
             assert torch.equal(getattr(whole, name), getattr(parts, name))
 
 
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 0.75])
 def test_pruning_without_the_gram_matrix_is_the_same(ratio):
-    x, options = tokens(batch=3), METHODS["sito"].options
+    x = tokens(batch=3)
     noise = torch.randn(3, 256, generator=torch.Generator().manual_seed(3))
-    whole = prune_similar(x, GRID, ratio, noise=noise, **options)
-    quick = prune_similar(x, GRID, ratio, noise=noise, **(dict(options) | {"full_gram": False}))
+    whole = sito(x, ratio, noise)
+    quick = sito(x, ratio, noise, full_gram=False)
     for name in ("kept", "pruned", "target"):
         assert torch.equal(getattr(whole, name), getattr(quick, name))
 
@@ -173,9 +177,9 @@ def test_a_pruned_token_may_copy_from_a_kept_token_that_is_no_base():
 
 
 def test_noise_moves_the_base_tokens():
-    x, options = tokens(), METHODS["sito"].options
+    x = tokens()
     quiet, loud = torch.zeros(2, 256), 1e4 * torch.randn(2, 256, generator=torch.Generator().manual_seed(3))
-    first, second = (prune_similar(x, GRID, 0.5, noise=noise, **options) for noise in (quiet, loud))
+    first, second = (sito(x, 0.5, noise) for noise in (quiet, loud))
     assert not torch.equal(first.pruned, second.pruned)
 
 

@@ -1,0 +1,63 @@
+"""How often the released code's switches choose the paper's destination: `python bench/switches.py`.
+
+On the tokens that the embedded U-Net's compressed blocks really see, at three timesteps of 20 committed images: the
+share of cells whose destination is the same. Chance is one in four.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+import bigain
+from bigain.backbones.unet import StableDiffusion
+from bigain.classify import noise
+from bigain.datasets import load
+from bigain.tokens import TokenGrid, matching
+from bigain.tokens.scores import SCORES
+
+IMAGES, TIMESTEPS, CELL = 20, (125, 525, 925), (2, 2)
+SWITCHES = {
+    "official_v1": lambda x, grid: matching.official_v1(SCORES["laplacian_l1"](x, grid), grid, CELL),
+    "laplacian_l2": lambda x, grid: matching.cell_argmin(SCORES["laplacian_l2"](x, grid), grid, CELL),
+    "top-left": lambda x, grid: matching.top_left(grid, CELL).expand(len(x), -1),
+}
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Print the agreement with bigain_tm's destinations, and that of the two DFT amplitudes, by timestep."""
+    backbone = StableDiffusion(Path("resources/mini-unet"), "cpu", "float32")
+    dataset = load("fashion", "resources/fashion", IMAGES)
+    pixels = torch.from_numpy(dataset.read(range(IMAGES))).float().unsqueeze(1) / 255
+    latents = backbone.encode_images(pixels)
+    conditions = backbone.conditions(list(dataset.captions), [])
+    for t in TIMESTEPS:
+        agreement: dict[str, list[float]] = {name: [] for name in (*SWITCHES, "dft_amplitude without DC")}
+
+        def compare(x: torch.Tensor, grid: TokenGrid, found: dict[str, list[float]] = agreement) -> None:
+            ours = matching.cell_argmin(SCORES["laplacian_l1"](x, grid), grid, CELL)
+            for name, chosen in SWITCHES.items():
+                found[name].append((chosen(x, grid) == ours).float().mean().item())
+            both = [SCORES[name](x, grid) for name in ("dft_amplitude", "dft_amplitude_without_dc")]
+            first, second = (matching.cell_argmin(scores, grid, CELL) for scores in both)
+            found["dft_amplitude without DC"].append((first == second).float().mean().item())
+
+        eps = torch.stack([noise(0, image, t, tuple(latents.shape[1:])) for image in dataset.ids])
+        alpha_bar = backbone.alphas_bar[t]
+        x_t = alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * eps
+        with bigain.compressed(backbone.denoiser, "bigain_tm", ratio=0.7) as at:
+            plan = at.plan
+
+            def compared(site, x, plan=plan, compare=compare):  # noqa: ANN001, ANN202 - as `Attachment.plan`
+                compare(x, site.grid)
+                return plan(site, x)
+
+            at.plan = compared
+            backbone.predict_noise(x_t, torch.full((IMAGES,), t), conditions)
+        print(f"t = {t}: " + ", ".join(f"{name} {100 * sum(v) / len(v):.1f}%" for name, v in agreement.items()))
+
+
+if __name__ == "__main__":
+    main()
