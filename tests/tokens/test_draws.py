@@ -29,3 +29,4 @@ def test_seed_salt_and_place_all_matter():
     assert first.unique().numel() == first.numel()
     assert not (first == bits(SEEDS, 2, 100)).any()
     assert torch.equal(bits(SEEDS[7:9], 1, 30), first[7:9, :30])
+    assert torch.equal(bits(SEEDS, 1, 60, skip=40), first[:, 40:])
