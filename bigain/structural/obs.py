@@ -30,14 +30,14 @@ def removal_order(weight: Tensor, hessian: Tensor, groups: int) -> tuple[list[in
     for _ in range(groups):
         costs = _costs(w, inverse, groups, size).masked_fill(~left, torch.inf)
         group = int(costs.argmin())
-        columns = torch.arange(group * size, (group + 1) * size, device=weight.device)
-        solved = torch.linalg.solve(inverse[columns][:, columns], inverse[columns])
+        gone = slice(group * size, (group + 1) * size)
+        solved = torch.linalg.solve(inverse[gone, gone], inverse[gone])
         errors.append(float(costs[group]))
         order.append(group)
         left[group] = False
-        w -= w[:, columns] @ solved
-        inverse -= inverse[:, columns] @ solved
-        inverse[columns, columns] = 1.0  # its row and column are zero now; this keeps the other groups' algebra apart
+        w.addmm_(w[:, gone].clone(), solved, alpha=-1)
+        inverse.addmm_(inverse[:, gone].clone(), solved, alpha=-1)
+        inverse.diagonal()[gone] = 1.0  # its row and column are zero now; this keeps it out of the others' algebra
     return order, errors
 
 
