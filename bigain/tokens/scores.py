@@ -15,24 +15,23 @@ from bigain.tokens.grid import TokenGrid
 
 
 def laplacian(x: Tensor, grid: TokenGrid) -> Tensor:
-    """The 3x3 Laplacian of every channel (Eq. 6), zero-padded: [B, N, C] -> float32 [B, N, C].
+    """The 3x3 Laplacian of every channel (Eq. 6), zero-padded: [B, N, C] -> float32 map [B, C, H, W].
 
     Zero padding, as in the paper's code, raises the scores along the border.
     """
     channels = x.shape[-1]
     kernel = x.new_tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0]], dtype=torch.float32)
-    convolved = F.conv2d(grid.to_map(x).float(), kernel.expand(channels, 1, 3, 3), padding=1, groups=channels)
-    return grid.to_sequence(convolved)
+    return F.conv2d(grid.to_map(x).float(), kernel.expand(channels, 1, 3, 3), padding=1, groups=channels)
 
 
 def laplacian_l1(x: Tensor, grid: TokenGrid) -> Tensor:
     """Mean over channels of the absolute Laplacian (Eq. 7): [B, N, C] -> [B, N]."""
-    return laplacian(x, grid).abs().mean(dim=-1)
+    return laplacian(x, grid).abs_().mean(dim=1).flatten(1)
 
 
 def laplacian_l2(x: Tensor, grid: TokenGrid) -> Tensor:
     """Root mean square over channels of the Laplacian: [B, N, C] -> [B, N]."""
-    return laplacian(x, grid).square().mean(dim=-1).sqrt()
+    return laplacian(x, grid).square_().mean(dim=1).sqrt().flatten(1)
 
 
 def global_mean_deviation(x: Tensor, grid: TokenGrid) -> Tensor:
