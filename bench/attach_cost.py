@@ -1,7 +1,7 @@
 """What it costs to attach, to take off and to compile, beside tomesd: `python bench/attach_cost.py`.
 
-Attaching is timed on the architecture of Stable Diffusion 2.0 without weights, in rounds that alternate; then, arm after
-arm, eager and compiled forward passes on the embedded U-Net. Figures are medians.
+Attaching is timed on the architecture of Stable Diffusion 2.0 without weights, in rounds that alternate; then, arm
+after arm, eager and compiled forward passes on the embedded U-Net. Figures are medians.
 """
 
 from __future__ import annotations
