@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bigain.attachment import Attachment
 from bigain.methods import unknown
 from bigain.patching import apply, remove
+from bigain.structural.operations import forward
 from bigain.variants import method_of
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
@@ -88,8 +89,8 @@ def count(
     at = apply(model, method_id, ratio=ratio, factor=factor, levels=levels, blocks=blocks)
     try:
         planning = _Planning(at)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            _forward(model)
+        with FlopCounterMode(display=False) as counter:
+            forward(model, _condition(model))
     finally:
         if at is not None:
             remove(model)
@@ -125,15 +126,11 @@ class _Planning:
         at.plan = counted
 
 
-def _forward(model: ModelMixin) -> None:
-    size = model.config.sample_size
-    height, width = (size, size) if isinstance(size, int) else size
-    x = torch.empty(1, model.config.in_channels, height, width, device="meta")
-    t = torch.full((1,), 500, device="meta")
+def _condition(model: ModelMixin) -> Tensor:
+    """A prompt of the paper's length for a U-Net, a class for a DiT."""
     if isinstance(model, UNet2DConditionModel):
-        model(x, t, torch.empty(1, PROMPT_TOKENS, model.config.cross_attention_dim, device="meta"))
-    else:
-        model(x, t, class_labels=torch.zeros(1, dtype=torch.int64, device="meta"))
+        return torch.empty(1, PROMPT_TOKENS, model.config.cross_attention_dim, device="meta")
+    return torch.zeros(1, dtype=torch.int64, device="meta")
 
 
 def _sparsity(at: Attachment | None) -> float:

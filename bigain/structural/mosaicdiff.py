@@ -39,7 +39,8 @@ def calibrate(backbone: Backbone, data: CalibrationData, method: Method, reducti
     denoiser, options = backbone.denoiser, method.options
     context = data.conditions.shape[1] if data.conditions.ndim == 3 else 0
     layers = layers_of(denoiser, context)
-    total = operations.by_module(operations.on_meta(denoiser), data.conditions)[""]
+    bare = operations.on_meta(denoiser)
+    total = operations.by_module(bare, data.conditions)[""]
     bounds = (0, *options["boundaries"], len(backbone.alphas_bar))
     wanted = stage_reductions(backbone.alphas_bar, data.latents, bounds, reduction)
     tensors: dict[str, Tensor] = {}
@@ -58,7 +59,7 @@ def calibrate(backbone: Backbone, data: CalibrationData, method: Method, reducti
         "stage_reduction_percent": wanted,
         "layers": [layer.name for layer in layers],
     }
-    subnets = StageSubnets(method, operations.on_meta(denoiser), Calibration(tensors, about))
+    subnets = StageSubnets(method, bare, Calibration(tensors, about))
     shares = _shares(bounds)
     saved = [100 * (1 - subnets.operations(s, data.conditions) / total) for s in range(len(shares))]
     about |= {
