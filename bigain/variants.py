@@ -159,6 +159,8 @@ def _at_layers(name: str, base: Method, layers: list[str]) -> Method:
 def _changed(name: str, base: Method, option: str, text: str) -> Method:
     fields = FIELDS[base.acts_on]
     allowed = [one for one in (*base.options, *fields) if one in VARIANTS]
+    if not allowed:
+        raise ValueError(f"{name}: {base.id} has no options to change")
     if option not in allowed:
         raise ValueError(f"{name}: " + unknown("option", option, allowed))
     try:

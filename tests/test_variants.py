@@ -98,6 +98,11 @@ def test_parts_of_dit_xl_are_those_of_the_paper():
     assert part_of("first_12", 6) == (0, 1, 2)
 
 
+def test_a_method_without_options_says_so():
+    with pytest.raises(ValueError, match="mosaicdiff has no options to change"):
+        method_of("mosaicdiff~clamp-on")
+
+
 def test_a_plan_for_a_stage_is_the_cached_variant():
     assert method_of("bigain_tm~plan_for-stage") == method_of("bigain_tm_cached")
     assert method_of("bigain_tm_cached~plan_for-block~score-l2_norm") == method_of("bigain_tm~score-l2_norm")

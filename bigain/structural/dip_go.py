@@ -43,6 +43,7 @@ def calibrate(
     blocks = blocks_of(backbone.denoiser)
     counted = operations.by_module(operations.on_meta(backbone.denoiser), data.conditions)
     costs = [counted[name] for name in blocks.names]
+    trainable = [parameter for parameter in backbone.denoiser.parameters() if parameter.requires_grad]
     gates = Gates(blocks)
     gates.put_on(HOOK)
     try:
@@ -54,6 +55,8 @@ def calibrate(
         reused = fill(order, run, blocks, costs, reduction / 100 * sum(run.rows) * counted[""])
         error = _error(run, gates, reused)
     finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
         for module in blocks.modules:
             HookRegistry.check_if_exists_or_initialize(module).remove_hook(HOOK, recurse=False)
     about = {

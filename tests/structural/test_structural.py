@@ -181,6 +181,7 @@ def test_dip_go_reaches_its_reduction(backbone, method, generation, tmp_path):
     assert 0 < about["relative_error"] < 1
     reused = Calibration.load(path, method).tensors["reused"]
     assert not reused[[i for i, start in enumerate(about["starts"]) if start]].any()
+    assert all(parameter.requires_grad for parameter in backbone.denoiser.parameters())
 
 
 def test_dip_go_saves_what_it_says(backbone, tmp_path):
