@@ -14,6 +14,7 @@ include: "workflow/rules/generate.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/training.smk"
+include: "workflow/rules/fetch.smk"
 
 
 rule all:

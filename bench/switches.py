@@ -14,6 +14,8 @@ import bigain
 from bigain.backbones.unet import StableDiffusion
 from bigain.classify import noise
 from bigain.datasets import load
+from bigain.datasets.photos import crops
+from bigain.inputs import to_float
 from bigain.tokens import TokenGrid, matching
 from bigain.tokens.scores import SCORES
 
@@ -29,9 +31,8 @@ SWITCHES = {
 def main() -> None:
     """Print the agreement with bigain_tm's destinations, and that of the two DFT amplitudes, by timestep."""
     backbone = StableDiffusion(Path("resources/mini-unet"), "cpu", "float32")
-    dataset = load("fashion", "resources/fashion", IMAGES)
-    pixels = torch.from_numpy(dataset.read(range(IMAGES))).float().unsqueeze(1) / 255
-    latents = backbone.encode_images(pixels)
+    dataset = load({"reader": "fashion", "path": "resources/fashion"}).first(IMAGES)
+    latents = backbone.encode_images(to_float(crops(dataset, range(IMAGES), size=32, channels=1)))
     conditions = backbone.conditions(list(dataset.captions), [])
     for t in TIMESTEPS:
         agreement: dict[str, list[float]] = {name: [] for name in (*SWITCHES, "dft_amplitude without DC")}

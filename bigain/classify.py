@@ -7,12 +7,13 @@ fixed shape, the last one padded. A block's records therefore depend on nothing 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import huber_loss
 
 from bigain.attachment import Compression, RowKey
 from bigain.backbones.base import Backbone
@@ -24,7 +25,8 @@ from bigain.schedule import Stages
 class Protocol:
     """How images are classified. `batch_size` is the fixed number of rows of a forward pass.
 
-    With shared noise the batches of a stage hold one timestep each, the same rows at every timestep.
+    `random_timesteps` draws them as Algorithm 1 is printed, instead of the grid. With shared noise the batches of a
+    stage hold one timestep each, the same rows at every timestep.
     """
 
     stages: Stages
@@ -33,6 +35,7 @@ class Protocol:
     loss: str = "l2"
     random_timesteps: bool = False
     noise: Literal["fresh", "shared"] = "fresh"  # shared: one for all timesteps, visited from high to low
+    drawn: Literal["keyed", "released"] = "keyed"  # released: as `ReleasedNoise` draws it
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Trial:
 LOSSES = {
     "l2": lambda difference: difference.square(),
     "l1": lambda difference: difference.abs(),
+    "huber": lambda difference: huber_loss(difference, torch.zeros_like(difference), reduction="none"),  # delta 1
 }
 
 
@@ -56,6 +60,34 @@ def noise(seed: int, image: int, t: int | str, shape: tuple[int, ...], repetitio
     """eps of one trial, keyed by (seed, image id, t, repetition) and shared by all classes and methods; t is "all" if
     one noise serves all timesteps."""
     return torch.randn(shape, generator=torch_generator(seed, "noise", image, t, repetition))
+
+
+class ReleasedNoise:
+    """Noise as the released code draws it: one stream for all images in the data set's order, of which every image
+    takes one tensor of rows; a trial's row is how many timesteps of its image were evaluated before.
+
+    The stream is the CPU's (the released code takes the GPU's, after whatever else has drawn from it), so its scheme is
+    reproduced, not its bits. Other than keyed noise, an image's depends on its place in the data set.
+    """
+
+    def __init__(self, seed: int, rows: int, shape: tuple[int, ...]) -> None:
+        self.seed, self.shape = seed, (rows, *shape)
+        self._start()
+
+    def of(self, place: int) -> Tensor:
+        """The rows [M, C, H, W] of the image at a place: quick for the next, a draw of all before it otherwise."""
+        if place < self._place:
+            self._start()
+        while self._place < place:
+            self._draw()
+        return self._draw()
+
+    def _start(self) -> None:
+        self._generator, self._place = torch.Generator().manual_seed(self.seed), 0
+
+    def _draw(self) -> Tensor:
+        self._place += 1
+        return torch.randn(self.shape, generator=self._generator)
 
 
 @torch.inference_mode()
@@ -66,12 +98,15 @@ def classify_block(
     conditions: Tensor,
     protocol: Protocol,
     at: Compression | None,
+    released: list[Tensor] | None = None,
 ) -> list[Trial]:
     """Classify the images of one block; every trial that was run, by stage, image, class and t.
 
     `latents` [n, C, H, W] belong to the image ids `images`; `conditions` [K, ...] are the candidates. After each stage
-    the `keep` classes with the lowest mean error so far survive, ties to the lowest class.
+    the `keep` classes with the lowest mean error so far survive, ties to the lowest class. `released` holds every
+    image's rows of `ReleasedNoise`, if the noise is drawn so.
     """
+    draw = _keyed(latents, images, protocol) if released is None else _by_row(released, images, protocol)
     classes = len(conditions)
     survivors = [list(range(classes)) for _ in images]
     sums = torch.zeros(len(images), classes, dtype=torch.float64)
@@ -85,7 +120,7 @@ def classify_block(
             for c in survivors[i]
         ]
         for (i, c, t), error in zip(
-            rows, _errors(backbone, latents, images, conditions, rows, protocol, at), strict=True
+            rows, _errors(backbone, latents, images, conditions, rows, protocol, at, draw), strict=True
         ):
             trials.append(Trial(images[i], c, t, stage, error))
             sums[i, c] += error
@@ -106,6 +141,20 @@ def _timesteps(protocol: Protocol, image: int) -> list[list[int]]:
     return protocol.stages.timesteps()
 
 
+def _keyed(latents: Tensor, images: list[int], protocol: Protocol) -> Callable[[int, int], Tensor]:
+    """eps of an image of the block at t, keyed."""
+    shape = tuple(latents.shape[1:])
+    return lambda i, t: noise(protocol.seed, images[i], t if protocol.noise == "fresh" else "all", shape)
+
+
+def _by_row(released: list[Tensor], images: list[int], protocol: Protocol) -> Callable[[int, int], Tensor]:
+    """eps of an image of the block at t, by the order in which its timesteps are evaluated; one row if shared."""
+    if protocol.noise == "shared":
+        return lambda i, t: released[i][0]
+    rows = [[t for stage in _timesteps(protocol, image) for t in stage] for image in images]
+    return lambda i, t: released[i][rows[i].index(t)]
+
+
 def _errors(
     backbone: Backbone,
     latents: Tensor,
@@ -114,10 +163,9 @@ def _errors(
     rows: list[tuple[int, int, int]],
     protocol: Protocol,
     at: Compression | None,
+    draw: Callable[[int, int], Tensor],
 ) -> list[float]:
     """The errors of rows (image place, class, t), in their order, float32: mean over a latent's numbers."""
-    shape = tuple(latents.shape[1:])
-    alphas_bar = backbone.alphas_bar
     conditions = conditions.to(backbone.device)
     conditions = conditions.to(backbone.dtype) if conditions.is_floating_point() else conditions
     eps_of: dict[tuple[int, int], Tensor] = {}
@@ -126,11 +174,10 @@ def _errors(
         full = part + [part[-1]] * (protocol.batch_size - len(part))  # one shape for every batch
         for i, _, t in part:
             if (i, t) not in eps_of:
-                eps_of[i, t] = noise(protocol.seed, images[i], t if protocol.noise == "fresh" else "all", shape)
+                eps_of[i, t] = draw(i, t)
         place, chosen, t = (torch.tensor(column) for column in zip(*full, strict=True))
         eps = torch.stack([eps_of[i, step] for i, _, step in full])
-        alpha_bar = alphas_bar[t].view(-1, 1, 1, 1)
-        x_t = alpha_bar.sqrt() * latents[place] + (1 - alpha_bar).sqrt() * eps
+        x_t = backbone.noised(latents[place], eps, t)
         if at is not None:
             at.set_rows([RowKey(images[i], c, step) for i, c, step in full])
         x_t, eps, t = x_t.to(backbone.device, backbone.dtype), eps.to(backbone.device), t.to(backbone.device)

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
-from bigain import cli_embedded
+from bigain import cli_embedded, cli_study
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(cli_study.app)
 app.add_typer(cli_embedded.app)
 app.add_typer(cli_embedded.train_app, name="train")
 
@@ -74,36 +75,36 @@ def _say_progress(spec_text: str, output: Path) -> None:
 def encode_images(spec: SpecText, output: Output, log: Log = None) -> None:
     """Encode a data set's images to latents, shared by all methods."""
     with _logged(log):
-        from bigain import jobs
+        from bigain import inputs
 
-        jobs.encode_images(_model_job(spec), output)
+        inputs.encode_images(_model_job(spec), output)
 
 
 @app.command("encode-conditions")
 def encode_conditions(spec: SpecText, output: Output, log: Log = None) -> None:
     """Encode candidates and captions, shared by all methods."""
     with _logged(log):
-        from bigain import jobs
+        from bigain import inputs
 
-        jobs.encode_conditions(_model_job(spec), output)
+        inputs.encode_conditions(_model_job(spec), output)
 
 
 @app.command("reference-features")
 def reference_features(spec: SpecText, output: Output, log: Log = None) -> None:
     """Compute the features of a data set's real images."""
     with _logged(log):
-        from bigain import jobs
+        from bigain import inputs
 
-        jobs.reference_features(_model_job(spec), output)
+        inputs.reference_features(_model_job(spec), output)
 
 
 @app.command()
 def calibrate(spec: SpecText, output: Output, log: Log = None) -> None:
     """Calibrate a structural method (DiP-GO, MosaicDiff) on images of a training split."""
     with _logged(log):
-        from bigain import jobs
+        from bigain import inputs
 
-        jobs.calibrate(_model_job(spec), output)
+        inputs.calibrate(_model_job(spec), output)
 
 
 @app.command()

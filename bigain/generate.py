@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from bigain.attachment import Compression, RowKey
 from bigain.backbones.base import Backbone
-from bigain.backbones.sampler import GuidedSampler
+from bigain.datasets.photos import as_jpeg, pixels
 from bigain.rng import torch_generator
 
 
@@ -22,6 +24,21 @@ class Sampling:
     seed: int
 
 
+def as_stored(images: Tensor, encoding: Literal["float", "png", "jpeg"]) -> Tensor:
+    """What a file would hold of images [n, C, H, W] in [0, 1], again in [0, 1].
+
+    "float" stores all of it, "png" 8 bits, rounded; "jpeg" is the released code's file: 8 bits, cut off, then JPEG of
+    quality 100, whose colours have half the resolution.
+    """
+    if encoding == "float":
+        return images
+    if encoding == "png":
+        return (images * 255).round() / 255
+    bytes_ = (images * 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    stored = [as_jpeg(Image.fromarray(one.squeeze(-1) if one.shape[-1] == 1 else one)) for one in bytes_]
+    return torch.stack([torch.from_numpy(pixels(one, images.shape[1])) for one in stored]).float() / 255
+
+
 @torch.inference_mode()
 def generate_block(
     backbone: Backbone, images: list[int], conditions: Tensor, null: Tensor, sampling: Sampling, at: Compression | None
@@ -30,7 +47,7 @@ def generate_block(
 
     Both guidance halves share whatever a method draws at random.
     """
-    sampler = GuidedSampler(backbone, conditions, null, sampling.steps, sampling.guidance)
+    sampler = backbone.sampler(conditions, null, sampling.steps, sampling.guidance)
     shape = backbone.latent_shape
     noise = [torch.randn(shape, generator=torch_generator(sampling.seed, "x_T", image)) for image in images]
     x = sampler.start(torch.stack(noise))

@@ -15,77 +15,35 @@ from typing import Any
 import pyarrow as pa
 import torch
 from pyarrow.csv import write_csv
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors import safe_open
+from safetensors.torch import load_file
 from tqdm import tqdm
 
-from bigain import backbones
 from bigain.attachment import Compression
 from bigain.backbones.base import Backbone
-from bigain.classify import Protocol, classify_block
+from bigain.classify import Protocol, ReleasedNoise, classify_block
 from bigain.datasets import load as load_dataset
 from bigain.files import whole_file, write_json
-from bigain.generate import Sampling, generate_block
+from bigain.generate import Sampling, as_stored, generate_block
+from bigain.inputs import backbone_of, feature_network, features_of, save_tensors
 from bigain.measure import efficiency as efficiency_measure
-from bigain.measure.features import load_network
 from bigain.patching import compressed
 from bigain.records import canonical, environment, read_table, write_table
 from bigain.schedule import Stages
-from bigain.structural import dip_go, mosaicdiff
-from bigain.structural.data import CalibrationData
-from bigain.structural.runs import ClassificationRun, GenerationRun, Run
 from bigain.variants import method_of, strength_of
 
 Spec = dict[str, Any]
 
 
-def encode_images(spec: Spec, output: Path) -> None:
-    """Latents of a data set's first `images` images: safetensors with `latents` [n, C, H, W], float32."""
-    backbone = _backbone(spec)
-    dataset = load_dataset(spec["dataset"]["reader"], spec["dataset"]["path"], spec["images"])
-    parts = [
-        backbone.encode_images(_to_float(dataset.read(range(i, min(i + 64, len(dataset))))))
-        for i in tqdm(range(0, len(dataset), 64), desc="encode images")
-    ]
-    _save_tensors(output, {"latents": torch.cat(parts)}, spec)
-
-
-def encode_conditions(spec: Spec, output: Path) -> None:
-    """Conditions of the candidates, the null condition, and those of the first `captions` captions."""
-    backbone = _backbone(spec)
-    dataset = load_dataset(spec["dataset"]["reader"], spec["dataset"]["path"])
-    tensors = {
-        "candidates": backbone.conditions(list(dataset.prompts), list(dataset.class_ids)),
-        "null": backbone.null_condition(),
-    }
-    if spec["captions"]:
-        part = dataset.first(spec["captions"])
-        unique = sorted(set(part.captions))
-        first_label = {caption: labels[0] for caption, labels in zip(part.captions, part.labels, strict=True)}
-        ids = [dataset.class_ids[first_label[caption]] for caption in unique]
-        tensors["captions"] = backbone.conditions(unique, ids)
-        tensors["caption_of_image"] = torch.tensor([unique.index(caption) for caption in part.captions])
-    _save_tensors(output, tensors, spec)
-
-
-def reference_features(spec: Spec, output: Path) -> None:
-    """Features of all real images of a data set: safetensors with `features` [N, D]."""
-    network = load_network(spec["feature_network"]["name"], Path(spec["feature_network"]["weights"]))
-    dataset = load_dataset(spec["dataset"]["reader"], spec["dataset"]["path"])
-    with torch.inference_mode():
-        parts = [
-            network(_to_float(dataset.read(range(i, min(i + 100, len(dataset))))))
-            for i in tqdm(range(0, len(dataset), 100), desc="features")
-        ]
-    _save_tensors(output, {"features": torch.cat(parts)}, spec)
-
-
 def classify(spec: Spec, latents_file: Path, conditions_file: Path, output: Path, info: Path) -> None:
     """Per-trial errors of the images in `spec["images"]`: parquet with image, class, t, stage, error."""
-    backbone = _backbone(spec)
-    latents = load_file(latents_file)["latents"]
-    candidates = load_file(conditions_file)["candidates"]
-    ids = load_dataset(spec["dataset"]["reader"], spec["dataset"]["path"]).ids
+    backbone = backbone_of(spec)
+    first, last = spec["images"]
+    with safe_open(latents_file, "pt") as stored:  # of latents only this job's own
+        latents, unreadable = stored.get_slice("latents")[first:last], set(stored.get_tensor("unreadable").tolist())
+    with safe_open(conditions_file, "pt") as stored:
+        candidates = stored.get_tensor("candidates")
+    ids = load_dataset(spec["dataset"]).ids
     settings = spec["protocol"]
     protocol = Protocol(
         stages=Stages(tuple(settings["stages"]), tuple(settings["keep"])),
@@ -94,13 +52,19 @@ def classify(spec: Spec, latents_file: Path, conditions_file: Path, output: Path
         loss=settings["loss"],
         random_timesteps=settings["timesteps"] == "random",
         noise=method_of(spec["method"]).noise,
+        drawn=settings["noise"],
     )
+    stream = ReleasedNoise(spec["seed"], protocol.stages.trials, backbone.latent_shape)
 
     def compute(places: list[int], at: Compression | None, path: Path) -> None:
         trials = []
-        for block in _blocks(places, spec["block"]):
-            chosen = [ids[place] for place in block]
-            trials += classify_block(backbone, latents[block], chosen, candidates, protocol, at)
+        for whole in _blocks(places, spec["block"]):
+            block = [place for place in whole if place not in unreadable]
+            if not block:
+                continue
+            chosen, x_0 = [ids[place] for place in block], latents[[place - first for place in block]]
+            released = [stream.of(place) for place in block] if protocol.drawn == "released" else None
+            trials += classify_block(backbone, x_0, chosen, candidates, protocol, at, released)
         columns = {
             "image": pa.array([trial.image for trial in trials], pa.int64()),
             "class": pa.array([trial.class_index for trial in trials], pa.int32()),
@@ -119,60 +83,37 @@ def classify(spec: Spec, latents_file: Path, conditions_file: Path, output: Path
 
 def generate(spec: Spec, conditions_file: Path, output: Path, info: Path) -> None:
     """Features of the generated images [n, D], and the first `keep_images` of the images, uint8 [k, C, H, W]."""
-    backbone = _backbone(spec)
+    backbone = backbone_of(spec)
     settings = spec["protocol"]
-    network = load_network(settings["feature_network"]["name"], Path(settings["feature_network"]["weights"]))
-    stored = load_file(conditions_file)
+    network = feature_network(settings["feature_network"], spec["backbone"]["device"])
+    first, last = spec["images"]
+    with safe_open(conditions_file, "pt") as stored:  # of captions only this job's own
+        null = stored.get_tensor("null")
+        caption_of_image = stored.get_tensor("caption_of_image")[first:last]
+        rows = stored.get_slice("captions")
+        captions = {k: rows[k] for k in set(caption_of_image.tolist())}
     sampling = Sampling(settings["steps"], settings["guidance"], spec["seed"])
 
     def compute(places: list[int], at: Compression | None, path: Path) -> None:
         features, kept = [], []
         for block in _blocks(places, spec["block"]):
-            conditions = stored["captions"][stored["caption_of_image"][block]]
-            images = generate_block(backbone, block, conditions, stored["null"], sampling, at)
-            with torch.inference_mode():
-                features.append(network(images))
+            conditions = torch.stack([captions[int(caption_of_image[place - first])] for place in block])
+            images = as_stored(generate_block(backbone, block, conditions, null, sampling, at), settings["encoding"])
+            features.append(features_of(network, images))
             kept.append(images[[place < settings["keep_images"] for place in block]])
         images = (torch.cat(kept) * 255).round().to(torch.uint8)
-        _save_tensors(path, {"features": torch.cat(features), "images": images}, spec)
+        save_tensors(path, {"features": torch.cat(features), "images": images}, spec)
 
     def join(shards: list[Path]) -> None:
         parts = [load_file(shard) for shard in shards]
-        _save_tensors(output, {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, spec)
+        save_tensors(output, {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, spec)
 
     _run_shards(spec, backbone, "safetensors", compute, join, info)
 
 
-def calibrate(spec: Spec, output: Path) -> None:
-    """Calibrate a structural method on the first images of a data set: what `bigain.structural` found, safetensors."""
-    backbone = _backbone(spec)
-    method = method_of(spec["method"])
-    dataset = load_dataset(spec["dataset"]["reader"], spec["dataset"]["path"], spec["images"])
-    candidates = backbone.conditions(list(dataset.prompts), list(dataset.class_ids))
-    data = CalibrationData(
-        ids=list(dataset.ids),
-        latents=backbone.encode_images(_to_float(dataset.read(range(len(dataset))))).clone(),
-        conditions=candidates[[labels[0] for labels in dataset.labels]].clone(),
-        null=backbone.null_condition().clone(),  # clones, unlike what inference mode gives, can be differentiated
-    )
-    if method.operator == "mosaicdiff":
-        mosaicdiff.calibrate(backbone, data, method, spec["reduction"], spec["seed"]).save(output)
-        return
-    settings = spec["protocol"]
-
-    def run_of(part: CalibrationData) -> Run:
-        if "stages" in settings:
-            stages = Stages(tuple(settings["stages"]), tuple(settings["keep"]))
-            return ClassificationRun(backbone, part, stages, len(candidates), spec["seed"])
-        return GenerationRun(backbone, part, settings["steps"], settings["guidance"], spec["seed"])
-
-    found = dip_go.calibrate(backbone, data, run_of, method, spec["reduction"], spec["seed"], spec["updates"])
-    found.save(output)
-
-
 def efficiency(spec: Spec, output: Path) -> None:
     """FLOPs and seconds of every method and strength of the study on one backbone: CSV, a row an arm."""
-    backbone = _backbone(spec)
+    backbone = backbone_of(spec)
     arms = [efficiency_measure.Arm(*arm) for arm in spec["arms"]]
     rows = efficiency_measure.measure(backbone, arms, _sites(spec), spec["batch"], spec["rounds"])
     with whole_file(output) as temporary:
@@ -230,28 +171,9 @@ def _sites(spec: Spec) -> dict[str, Any]:
     return {**places, "metric_site": settings.get("metric_site")}
 
 
-def _backbone(spec: Spec) -> Backbone:
-    settings = spec["backbone"]
-    device = settings["device"]
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return backbones.load(settings["family"], settings["path"], device, settings["dtype"])
-
-
 def _tuple(value: list[int] | None) -> tuple[int, ...] | None:
     return None if value is None else tuple(value)
 
 
 def _blocks(places: list[int], size: int) -> list[list[int]]:
     return [places[i : i + size] for i in range(0, len(places), size)]
-
-
-def _to_float(images: Any) -> Tensor:
-    """uint8 [n, H, W] or [n, H, W, 3] -> float32 [n, C, H, W] in [0, 1]."""
-    x = torch.from_numpy(images).float() / 255
-    return x.unsqueeze(1) if x.ndim == 3 else x.permute(0, 3, 1, 2)
-
-
-def _save_tensors(path: Path, tensors: dict[str, Tensor], spec: Spec) -> None:
-    with whole_file(path) as temporary:
-        save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, {"spec": canonical(spec)})

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from bigain import counts
 
-Family = Literal["unet", "dit"]
+Family = Literal["unet", "dit", "flux"]
 Task = Literal["classification", "generation"]
 StrengthKind = Literal["none", "merge_ratio", "downsample_factor", "flops_reduction_percent"]
 

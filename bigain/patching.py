@@ -58,7 +58,6 @@ def apply(
     """
     chosen = method_of(method_id)
     denoiser = denoiser_of(model)
-    family = family_of(denoiser)
     if chosen.acts_on == "model":
         _check_structural(chosen, calibration, ratio, factor, levels, blocks)
     elif calibration is not None:
@@ -70,6 +69,7 @@ def apply(
     strength = _strength(chosen, ratio, factor)
     if chosen.acts_on == "nothing":
         return None
+    family = family_of(denoiser)
     options = {k: v.resolve(family, task) if isinstance(v, ByTask) else v for k, v in chosen.options.items()}
     metric_site = metric_site or ("block_input" if family == "unet" else "norm1_output")
     selected = select(denoiser, chosen.levels or levels, chosen.blocks or blocks)

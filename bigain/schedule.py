@@ -31,6 +31,11 @@ class Stages:
         if any(targets[-1] % target for target in targets):
             raise ValueError(f"stages {list(targets)}: every target has to divide the last")
 
+    @property
+    def trials(self) -> int:
+        """M: the timesteps at which a class that stays to the end is evaluated."""
+        return self.targets[-1]
+
     def timesteps(self, total: int = 1000) -> list[list[int]]:
         """The new timesteps of every stage: evenly spaced subsets of one grid of M = targets[-1] midpoints.
 

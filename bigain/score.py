@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
 
@@ -13,20 +14,26 @@ from bigain.datasets import load as load_dataset
 from bigain.files import read_json, whole_file, write_json
 from bigain.metrics import accuracy as acc
 from bigain.metrics.accuracy import Estimate
+from bigain.metrics.fidelity import kernel_distance, precision_recall
 from bigain.metrics.frechet import frechet
 from bigain.records import read_table
+from bigain.study.config import FEWEST_IMAGES
 
 Spec = dict[str, Any]
 
 
 def score_classification(spec: Spec, chunks: list[Path], output: Path) -> None:
-    """Acc@1 (and, for multi-label data, mAP in three variants) of a cell, with every image's hit for paired tests."""
+    """Acc@1, its mean over classes (and, for multi-label data, mAP in three variants) of a cell, with every image's hit
+    for paired tests."""
     trials = pd.concat([read_table(chunk).to_pandas() for chunk in chunks], ignore_index=True)
-    dataset = load_dataset(spec["dataset"]["reader"], spec["dataset"]["path"])
+    dataset = load_dataset(spec["dataset"])
     labels = dict(zip(dataset.ids, dataset.labels, strict=True))
     predicted = acc.decisions(trials)
     hits = acc.correct(predicted, labels)
     metrics = {"acc@1": acc.accuracy(hits)}
+    left_out = {}
+    if spec["images"] > len(hits):
+        left_out["images"] = f"{spec['images'] - len(hits)} of {spec['images']} could not be read"
     items = {"image": predicted.index.tolist(), "predicted": predicted.tolist(), "acc@1": hits.astype(int).tolist()}
     if dataset.multi_label:
         seed = spec["cell"]["seed"]
@@ -36,19 +43,38 @@ def score_classification(spec: Spec, chunks: list[Path], output: Path) -> None:
         metrics["map_released"] = acc.mean_average_precision(released, seed)
         metrics["map_macro"] = acc.macro_average_precision(trials, labels, seed)
         items["map"] = precision.tolist()
-    _write(output, spec, metrics, items, chunks)
+    else:
+        metrics["class_acc@1"] = acc.class_accuracy(hits, [labels[image][0] for image in predicted.index])
+    _write(output, spec, metrics, items, left_out, chunks)
 
 
 def score_generation(spec: Spec, reference: Path, chunks: list[Path], output: Path) -> None:
-    """The Fréchet distance of a cell's generated images to the data set: `fid` with Inception features, else `fd`."""
-    real = load_file(reference)["features"]
-    parts = [load_file(chunk)["features"] for chunk in chunks]
-    generated = pd.concat([pd.DataFrame(part) for part in parts]).to_numpy()
-    metric = "fid" if spec["network"] == "inception" else "fd"
-    _write(output, spec, {metric: frechet(real, generated)}, {}, chunks)
+    """How far a cell's generated images are from the data set's: `fid`, `kid`, `precision` and `recall` with Inception
+    features, `fd` with others. With too few images for a distance it is left out, and the file says so."""
+    stored = load_file(reference)
+    generated = np.concatenate([load_file(chunk)["features"] for chunk in chunks])
+    inception = spec["network"] == "inception"
+    metrics, left_out = {}, {}
+    if len(generated) < FEWEST_IMAGES[spec["network"]]:
+        left_out["fid" if inception else "fd"] = (
+            f"{len(generated)} generated images; at least {FEWEST_IMAGES[spec['network']]} are needed"
+        )
+    else:
+        metrics["fid" if inception else "fd"] = frechet(stored["mu"], stored["sigma"], generated)
+        if inception:
+            metrics["kid"] = kernel_distance(stored["features"], generated)
+            metrics |= precision_recall(stored["features"], generated)
+    _write(output, spec, metrics, {}, left_out, chunks)
 
 
-def _write(output: Path, spec: Spec, metrics: dict[str, Estimate], items: dict[str, list], chunks: list[Path]) -> None:
+def _write(
+    output: Path,
+    spec: Spec,
+    metrics: dict[str, Estimate],
+    items: dict[str, list],
+    left_out: dict[str, str],
+    chunks: list[Path],
+) -> None:
     provenance = [read_json(f"{chunk}.json") for chunk in chunks]
     write_json(
         output,
@@ -56,6 +82,7 @@ def _write(output: Path, spec: Spec, metrics: dict[str, Estimate], items: dict[s
             "cell": spec["cell"],
             "metrics": {name: asdict(estimate) for name, estimate in metrics.items()},
             "items": items,
+            "left_out": left_out,
             "seconds": sum(info["seconds"] for info in provenance),
             "compressed": provenance[0]["compressed"],
             "environment": provenance[0]["environment"],
@@ -70,6 +97,8 @@ def collect(files: list[Path], output: Path) -> None:
         scored = read_json(file)
         for metric, estimate in scored["metrics"].items():
             rows.append({**scored["cell"], "metric": metric, **estimate, "seconds": scored["seconds"]})
+    if not rows:
+        raise ValueError("no cell has a metric: every one has too few images (see `left_out` in the metrics files)")
     frame = pd.DataFrame(rows)
     frame["strength"] = frame["strength"].astype(float)
     with whole_file(output) as temporary:

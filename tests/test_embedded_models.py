@@ -7,7 +7,8 @@ import torch
 from bigain import backbones
 from bigain.classify import Protocol, classify_block
 from bigain.datasets import load
-from bigain.jobs import _to_float
+from bigain.datasets.photos import crops
+from bigain.inputs import to_float
 from bigain.metrics import accuracy as acc
 from bigain.schedule import Stages
 
@@ -18,9 +19,9 @@ IMAGES = 200
 @pytest.mark.parametrize(("family", "stated"), [("unet", 87.6), ("dit", 85.8)])
 def test_uncompressed_accuracy(root, family, stated):
     """The stated accuracy of 1,000 images lies below the upper end of this sample's interval."""
-    dataset = load("fashion", root / "resources/fashion", IMAGES)
+    dataset = load({"reader": "fashion", "path": root / "resources/fashion"}).first(IMAGES)
     backbone = backbones.load(family, root / f"resources/mini-{family}")
-    latents = backbone.encode_images(_to_float(dataset.read(range(IMAGES))))
+    latents = backbone.encode_images(to_float(crops(dataset, range(IMAGES), size=32, channels=1)))
     candidates = backbone.conditions(list(dataset.prompts), list(dataset.class_ids))
     protocol = Protocol(Stages((5, 20), (5, 1)), seed=0, batch_size=50)
     trials = []

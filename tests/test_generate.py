@@ -52,9 +52,11 @@ def test_an_image_depends_on_its_id_not_on_its_neighbours(backbone, method, stre
 
 def test_the_autoencoder_gives_back_what_it_got(backbone, root):
     from bigain.datasets import load
-    from bigain.jobs import _to_float
+    from bigain.datasets.photos import crops
+    from bigain.inputs import to_float
 
-    images = _to_float(load("fashion", root / "resources/fashion").read(range(20)))
+    dataset = load({"reader": "fashion", "path": root / "resources/fashion"})
+    images = to_float(crops(dataset, range(20), size=32, channels=1))
     decoded = backbone.decode(backbone.encode_images(images).to(backbone.device))
     mse = (images - decoded).square().mean()
     assert -10 * torch.log10(mse) > 35  # dB

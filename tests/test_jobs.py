@@ -6,12 +6,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from bigain import jobs
+from bigain.inputs import calibrate, encode_conditions, encode_images
 from bigain.methods import METHODS
 
-FASHION = {"id": "fashion", "reader": "fashion", "path": "resources/fashion", "data": "-"}
+FASHION = {"id": "fashion", "reader": "fashion", "path": "resources/fashion", "data": "-", "allow_missing": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -31,15 +32,15 @@ def inputs(request, root, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     common = {"backbone": backbone(request.param), "dataset": FASHION | {"path": str(root / "resources/fashion")}}
     common["backbone"]["path"] = str(root / f"resources/mini-{request.param}")
-    jobs.encode_images(common | {"images": 8}, folder / "latents.safetensors")
-    jobs.encode_conditions(common | {"captions": 40}, folder / "conditions.safetensors")
+    encode_images(common | {"images": 8}, folder / "latents.safetensors")
+    encode_conditions(common | {"captions": 40}, folder / "conditions.safetensors")
     return request.param, folder
 
 
 def classification(family: str, method: str, results: Path, images=(0, 8), shard=4, block=2) -> dict:
     kind = METHODS[method].strength_kind
     strength = {"none": None, "merge_ratio": 0.5, "downsample_factor": 2, "flops_reduction_percent": 10}[kind]
-    protocol = {"stages": [1, 2], "keep": [2, 1], "timesteps": "grid", "loss": "l2", "batch": 7}
+    protocol = {"stages": [1, 2], "keep": [2, 1], "timesteps": "grid", "loss": "l2", "noise": "keyed", "batch": 7}
     return {
         "results": str(results),
         "task": "classification",
@@ -100,7 +101,7 @@ def test_structural_methods_are_calibrated_and_record_the_same_for_any_shards(in
     }
     files = [tmp_path / "a/calibration.safetensors", tmp_path / "b/calibration.safetensors"]
     for file in files[: 2 if family == "unet" else 1]:
-        jobs.calibrate(calibration, file)
+        calibrate(calibration, file)
     assert family == "dit" or files[0].read_bytes() == files[1].read_bytes()
 
     def classified(name, **changes):
@@ -116,6 +117,36 @@ def test_structural_methods_are_calibrated_and_record_the_same_for_any_shards(in
     compressed = json.loads((tmp_path / "whole.parquet.json").read_text())["compressed"]
     assert {row["unit"] for row in compressed} == ({"step"} if method == "dip_go" else {"head", "neuron"})
     assert any(row["kept"] < row["tokens"] for row in compressed)
+
+
+def test_released_noise_depends_on_an_images_place_not_on_shards(inputs, tmp_path):
+    """One stream in the data set's order: a job of the last images draws what a job of all draws for them."""
+    family, folder = inputs
+
+    def released(name: str, **more):
+        spec = classification(family, "none", tmp_path / name, **more)
+        spec["protocol"] = spec["protocol"] | {"noise": "released", "loss": "huber"}
+        return run(spec, folder, tmp_path / f"{name}.parquet")
+
+    whole, second = released("a", shard=8), released("b", images=(4, 8), shard=2)
+    assert second.equals(whole.slice(len(whole) - len(second)))
+    keyed = run(classification(family, "none", tmp_path / "c"), folder, tmp_path / "c.parquet")
+    assert not keyed["error"].equals(whole["error"])
+
+
+def test_images_that_could_not_be_read_are_left_out(inputs, tmp_path):
+    family, folder = inputs
+    whole = run(classification(family, "tome", tmp_path / "a"), folder, tmp_path / "a.parquet")
+    stored = load_file(folder / "latents.safetensors")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "conditions.safetensors").symlink_to(folder / "conditions.safetensors")
+    save_file(stored | {"unreadable": torch.tensor([2, 3, 5])}, tmp_path / "damaged" / "latents.safetensors")
+    left = run(classification(family, "tome", tmp_path / "b"), tmp_path / "damaged", tmp_path / "b.parquet").to_pandas()
+    ids = whole["image"].unique().to_pylist()
+    assert left["image"].unique().tolist() == [ids[k] for k in (0, 1, 4, 6, 7)]
+    same = whole.to_pandas().set_index(["image", "class", "t"])["error"]
+    first = left[left["image"].isin(ids[:2])].set_index(["image", "class", "t"])["error"]
+    assert (same.loc[first.index] == first).all()  # a block without unreadable images is the same to the bit
 
 
 def test_a_changed_setting_never_meets_an_old_shard(inputs, tmp_path):
@@ -140,7 +171,7 @@ def test_generation_records_features_and_the_first_images(inputs, root, tmp_path
     family, folder = inputs
     weights = str(root / "resources/fashion-net/fashion-net.safetensors")
     network = {"name": "fashion-net", "weights": weights, "sha256": "-"}
-    protocol = {"steps": 2, "guidance": 2.0, "keep_images": 3, "feature_network": network}
+    protocol = {"steps": 2, "guidance": 2.0, "keep_images": 3, "encoding": "float", "feature_network": network}
 
     def generated(name: str, shard: int):
         spec = classification(family, "bigain_td", tmp_path / name, images=(0, 8), shard=shard)

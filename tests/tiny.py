@@ -11,7 +11,7 @@ from bigain.backbones.unet import StableDiffusion
 
 
 class TinyBackbone(Backbone):
-    """The real classes' `predict_noise` on a network that comes from no folder; it has no autoencoder."""
+    """The real classes' `predict` on a network that comes from no folder; it has no autoencoder."""
 
     denoiser = None
     scheduler = None
@@ -33,6 +33,11 @@ class TinyBackbone(Backbone):
             return torch.arange(count)
         return torch.randn(count, 5, 16, generator=torch.Generator().manual_seed(9))
 
-    def predict_noise(self, x_t, t, conditions):
+    @property
+    def latent_shape(self):
+        size = self.denoiser.config.sample_size
+        return self.denoiser.config.in_channels, size, size
+
+    def predict(self, x_t, t, conditions):
         real = StableDiffusion if self.family == "unet" else DiT
-        return real.predict_noise(self, x_t, t, conditions)
+        return real.predict(self, x_t, t, conditions)

@@ -17,6 +17,10 @@ def load(family: Family, path: Path | str, device: str = "cpu", dtype: str = "fl
         from bigain.backbones.unet import StableDiffusion
 
         return StableDiffusion(Path(path), device, dtype)
+    if family == "flux":
+        from bigain.backbones.flux import Flux
+
+        return Flux(Path(path), device, dtype)
     from bigain.backbones.dit import DiT
 
     return DiT(Path(path), device, dtype)

@@ -12,12 +12,18 @@ from diffusers import AutoencoderKL, ModelMixin, SchedulerMixin
 from safetensors import SafetensorError
 from torch import Tensor
 
+from bigain.backbones.sampler import GuidedSampler
+from bigain.files import read_json
+
 
 class Backbone(ABC):
-    """A latent diffusion model with epsilon prediction. Parts load on first use, so a job pays only for its own.
+    """A latent diffusion model. Parts load on first use, so a job pays only for its own.
 
-    Conditions are rows of one tensor: prompt embeddings [K, L, D] for a U-Net, class ids [K] for a DiT.
+    Conditions are rows of one tensor: prompt embeddings [K, L, D] for a U-Net, class ids [K] for a DiT. `folder` is
+    where a pipeline keeps its denoiser.
     """
+
+    folder: str
 
     def __init__(self, path: Path, device: str, dtype: str) -> None:
         if not (path / "model_index.json").is_file():
@@ -43,8 +49,21 @@ class Backbone(ABC):
         """The unconditional condition of classifier-free guidance: one row."""
 
     @abstractmethod
+    def predict(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
+        """What the model says, as its scheduler takes it: x_t [B, C, H, W], t [B] or a scalar, one condition a row."""
+
     def predict_noise(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
-        """eps_theta(x_t, t, c): x_t [B, C, H, W], t [B] or a scalar, one condition a row -> [B, C, H, W]."""
+        """eps_theta(x_t, t, c) [B, C, H, W]: what a model with epsilon prediction says."""
+        return self.predict(x_t, t, conditions)
+
+    def noised(self, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps: rows [B, C, H, W] and t [B], on the CPU."""
+        alpha_bar = self.alphas_bar[t].view(-1, 1, 1, 1)
+        return alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
+
+    def sampler(self, conditions: Tensor, null: Tensor, steps: int, guidance: float) -> GuidedSampler:
+        """The backbone's own scheduler over `steps` steps, guided (B.2.2)."""
+        return GuidedSampler(self, conditions, null, steps, guidance)
 
     @cached_property
     def vae(self) -> AutoencoderKL:
@@ -56,12 +75,19 @@ class Backbone(ABC):
         """alpha_bar_t for t = 0 .. T - 1, float32."""
         return self.scheduler.alphas_cumprod.float()
 
-    @property
+    @cached_property
     def latent_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of a latent at the model's own size."""
-        size = self.denoiser.config.sample_size
+        config = read_json(self.path / self.folder / "config.json")
+        size = config["sample_size"]
         height, width = (size, size) if isinstance(size, int) else size
-        return self.denoiser.config.in_channels, height, width
+        return config["in_channels"], height, width
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Channels (1 or 3) of an image, and its height, which is its width."""
+        config = read_json(self.path / "vae" / "config.json")
+        return config["in_channels"], self.latent_shape[1] * 2 ** (len(config["block_out_channels"]) - 1)
 
     def part(self, cls: Any, folder: str) -> Any:
         """Load one sub-folder, in evaluation mode. Raises ValueError naming the folder if a file in it is broken."""
@@ -72,12 +98,14 @@ class Backbone(ABC):
 
     @torch.inference_mode()
     def encode_images(self, images: Tensor) -> Tensor:
-        """Posterior means times the scaling factor: images [B, C, H, W] in [0, 1] -> latents, float32 on the CPU."""
+        """Posterior means, scaled: images [B, C, H, W] in [0, 1] -> latents, float32 on the CPU."""
         x = images.to(self.device, self.dtype) * 2 - 1
-        return (self.vae.encode(x).latent_dist.mean.float() * self.vae.config.scaling_factor).cpu()
+        shift = self.vae.config.shift_factor or 0.0  # only flow models have one
+        return ((self.vae.encode(x).latent_dist.mean.float() - shift) * self.vae.config.scaling_factor).cpu()
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """Latents -> images [B, C, H, W] in [0, 1], float32 on the CPU."""
-        x = self.vae.decode(latents.to(self.dtype) / self.vae.config.scaling_factor).sample
+        shift = self.vae.config.shift_factor or 0.0
+        x = self.vae.decode(latents.to(self.dtype) / self.vae.config.scaling_factor + shift).sample
         return (x.float() / 2 + 0.5).clamp(0, 1).cpu()

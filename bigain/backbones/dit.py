@@ -16,6 +16,8 @@ NULL_CLASS = 1000  # as hard-coded in diffusers' DiTPipeline
 class DiT(Backbone):
     """A `DiTPipeline` folder; of its output only the epsilon channels are used, not the learned sigma."""
 
+    folder = "transformer"
+
     @cached_property
     def denoiser(self) -> DiTTransformer2DModel:
         return self.part(DiTTransformer2DModel, "transformer")
@@ -31,6 +33,6 @@ class DiT(Backbone):
     def null_condition(self) -> Tensor:
         return torch.tensor([NULL_CLASS])
 
-    def predict_noise(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
+    def predict(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
         output = self.denoiser(x_t, timestep=t.expand(len(x_t)), class_labels=conditions, return_dict=False)[0]
         return output[:, : x_t.shape[1]]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from diffusers import EulerDiscreteScheduler
 from torch import Tensor
 
-from bigain.backbones.base import Backbone
+if TYPE_CHECKING:
+    from bigain.backbones.base import Backbone
 
 
 class GuidedSampler:
@@ -18,9 +21,12 @@ class GuidedSampler:
     def __init__(self, backbone: Backbone, conditions: Tensor, null: Tensor, steps: int, guidance: float) -> None:
         self.backbone, self.guidance = backbone, guidance
         self.scheduler = type(backbone.scheduler).from_config(backbone.scheduler.config)
-        self.scheduler.set_timesteps(steps)
+        self._set_timesteps(steps)
         both = torch.cat([null.expand_as(conditions), conditions]).to(backbone.device)
         self.both = both.to(backbone.dtype) if both.is_floating_point() else both
+
+    def _set_timesteps(self, steps: int) -> None:
+        self.scheduler.set_timesteps(steps)
 
     @property
     def timesteps(self) -> Tensor:
@@ -32,11 +38,15 @@ class GuidedSampler:
         return (noise * self.scheduler.init_noise_sigma).to(self.backbone.device)
 
     def predict(self, x: Tensor, t: Tensor) -> Tensor:
-        """The guided eps, float32. Called once a timestep, in order."""
-        x_t = self.scheduler.scale_model_input(torch.cat([x, x]), t).to(self.backbone.dtype)
-        prediction = self.backbone.predict_noise(x_t, t.to(self.backbone.device), self.both)
+        """The guided prediction (eps, but for flow models), float32. Called once a timestep, in order."""
+        x_t = self.model_input(torch.cat([x, x]), t).to(self.backbone.dtype)
+        prediction = self.backbone.predict(x_t, t.to(self.backbone.device), self.both)
         unconditional, conditional = prediction.float().chunk(2)
         return unconditional + self.guidance * (conditional - unconditional)
+
+    def model_input(self, x: Tensor, t: Tensor) -> Tensor:
+        """x as the model takes it."""
+        return self.scheduler.scale_model_input(x, t)
 
     def step(self, eps: Tensor, t: Tensor, x: Tensor) -> Tensor:
         """The next x; deterministic."""

@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
 from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from bigain.backbones.base import Backbone
 
@@ -14,13 +15,17 @@ from bigain.backbones.base import Backbone
 class StableDiffusion(Backbone):
     """A `StableDiffusionPipeline` folder. Raises ValueError if its U-Net does not predict epsilon."""
 
+    folder = "unet"
+
     @cached_property
     def denoiser(self) -> UNet2DConditionModel:
         return self.part(UNet2DConditionModel, "unet")
 
     @cached_property
     def scheduler(self) -> EulerDiscreteScheduler:
-        scheduler = EulerDiscreteScheduler.from_pretrained(self.path, subfolder="scheduler")
+        scheduler = EulerDiscreteScheduler.from_pretrained(
+            self.path, subfolder="scheduler", timestep_spacing="linspace"
+        )
         if scheduler.config.prediction_type != "epsilon":
             raise ValueError(
                 f"{self.path / 'scheduler'}: prediction_type is {scheduler.config.prediction_type!r}; the diffusion "
@@ -28,18 +33,20 @@ class StableDiffusion(Backbone):
             )
         return scheduler
 
+    @cached_property
+    def text_encoder(self) -> CLIPTextModel:
+        """The prompts' encoder."""
+        return self.part(CLIPTextModel, "text_encoder")
+
     @torch.inference_mode()
     def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:
         """Padded to the tokenizer's length, without attention mask: the encoder's first output [K, L, D]."""
-        from transformers import CLIPTextModel, CLIPTokenizer
-
         tokenizer = CLIPTokenizer.from_pretrained(self.path, subfolder="tokenizer")
-        encoder = self.part(CLIPTextModel, "text_encoder")
         ids = tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        return torch.cat([encoder(part.to(self.device))[0].float().cpu() for part in ids.split(100)])
+        return torch.cat([self.text_encoder(part.to(self.device))[0].cpu() for part in ids.split(100)])
 
     def null_condition(self) -> Tensor:
         return self.conditions([""], [])
 
-    def predict_noise(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
+    def predict(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
         return self.denoiser(x_t, t, encoder_hidden_states=conditions, return_dict=False)[0]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from bigain.datasets import fashion_mnist, scenes
 from bigain.datasets.base import Dataset
@@ -14,6 +15,25 @@ from bigain.rng import numpy_generator
 
 ITEMS, SCENES = "items.parquet", "scenes.parquet"
 PROMPTS = tuple(map(fashion_mnist.prompt, fashion_mnist.CLASSES))
+
+
+@dataclass(frozen=True)
+class Canvases:
+    """Grey 32x32 images in memory, by name: an ImageStore."""
+
+    images: dict[str, np.ndarray]
+
+    def has(self, name: str) -> bool:
+        """Whether there is one of that name."""
+        return name in self.images
+
+    def read(self, name: str) -> bytes:
+        """Its pixels."""
+        return self.images[name].tobytes()
+
+    def open(self, name: str) -> Image.Image:
+        """The image."""
+        return Image.fromarray(self.images[name])
 
 
 def _items(folder: Path) -> tuple[list[int], list[int], np.ndarray]:
@@ -25,10 +45,7 @@ def _items(folder: Path) -> tuple[list[int], list[int], np.ndarray]:
 def fashion(folder: Path) -> Dataset:
     """Single items: one class each, in an order that makes every prefix class-balanced."""
     ids, labels, pixels = _items(folder)
-
-    def read(positions: Sequence[int]) -> np.ndarray:
-        return fashion_mnist.pad(pixels[list(positions)])
-
+    files = [f"item {one}" for one in ids]
     return Dataset(
         name="fashion",
         class_names=fashion_mnist.CLASSES,
@@ -37,7 +54,8 @@ def fashion(folder: Path) -> Dataset:
         ids=ids,
         labels=[(label,) for label in labels],
         captions=[PROMPTS[label] for label in labels],
-        read=read,
+        files=files,
+        store=Canvases(dict(zip(files, fashion_mnist.pad(pixels), strict=True))),
     )
 
 
@@ -48,9 +66,7 @@ def fashion_scenes(folder: Path) -> Dataset:
     items = np.array(table["items"].to_pylist())
     classes = np.array(item_labels)[items]
 
-    def read(positions: Sequence[int]) -> np.ndarray:
-        return scenes.compose(pixels[items[list(positions)]])
-
+    files = [f"scene {one}" for one in table["id"].to_pylist()]
     return Dataset(
         name="fashion_scenes",
         class_names=fashion_mnist.CLASSES,
@@ -59,7 +75,8 @@ def fashion_scenes(folder: Path) -> Dataset:
         ids=table["id"].to_pylist(),
         labels=[tuple(sorted({int(c) for c in scene})) for scene in classes],
         captions=[scenes.caption(map(int, scene)) for scene in classes],
-        read=read,
+        files=files,
+        store=Canvases(dict(zip(files, scenes.compose(pixels[items]), strict=True))),
     )
 
 

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 
 class FeatureNetwork(Protocol):
-    """Images [B, C, H, W] in [0, 1] -> features [B, D] float32; `metric` and `label` name the distance."""
+    """Images [B, C, H, W] in [0, 1] -> features [B, D] float32; `metric` and `label` name the distance, `channels` says
+    whether real images are shown to it in grey (1) or RGB (3)."""
 
     metric: str
     label: str
     dimensions: int
+    channels: int
 
     def __call__(self, images: Tensor) -> Tensor: ...
 
@@ -30,6 +32,7 @@ class FashionNet(nn.Module):
     metric = "fd"
     label = "FD (fashion-net)"
     dimensions = 64
+    channels = 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,6 +71,7 @@ class Inception(nn.Module):
     metric = "fid"
     label = "FID"
     dimensions = 2048
+    channels = 3
 
     def __init__(self, weights: Path) -> None:
         super().__init__()

@@ -19,8 +19,9 @@ STRENGTHS = {
     "downsample_factor": [2, 3, 4, 5, 6, 7, 8],
 }
 # Table 6's layers, and the released code's double scoring, which Table 11 counts.
+LAYERS = ("sa+ca", "sa+mlp", "sa+ca+mlp")
 EXTRA = {
-    "sd2": ("bigain_tm@sa+ca", "bigain_tm@sa+ca+mlp", "bigain_tm_block~score_twice-on"),
+    "sd2": (*(f"{m}@{at}" for m in ("tome", "bigain_tm") for at in LAYERS), "bigain_tm_block~score_twice-on"),
     "dit_xl2": (),
     "mini_unet": (),
     "mini_dit": (),

@@ -52,6 +52,15 @@ def accuracy(hits: np.ndarray) -> Estimate:
     return Estimate(100 * hits.mean(), 100 * interval.low, 100 * interval.high, len(hits))
 
 
+def class_accuracy(hits: np.ndarray, classes: Sequence[int]) -> Estimate:
+    """The mean over classes of each class's Acc@1, in percent; normal interval from the classes' binomial variances."""
+    by_class = pd.Series(hits.astype(float)).groupby(np.asarray(classes))
+    means, counts = by_class.mean(), by_class.count()
+    spread = 1.96 * np.sqrt((means * (1 - means) / counts).sum()) / len(means)
+    value = means.mean()
+    return Estimate(100 * value, 100 * max(0.0, value - spread), 100 * min(1.0, value + spread), len(hits))
+
+
 def ranking(trials: pd.DataFrame) -> pd.DataFrame:
     """Every image's classes, best first: images x ranks.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from bigain.metrics.accuracy import Estimate
@@ -21,22 +23,42 @@ def frechet_distance(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma
     The last trace is the sum of the roots of the eigenvalues of S1^(1/2) S2 S1^(1/2), which is symmetric: real and
     stable where a matrix square root of the product is neither (fewer images than features).
     """
-    values, vectors = np.linalg.eigh(sigma1)
-    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    cross = np.sqrt(np.linalg.eigvalsh(root @ sigma2 @ root).clip(min=0)).sum()
-    return float(((mu1 - mu2) ** 2).sum() + np.trace(sigma1) + np.trace(sigma2) - 2 * cross)
+    return _distance(mu1, sigma1, _root(sigma1), mu2, sigma2)
 
 
-def frechet(real: np.ndarray, generated: np.ndarray) -> Estimate:
-    """The distance of two feature sets [N, D] with a 95% interval: delete-a-block jackknife over the generated.
+def frechet(mu: np.ndarray, sigma: np.ndarray, generated: np.ndarray) -> Estimate:
+    """The distance of generated features [N, D] to the real images' statistics, with a 95% interval: delete-a-block
+    jackknife over the generated.
 
     Raises ValueError if there are fewer than two images a block.
     """
     if len(generated) < 2 * BLOCKS:
         raise ValueError(f"{len(generated)} generated images: the interval needs at least {2 * BLOCKS}")
-    reference = statistics(real)
-    value = frechet_distance(*reference, *statistics(generated))
-    block = np.arange(len(generated)) % BLOCKS
-    left_out = [frechet_distance(*reference, *statistics(generated[block != b])) for b in range(BLOCKS)]
+    root = _root(sigma)
+    value = _distance(mu, sigma, root, *statistics(generated))
+    left_out = [_distance(mu, sigma, root, *part) for part in _without_each_block(generated)]
     spread = 1.96 * np.sqrt((BLOCKS - 1) / BLOCKS * np.sum((left_out - np.mean(left_out)) ** 2))
     return Estimate(value, value - spread, value + spread, len(generated))
+
+
+def _root(sigma: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh(sigma)
+    return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+
+
+def _distance(mu1: np.ndarray, sigma1: np.ndarray, root: np.ndarray, mu2: np.ndarray, sigma2: np.ndarray) -> float:
+    cross = np.sqrt(np.linalg.eigvalsh(root @ sigma2 @ root).clip(min=0)).sum()
+    return float(((mu1 - mu2) ** 2).sum() + np.trace(sigma1) + np.trace(sigma2) - 2 * cross)
+
+
+def _without_each_block(features: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The statistics of all features but those of each block, from sums: features are read once."""
+    features = np.asarray(features, dtype=np.float64)
+    centre = features.mean(axis=0)
+    blocks = [features[b::BLOCKS] - centre for b in range(BLOCKS)]
+    products = [block.T @ block for block in blocks]
+    product = np.sum(products, axis=0)
+    for block, own in zip(blocks, products, strict=True):
+        left = len(features) - len(block)
+        offset = -block.sum(axis=0) / left  # of what is left, whose whole is centred
+        yield centre + offset, np.atleast_2d((product - own - left * np.outer(offset, offset)) / (left - 1))

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
+
+import pandas as pd
 
 MISSING = "\N{EN DASH}"
 METRICS = {
     "acc@1": ("Acc@1 (%)", "higher"),
     "map": ("mAP (%)", "higher"),
+    "map_released": ("mAP, released ranking (%)", "higher"),
+    "map_macro": ("mAP over classes (%)", "higher"),
     "fd": ("FD (fashion-net)", "lower"),
     "fid": ("FID", "lower"),
+    "kid": ("KID x 1000", "lower"),
+    "precision": ("precision (%)", "higher"),
+    "recall": ("recall (%)", "higher"),
 }
+MAPS = {"per_image": "map", "per_image_released": "map_released", "macro": "map_macro"}  # as a config names them
 STRENGTHS = {
     "merge_ratio": "merge ratio",
     "downsample_factor": "factor",
     "flops_reduction_percent": "fewer operations",
 }
+
+
+def shown(results: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
+    """The results without the mAPs that the study's config does not show."""
+    hidden = [metric for name, metric in MAPS.items() if name not in spec["classification"]["map"]]
+    return results[~results["metric"].isin(hidden)]
 
 
 def latex(text: str) -> str:

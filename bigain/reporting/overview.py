@@ -50,7 +50,7 @@ def _value(mine: pd.DataFrame, dataset: str, metric: str) -> Value:
 def write_overview(results: Path, measured: list[Path], spec: dict[str, Any], tex: Path, csv: Path, html: Path) -> None:
     """Join results and measurements and render them in three forms."""
     efficiency = pd.concat([pd.read_csv(file) for file in measured], ignore_index=True)
-    groups = build(pd.read_parquet(results), efficiency)
+    groups = build(names.shown(pd.read_parquet(results), spec), efficiency)
     context = {"groups": groups, "spec": spec, "metrics": names.METRICS}
     write_text(csv, _csv(groups))
     write_text(tex, templates().get_template("overview.tex.j2").render(context))

@@ -22,7 +22,7 @@ Scored = list[dict[str, Any]]
 def write_page(results: Path, metrics: list[Path], tables: Path, spec: dict[str, Any], output: Path) -> None:
     """Write the page from the tidy results, the cells' metrics files and the rendered fragments beside `output`."""
     folder = output.parent
-    frame = pd.read_parquet(results)
+    frame = names.shown(pd.read_parquet(results), spec)
     scored = [read_json(file) for file in metrics]
     context = {
         "spec": spec,
@@ -60,17 +60,15 @@ def facts(scored: Scored, spec: dict[str, Any]) -> list[tuple[str, str]]:
     data = ", ".join(sorted({cell["cell"]["dataset"] for cell in scored}))
     classification, generation = spec["classification"], spec["generation"]
     minutes = sum(cell["seconds"] for cell in scored) / 60
-    stages = (
-        f"trials {classification['stages']}, keep {classification['keep']}, {classification['timesteps']} timesteps"
-    )
     rows = [
         ("cells", str(len(scored))),
         ("models", models),
         ("data sets", data),
-        ("classification", f"{stages}, {classification['loss']} loss"),
+        *(_protocol(name, settings, generation["steps"]) for name, settings in spec["datasets"].items()),
     ]
-    if any(cell["cell"]["task"] == "generation" for cell in scored):
-        rows.append(("generation", f"{generation['images']} images a cell, {generation['steps']} steps"))
+    if any(cell["cell"]["task"] == "classification" for cell in scored):
+        noise = f"{classification['noise']} noise"
+        rows.append(("classifier", f"{classification['timesteps']} timesteps, {classification['loss']} loss, {noise}"))
     machine = [
         environment["system"],
         environment["machine"],
@@ -83,8 +81,29 @@ def facts(scored: Scored, spec: dict[str, Any]) -> list[tuple[str, str]]:
         ("seeds", str(spec["seeds"])),
         ("computed on", ", ".join(machine)),
         ("with", ", ".join(packages)),
+        *_left_out(scored),
         ("job time", f"{minutes:.1f} minutes summed over all model jobs"),
     ]
+
+
+def _left_out(scored: Scored) -> list[tuple[str, str]]:
+    """What cells could not say, and why."""
+    reasons: dict[str, int] = {}
+    for cell in scored:
+        for what, why in cell["left_out"].items():
+            reasons[f"{what}: {why}"] = reasons.get(f"{what}: {why}", 0) + 1
+    return [("left out", f"{reason} ({count} cells)") for reason, count in reasons.items()]
+
+
+def _protocol(name: str, settings: dict[str, Any], steps: int) -> tuple[str, str]:
+    """How a data set was classified and generated."""
+    parts = []
+    if "images" in settings:
+        parts.append(f"{settings['images']} images classified among {settings['classes']}")
+        parts.append(f"trials {settings['stages']}, keep {settings['keep']}")
+    if "generated" in settings:
+        parts.append(f"{settings['generated']} images generated in {steps} steps")
+    return name, "; ".join(parts)
 
 
 def baselines(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -140,7 +140,7 @@ def write_table_files(
     """Write one table of the study in three forms."""
     table = read_tables(tables)[name]
     table["backbones"] = [b for b, family in spec["backbones"].items() if family in table["families"]]
-    strengths, groups = build(pd.read_parquet(results), table)
+    strengths, groups = build(names.shown(pd.read_parquet(results), spec), table)
     context = {"name": name, "table": table, "strengths": strengths, "groups": groups, "spec": spec}
     write_text(tex, templates().get_template("table.tex.j2").render(context))
     write_text(html, templates().get_template("table.html.j2").render(context))

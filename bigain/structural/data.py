@@ -24,8 +24,7 @@ class CalibrationData:
     def noised(self, backbone: Backbone, timesteps: Tensor, seed: int, purpose: str) -> tuple[Tensor, Tensor]:
         """x_t and eps of every latent at its own timestep [n]; the noise is keyed by (seed, purpose, image)."""
         eps = self.noise(seed, purpose)
-        alpha_bar = backbone.alphas_bar[timesteps].view(-1, 1, 1, 1)
-        return alpha_bar.sqrt() * self.latents + (1 - alpha_bar).sqrt() * eps, eps
+        return backbone.noised(self.latents, eps, timesteps), eps
 
     def noise(self, seed: int, purpose: str) -> Tensor:
         """Standard normal noise for every image, of a latent's shape."""

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
-from bigain.backbones.sampler import GuidedSampler
 from bigain.schedule import Stages
 from bigain.structural.data import CalibrationData
 
@@ -80,7 +79,7 @@ class GenerationRun:
     def __init__(self, backbone: Backbone, data: CalibrationData, steps: int, guidance: float, seed: int) -> None:
         self.backbone, self.data, self.seed = backbone, data, seed
         self.settings = (steps, guidance)
-        self.sampler = GuidedSampler(backbone, data.conditions, data.null, steps, guidance)
+        self.sampler = backbone.sampler(data.conditions, data.null, steps, guidance)
         t = self.sampler.timesteps.double()
         self.timesteps = t.tolist()
         self.starts = [position == 0 for position in range(steps)]
@@ -93,7 +92,7 @@ class GenerationRun:
         self.weights = torch.cat([sigma, sigma.new_zeros(1)]).diff().square().tolist()
 
     def start(self) -> Tensor:
-        self.sampler = GuidedSampler(self.backbone, self.data.conditions, self.data.null, *self.settings)
+        self.sampler = self.backbone.sampler(self.data.conditions, self.data.null, *self.settings)
         return self.sampler.start(self.data.noise(self.seed, "dip_go x_T"))
 
     def predict(self, position: int, x: Tensor) -> Tensor:

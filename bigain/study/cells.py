@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,14 +46,27 @@ class Cell:
 
 def expand(config: dict[str, Any]) -> list[Cell]:
     """Every cell of a validated config, each once, in the config's order."""
-    cells: dict[Cell, None] = {}
+    return [cell for cells in sections(config).values() for cell in cells]
+
+
+def sections(config: dict[str, Any]) -> dict[tuple[str, str | None], list[Cell]]:
+    """The cells by (group, table), each where it is first needed."""
+    seen: set[Cell] = set()
+    found: dict[tuple[str, str | None], list[Cell]] = {}
     for group in config["cells"]:
-        strengths = {**config["strengths"], **group["strengths"]}
-        for method in group["methods"]:
-            kind = method_of(method).strength_kind
-            for strength in [None] if kind == "none" else strengths[kind]:
-                for seed in config["seeds"]:
-                    chosen = method_of(method)
-                    value = chosen.check_strength(strength)
-                    cells[Cell(group["task"], group["backbone"], group["dataset"], chosen.id, value, seed)] = None
-    return list(cells)
+        here = found.setdefault((group["group"], group["table"]), [])
+        for cell in _cells(config, group):
+            if cell not in seen:
+                seen.add(cell)
+                here.append(cell)
+    return found
+
+
+def _cells(config: dict[str, Any], group: dict[str, Any]) -> Iterator[Cell]:
+    strengths = {**config["strengths"], **group["strengths"]}
+    for method in map(method_of, group["methods"]):
+        kind = method.strength_kind
+        for strength in [None] if kind == "none" else strengths[kind]:
+            for seed in config["seeds"]:
+                value = method.check_strength(strength)
+                yield Cell(group["task"], group["backbone"], group["dataset"], method.id, value, seed)

@@ -1,27 +1,29 @@
 """Read a config: the schema's defaults filled in, and everything that cannot work refused with one readable message.
 
-Nothing here imports torch or opens weights beyond their checksums, so a dry run stays quick.
+Nothing here imports torch or opens weights beyond their checksums, so a dry run stays quick. Published models and data
+need not be there to plan: `requirements` looks for them before the first job.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from copy import deepcopy
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 
+from bigain.datasets import SOURCES, Source, subset
 from bigain.datasets import load as load_dataset
-from bigain.files import read_json, sha256
 from bigain.methods import unknown
 from bigain.schedule import Stages
 from bigain.study.cells import expand
+from bigain.study.weights import WeightsError, digest, token_grid
+from bigain.study.weights import check as check_weights
 from bigain.variants import GROUPS, method_of
 
+FEWEST_IMAGES = {"inception": 2048, "fashion-net": 40}  # the Inception's features; two images a block of the jackknife
 SCHEMA = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.json"
 
 
@@ -41,7 +43,7 @@ def load(raw: dict[str, Any]) -> dict[str, Any]:
     if not problems:
         for group in config["cells"]:
             group["methods"] = [one for name in group["methods"] for one in GROUPS.get(name, (name,))]
-        problems = list(_contradictions(config))
+        problems = list(_wrong_groups(config)) or list(_contradictions(config))
     if problems:
         raise ConfigError("the config cannot work:\n" + "\n".join(f"  {problem}" for problem in problems))
     return config
@@ -82,6 +84,14 @@ def _explain(error: jsonschema.ValidationError) -> str:
     return f"{where}: {error.message}"
 
 
+def _wrong_groups(config: dict[str, Any]) -> Iterator[str]:
+    """Keep the cells of the groups that are asked for; say which group does not exist."""
+    exist = sorted({group["group"] for group in config["cells"]})
+    wanted = config["groups"] or exist
+    yield from (f"groups: {unknown('group', name, exist)}" for name in wanted if name not in exist)
+    config["cells"] = [group for group in config["cells"] if group["group"] in wanted]
+
+
 def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     """What the schema cannot see."""
     known = {"backbone": config["backbones"], "dataset": config["datasets"]}
@@ -103,10 +113,7 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     yield from _missing_strengths(config)
     yield from _unreachable_strengths(config)
     yield from _missing_calibrations(config)
-    try:
-        Stages(tuple(config["classification"]["stages"]), tuple(config["classification"]["keep"]))
-    except ValueError as error:
-        yield f"classification: {error}"
+    yield from _impossible_stages(config)
     yield from _missing_files(config)
 
 
@@ -114,9 +121,20 @@ def _impossible_places(config: dict[str, Any]) -> Iterator[str]:
     for number, group in enumerate(config["cells"]):
         family = config["backbones"][group["backbone"]]["family"]
         for method in map(method_of, group["methods"]):
+            if family == "flux":
+                if method.id != "none":
+                    yield f"cells.{number}.methods: {method.id}: {group['backbone']} is a flux and takes no method yet"
+                continue
             wrong = {"unet": ("blocks", method.blocks), "dit": ("levels", method.levels)}[family]
             if wrong[1] is not None:
                 yield f"cells.{number}.methods: {method.id}: {group['backbone']} is a {family} and has no {wrong[0]}"
+        reader = config["datasets"][group["dataset"]]["reader"]
+        if family == "dit" and not SOURCES[reader].of_models:
+            fitting = [name for name, source in SOURCES.items() if source.of_models]
+            yield (
+                f"cells.{number}: {group['backbone']} is conditioned on its own classes, and {group['dataset']} has "
+                f"others; readers that fit: {', '.join(fitting)}"
+            )
 
 
 def _missing_strengths(config: dict[str, Any]) -> Iterator[str]:
@@ -134,7 +152,13 @@ def _unreachable_strengths(config: dict[str, Any]) -> Iterator[str]:
     reduced: dict[tuple, int] = {}
     for cell in dict.fromkeys(expand(config)):
         method = method_of(cell.method)
-        height, width = (size >> max(method.levels or (0,)) for size in token_grid(config["backbones"][cell.backbone]))
+        if method.strength_kind in ("none", "flops_reduction_percent"):
+            continue
+        try:
+            grid = token_grid(config["backbones"][cell.backbone])
+        except WeightsError:  # said where weights are looked for
+            continue
+        height, width = (size >> max(method.levels or (0,)) for size in grid)
         where = f"strengths.{method.strength_kind}: {cell.strength}"
         try:
             _, keys = method.tokens_left(cell.strength, height, width)
@@ -156,40 +180,97 @@ def _missing_calibrations(config: dict[str, Any]) -> Iterator[str]:
         elif dataset not in config["datasets"]:
             yield f"{where}: {unknown('dataset', dataset, config['datasets'])}"
         else:
-            settings = config["datasets"][dataset]
             most = max(config["calibration"]["images"], config["calibration"]["prompts"])
-            yield from _prefixed(where, lambda s=settings, n=most: _check_dataset(s, n))
+            yield from _check_dataset(where, config["datasets"][dataset], most)
     trajectories = [cell for cell in expand(config) if cell.structural and method_of(cell.method).noise == "shared"]
     if config["classification"]["timesteps"] == "random" and any(c.task == "classification" for c in trajectories):
         yield f"classification.timesteps: {trajectories[0].method} needs 'grid', because its gates belong to timesteps"
 
 
+def _impossible_stages(config: dict[str, Any]) -> Iterator[str]:
+    places = {"classification": config["classification"]}
+    for name in sorted({group["dataset"] for group in config["cells"]}):
+        own = {key: config["datasets"][name][key] for key in ("stages", "keep")}
+        if any(own.values()):
+            places[f"datasets.{name}"] = {key: own[key] or config["classification"][key] for key in own}
+    for where, settings in places.items():
+        try:
+            Stages(tuple(settings["stages"]), tuple(settings["keep"]))
+        except ValueError as error:
+            yield f"{where}: {error}"
+
+
 def _missing_files(config: dict[str, Any]) -> Iterator[str]:
+    """What belongs to the repository or to the user: published models and data are looked for before the first job."""
     if not Path(config["tables"]).is_file():
         yield f"tables: {config['tables']} is missing"
-    checked = {(name, config["backbones"][name]["path"]) for name in {g["backbone"] for g in config["cells"]}}
-    for name, path in sorted(checked):
-        yield from _prefixed(f"backbones.{name}", lambda path=path: digest(path))
+    for name in sorted({group["backbone"] for group in config["cells"]}):
+        backbone = config["backbones"][name]
+        if backbone["hub"] is None:
+            yield from _prefixed(f"backbones.{name}", lambda name=name, b=backbone: check_weights(name, b))
     for name in sorted({group["dataset"] for group in config["cells"]}):
-        settings = config["datasets"][name]
-        most = max(
-            config["generation"]["images"] if group["task"] == "generation" else 0
-            for group in config["cells"]
-            if group["dataset"] == name
-        )
-        yield from _prefixed(f"datasets.{name}", lambda s=settings, n=most: _check_dataset(s, n))
+        tasks = {group["task"] for group in config["cells"] if group["dataset"] == name}
+        yield from _check_dataset(f"datasets.{name}", config["datasets"][name], _generated(config, name, tasks))
     if any(group["task"] == "generation" for group in config["cells"]):
-        if "feature_network" not in config:
-            yield "feature_network: generation cells need it, and the config has none"
-        else:
-            weights = config["feature_network"]["weights"]
-            yield from _prefixed("feature_network", lambda: digest(weights))
+        yield from _missing_network(config)
 
 
-def _check_dataset(settings: dict[str, Any], generated: int) -> None:
+def _generated(config: dict[str, Any], name: str, tasks: set[str]) -> int:
+    return (config["datasets"][name]["generate"] or config["generation"]["images"]) if "generation" in tasks else 0
+
+
+def _missing_network(config: dict[str, Any]) -> Iterator[str]:
+    if "feature_network" not in config:
+        yield "feature_network: generation cells need it, and the config has none"
+        return
+    network = config["feature_network"]
+    if network["name"] != "inception":
+        yield from _prefixed("feature_network", lambda: digest(network["weights"]))
+    fewest = FEWEST_IMAGES[network["name"]]
+    for name in sorted({group["dataset"] for group in config["cells"] if group["task"] == "generation"}):
+        count = _generated(config, name, {"generation"})
+        if count < fewest and not config["generation"]["allow_few"]:
+            where = "generation.images" if config["datasets"][name]["generate"] is None else f"datasets.{name}.generate"
+            yield (
+                f"{where}: {count} is not allowed; {network['name']}'s distances need at least {fewest} images "
+                "(generation.allow_few generates fewer and leaves the distances out)"
+            )
+
+
+def _check_dataset(where: str, settings: dict[str, Any], generated: int) -> Iterator[str]:
+    source = SOURCES[settings["reader"]]
+    reference = settings["reference"]
+    if reference is not None and reference not in SOURCES:
+        yield f"{where}.reference: {unknown('reader', reference, SOURCES)}"
+    if settings["prompts"] not in source.forms:
+        yield f"{where}.prompts: {settings['reader']} has no {settings['prompts']!r} prompts"
+    if not source.official:
+        yield from _prefixed(where, lambda: _embedded(settings, generated))
+        return
+    if settings["candidates"] and settings["images"] is None:
+        yield f"{where}.candidates: say with `images` how many images of these classes there are"
+    yield from _prefixed(where, lambda: _official(settings, source, generated))
+
+
+def _embedded(settings: dict[str, Any], generated: int) -> None:
     digest(settings["path"])
-    everything = load_dataset(settings["reader"], settings["path"])
-    everything.first(max(settings["images"] or 0, generated))
+    load_dataset({**settings, "subset": None}).first(generated)
+    load_dataset(settings).first(settings["images"] or 0)
+
+
+def _official(settings: dict[str, Any], source: Source, generated: int) -> None:
+    """What can be said of a published data set before it is there."""
+    if source.images is None:
+        raise ValueError(f"reader: {settings['reader']} is for `reference` only")
+    positions = subset(settings["subset"]) if settings["subset"] else range(source.images)
+    if max(positions) >= source.images:
+        raise ValueError(f"subset: position {max(positions)} is beyond the {source.images} images")
+    if (settings["images"] or 0) > len(positions):
+        raise ValueError(f"images: {settings['images']} asked for, {len(positions)} there")
+    if generated > source.images:
+        raise ValueError(f"generate: {generated} asked for, and there are prompts of {source.images} images")
+    if settings["candidates"] and max(settings["candidates"]) >= source.classes:
+        raise ValueError(f"candidates: {max(settings['candidates'])} is beyond the {source.classes} classes")
 
 
 def _prefixed(where: str, check: Any) -> Iterator[str]:
@@ -197,48 +278,3 @@ def _prefixed(where: str, check: Any) -> Iterator[str]:
         check()
     except (OSError, ValueError) as error:
         yield f"{where}: {error}"
-
-
-def token_grid(backbone: dict[str, Any]) -> tuple[int, int]:
-    """Height and width of a backbone's token grid at its highest resolution, from its config file.
-
-    Raises ConfigError naming the file if it is missing or says nothing usable.
-    """
-    unet = backbone["family"] == "unet"
-    path = Path(backbone["path"]) / ("unet" if unet else "transformer") / "config.json"
-    if not path.is_file():
-        raise ConfigError(f"{path} is missing: {backbone['path']} is no diffusers pipeline of a {backbone['family']}")
-    settings = read_json(path)
-    size, patch = settings["sample_size"], 1 if unet else settings["patch_size"]
-    height, width = (size, size) if isinstance(size, int) else size
-    return height // patch, width // patch
-
-
-@cache
-def digest(path: str) -> str:
-    """One sha256 over a file, or over all files of a folder with their names.
-
-    Files under a folder with a `SHA256SUMS` are compared with it. Raises ConfigError naming the file that is missing
-    or differs.
-    """
-    place = Path(path)
-    if not place.exists():
-        raise ConfigError(f"{path} is missing")
-    sums_file = next((p / "SHA256SUMS" for p in (place, *place.parents) if (p / "SHA256SUMS").is_file()), None)
-    expected = _read_sums(sums_file) if sums_file else {}
-    files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
-    for listed in expected:
-        inside = listed == place or place in listed.parents
-        if inside and not listed.is_file():
-            raise ConfigError(f"{listed} is missing, and {sums_file} lists it")
-    found = {file: sha256(file) for file in files if file.name != "SHA256SUMS"}
-    for file, value in found.items():
-        if expected.get(file, value) != value:
-            raise ConfigError(f"{file}: sha256 is {value}, but {sums_file} says {expected[file]} (damaged or changed)")
-    text = "\n".join(f"{value}  {file.relative_to(place.parent)}" for file, value in found.items())
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _read_sums(path: Path) -> dict[Path, str]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return {path.parent / name: value for value, name in (line.split("  ", 1) for line in lines if line)}

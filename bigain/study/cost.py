@@ -6,6 +6,8 @@ import csv
 from functools import cache
 from pathlib import Path
 
+from bigain.variants import method_of
+
 TABLE = Path(__file__).with_name("flops.csv")
 
 
@@ -18,7 +20,11 @@ def _table() -> dict[tuple[str, str, float | None], float]:
 
 
 def gflops(backbone: str, method: str, strength: float | int | None) -> float:
-    """GFLOPs of one noise prediction: of the cell itself if the table has it, else of the uncompressed backbone; 1 for
-    a backbone that is not in the table, whose cells then count alike."""
+    """GFLOPs of one noise prediction: of the cell itself if the table has it, else of the preset that it varies; of a
+    structural method what it is calibrated to. 1 for a backbone that is not in the table: its cells then count alike.
+    """
     plain = _table().get((backbone, "none", None), 1.0)
-    return _table().get((backbone, method, strength), plain)
+    if method_of(method).acts_on == "model":
+        return plain * (1 - strength / 100)
+    preset = _table().get((backbone, method.split("~")[0], strength), plain)
+    return _table().get((backbone, method, strength), preset)

@@ -10,15 +10,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bigain.datasets import SOURCES, fingerprint, subset
 from bigain.datasets import load as load_dataset
-from bigain.datasets.base import Dataset
 from bigain.files import write_json
 from bigain.methods import unknown
 from bigain.records import canonical
 from bigain.schedule import Stages
 from bigain.study.cells import Cell, expand
-from bigain.study.config import ConfigError, digest, load
+from bigain.study.config import ConfigError, load
 from bigain.study.cost import gflops
+from bigain.study.weights import ABSENT, digest, identity
 from bigain.variants import method_of
 
 # Raise a number when the numerics of a step change: all that depends on that step is computed again.
@@ -30,8 +31,9 @@ VERSIONS = {
     "score": 1,
     "calibrate": 1,
     "efficiency": 1,
-    "report": 4,
+    "report": 5,
 }
+REFERENCE_BATCH = 50  # real images that go through the feature network together
 
 
 class Study:
@@ -44,7 +46,7 @@ class Study:
         self.reports = f"reports/{self.name}"
         self.cells = expand(self.config)
         self._by_path = {cell.path: cell for cell in self.cells}
-        self._datasets: dict[str, Dataset] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
 
     def cell(self, path: str) -> Cell:
         """The cell whose path this is. Raises ConfigError with a suggestion if the study has none."""
@@ -52,12 +54,19 @@ class Study:
             raise ConfigError(unknown(f"cell of study {self.name}:", path, self._by_path))
         return self._by_path[path]
 
-    def dataset(self, name: str) -> Dataset:
-        """A data set of the config, at its configured length."""
-        if name not in self._datasets:
+    def size(self, name: str) -> tuple[int, int]:
+        """How many images of a data set are classified, and among how many classes; official numbers are known before
+        the data set is there."""
+        if name not in self._sizes:
             settings = self.config["datasets"][name]
-            self._datasets[name] = load_dataset(settings["reader"], settings["path"], settings["images"])
-        return self._datasets[name]
+            source = SOURCES[settings["reader"]]
+            if source.official:
+                whole = len(subset(settings["subset"])) if settings["subset"] else source.images
+                self._sizes[name] = settings["images"] or whole, len(settings["candidates"] or range(source.classes))
+            else:
+                dataset = load_dataset(settings)
+                self._sizes[name] = settings["images"] or len(dataset), len(dataset.prompts)
+        return self._sizes[name]
 
     @property
     def gpus(self) -> int:
@@ -68,7 +77,17 @@ class Study:
 
     def images(self, cell: Cell) -> int:
         """How many images the cell classifies or generates."""
-        return len(self.dataset(cell.dataset)) if cell.task == "classification" else self.config["generation"]["images"]
+        return self.size(cell.dataset)[0] if cell.task == "classification" else self.generated(cell.dataset)
+
+    def generated(self, dataset: str) -> int:
+        """How many images are generated from a data set's captions."""
+        return self.config["datasets"][dataset]["generate"] or self.config["generation"]["images"]
+
+    def stages(self, dataset: str) -> Stages:
+        """The staging of the classifier on a data set (Table 10)."""
+        settings = self.config["datasets"][dataset]
+        both = [settings[key] or self.config["classification"][key] for key in ("stages", "keep")]
+        return Stages(*map(tuple, both))
 
     def block(self, cell: Cell) -> int:
         """Images that go through the model together."""
@@ -76,9 +95,17 @@ class Study:
 
     def chunks(self, cell: Cell) -> list[tuple[int, int]]:
         """The image ranges [first, last) of the cell's jobs: whole shards of whole blocks."""
-        per_job = self.config["shards"]["per_job"] * self.config["shards"]["blocks"] * self.block(cell)
-        count = self.images(cell)
-        return [(first, min(first + per_job, count)) for first in range(0, count, per_job)]
+        shards, count = self.config["shards"], self.images(cell)
+        per_job = shards["per_job"]
+        if shards["predictions_per_job"] is not None:
+            per_shard = self.shard(cell) * self.predictions(cell)
+            per_job = min(per_job, max(1, shards["predictions_per_job"] // per_shard))
+        step = per_job * self.shard(cell)
+        return [(first, min(first + step, count)) for first in range(0, count, step)]
+
+    def shard(self, cell: Cell) -> int:
+        """Images of a shard."""
+        return self.config["shards"]["blocks"] * self.block(cell)
 
     def chunk_files(self, cell: Cell, suffix: str) -> list[str]:
         """The files of all the cell's jobs."""
@@ -90,11 +117,13 @@ class Study:
         first, last = self.chunks(cell)[chunk]
         settings = self.config[cell.task]
         if cell.task == "classification":
-            protocol = {key: settings[key] for key in ("stages", "keep", "timesteps", "loss", "batch")}
+            protocol = {key: settings[key] for key in ("timesteps", "loss", "noise", "batch")} | self._stages(
+                cell.dataset
+            )
         else:
             guidance = self.config["backbones"][cell.backbone]["guidance"]
             network = {"feature_network": self._network(), "guidance": guidance}
-            protocol = {key: settings[key] for key in ("steps", "keep_images")} | network
+            protocol = {key: settings[key] for key in ("steps", "keep_images", "encoding")} | network
         needed = {"calibration": self._calibration(cell)} if cell.structural else {}
         on_tokens = method_of(cell.method).acts_on in ("tokens", "keys_values")
         return canonical(
@@ -103,13 +132,13 @@ class Study:
                 "results": self.results,
                 "task": cell.task,
                 "backbone": self._backbone(cell.backbone, compressed=on_tokens),
-                "dataset": self._dataset(cell.dataset),
+                "dataset": self._dataset(cell.dataset, classified=cell.task == "classification"),
                 "method": cell.method,
                 "strength": cell.strength,
                 "seed": cell.seed,
                 "protocol": protocol,
                 "block": self.block(cell),
-                "shard": self.config["shards"]["blocks"] * self.block(cell),
+                "shard": self.shard(cell),
                 "images": [first, last],
                 "threads": self.config["threads"],
                 "version": VERSIONS["classify" if cell.task == "classification" else "generate"],
@@ -142,7 +171,7 @@ class Study:
         if method_of(cell.method).operator == "mosaicdiff":
             spec["images"] = settings["images"]
         elif cell.task == "classification":
-            protocol = {key: self.config["classification"][key] for key in ("stages", "keep")}
+            protocol = self._stages(cell.dataset)
             spec |= {"images": settings["prompts"], "updates": settings["updates"], "protocol": protocol}
         else:
             guidance = self.config["backbones"][cell.backbone]["guidance"]
@@ -154,20 +183,21 @@ class Study:
 
     def latents_spec(self, backbone: str, dataset: str) -> str:
         """The spec of a data set's latents."""
-        return self._input_spec(backbone, dataset, images=len(self.dataset(dataset)))
+        return self._input_spec(backbone, self._readable(dataset, classified=True), images=self.size(dataset)[0])
 
     def conditions_spec(self, backbone: str, dataset: str) -> str:
         """The spec of the candidates' conditions, and of the captions' where images are generated from them."""
         generated = any(
             (cell.task, cell.backbone, cell.dataset) == ("generation", backbone, dataset) for cell in self.cells
         )
-        return self._input_spec(backbone, dataset, captions=self.config["generation"]["images"] if generated else 0)
+        captions = self.generated(dataset) if generated else 0
+        return self._input_spec(backbone, self._dataset(dataset), captions=captions)
 
-    def _input_spec(self, backbone: str, dataset: str, **count: int) -> str:
+    def _input_spec(self, backbone: str, dataset: dict[str, Any], **count: int) -> str:
         return canonical(
             {
                 "backbone": self._backbone(backbone, compressed=False),
-                "dataset": self._dataset(dataset),
+                "dataset": dataset,
                 "threads": self.config["threads"],
                 "version": VERSIONS["encode"],
                 **count,
@@ -175,10 +205,13 @@ class Study:
         )
 
     def reference_spec(self, dataset: str) -> str:
-        """The spec of the real images' features: the whole data set, whatever part of it is classified."""
+        """The spec of the real images' features: the whole data set (or another reader's view of it), whatever part of
+        it is classified."""
+        reader = self.config["datasets"][dataset]["reference"]
         return canonical(
             {
-                "dataset": self._dataset(dataset),
+                "dataset": self._readable(dataset, reader=reader),
+                "recipe": self.config["generation"]["real"] | {"batch": REFERENCE_BATCH},
                 "feature_network": self._network(),
                 "threads": self.config["threads"],
                 "device": self.config["device"],
@@ -213,13 +246,30 @@ class Study:
         used = {cell.backbone for cell in self.cells}
         return [name for name in self.config["backbones"] if name in used]
 
+    # -- what is published elsewhere -------------------------------------------------------------------------------
+
+    def fetchable(self) -> list[str]:
+        """The backbones and data sets of the study that can be downloaded, and the Inception if it is used."""
+        hubs = [name for name in self.backbones() if self.config["backbones"][name]["hub"]]
+        used = dict.fromkeys(cell.dataset for cell in self.cells)
+        sets = [name for name in used if SOURCES[self.config["datasets"][name]["reader"]].downloadable]
+        network = ["inception"] if self.config.get("feature_network", {}).get("name") == "inception" else []
+        return hubs + sets + network
+
+    def fetch_spec(self, name: str) -> str:
+        """What `bigain fetch` needs of a thing's settings."""
+        known = {**self.config["backbones"], **self.config["datasets"], "inception": self.config.get("feature_network")}
+        keys = ("family", "hub", "revision", "path", "reader", "weights")
+        return canonical({key: value for key, value in known[name].items() if key in keys})
+
     def score_spec(self, path: str) -> str:
         """The spec of a cell's metrics."""
         cell = self.cell(path)
         return canonical(
             {
                 "cell": self._describe(cell),
-                "dataset": self._dataset(cell.dataset),
+                "dataset": self._dataset(cell.dataset, classified=cell.task == "classification"),
+                "images": self.images(cell),
                 "network": self.config.get("feature_network", {}).get("name"),
                 "version": VERSIONS["score"],
             }
@@ -248,11 +298,21 @@ class Study:
                 "study": self.name,
                 "classification": classification,
                 "generation": self.config["generation"],
+                "datasets": {name: self._protocol(name) for name in dict.fromkeys(c.dataset for c in self.cells)},
                 "backbones": {name: settings["family"] for name, settings in self.config["backbones"].items()},
                 "seeds": self.config["seeds"],
                 "version": VERSIONS["report"],
             }
         )
+
+    def _protocol(self, dataset: str) -> dict[str, Any]:
+        """How a data set is classified and generated, for print."""
+        tasks = {cell.task for cell in self.cells if cell.dataset == dataset}
+        found: dict[str, Any] = {}
+        if "classification" in tasks:
+            images, classes = self.size(dataset)
+            found |= {"images": images, "classes": classes, **self._stages(dataset)}
+        return found | ({"generated": self.generated(dataset)} if "generation" in tasks else {})
 
     @cached_property
     def cost(self) -> dict[str, float]:
@@ -260,7 +320,7 @@ class Study:
         cost = {}
         for cell in self.cells:
             suffix = "parquet" if cell.task == "classification" else "safetensors"
-            image = self._predictions(cell) * gflops(cell.backbone, cell.method, cell.strength)
+            image = self.predictions(cell) * self.gflops(cell)
             for file, (first, last) in zip(self.chunk_files(cell, suffix), self.chunks(cell), strict=True):
                 cost[file] = (last - first) * image
         return cost
@@ -270,29 +330,55 @@ class Study:
         done = [file for file in self.cost if Path(file).exists()]
         write_json(f"{self.results}/plan.json", {"cost": self.cost, "done_before": done})
 
-    def _predictions(self, cell: Cell) -> int:
+    def predictions(self, cell: Cell) -> int:
+        """Noise predictions of one image of the cell; both halves of guidance count."""
         if cell.task == "generation":
             return 2 * self.config["generation"]["steps"]
-        settings = self.config["classification"]
-        classes = len(self.dataset(cell.dataset).prompts)
-        return Stages(tuple(settings["stages"]), tuple(settings["keep"])).evaluations(classes)
+        return self.stages(cell.dataset).evaluations(self.size(cell.dataset)[1])
+
+    def gflops(self, cell: Cell) -> float:
+        """GFLOPs of one noise prediction of the cell."""
+        name = self.config["backbones"][cell.backbone]["architecture"] or cell.backbone
+        return gflops(name, cell.method, cell.strength)
 
     # -- parts of specs --------------------------------------------------------------------------------------------
 
     def _backbone(self, name: str, compressed: bool) -> dict[str, Any]:
         settings = self.config["backbones"][name]
         part = {"id": name, "family": settings["family"], "path": settings["path"], "dtype": settings["dtype"]}
-        part |= {"weights": digest(settings["path"]), "device": self.config["device"]}
+        part |= {"weights": identity(settings), "device": self.config["device"]}
         sites = {key: settings[key] for key in ("levels", "blocks", "metric_site")}
         return part | (sites if compressed else {})
 
-    def _dataset(self, name: str) -> dict[str, Any]:
+    def _dataset(self, name: str, classified: bool = False, reader: str | None = None) -> dict[str, Any]:
+        """Of a data set what a job reads: the part that is classified, or all of it, by its own reader or another."""
         settings = self.config["datasets"][name]
-        return {"id": name, "reader": settings["reader"], "path": settings["path"], "data": digest(settings["path"])}
+        part = {"id": name, "reader": reader or settings["reader"], "path": settings["path"]}
+        part |= {"prompts": settings["prompts"], "candidates": settings["candidates"], "data": self._data(part)}
+        return part | ({"subset": settings["subset"]} if classified else {})
+
+    def _readable(self, name: str, classified: bool = False, reader: str | None = None) -> dict[str, Any]:
+        """A data set of which images are decoded."""
+        allowed = self.config["datasets"][name]["allow_missing"]
+        return self._dataset(name, classified, reader) | {"allow_missing": allowed}
+
+    def _data(self, part: dict[str, Any]) -> str:
+        """The data set's identity; ABSENT if it is not there, or not whole, which only a dry run sees."""
+        if not SOURCES[part["reader"]].official:
+            return digest(part["path"])
+        try:
+            return fingerprint(part["reader"], part["path"])
+        except (OSError, ValueError):
+            return ABSENT
+
+    def _stages(self, dataset: str) -> dict[str, list[int]]:
+        stages = self.stages(dataset)
+        return {"stages": list(stages.targets), "keep": list(stages.keep)}
 
     def _network(self) -> dict[str, str]:
         settings = self.config["feature_network"]
-        return {**settings, "sha256": digest(settings["weights"])}
+        found = digest(settings["weights"]) if Path(settings["weights"]).exists() else ABSENT
+        return {"name": settings["name"], "weights": settings["weights"], "sha256": found}
 
     def _describe(self, cell: Cell) -> dict[str, Any]:
         kind = method_of(cell.method).strength_kind

@@ -6,17 +6,17 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from bigain.datasets import fashion_mnist, load, scenes
+from bigain.datasets import fashion_mnist, load, photos, scenes
 
 
 @pytest.fixture(scope="module")
 def items(root):
-    return load("fashion", root / "resources/fashion")
+    return load({"reader": "fashion", "path": root / "resources/fashion"})
 
 
 @pytest.fixture(scope="module")
 def composed(root):
-    return load("fashion_scenes", root / "resources/fashion")
+    return load({"reader": "fashion_scenes", "path": root / "resources/fashion"})
 
 
 def test_every_prefix_of_the_items_is_balanced(items):
@@ -29,10 +29,10 @@ def test_every_prefix_of_the_items_is_balanced(items):
 
 
 def test_pixels_sit_in_the_middle_of_the_canvas(items):
-    images = items.read([0, 1])
-    assert images.shape == (2, 32, 32)
+    images = photos.crops(items, [0, 1], size=32, channels=1)
+    assert images.shape == (2, 1, 32, 32)
     assert images.dtype == np.uint8
-    assert images[:, :2].sum() == images[:, :, -2:].sum() == 0
+    assert images[:, :, :2].sum() == images[:, :, :, -2:].sum() == 0
     assert images.max() > 200
 
 
@@ -73,4 +73,4 @@ def test_the_official_files_are_checked(tmp_path):
 
 def test_a_missing_data_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"items\.parquet is missing"):
-        load("fashion", tmp_path)
+        load({"reader": "fashion", "path": tmp_path})

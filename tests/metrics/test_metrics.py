@@ -9,7 +9,9 @@ from scipy import stats
 from sklearn.metrics import average_precision_score
 
 from bigain.metrics import accuracy as acc
-from bigain.metrics.frechet import BLOCKS, frechet, frechet_distance, statistics
+from bigain.metrics.accuracy import class_accuracy
+from bigain.metrics.fidelity import kernel_distance, precision_recall
+from bigain.metrics.frechet import BLOCKS, _without_each_block, frechet, frechet_distance, statistics
 from bigain.metrics.significance import mcnemar, paired_difference
 
 
@@ -100,11 +102,61 @@ def test_frechet_with_fewer_images_than_features_stays_real_and_zero_on_itself()
 def test_the_frechet_interval_holds_the_value_and_shrinks():
     rng = np.random.default_rng(0)
     real = rng.normal(size=(500, 8))
-    small, large = (frechet(real, rng.normal(0.5, 1, size=(n, 8))) for n in (60, 600))
+    small, large = (frechet(*statistics(real), rng.normal(0.5, 1, size=(n, 8))) for n in (60, 600))
     assert small.low < small.value < small.high
     assert large.high - large.low < small.high - small.low
     with pytest.raises(ValueError, match=str(2 * BLOCKS)):
-        frechet(real, rng.normal(size=(2 * BLOCKS - 1, 8)))
+        frechet(*statistics(real), rng.normal(size=(2 * BLOCKS - 1, 8)))
+
+
+def test_the_jackknife_leaves_out_each_block_as_if_it_had_never_been():
+    features = np.random.default_rng(0).normal(3, 2, size=(205, 6))
+    for block, (mu, sigma) in enumerate(_without_each_block(features)):
+        left = features[np.arange(205) % BLOCKS != block]
+        assert np.allclose(mu, left.mean(0))
+        assert np.allclose(sigma, np.cov(left, rowvar=False))
+
+
+def test_kernel_distance_is_zero_in_the_mean_for_one_distribution_and_grows_with_a_shift():
+    """Against the closed form: of unit normals the cubic kernel's expectation depends on the means alone."""
+    rng = np.random.default_rng(0)
+    real = rng.normal(size=(1500, 16)).astype(np.float32)
+    same = kernel_distance(real, rng.normal(size=(1500, 16)).astype(np.float32))
+    assert same.low < 0 < same.high
+    shift = np.zeros(16, np.float32)
+    shift[0] = 2.0
+    moved = kernel_distance(real, rng.normal(size=(1500, 16)).astype(np.float32) + shift)
+    # E (1 + x.y / 16)^3 for x, y normal with means a, b: by the moments of s = x.y / 16, whose third is not zero.
+    exact = _cubic(shift, shift) + _cubic(0 * shift, 0 * shift) - 2 * _cubic(0 * shift, shift)
+    assert moved.low < 1000 * exact < moved.high
+    with pytest.raises(ValueError, match="KID needs at least 1000 images: 1500 real, 999 generated"):
+        kernel_distance(real, real[:999])
+
+
+def _cubic(a, b):
+    """E (1 + s)^3 of s = x.y / D for independent normals around a and b, from the moments of a sum of D products."""
+    dimension = len(a)
+    mean, second, third = a * b, (1 + a**2) * (1 + b**2), (a**3 + 3 * a) * (b**3 + 3 * b)
+    variance, skew = second - mean**2, third - 3 * mean * second + 2 * mean**3
+    m1, v, s = mean.sum() / dimension, variance.sum() / dimension**2, skew.sum() / dimension**3
+    return 1 + 3 * m1 + 3 * (v + m1**2) + (s + 3 * m1 * v + m1**3)
+
+
+def test_precision_is_of_the_generated_and_recall_of_the_real():
+    """Generated images that show only half of what is real: all are realistic, half of the real is missed."""
+    rng = np.random.default_rng(0)
+    real = np.concatenate([rng.normal(0, 1, (300, 4)), rng.normal(50, 1, (300, 4))]).astype(np.float32)
+    found = precision_recall(real, rng.normal(0, 1, (400, 4)).astype(np.float32))
+    assert found["precision"].value > 90
+    assert found["recall"].value == pytest.approx(50, abs=6)
+    assert found["recall"].low < found["recall"].value < found["recall"].high
+
+
+def test_class_accuracy_gives_every_class_the_same_weight():
+    hits = np.array([True] * 90 + [False] * 10)
+    found = class_accuracy(hits, [0] * 95 + [1] * 5)
+    assert found.value == pytest.approx(100 * (90 / 95 + 0) / 2)
+    assert found.low < found.value < found.high
 
 
 def test_exact_mcnemar():
@@ -126,24 +178,10 @@ def test_inception_takes_pytorch_fid_s_own_state_dict(tmp_path):
     from pytorch_fid import inception
 
     from bigain.measure.features import load_network
+    from tests.random_pipelines import inception_weights
 
-    torch.manual_seed(0)
     original = inception.load_state_dict_from_url
-    network = inception._inception_v3(num_classes=1008, aux_logits=False, weights=None)
-    for name, block in {
-        "Mixed_5b": inception.FIDInceptionA(192, pool_features=32),
-        "Mixed_5c": inception.FIDInceptionA(256, pool_features=64),
-        "Mixed_5d": inception.FIDInceptionA(288, pool_features=64),
-        "Mixed_6b": inception.FIDInceptionC(768, channels_7x7=128),
-        "Mixed_6c": inception.FIDInceptionC(768, channels_7x7=160),
-        "Mixed_6d": inception.FIDInceptionC(768, channels_7x7=160),
-        "Mixed_6e": inception.FIDInceptionC(768, channels_7x7=192),
-        "Mixed_7b": inception.FIDInceptionE_1(1280),
-        "Mixed_7c": inception.FIDInceptionE_2(2048),
-    }.items():
-        setattr(network, name, block)
-    state = network.state_dict()
-    torch.save(state, tmp_path / "weights.pth")
+    state = torch.load(inception_weights(tmp_path / "weights.pth"), weights_only=True)
     ours = load_network("inception", tmp_path / "weights.pth")
     images = torch.rand(2, 1, 32, 32)
     features = ours(images)

@@ -60,7 +60,7 @@ def test_the_three_forms(tmp_path):
     results, data = tmp_path / "results.parquet", tmp_path / "tables.yaml"
     RESULTS.to_parquet(results)
     data.write_text(json.dumps({"table4": TABLE}))  # JSON is YAML
-    spec = {"backbones": {"u": "unet"}, "study": "my_study"}
+    spec = {"backbones": {"u": "unet"}, "study": "my_study", "classification": {"map": ["per_image"]}}
     files = [tmp_path / f"table4.{suffix}" for suffix in ("tex", "csv", "html")]
     tables.write_table_files(results, data, "table4", spec, *files)
     tex, csv, html = (file.read_text() for file in files)

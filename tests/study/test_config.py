@@ -7,9 +7,10 @@ import pytest
 import yaml
 
 from bigain.study import config as config_module
-from bigain.study.config import ConfigError, digest, load
+from bigain.study.config import ConfigError, load
 from bigain.study.cost import gflops
 from bigain.study.study import Study
+from bigain.study.weights import WeightsError, digest
 
 
 @pytest.fixture(autouse=True)
@@ -134,12 +135,12 @@ def test_a_damaged_weight_file_is_named(tmp_path, root):
     shutil.copytree(root / "resources", folder)
     weights = folder / "mini-unet/unet/diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ConfigError, match=r"mini-unet/unet/diffusion_pytorch_model\.safetensors: sha256 is .*damaged"):
+    with pytest.raises(WeightsError, match=r"mini-unet/unet/diffusion_pytorch_model\.safetensors: sha256 is .*damaged"):
         digest(str(folder / "mini-unet"))
     weights.unlink()
     digest.cache_clear()
     with pytest.raises(
-        ConfigError, match=r"diffusion_pytorch_model\.safetensors is missing, and .*SHA256SUMS lists it"
+        WeightsError, match=r"diffusion_pytorch_model\.safetensors is missing, and .*SHA256SUMS lists it"
     ):
         digest(str(folder / "mini-unet"))
     assert digest(str(folder / "mini-dit"))
@@ -178,7 +179,8 @@ def test_the_cost_of_a_cell_is_its_operations(raw):
     assert gflops("sd2", "none", None) == pytest.approx(804.257)
     assert gflops("sd2", "bigain_tm", 0.7) == pytest.approx(704.99, abs=0.01)
     assert gflops("sd2", "todo", 2) < gflops("sd2", "none", None)
-    assert gflops("sd2", "bigain_tm~score-l2_norm", 0.7) == gflops("sd2", "none", None)
+    assert gflops("sd2", "bigain_tm~score-l2_norm", 0.7) == gflops("sd2", "bigain_tm", 0.7)  # its preset's
+    assert gflops("sd2", "dip_go", 10.0) == pytest.approx(0.9 * 804.257)
     assert gflops("mine", "tome", 0.7) == 1.0
     study = Study(merged(raw, one_cell(methods=["none"])))
     assert list(study.cost.values()) == [120 * 22 * gflops("mini_unet", "none", None)]  # images, predictions of each

@@ -69,8 +69,8 @@ def finished(root, tmp_path_factory) -> Path:
 
 def test_every_result_is_there(finished):
     results = pd.read_parquet(finished / "results/tiny/results.parquet")
-    assert len(results) == 2 * 4 + 2 + 1
-    assert set(results["metric"]) == {"acc@1", "map", "map_released", "map_macro", "fd"}
+    assert len(results) == 2 * 4 + 2 * 2 + 1  # multi-label: Acc@1 and three mAPs; single: Acc@1 and its class mean
+    assert set(results["metric"]) == {"acc@1", "class_acc@1", "map", "map_released", "map_macro", "fd"}
     assert (results["low"] <= results["value"]).all()
     assert (results["value"] <= results["high"]).all()
     assert results["seconds"].gt(0).all()

@@ -26,12 +26,12 @@ def command(spec: dict, folder: Path, name: str) -> list[str]:
 
 
 def test_a_killed_job_resumes_and_equals_the_undisturbed_one(root, tmp_path, monkeypatch):
-    from bigain import jobs
+    from bigain.inputs import encode_conditions, encode_images
 
     monkeypatch.chdir(root)
     common = {"backbone": backbone("unet"), "dataset": FASHION}
-    jobs.encode_images(common | {"images": 60}, tmp_path / "latents.safetensors")
-    jobs.encode_conditions(common | {"captions": 0}, tmp_path / "conditions.safetensors")
+    encode_images(common | {"images": 60}, tmp_path / "latents.safetensors")
+    encode_conditions(common | {"captions": 0}, tmp_path / "conditions.safetensors")
 
     def spec(name: str) -> dict:
         return classification("unet", "bigain_tm", tmp_path / name, images=(0, 60), shard=4)

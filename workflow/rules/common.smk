@@ -8,6 +8,7 @@ sys.path.insert(0, workflow.basedir)
 
 from bigain.reporting.plan import read_tables, table_names
 from bigain.study.config import ConfigError
+from bigain.study.requirements import before_first_job
 from bigain.study.study import Study
 
 try:
@@ -28,6 +29,13 @@ wildcard_constraints:
 
 
 onstart:
+    missing = before_first_job(
+        study,
+        rules={job.rule.name for job in workflow.dag.needrun_jobs()},
+        here=workflow.local_exec,
+    )
+    if missing:
+        raise WorkflowError(missing)
     study.write_plan()
 
 

@@ -1,0 +1,193 @@
+"""Download what is published: models from the hub, data sets whose licence allows it, pytorch-fid's Inception.
+
+Everything is verified; what was fetched once is used offline. Only this file uses torchvision, for downloads.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from bigain.files import read_json, sha256, whole_file, write_json
+from bigain.published import COCO, IMAGENET, INCEPTION, MANIFEST, PETS
+
+WEIGHTS = (".safetensors", ".bin")  # the first is taken where a folder has both
+PLAIN = (".json", ".txt", ".model")
+
+
+class FetchError(RuntimeError):
+    """What could not be fetched, why, and what to do instead."""
+
+
+def backbone(name: str, settings: dict[str, Any]) -> Path:
+    """Download a model's pipeline folder to its `path`, whole and verified, with a manifest of what it is.
+
+    Goes on where a download was cut off; without a network it only verifies what is there. Weights that are published
+    as pickles are turned into safetensors. Raises FetchError.
+    """
+    path, hub, revision = Path(settings["path"]), settings["hub"], settings["revision"]
+    if hub is None:
+        raise FetchError(f"{name}: the config names no `hub` to fetch it from; {path} is a folder of your own")
+    if (path / MANIFEST).is_file():
+        _verify(path, read_json(path / MANIFEST), hub, revision)
+        return path
+    from huggingface_hub import snapshot_download
+
+    info = _repository(hub, revision)
+    chosen = choose([file.rfilename for file in info.siblings])
+    files = {file.rfilename: file for file in info.siblings if file.rfilename in chosen}
+    _check_space(path, sum(file.size or 0 for file in files.values()))
+    try:
+        snapshot_download(hub, revision=info.sha, local_dir=path, allow_patterns=sorted(files))
+    except Exception as error:  # the hub's errors are many; what was loaded stays, and the next call goes on
+        raise FetchError(f"{name}: the download of {hub} stopped ({error}). Run the same command to go on") from error
+    known = {}
+    for file in tqdm(sorted(files), desc="verify"):
+        expected = files[file].lfs.sha256 if files[file].lfs else None
+        known |= _verified(path, file, files[file].size, expected)
+    shutil.rmtree(path / ".cache", ignore_errors=True)
+    write_json(path / MANIFEST, {"hub": hub, "revision": info.sha, "files": known})
+    return path
+
+
+def dataset(name: str, settings: dict[str, Any], archives: Path | None) -> Path:
+    """Download a data set to its `path`, or unpack ImageNet from `archives`. Raises FetchError."""
+    from torchvision.datasets import ImageNet
+    from torchvision.datasets.utils import download_and_extract_archive, download_url
+
+    path = Path(settings["path"])
+    path.mkdir(parents=True, exist_ok=True)
+    reader = settings["reader"]
+    try:
+        if reader.startswith("pets"):
+            for archive in PETS:
+                download_and_extract_archive(archive.url, path, md5=archive.checksum)
+        elif reader == "coco2017":
+            for archive in COCO:
+                download_url(archive.url, path, md5=archive.checksum)
+        elif reader.startswith("imagenet"):
+            _link_archives(name, path, archives)
+            ImageNet(path, split="val")
+        else:
+            raise FetchError(f"{name}: {reader} is part of this repository; there is nothing to fetch")
+    except (OSError, RuntimeError) as error:
+        raise FetchError(f"{name}: {error}") from error
+    return path
+
+
+def inception(path: Path) -> Path:
+    """Download pytorch-fid's Inception to a file. Raises FetchError if its sha256 is another."""
+    from torchvision.datasets.utils import download_url
+
+    if not path.is_file():
+        with whole_file(path) as temporary:
+            try:
+                download_url(INCEPTION.url, temporary.parent, temporary.name)
+            except (OSError, RuntimeError) as error:
+                raise FetchError(f"inception: {INCEPTION.url}: {error}") from error
+            _check_sum(temporary, INCEPTION.checksum)
+    _check_sum(path, INCEPTION.checksum)
+    return path
+
+
+def choose(files: list[str]) -> set[str]:
+    """Of a repository's files those of a diffusers pipeline in full precision: configs and tokenizers, and of every
+    sub-folder its weights once, as safetensors where there are any. No checkpoints of other programs, no variants."""
+    chosen = {"model_index.json"} & set(files)
+    folders = {file.rsplit("/", 1)[0] for file in files if file.count("/") == 1}
+    for folder in folders:
+        inside = [file for file in files if file.rsplit("/", 1)[0] == folder]
+        chosen |= {file for file in inside if file.endswith(PLAIN)}
+        for suffix in WEIGHTS:
+            weights = {f for f in inside if f.endswith(suffix) and ".fp16." not in f and ".non_ema." not in f}
+            if weights:
+                chosen |= weights
+                break
+    return chosen
+
+
+def _repository(hub: str, revision: str | None) -> Any:
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().model_info(hub, revision=revision, files_metadata=True)
+    except Exception as error:
+        raise FetchError(
+            f"{hub} at revision {revision or 'main'} cannot be reached: {error}. If it has moved, set `hub` to where "
+            "it is now, or put the pipeline's folder at `path` and set `hub: null`"
+        ) from error
+
+
+def _check_space(path: Path, needed: int) -> None:
+    place = path
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise FetchError(f"{path}: {needed / 1e9:.1f} GB are needed, and {free / 1e9:.1f} GB are free")
+
+
+def _verified(path: Path, name: str, size: int | None, expected: str | None) -> dict[str, dict[str, Any]]:
+    """The manifest's entry of a file, after it was compared with what the hub says; pickles become safetensors."""
+    file = path / name
+    found = sha256(file)
+    if file.stat().st_size != size or expected not in (None, found):
+        file.unlink()
+        raise FetchError(f"{file} is not what the hub has (size or sha256): it was removed. Run the same command again")
+    if file.suffix == ".bin":
+        file = _as_safetensors(file)
+        found = sha256(file)
+    return {str(file.relative_to(path)): {"size": file.stat().st_size, "sha256": found}}
+
+
+def _as_safetensors(pickle: Path) -> Path:
+    """Weights without the pickle around them."""
+    import torch
+    from safetensors.torch import save_file
+
+    state = torch.load(pickle, weights_only=True, map_location="cpu")
+    target = pickle.with_suffix(".safetensors")
+    if pickle.name == "pytorch_model.bin":  # transformers' name; its safetensors have another
+        target = pickle.with_name("model.safetensors")
+    with whole_file(target) as temporary:
+        save_file({key: value.clone().contiguous() for key, value in state.items()}, temporary, {"format": "pt"})
+    pickle.unlink()
+    return target
+
+
+def _verify(path: Path, manifest: dict[str, Any], hub: str, revision: str | None) -> None:
+    """Compare what was fetched with its manifest, all of it. Raises FetchError naming what differs."""
+    if manifest["hub"] != hub or revision not in (None, manifest["revision"]):
+        raise FetchError(
+            f"{path} holds {manifest['hub']} at revision {manifest['revision']}, and the config wants {hub} at "
+            f"{revision or 'main'}: remove the folder, or set another `path`"
+        )
+    for name, known in tqdm(manifest["files"].items(), desc="verify"):
+        file = path / name
+        if not file.is_file() or sha256(file) != known["sha256"]:
+            (path / MANIFEST).unlink()
+            file.unlink(missing_ok=True)
+            raise FetchError(f"{file} was missing or damaged. Run the same command again to download it")
+
+
+def _link_archives(name: str, path: Path, archives: Path | None) -> None:
+    if (path / "val").is_dir():
+        return
+    for archive in IMAGENET:
+        if archives is not None and not (path / archive).exists():
+            if not (archives / archive).is_file():
+                raise FetchError(f"{name}: {archives / archive} is missing")
+            (path / archive).symlink_to((archives / archive).resolve())
+        if not (path / archive).exists():
+            raise FetchError(
+                f"{name}: its terms forbid passing it on. Get {' and '.join(IMAGENET)} from image-net.org and say "
+                f"`--archives FOLDER`, or put them into {path}"
+            )
+
+
+def _check_sum(path: Path, expected: str) -> None:
+    if (found := sha256(path)) != expected:
+        raise FetchError(f"{path}: sha256 is {found}, and it has to be {expected}: remove it and fetch again")

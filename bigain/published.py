@@ -1,0 +1,43 @@
+"""What is published elsewhere and fetched from there: addresses, sizes and checksums. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MANIFEST = "bigain-manifest.json"  # in a fetched model's folder: hub, revision, and every file's size and sha256
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file to download; `checksum` is the hexadecimal md5 or sha256 of all of it."""
+
+    url: str
+    checksum: str
+    size: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's own name."""
+        return self.url.rsplit("/", 1)[1]
+
+
+# pytorch-fid's Inception, the only network whose Fréchet distance is called FID.
+INCEPTION = Published(
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    95_628_359,
+)
+COCO = (
+    Published("http://images.cocodataset.org/zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80", 815_585_330),
+    Published(
+        "http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
+        "f4bbac642086de4f52a3fdda2de5fa2c",
+        252_907_541,
+    ),
+)
+PETS = (
+    Published("https://www.robots.ox.ac.uk/~vgg/data/pets/data/images.tar.gz", "5c4f3ee8e5d25df40f4fd59a7f44e54c"),
+    Published("https://www.robots.ox.ac.uk/~vgg/data/pets/data/annotations.tar.gz", "95a8c909bbe2e81eed6a22bccdf3f68f"),
+)
+# Not to be passed on; whoever has agreed to ImageNet's terms gets them from image-net.org.
+IMAGENET = ("ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz")

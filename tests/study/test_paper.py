@@ -1,0 +1,164 @@
+"""The paper's config: its plan agrees with the protocol's own count; what cannot work is said before the first job."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bigain.cli_study import _merged
+from bigain.study.config import ConfigError
+from bigain.study.plan import Plan
+from bigain.study.requirements import before_first_job, problems
+from bigain.study.study import Study
+
+PAPER = Path("config/paper.yaml")
+
+
+@pytest.fixture(autouse=True)
+def _in_the_repository(root, monkeypatch):
+    monkeypatch.chdir(root)
+
+
+@pytest.fixture
+def raw():
+    return _merged([PAPER])
+
+
+def elsewhere(raw, folder):
+    """The config with everything published looked for in a folder."""
+    for kind in ("backbones", "datasets"):
+        for settings in raw[kind].values():
+            if not settings["path"].startswith("resources"):
+                settings["path"] = str(folder / settings["path"])
+    raw["feature_network"]["weights"] = str(folder / "inception.pth")
+    return raw
+
+
+def test_the_plan_agrees_with_protocol_1_8(raw):
+    plan = Plan(Study(raw))
+    total = plan.total("paper")
+    assert total.cells == 370
+    assert round(total.predictions / 1e6) == 952
+    assert total.images == 136_690 + 65_000 + 941_366 + 70_000
+    found = {table: cost.cells for (group, table), cost in plan.parts.items() if group == "paper"}
+    expected = {"table1": 3, "table2": 96, "table3": 26, "table4": 114, "table5": 28, "table6": 18, "table7": 27}
+    assert found == expected | {"table8": 56, "table12": 2}
+    assert plan.evaluations() == {
+        ("classification", "sd2", "pets"): 260,
+        ("classification", "sd2", "coco2017"): 475,
+        ("classification", "sd2", "imagenet100"): 575,
+        ("classification", "sd2", "imagenet1k"): 6750,
+        ("classification", "dit_xl2", "imagenet100"): 575,
+        **{("generation", "sd2", name): 100 for name in ("pets", "imagenet100", "imagenet1k", "coco2017")},
+        ("generation", "dit_xl2", "imagenet100"): 100,
+    }
+    assert 500 < total.hours < 623  # protocol 1.8 counts 623 without what compression saves
+
+
+def test_controls_can_be_left_out(raw):
+    raw["groups"] = ["paper"]
+    assert Plan(Study(raw)).total().cells == 370
+    raw["groups"] = ["papers"]
+    with pytest.raises(ConfigError, match=r"groups: unknown group 'papers'\. Did you mean 'paper'"):
+        Study(raw)
+
+
+def test_every_cell_of_the_paper_has_its_own_operations_counted(raw):
+    """None falls back to the uncompressed model."""
+    study = Study(raw)
+    plain = {"sd2": 804.257, "dit_xl2": 1049.168}
+    same = {c.method for c in study.cells if abs(study.gflops(c) - plain[c.backbone]) < 1e-2}
+    assert same == {"none", "none~noise-shared"}
+
+
+def test_planning_needs_neither_torch_nor_data():
+    code = (
+        "import sys; from pathlib import Path; from bigain.cli_study import _merged\n"
+        "from bigain.study.plan import Plan; from bigain.study.study import Study\n"
+        "Plan(Study(_merged([Path('config/paper.yaml')]))).total()\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_everything_that_is_missing_is_said_at_once(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr("bigain.study.requirements._gpus", lambda: 0)
+    monkeypatch.setattr("shutil.disk_usage", lambda place: type("usage", (), {"free": 5e9}))
+    study = Study(elsewhere(raw, tmp_path))
+    said = problems(study, Plan(study))
+    for start in ("backbones.sd2", "backbones.dit_xl2", "datasets.pets", "datasets.imagenet1k", "datasets.coco2017"):
+        assert any(one.startswith(start) for one in said), start
+    (gpu,) = [one for one in said if one.startswith("device")]
+    assert re.search(r"about \d{3} hours on an H100 \(assumed\)", gpu)
+    assert "config/config.yaml" in gpu
+    (disk,) = [one for one in said if one.startswith("disk")]
+    assert "needs about 32 GB, and 5 GB are free" in disk
+    assert any("bigain fetch inception" in one for one in said)
+    message = before_first_job(study, {"classify", "table"}, here=False)
+    assert message.startswith("paper cannot run yet:\n- backbones.sd2")
+    assert "no GPU" not in message  # jobs run elsewhere
+    assert before_first_job(study, {"table", "page"}, here=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"datasets": {"pets": {"images": 3670}}}, r"datasets\.pets: images: 3670 asked for, 3669 there"),
+        ({"datasets": {"pets": {"generate": 3670}}}, r"datasets\.pets: generate: 3670 asked for"),
+        (
+            {"datasets": {"pets": {"generate": 100}}},
+            r"datasets\.pets\.generate: 100 is not allowed; inception's.* 2048",
+        ),
+        ({"datasets": {"pets": {"candidates": [0, 37], "images": 5}}}, "candidates: 37 is beyond the 37 classes"),
+        ({"datasets": {"pets": {"reference": "dogs"}}}, r"datasets\.pets\.reference: unknown reader 'dogs'"),
+        (
+            {"datasets": {"imagenet1k": {"keep": [10, 1]}}},
+            r"datasets\.imagenet1k: stages \[5, 20, 100\] keep \[10, 1\]",
+        ),
+        ({"datasets": {"imagenet1k": {"subset": "nowhere.txt"}}}, r"nowhere\.txt is missing"),
+        ({"classification": {"noise": "global"}}, "unknown value 'global'"),
+        ({"backbones": {"sd2": {"architecture": "sd3"}}}, "unknown value 'sd3'"),
+    ],
+)
+def test_what_cannot_work_is_refused_while_planning(raw, change, message):
+    from snakemake.utils import update_config
+
+    update_config(raw, change)
+    with pytest.raises(ConfigError, match=message):
+        Study(raw)
+
+
+def test_a_dit_takes_only_its_own_classes_and_flux_no_methods(raw):
+    raw["cells"] = [{"task": "classification", "backbone": "dit_xl2", "dataset": "pets", "methods": ["none"]}]
+    with pytest.raises(ConfigError, match=r"dit_xl2 is conditioned on its own classes.*imagenet1k, imagenet100"):
+        Study(raw)
+    raw["backbones"]["flux"] = {"family": "flux", "hub": "someone/flux", "path": "models/flux"}
+    raw["cells"] = [{"task": "classification", "backbone": "flux", "dataset": "pets", "methods": ["none", "tome"]}]
+    with pytest.raises(ConfigError, match="tome: flux is a flux and takes no method yet"):
+        Study(raw)
+
+
+def test_prompts_stages_and_the_subset_are_in_the_specs(raw):
+    import json
+
+    study = Study(raw)
+    cell = next(c for c in study.cells if (c.dataset, c.task, c.method) == ("imagenet1k", "classification", "tome"))
+    spec = json.loads(study.job_spec(cell.path, 0))
+    assert (spec["protocol"]["stages"], spec["protocol"]["keep"]) == ([5, 20, 100], [50, 10, 1])
+    assert spec["dataset"]["subset"] == "first_two_of_each_class"
+    assert spec["dataset"]["prompts"] == "paper"
+    assert study.images(cell) == 2000
+    generated = next(c for c in study.cells if (c.dataset, c.task) == ("imagenet1k", "generation"))
+    assert study.images(generated) == 50_000
+    assert "subset" not in json.loads(study.job_spec(generated.path, 0))["dataset"]
+    assert json.loads(study.reference_spec("pets"))["dataset"]["reader"] == "pets_all"
+
+
+def test_a_job_takes_at_most_so_many_predictions_in_whole_shards(raw):
+    study = Study(raw)
+    for cell in study.cells:
+        for first, last in study.chunks(cell):
+            assert first % study.shard(cell) == 0
+            assert (last - first) * study.predictions(cell) <= 1_500_000
