@@ -99,6 +99,22 @@ def reference_features(spec: SpecText, output: Output, log: Log = None) -> None:
 
 
 @app.command()
+def statistics(
+    reference: Annotated[Path, typer.Option(help="features of real images, as the study stores them")],
+    output: Annotated[Path, typer.Option(help="an .npz file with mu and sigma, as pytorch-fid reads it")],
+) -> None:
+    """Give the real images' statistics to pytorch-fid: `python -m pytorch_fid STATISTICS.npz FOLDER`."""
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    from bigain.files import whole_file
+
+    stored = load_file(reference)
+    with whole_file(output) as temporary, open(temporary, "wb") as handle:
+        np.savez_compressed(handle, mu=stored["mu"], sigma=stored["sigma"])
+
+
+@app.command()
 def calibrate(spec: SpecText, output: Output, log: Log = None) -> None:
     """Calibrate a structural method (DiP-GO, MosaicDiff) on images of a training split."""
     with _logged(log):

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from pytorch_fid.fid_score import calculate_activation_statistics
+from pytorch_fid.fid_score import calculate_activation_statistics, compute_statistics_of_path
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from bigain.cli import app
 from bigain.inputs import encode_conditions, encode_images, reference_features
 from tests import official_layouts
 from tests.random_pipelines import inception_weights, stable_diffusion
@@ -87,3 +89,14 @@ def test_real_features_are_pytorch_fids(folder, tmp_path, crop):
     mu, sigma = calculate_activation_statistics(files, model, batch_size=1, dims=2048, device="cpu", num_workers=0)
     assert np.allclose(stored["mu"], mu, atol=1e-4)
     assert np.allclose(stored["sigma"], sigma, atol=1e-4)
+    arguments = [
+        "statistics",
+        "--reference",
+        str(tmp_path / "real.safetensors"),
+        "--output",
+        str(tmp_path / "real.npz"),
+    ]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    read_mu, read_sigma = compute_statistics_of_path(str(tmp_path / "real.npz"), model, 1, 2048, "cpu")
+    assert np.array_equal(read_mu, stored["mu"])
+    assert np.array_equal(read_sigma, stored["sigma"])

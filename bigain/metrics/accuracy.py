@@ -96,7 +96,9 @@ def image_average_precision(order: pd.DataFrame, labels: dict[int, Sequence[int]
 
 
 def mean_average_precision(values: np.ndarray, seed: int) -> Estimate:
-    """Mean over images in percent, with a percentile bootstrap over images."""
+    """Mean over images in percent, with a percentile bootstrap over images; of one image nothing is known but it."""
+    if len(values) == 1:
+        return Estimate(100 * float(values[0]), 0.0, 100.0, 1)
     interval = stats.bootstrap(
         (values,), np.mean, confidence_level=CONFIDENCE, n_resamples=2000, method="percentile", rng=seed
     ).confidence_interval

@@ -152,6 +152,11 @@ def test_precision_is_of_the_generated_and_recall_of_the_real():
     assert found["recall"].low < found["recall"].value < found["recall"].high
 
 
+def test_one_image_says_nothing_of_others():
+    estimate = acc.mean_average_precision(np.array([0.5]), seed=0)
+    assert (estimate.value, estimate.low, estimate.high, estimate.n) == (50, 0, 100, 1)
+
+
 def test_class_accuracy_gives_every_class_the_same_weight():
     hits = np.array([True] * 90 + [False] * 10)
     found = class_accuracy(hits, [0] * 95 + [1] * 5)

@@ -57,6 +57,30 @@ def test_the_plan_agrees_with_protocol_1_8(raw):
     assert 500 < total.hours < 623  # protocol 1.8 counts 623 without what compression saves
 
 
+def test_hours_are_measured_ones_where_the_study_has_timed_its_backbones(raw, monkeypatch):
+    import shutil
+
+    raw["cells"] = [
+        {"task": "classification", "backbone": "sd2", "dataset": "pets", "methods": ["none", "todo"]},
+    ]
+    raw["strengths"] = {"downsample_factor": [2]}
+    raw["study"] = "timed"
+    assumed = Plan(Study(raw))
+    assert assumed.device == "an H100 (assumed) at 350 TFLOP/s"
+    assert assumed.hours == pytest.approx(assumed.total().tflops / 350 / 3600)
+    folder = Path("results/timed/efficiency")
+    folder.mkdir(parents=True)
+    try:
+        (folder / "sd2.csv").write_text(
+            "method,strength,seconds,batch,device\nnone,,0.8,8,a card\ntodo,2,0.4,8,a card\n"
+        )
+        timed = Plan(Study(raw))
+        assert timed.device == "a card (measured)"
+        assert timed.hours == pytest.approx(3669 * 260 * (0.1 + 0.05) / 3600)
+    finally:
+        shutil.rmtree("results/timed")
+
+
 def test_controls_can_be_left_out(raw):
     raw["groups"] = ["paper"]
     assert Plan(Study(raw)).total().cells == 370

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +11,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
+
+from tests.repository import copy_repository, snakemake
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -30,12 +28,6 @@ STUDY = {
         {"task": "generation", "backbone": "mini_unet", "dataset": "fashion", "methods": ["todo"]},
     ],
 }
-
-
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--configfile", "study.yaml"]
-    environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def jobs(folder: Path) -> dict[str, int]:
@@ -56,11 +48,7 @@ def write(folder: Path, study: dict) -> None:
 @pytest.fixture(scope="module")
 def finished(root, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("study")
-    for name in ("Snakefile", "workflow", "bigain", "config", "resources", "profiles", "envs"):
-        place = root / name
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(place, folder / name, ignore=ignore) if place.is_dir() else shutil.copy(place, folder)
-    shutil.copytree(root / "reports/templates", folder / "reports/templates")
+    copy_repository(root, folder)
     write(folder, STUDY)
     done = snakemake(folder)
     assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-4000:]
