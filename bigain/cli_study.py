@@ -35,7 +35,7 @@ def plan(
     if as_json:
         parts = [{"group": group, "table": table, **asdict(cost)} for (group, table), cost in made.parts.items()]
         totals = {group: asdict(made.total(group)) for group in made.groups}
-        shown = {"parts": parts, "totals": totals, "device": made.device, "disk_gb": made.disk_gb}
+        shown = {"parts": parts, "totals": totals, "device": made.device, "disk_gb": made.disk_gb(made.study.cells)}
         typer.echo(json.dumps(shown, indent=2))
         return
     _print_plan(made)
@@ -45,10 +45,10 @@ def plan(
 def check(configfile: ConfigFiles = None) -> None:
     """What a study still needs on this machine: weights, data, disk, a GPU. Exit code 1 if anything is missing."""
     from bigain.study.plan import Plan
-    from bigain.study.requirements import problems
+    from bigain.study.requirements import Needs, problems
 
     study = _study(configfile)
-    found = problems(study, Plan(study))
+    found = problems(study, Plan(study), Needs.of_study(study))
     for problem in found:
         typer.echo(f"- {problem}")
     typer.echo(f"{len(found)} problems" if found else f"{study.name}: everything is there")
@@ -134,7 +134,8 @@ def _print_plan(made: Plan) -> None:
     console.print(table)
     for (task, backbone, dataset), count in sorted(made.evaluations().items()):
         console.print(f"{task} with {backbone} on {dataset}: {count} forwards an image", highlight=False)
-    console.print(f"Hours are of {made.device}, denoiser only. Disk with what methods share: {made.disk_gb:.1f} GB.")
+    disk = made.disk_gb(made.study.cells)
+    console.print(f"Hours are of {made.device}, denoiser only. Disk with what methods share: {disk:.1f} GB.")
 
 
 def _numbers(cost: Cost) -> list[str]:

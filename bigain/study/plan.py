@@ -7,6 +7,7 @@ out of both: encoding and decoding images, loading, and what a method's planning
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -51,7 +52,7 @@ class Plan:
         for section, cells in sections(self.study.config).items():
             self.parts[section] = Cost()
             for cell in cells:
-                self.parts[section].add(self._cell(cell))
+                self.parts[section].add(self.cost(cell))
 
     def total(self, group: str | None = None) -> Cost:
         """Of a group, or of everything."""
@@ -66,15 +67,10 @@ class Plan:
         """The groups of the study."""
         return list(dict.fromkeys(group for group, _ in self.parts))
 
-    @property
-    def hours(self) -> float:
-        """Of everything."""
-        return self.total().hours
-
-    @property
-    def disk_gb(self) -> float:
-        """Of all results, with the latents that methods share."""
-        return self.total().gigabytes + self._shared_gb
+    def disk_gb(self, cells: Iterable[Cell]) -> float:
+        """Of these cells' results, with what methods share."""
+        cells = list(cells)
+        return sum(self.cost(cell).gigabytes for cell in cells) + self._shared_gb(cells)
 
     @property
     def device(self) -> str:
@@ -89,7 +85,8 @@ class Plan:
         """Noise predictions of an image, by (task, backbone, data set)."""
         return {(c.task, c.backbone, c.dataset): self.study.predictions(c) for c in self.study.cells}
 
-    def _cell(self, cell: Cell) -> Cost:
+    def cost(self, cell: Cell) -> Cost:
+        """Of one cell."""
         images, predictions = self.study.images(cell), self.study.predictions(cell)
         generated = images if cell.task == "generation" else 0
         tflops = images * predictions * self.study.gflops(cell) / 1e3
@@ -134,17 +131,13 @@ class Plan:
                 found[backbone] = (f"{rows[0]['device']} (measured)", seconds)
         return found
 
-    @property
-    def _shared_gb(self) -> float:
+    def _shared_gb(self, cells: list[Cell]) -> float:
         """Latents and conditions, once for every backbone and data set."""
         total = 0
-        for dataset in {cell.dataset: None for cell in self.study.cells}:
-            tasks = {(cell.backbone, cell.task) for cell in self.study.cells if cell.dataset == dataset}
+        for task, _, dataset in {(cell.task, cell.backbone, cell.dataset) for cell in cells}:
             images, classes = self.study.size(dataset)
-            own_captions = SOURCES[self.study.config["datasets"][dataset]["reader"]].own_captions
-            for _, task in tasks:
-                if task == "classification":
-                    total += images * LATENT_BYTES + classes * PROMPT_BYTES
-                elif own_captions:
-                    total += self.study.generated(dataset) * PROMPT_BYTES
+            if task == "classification":
+                total += images * LATENT_BYTES + classes * PROMPT_BYTES
+            elif SOURCES[self.study.config["datasets"][dataset]["reader"]].own_captions:
+                total += self.study.generated(dataset) * PROMPT_BYTES
         return total / 1e9

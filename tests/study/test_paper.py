@@ -10,7 +10,7 @@ import pytest
 from bigain.cli_study import _merged
 from bigain.study.config import ConfigError
 from bigain.study.plan import Plan
-from bigain.study.requirements import before_first_job, problems
+from bigain.study.requirements import Needs, before_first_job, problems
 from bigain.study.study import Study
 
 PAPER = Path("config/paper.yaml")
@@ -67,7 +67,7 @@ def test_hours_are_measured_ones_where_the_study_has_timed_its_backbones(raw, mo
     raw["study"] = "timed"
     assumed = Plan(Study(raw))
     assert assumed.device == "an H100 (assumed) at 350 TFLOP/s"
-    assert assumed.hours == pytest.approx(assumed.total().tflops / 350 / 3600)
+    assert assumed.total().hours == pytest.approx(assumed.total().tflops / 350 / 3600)
     folder = Path("results/timed/efficiency")
     folder.mkdir(parents=True)
     try:
@@ -76,7 +76,7 @@ def test_hours_are_measured_ones_where_the_study_has_timed_its_backbones(raw, mo
         )
         timed = Plan(Study(raw))
         assert timed.device == "a card (measured)"
-        assert timed.hours == pytest.approx(3669 * 260 * (0.1 + 0.05) / 3600)
+        assert timed.total().hours == pytest.approx(3669 * 260 * (0.1 + 0.05) / 3600)
     finally:
         shutil.rmtree("results/timed")
 
@@ -111,7 +111,7 @@ def test_everything_that_is_missing_is_said_at_once(raw, tmp_path, monkeypatch):
     monkeypatch.setattr("bigain.study.requirements._gpus", lambda: 0)
     monkeypatch.setattr("shutil.disk_usage", lambda place: type("usage", (), {"free": 5e9}))
     study = Study(elsewhere(raw, tmp_path))
-    said = problems(study, Plan(study))
+    said = problems(study, Plan(study), Needs.of_study(study))
     for start in ("backbones.sd2", "backbones.dit_xl2", "datasets.pets", "datasets.imagenet1k", "datasets.coco2017"):
         assert any(one.startswith(start) for one in said), start
     (gpu,) = [one for one in said if one.startswith("device")]
@@ -120,10 +120,19 @@ def test_everything_that_is_missing_is_said_at_once(raw, tmp_path, monkeypatch):
     (disk,) = [one for one in said if one.startswith("disk")]
     assert "needs about 32 GB, and 5 GB are free" in disk
     assert any("bigain fetch inception" in one for one in said)
-    message = before_first_job(study, {"classify", "table"}, here=False)
-    assert message.startswith("paper cannot run yet:\n- backbones.sd2")
-    assert "no GPU" not in message  # jobs run elsewhere
-    assert before_first_job(study, {"table", "page"}, here=True) == ""
+
+
+def test_a_run_of_some_cells_asks_only_for_what_they_use(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr("bigain.study.requirements._gpus", lambda: 0)
+    study = Study(elsewhere(raw, tmp_path))
+    cell = next(c.path for c in study.cells if (c.backbone, c.dataset, c.task) == ("sd2", "coco2017", "classification"))
+    message = before_first_job(study, [("classify", {"cell": cell, "chunk": "0"}), ("table", {})], here=False)
+    assert [line.split(":")[0] for line in message.splitlines()[1:]] == ["- backbones.sd2", "- datasets.coco2017"]
+    structural = next(c.path for c in study.cells if c.method == "dip_go")
+    assert "datasets.pets_trainval" in before_first_job(study, [("calibrate", {"cell": structural})], here=True)
+    reference = before_first_job(study, [("reference_features", {"dataset": "pets"})], here=True)
+    assert [line.split(":")[0] for line in reference.splitlines()[1:]] == ["- datasets.pets", "- feature_network"]
+    assert before_first_job(study, [("table", {}), ("page", {}), ("collect", {})], here=True) == ""
 
 
 @pytest.mark.parametrize(
