@@ -31,7 +31,10 @@ wildcard_constraints:
 onstart:
     missing = before_first_job(
         study,
-        jobs=[(job.rule.name, job.wildcards_dict) for job in workflow.dag.needrun_jobs()],
+        jobs=[
+            (job.rule.name, job.wildcards_dict)
+            for job in workflow.dag.needrun_jobs()
+        ],
         here=workflow.local_exec,
     )
     if missing:
