@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from bigain.datasets import record_sums
 from bigain.files import read_json, sha256, whole_file, write_json
 from bigain.published import COCO, IMAGENET, INCEPTION, MANIFEST, PETS
 
@@ -73,7 +74,10 @@ def dataset(name: str, settings: dict[str, Any], archives: Path | None) -> Path:
             ImageNet(path, split="val")
         else:
             raise FetchError(f"{name}: {reader} is part of this repository; there is nothing to fetch")
-    except (OSError, RuntimeError) as error:
+        record_sums(reader, str(path))
+    except FetchError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
         raise FetchError(f"{name}: {error}") from error
     return path
 

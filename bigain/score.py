@@ -44,7 +44,8 @@ def score_classification(spec: Spec, chunks: list[Path], output: Path) -> None:
         metrics["map_macro"] = acc.macro_average_precision(trials, labels, seed)
         items["map"] = precision.tolist()
     else:
-        metrics["class_acc@1"] = acc.class_accuracy(hits, [labels[image][0] for image in predicted.index])
+        items["label"] = [labels[image][0] for image in predicted.index]
+        metrics["class_acc@1"] = acc.class_accuracy(hits, items["label"])
     _write(output, spec, metrics, items, left_out, chunks)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,8 +13,10 @@ from bigain.datasets import coco, imagenet, pets
 from bigain.datasets.base import Dataset, UnreadableImage
 from bigain.datasets.fashion_study import fashion, fashion_scenes
 from bigain.datasets.prompts import PromptForm
+from bigain.files import read_json, write_json
 
 SAMPLE = 16  # images whose content belongs to a data set's fingerprint
+SUMS = "bigain-checksums.json"  # in a fetched data set's folder: the sha256 of a sample of its images, by reader
 SHOWN = 5  # unreadable images that a message names
 
 
@@ -122,7 +124,8 @@ def fingerprint(reader: str, path: str) -> str:
 def problems(settings: Mapping[str, Any]) -> list[str]:
     """What is wrong with a data set, a line each: missing files, wrong counts, damage in a sample of its images.
 
-    Missing files are those that its lists name. Up to `allow_missing` unreadable images are no problem.
+    Missing files are those that its lists name. Up to `allow_missing` unreadable images are no problem. A sample of the
+    images is compared with the checksums of when it was fetched, if it was.
     """
     try:
         dataset = load({key: settings[key] for key in ("reader", "path", "prompts") if key in settings})
@@ -141,7 +144,33 @@ def problems(settings: Mapping[str, Any]) -> list[str]:
     if len(unreadable) > settings.get("allow_missing", 0):
         message = unreadable_message(unreadable, settings.get("allow_missing", 0))
         found.append(f"{settings['path']}: {message}")
-    return found
+    return [*found, *_changed(settings, dataset)]
+
+
+def record_sums(reader: str, path: str) -> None:
+    """Write the checksums of a sample of the images beside them, after a fetch; `problems` compares with them.
+
+    Errors are those of `load`, and UnreadableImage.
+    """
+    dataset, file = load({"reader": reader, "path": path}), Path(path) / SUMS
+    sums = {dataset.files[i]: _sha256(dataset, i) for i in _spread(len(dataset))}
+    write_json(file, (read_json(file) if file.is_file() else {}) | {reader: sums})
+
+
+def _changed(settings: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
+    """Images that are other than they were when they were fetched."""
+    file = Path(settings["path"]) / SUMS
+    sums = read_json(file).get(settings["reader"], {}) if file.is_file() else {}
+    place = {name: i for i, name in enumerate(dataset.files)}
+    for name, known in sums.items():
+        if name not in place:
+            yield f"{settings['path']}: {name} was fetched, and is not listed any more"
+        elif dataset.store.has(name) and (found := _sha256(dataset, place[name])) != known:
+            yield f"{settings['path']}: {name}: sha256 is {found}, and was {known} when it was fetched"
+
+
+def _sha256(dataset: Dataset, position: int) -> str:
+    return hashlib.sha256(dataset.store.read(dataset.files[position])).hexdigest()
 
 
 def unreadable_message(errors: list[str], allowed: int) -> str:

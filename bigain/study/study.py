@@ -28,7 +28,7 @@ VERSIONS = {
     "classify": 2,
     "generate": 2,
     "reference": 1,
-    "score": 1,
+    "score": 2,
     "calibrate": 1,
     "efficiency": 1,
     "report": 5,

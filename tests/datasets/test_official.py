@@ -124,6 +124,19 @@ def test_an_empty_folder_says_what_belongs_there(reader, needs, tmp_path):
     assert str(tmp_path) in said
 
 
+def test_what_was_fetched_is_compared_with_a_sample_of_its_checksums(pets, tmp_path):
+    folder = copied(pets, tmp_path / "pets")
+    datasets.record_sums("pets", str(folder))
+    datasets.record_sums("pets_trainval", str(folder))
+    assert datasets.problems(settings("pets", folder)) == []
+    first = folder / "images" / "Abyssinian_1.jpg"
+    first.unlink()
+    first.write_bytes(official_layouts.photo(77))
+    (said,) = datasets.problems(settings("pets", folder))
+    assert "images/Abyssinian_1.jpg: sha256 is" in said
+    assert datasets.problems(settings("pets_trainval", folder)) == []
+
+
 # -- ImageNet
 
 
