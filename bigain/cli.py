@@ -3,55 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bigain import cli_embedded, cli_study
+from bigain import cli_embedded, cli_report, cli_study
+from bigain.cli_options import Log, Output, SpecText, logged
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(cli_study.app)
+app.add_typer(cli_report.app)
 app.add_typer(cli_embedded.app)
 app.add_typer(cli_embedded.train_app, name="train")
 
-SpecText = Annotated[str, typer.Option("--spec", help="the job's settings, canonical JSON")]
-Output = Annotated[Path, typer.Option("--output")]
-Log = Annotated[Path | None, typer.Option("--log", help="everything the job prints goes here")]
-Results = Annotated[Path, typer.Option(help="the study's tidy results")]
-Measured = Annotated[list[Path], typer.Argument(help="measurements, one file a backbone")]
-File = Annotated[Path, typer.Option(help="written")]
 Chunks = Annotated[list[Path], typer.Argument(help="the cell's job files; each has its `.json` beside it")]
-
-
-@contextmanager
-def _logged(log: Path | None) -> Iterator[None]:
-    """Send standard output and error to a log file; on an error show its end where the person looks."""
-    if log is None:
-        yield
-        return
-    log.parent.mkdir(parents=True, exist_ok=True)
-    shown = [os.dup(1), os.dup(2)]
-    with open(log, "w", encoding="utf-8") as handle:
-        os.dup2(handle.fileno(), 1)
-        os.dup2(handle.fileno(), 2)
-        try:
-            yield
-        except Exception as error:
-            import traceback
-
-            traceback.print_exc()
-            os.write(shown[1], f"{type(error).__name__}: {error} (see {log})\n".encode())
-            raise typer.Exit(1) from error
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os.dup2(shown[0], 1)
-            os.dup2(shown[1], 2)
 
 
 def _model_job(spec_text: str) -> dict[str, Any]:
@@ -74,7 +40,7 @@ def _say_progress(spec_text: str, output: Path) -> None:
 @app.command("encode-images")
 def encode_images(spec: SpecText, output: Output, log: Log = None) -> None:
     """Encode a data set's images to latents, shared by all methods."""
-    with _logged(log):
+    with logged(log):
         from bigain import inputs
 
         inputs.encode_images(_model_job(spec), output)
@@ -83,7 +49,7 @@ def encode_images(spec: SpecText, output: Output, log: Log = None) -> None:
 @app.command("encode-conditions")
 def encode_conditions(spec: SpecText, output: Output, log: Log = None) -> None:
     """Encode candidates and captions, shared by all methods."""
-    with _logged(log):
+    with logged(log):
         from bigain import inputs
 
         inputs.encode_conditions(_model_job(spec), output)
@@ -92,7 +58,7 @@ def encode_conditions(spec: SpecText, output: Output, log: Log = None) -> None:
 @app.command("reference-features")
 def reference_features(spec: SpecText, output: Output, log: Log = None) -> None:
     """Compute the features of a data set's real images."""
-    with _logged(log):
+    with logged(log):
         from bigain import inputs
 
         inputs.reference_features(_model_job(spec), output)
@@ -117,7 +83,7 @@ def statistics(
 @app.command()
 def calibrate(spec: SpecText, output: Output, log: Log = None) -> None:
     """Calibrate a structural method (DiP-GO, MosaicDiff) on images of a training split."""
-    with _logged(log):
+    with logged(log):
         from bigain import inputs
 
         inputs.calibrate(_model_job(spec), output)
@@ -133,7 +99,7 @@ def classify(
     log: Log = None,
 ) -> None:
     """Classify a range of images of one cell: per-trial errors."""
-    with _logged(log):
+    with logged(log):
         from bigain import jobs
 
         jobs.classify(_model_job(spec), latents, conditions, output, info)
@@ -149,7 +115,7 @@ def generate(
     log: Log = None,
 ) -> None:
     """Generate a range of images of one cell: their features, and the first few images."""
-    with _logged(log):
+    with logged(log):
         from bigain import jobs
 
         jobs.generate(_model_job(spec), conditions, output, info)
@@ -159,7 +125,7 @@ def generate(
 @app.command()
 def efficiency(spec: SpecText, output: Output, log: Log = None) -> None:
     """Count and time a forward pass under every method of the study on one backbone."""
-    with _logged(log):
+    with logged(log):
         from bigain import jobs
 
         jobs.efficiency(_model_job(spec), output)
@@ -168,7 +134,7 @@ def efficiency(spec: SpecText, output: Output, log: Log = None) -> None:
 @app.command("score-classification")
 def score_classification(chunks: Chunks, spec: SpecText, output: Output, log: Log = None) -> None:
     """Acc@1 and mAP of one cell."""
-    with _logged(log):
+    with logged(log):
         from bigain import score
 
         score.score_classification(json.loads(spec), chunks, output)
@@ -183,7 +149,7 @@ def score_generation(
     log: Log = None,
 ) -> None:
     """The Fréchet distance of one cell."""
-    with _logged(log):
+    with logged(log):
         from bigain import score
 
         score.score_generation(json.loads(spec), reference, chunks, output)
@@ -194,115 +160,10 @@ def collect(
     files: Annotated[list[Path], typer.Argument(help="metrics files")], output: Output, log: Log = None
 ) -> None:
     """All cells' metrics in one tidy table."""
-    with _logged(log):
+    with logged(log):
         from bigain import score
 
         score.collect(files, output)
-
-
-@app.command()
-def table(
-    results: Results,
-    tables: Annotated[Path, typer.Option()],
-    name: Annotated[str, typer.Option()],
-    spec: SpecText,
-    tex: File,
-    csv: File,
-    html: File,
-    log: Log = None,
-) -> None:
-    """One table as LaTeX, CSV and HTML."""
-    with _logged(log):
-        from bigain.reporting.tables import write_table_files
-
-        write_table_files(results, tables, name, json.loads(spec), tex, csv, html)
-
-
-@app.command("efficiency-table")
-def efficiency_table(
-    measured: Measured,
-    spec: SpecText,
-    tex: File,
-    csv: File,
-    html: File,
-    log: Log = None,
-) -> None:
-    """Table 11: operations and seconds."""
-    with _logged(log):
-        from bigain.reporting.efficiency import write_efficiency
-
-        write_efficiency(measured, json.loads(spec), tex, csv, html)
-
-
-@app.command()
-def overview(
-    measured: Measured,
-    results: Results,
-    spec: SpecText,
-    tex: File,
-    csv: File,
-    html: File,
-    log: Log = None,
-) -> None:
-    """Table 1: every method by the operations it saves."""
-    with _logged(log):
-        from bigain.reporting.overview import write_overview
-
-        write_overview(results, measured, json.loads(spec), tex, csv, html)
-
-
-@app.command()
-def schedules(
-    metrics: Annotated[list[Path], typer.Argument(help="metrics files of all cells")], output: Output, log: Log = None
-) -> None:
-    """What every cell really compressed, block by block."""
-    with _logged(log):
-        from bigain.reporting.schedules import write_schedules
-
-        write_schedules(metrics, output)
-
-
-@app.command()
-def figure(
-    results: Results,
-    pdf: Annotated[Path, typer.Option()],
-    png: Annotated[Path, typer.Option()],
-    log: Log = None,
-) -> None:
-    """Figure 1."""
-    with _logged(log):
-        from bigain.reporting.figures import write_figure_1
-
-        write_figure_1(results, pdf, png)
-
-
-@app.command()
-def sheet(
-    files: Annotated[list[Path], typer.Argument(help="generated chunks, a row each")],
-    output: Output,
-    log: Log = None,
-) -> None:
-    """A sheet of samples, one row a cell."""
-    with _logged(log):
-        from bigain.reporting.figures import write_sample_sheet
-
-        write_sample_sheet(files, output)
-
-
-@app.command()
-def page(
-    metrics: Annotated[list[Path], typer.Argument(help="metrics files of all cells")],
-    results: Results,
-    tables: Annotated[Path, typer.Option()],
-    spec: SpecText,
-    output: Output,
-    log: Log = None,
-) -> None:
-    """Everything on one self-contained page; tables, figure and sheets are taken from beside it."""
-    with _logged(log):
-        from bigain.reporting.page import write_page
-
-        write_page(results, metrics, tables, json.loads(spec), output)
 
 
 @app.command()

@@ -63,14 +63,13 @@ def encode_conditions(spec: Spec, output: Path) -> None:
     }
     if spec["captions"]:
         part = dataset.first(spec["captions"])
-        unique = sorted(set(part.captions))
-        place = {caption: k for k, caption in enumerate(unique)}
-        ids = []
-        if dataset.class_ids is not None:
-            first_label = {caption: labels[0] for caption, labels in zip(part.captions, part.labels, strict=True)}
-            ids = [dataset.class_ids[first_label[caption]] for caption in unique]
-        tensors["captions"] = backbone.conditions(unique, ids)
-        tensors["caption_of_image"] = torch.tensor([place[caption] for caption in part.captions])
+        # Two classes may share a prompt, so a class-conditioned model's caption is its class.
+        wanted = part.captions if dataset.class_ids is None else list(zip(part.captions, part.labels, strict=True))
+        place = {one: k for k, one in enumerate(sorted(set(wanted)))}
+        captions = list(place) if dataset.class_ids is None else [caption for caption, _ in place]
+        ids = [] if dataset.class_ids is None else [dataset.class_ids[labels[0]] for _, labels in place]
+        tensors["captions"] = backbone.conditions(captions, ids)
+        tensors["caption_of_image"] = torch.tensor([place[one] for one in wanted])
     save_tensors(output, tensors, spec)
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from bigain.cli import app
 from bigain.inputs import encode_conditions, encode_images, reference_features
 from tests import official_layouts
-from tests.random_pipelines import inception_weights, stable_diffusion
+from tests.random_pipelines import dit, inception_weights, stable_diffusion
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,19 @@ def test_conditions_of_candidates_and_of_each_caption_once(folder, tmp_path):
     breeds = 200 * 37 // 3669 + 1
     assert stored["captions"].shape == (breeds, 77, 16)
     assert torch.allclose(stored["captions"][stored["caption_of_image"][0]], stored["candidates"][0], atol=1e-5)
+
+
+def test_classes_that_share_a_prompt_stay_two_classes_of_a_dit(tmp_path):
+    dit(tmp_path / "model", small=True)
+    imagenet = official_layouts.write_imagenet(tmp_path / "imagenet")
+    backbone = {"id": "small", "family": "dit", "path": str(tmp_path / "model"), "dtype": "float32", "device": "cpu"}
+    dataset = {"id": "imagenet1k", "reader": "imagenet1k", "path": str(imagenet)}
+    job = {"backbone": backbone, "dataset": dataset, "captions": 50_000}
+    encode_conditions(job, tmp_path / "conditions.safetensors")
+    stored = load_file(tmp_path / "conditions.safetensors")
+    classes = stored["captions"][stored["caption_of_image"]]
+    assert classes.tolist() == [c for c in range(1000) for _ in range(50)]
+    assert stored["candidates"].tolist() == list(range(1000))
 
 
 @pytest.mark.parametrize("crop", ["centre", "squash"])

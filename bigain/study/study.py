@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bigain.datasets import SOURCES, fingerprint, subset
+from bigain.datasets import SOURCES, subset
 from bigain.datasets import load as load_dataset
 from bigain.files import write_json
 from bigain.methods import unknown
@@ -19,7 +19,7 @@ from bigain.schedule import Stages
 from bigain.study.cells import Cell, expand
 from bigain.study.config import ConfigError, load
 from bigain.study.cost import gflops
-from bigain.study.weights import ABSENT, digest, identity
+from bigain.study.parts import backbone_part, cell_part, dataset_part, network_part, photos_part, reference_part
 from bigain.variants import method_of
 
 # Raise a number when the numerics of a step change: all that depends on that step is computed again.
@@ -122,7 +122,7 @@ class Study:
             )
         else:
             guidance = self.config["backbones"][cell.backbone]["guidance"]
-            network = {"feature_network": self._network(), "guidance": guidance}
+            network = {"feature_network": network_part(self.config), "guidance": guidance}
             protocol = {key: settings[key] for key in ("steps", "keep_images", "encoding")} | network
         needed = {"calibration": self._calibration(cell)} if cell.structural else {}
         on_tokens = method_of(cell.method).acts_on in ("tokens", "keys_values")
@@ -131,8 +131,8 @@ class Study:
                 **needed,
                 "results": self.results,
                 "task": cell.task,
-                "backbone": self._backbone(cell.backbone, compressed=on_tokens),
-                "dataset": self._dataset(cell.dataset, classified=cell.task == "classification"),
+                "backbone": backbone_part(self.config, cell.backbone, compressed=on_tokens),
+                "dataset": dataset_part(self.config, cell.dataset, classified=cell.task == "classification"),
                 "method": cell.method,
                 "strength": cell.strength,
                 "seed": cell.seed,
@@ -160,8 +160,8 @@ class Study:
         """The file of a cell's calibration, and how it is made: DiP-GO's depends on the task's timesteps."""
         settings = self.config["calibration"]
         spec = {
-            "backbone": self._backbone(cell.backbone, compressed=False),
-            "dataset": self._dataset(self.config["backbones"][cell.backbone]["calibration"]),
+            "backbone": backbone_part(self.config, cell.backbone, compressed=False),
+            "dataset": dataset_part(self.config, self.config["backbones"][cell.backbone]["calibration"]),
             "method": cell.method,
             "reduction": cell.strength,
             "seed": cell.seed,
@@ -183,7 +183,7 @@ class Study:
 
     def latents_spec(self, backbone: str, dataset: str) -> str:
         """The spec of a data set's latents."""
-        return self._input_spec(backbone, self._readable(dataset, classified=True), images=self.size(dataset)[0])
+        return self._input_spec(backbone, photos_part(self.config, dataset), images=self.size(dataset)[0])
 
     def conditions_spec(self, backbone: str, dataset: str) -> str:
         """The spec of the candidates' conditions, and of the captions' where images are generated from them."""
@@ -191,12 +191,12 @@ class Study:
             (cell.task, cell.backbone, cell.dataset) == ("generation", backbone, dataset) for cell in self.cells
         )
         captions = self.generated(dataset) if generated else 0
-        return self._input_spec(backbone, self._dataset(dataset), captions=captions)
+        return self._input_spec(backbone, dataset_part(self.config, dataset), captions=captions)
 
     def _input_spec(self, backbone: str, dataset: dict[str, Any], **count: int) -> str:
         return canonical(
             {
-                "backbone": self._backbone(backbone, compressed=False),
+                "backbone": backbone_part(self.config, backbone, compressed=False),
                 "dataset": dataset,
                 "threads": self.config["threads"],
                 "version": VERSIONS["encode"],
@@ -207,12 +207,11 @@ class Study:
     def reference_spec(self, dataset: str) -> str:
         """The spec of the real images' features: the whole data set (or another reader's view of it), whatever part of
         it is classified."""
-        reader = self.config["datasets"][dataset]["reference"]
         return canonical(
             {
-                "dataset": self._readable(dataset, reader=reader),
+                "dataset": reference_part(self.config, dataset),
                 "recipe": self.config["generation"]["real"] | {"batch": REFERENCE_BATCH},
-                "feature_network": self._network(),
+                "feature_network": network_part(self.config),
                 "threads": self.config["threads"],
                 "device": self.config["device"],
                 "version": VERSIONS["reference"],
@@ -228,7 +227,7 @@ class Study:
                 arms.setdefault((cell.method, cell.strength), files[0] if files else None)
         return canonical(
             {
-                "backbone": self._backbone(backbone, compressed=True),
+                "backbone": backbone_part(self.config, backbone, compressed=True),
                 "arms": [[*arm, calibration] for arm, calibration in arms.items()],
                 "threads": self.config["threads"],
                 "version": VERSIONS["efficiency"],
@@ -267,8 +266,8 @@ class Study:
         cell = self.cell(path)
         return canonical(
             {
-                "cell": self._describe(cell),
-                "dataset": self._dataset(cell.dataset, classified=cell.task == "classification"),
+                "cell": cell_part(cell),
+                "dataset": dataset_part(self.config, cell.dataset, classified=cell.task == "classification"),
                 "images": self.images(cell),
                 "network": self.config.get("feature_network", {}).get("name"),
                 "version": VERSIONS["score"],
@@ -341,53 +340,6 @@ class Study:
         name = self.config["backbones"][cell.backbone]["architecture"] or cell.backbone
         return gflops(name, cell.method, cell.strength)
 
-    # -- parts of specs --------------------------------------------------------------------------------------------
-
-    def _backbone(self, name: str, compressed: bool) -> dict[str, Any]:
-        settings = self.config["backbones"][name]
-        part = {"id": name, "family": settings["family"], "path": settings["path"], "dtype": settings["dtype"]}
-        part |= {"weights": identity(settings), "device": self.config["device"]}
-        sites = {key: settings[key] for key in ("levels", "blocks", "metric_site")}
-        return part | (sites if compressed else {})
-
-    def _dataset(self, name: str, classified: bool = False, reader: str | None = None) -> dict[str, Any]:
-        """Of a data set what a job reads: the part that is classified, or all of it, by its own reader or another."""
-        settings = self.config["datasets"][name]
-        part = {"id": name, "reader": reader or settings["reader"], "path": settings["path"]}
-        part |= {"prompts": settings["prompts"], "candidates": settings["candidates"], "data": self._data(part)}
-        return part | ({"subset": settings["subset"]} if classified else {})
-
-    def _readable(self, name: str, classified: bool = False, reader: str | None = None) -> dict[str, Any]:
-        """A data set of which images are decoded."""
-        allowed = self.config["datasets"][name]["allow_missing"]
-        return self._dataset(name, classified, reader) | {"allow_missing": allowed}
-
-    def _data(self, part: dict[str, Any]) -> str:
-        """The data set's identity; ABSENT if it is not there, or not whole, which only a dry run sees."""
-        if not SOURCES[part["reader"]].official:
-            return digest(part["path"])
-        try:
-            return fingerprint(part["reader"], part["path"])
-        except (OSError, ValueError):
-            return ABSENT
-
     def _stages(self, dataset: str) -> dict[str, list[int]]:
         stages = self.stages(dataset)
         return {"stages": list(stages.targets), "keep": list(stages.keep)}
-
-    def _network(self) -> dict[str, str]:
-        settings = self.config["feature_network"]
-        found = digest(settings["weights"]) if Path(settings["weights"]).exists() else ABSENT
-        return {"name": settings["name"], "weights": settings["weights"], "sha256": found}
-
-    def _describe(self, cell: Cell) -> dict[str, Any]:
-        kind = method_of(cell.method).strength_kind
-        return {
-            "task": cell.task,
-            "backbone": cell.backbone,
-            "dataset": cell.dataset,
-            "method": cell.method,
-            "strength_kind": kind,
-            "strength": cell.strength,
-            "seed": cell.seed,
-        }

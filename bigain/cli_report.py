@@ -1,0 +1,122 @@
+"""The commands that turn a study's results into tables, figures and the page. None imports torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bigain.cli_options import Log, Output, SpecText, logged
+
+app = typer.Typer()
+
+Results = Annotated[Path, typer.Option(help="the study's tidy results")]
+Measured = Annotated[list[Path], typer.Argument(help="measurements, one file a backbone")]
+File = Annotated[Path, typer.Option(help="written")]
+
+
+@app.command()
+def table(
+    results: Results,
+    tables: Annotated[Path, typer.Option()],
+    name: Annotated[str, typer.Option()],
+    spec: SpecText,
+    tex: File,
+    csv: File,
+    html: File,
+    log: Log = None,
+) -> None:
+    """One table as LaTeX, CSV and HTML."""
+    with logged(log):
+        from bigain.reporting.tables import write_table_files
+
+        write_table_files(results, tables, name, json.loads(spec), tex, csv, html)
+
+
+@app.command("efficiency-table")
+def efficiency_table(
+    measured: Measured,
+    spec: SpecText,
+    tex: File,
+    csv: File,
+    html: File,
+    log: Log = None,
+) -> None:
+    """Table 11: operations and seconds."""
+    with logged(log):
+        from bigain.reporting.efficiency import write_efficiency
+
+        write_efficiency(measured, json.loads(spec), tex, csv, html)
+
+
+@app.command()
+def overview(
+    measured: Measured,
+    results: Results,
+    spec: SpecText,
+    tex: File,
+    csv: File,
+    html: File,
+    log: Log = None,
+) -> None:
+    """Table 1: every method by the operations it saves."""
+    with logged(log):
+        from bigain.reporting.overview import write_overview
+
+        write_overview(results, measured, json.loads(spec), tex, csv, html)
+
+
+@app.command()
+def schedules(
+    metrics: Annotated[list[Path], typer.Argument(help="metrics files of all cells")], output: Output, log: Log = None
+) -> None:
+    """What every cell really compressed, block by block."""
+    with logged(log):
+        from bigain.reporting.schedules import write_schedules
+
+        write_schedules(metrics, output)
+
+
+@app.command()
+def figure(
+    results: Results,
+    pdf: Annotated[Path, typer.Option()],
+    png: Annotated[Path, typer.Option()],
+    log: Log = None,
+) -> None:
+    """Figure 1."""
+    with logged(log):
+        from bigain.reporting.figures import write_figure_1
+
+        write_figure_1(results, pdf, png)
+
+
+@app.command()
+def sheet(
+    files: Annotated[list[Path], typer.Argument(help="generated chunks, a row each")],
+    output: Output,
+    log: Log = None,
+) -> None:
+    """A sheet of samples, one row a cell."""
+    with logged(log):
+        from bigain.reporting.figures import write_sample_sheet
+
+        write_sample_sheet(files, output)
+
+
+@app.command()
+def page(
+    metrics: Annotated[list[Path], typer.Argument(help="metrics files of all cells")],
+    results: Results,
+    tables: Annotated[Path, typer.Option()],
+    spec: SpecText,
+    output: Output,
+    log: Log = None,
+) -> None:
+    """Everything on one self-contained page; tables, figure and sheets are taken from beside it."""
+    with logged(log):
+        from bigain.reporting.page import write_page
+
+        write_page(results, metrics, tables, json.loads(spec), output)
