@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bigain.datasets import record_sums
+from bigain.datasets import SOURCES, record_sums
 from bigain.files import read_json, sha256, whole_file, write_json
 from bigain.published import COCO, IMAGENET, INCEPTION, MANIFEST, PETS
 
@@ -78,7 +78,11 @@ def dataset(name: str, settings: dict[str, Any], archives: Path | None) -> Path:
     except FetchError:
         raise
     except (OSError, RuntimeError, ValueError) as error:
-        raise FetchError(f"{name}: {error}") from error
+        belongs = f"Downloaded elsewhere, {path} has to hold {SOURCES[reader].layout}"
+        raise FetchError(f"{name}: {error}. {belongs}") from error
+    finally:
+        if not any(path.iterdir()):
+            path.rmdir()
     return path
 
 
