@@ -23,4 +23,7 @@ rule all:
         f"{study.reports}/index.html",
         f"{study.reports}/figure1.pdf",
         f"{study.reports}/schedules.csv",
-        expand(f"{study.reports}/{{table}}.tex", table=["table1", *TABLES, "table11"]),
+        expand(
+            f"{study.reports}/{{table}}.tex",
+            table=["table1", *TABLES, "table11", *VERDICTS],
+        ),

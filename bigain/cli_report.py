@@ -69,6 +69,49 @@ def overview(
 
 
 @app.command()
+def claims(
+    metrics: Annotated[list[Path], typer.Argument(help="metrics files of all cells")],
+    data: Annotated[Path, typer.Option(help="the claims")],
+    spec: SpecText,
+    tex: File,
+    csv: File,
+    html: File,
+    log: Log = None,
+) -> None:
+    """The paper's claims, judged on the study's cells."""
+    with logged(log):
+        from bigain.reporting.verdicts import write_claims
+
+        write_claims(metrics, data, json.loads(spec), tex, csv, html)
+
+
+@app.command()
+def beside(
+    measured: Measured,
+    results: Results,
+    spec: SpecText,
+    tex: File,
+    csv: File,
+    html: File,
+    log: Log = None,
+) -> None:
+    """The paper's printed numbers beside the study's."""
+    with logged(log):
+        from bigain.reporting.verdicts import write_beside
+
+        write_beside(results, measured, json.loads(spec), tex, csv, html)
+
+
+@app.command()
+def audit(tex: File, csv: File, html: File, log: Log = None) -> None:
+    """The paper's own inconsistencies, recomputed from its printed numbers."""
+    with logged(log):
+        from bigain.reporting.verdicts import write_audit
+
+        write_audit(tex, csv, html)
+
+
+@app.command()
 def schedules(
     metrics: Annotated[list[Path], typer.Argument(help="metrics files of all cells")], output: Output, log: Log = None
 ) -> None:

@@ -15,7 +15,8 @@ def copy_repository(root: Path, folder: Path) -> None:
         place = root / name
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(place, folder / name, ignore=ignore) if place.is_dir() else shutil.copy(place, folder)
-    shutil.copytree(root / "reports/templates", folder / "reports/templates")
+    for name in ("templates", "published"):
+        shutil.copytree(root / "reports" / name, folder / "reports" / name)
 
 
 def snakemake(folder: Path, *arguments: str, configs: tuple[str, ...] = ("study.yaml",)) -> subprocess.CompletedProcess:

@@ -31,6 +31,11 @@ def write_page(results: Path, metrics: list[Path], tables: Path, spec: dict[str,
         "baselines": baselines(frame),
         "gains": gains(scored, read_tables(tables)),
         "figure": _base64(folder / "figure1.png"),
+        "verdicts": {
+            name: (folder / f"{name}.html").read_text(encoding="utf-8")
+            for name in ("claims", "beside", "audit")
+            if (folder / f"{name}.html").exists()
+        },
         "fragments": [(folder / f"{name}.html").read_text(encoding="utf-8") for name in _rendered(tables, folder)],
         "sheets": [
             (sheet.stem.removeprefix("samples-"), _base64(sheet)) for sheet in sorted(folder.glob("samples-*.png"))

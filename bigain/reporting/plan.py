@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import yaml
 
 from bigain.study.cells import Cell
 from bigain.variants import method_of
+
+PUBLISHED = Path(__file__).parents[2] / "reports" / "published"  # the paper's printed numbers
 
 
 def read_tables(path: Path | str) -> dict[str, dict[str, Any]]:
@@ -22,6 +25,13 @@ def read_tables(path: Path | str) -> dict[str, dict[str, Any]]:
         except ValueError as error:
             raise ValueError(f"{path}: {name}: {error}") from None
     return tables
+
+
+def has_published(cells: list[Cell]) -> bool:
+    """Whether the paper prints a number of any backbone, data set and task of these cells."""
+    with open(PUBLISHED / "values.csv", newline="", encoding="utf-8") as handle:
+        printed = {(row["task"], row["backbone"], row["dataset"]) for row in csv.DictReader(handle)}
+    return any((cell.task, cell.backbone, cell.dataset) in printed for cell in cells)
 
 
 def table_names(path: Path | str, cells: list[Cell], backbones: dict[str, dict[str, Any]]) -> list[str]:

@@ -202,8 +202,9 @@ def _impossible_stages(config: dict[str, Any]) -> Iterator[str]:
 
 def _missing_files(config: dict[str, Any]) -> Iterator[str]:
     """What belongs to the repository or to the user: published models and data are looked for before the first job."""
-    if not Path(config["tables"]).is_file():
-        yield f"tables: {config['tables']} is missing"
+    for key in ("tables", "claims"):
+        if not Path(config[key]).is_file():
+            yield f"{key}: {config[key]} is missing"
     for name in sorted({group["backbone"] for group in config["cells"]}):
         backbone = config["backbones"][name]
         if backbone["hub"] is None:

@@ -31,7 +31,7 @@ VERSIONS = {
     "score": 2,
     "calibrate": 1,
     "efficiency": 1,
-    "report": 5,
+    "report": 6,
 }
 REFERENCE_BATCH = 50  # real images that go through the feature network together
 
@@ -295,6 +295,7 @@ class Study:
         return canonical(
             {
                 "study": self.name,
+                "of_paper": any(self.config["backbones"][name]["architecture"] for name in self.backbones()),
                 "classification": classification,
                 "generation": self.config["generation"],
                 "datasets": {name: self._protocol(name) for name in dict.fromkeys(c.dataset for c in self.cells)},

@@ -2,6 +2,8 @@
 
 TABLES = table_names(study.config["tables"], study.cells, study.config["backbones"])
 SHEETS = study.sheets()
+# What the paper says against what was found; its numbers stand beside a study's only where it prints any of its cells.
+VERDICTS = ["claims", *(["beside"] if has_published(study.cells) else []), "audit"]
 
 
 rule table:
@@ -79,6 +81,80 @@ rule table11:
         " --csv {output.csv} --html {output.html} --log {log}"
 
 
+rule claims:
+    input:
+        metrics=study.score_files(),
+        claims=study.config["claims"],
+        values="reports/published/values.csv",
+        templates=[
+            "reports/templates/claims.tex.j2",
+            "reports/templates/claims.html.j2",
+        ],
+    output:
+        tex=f"{study.reports}/claims.tex",
+        csv=f"{study.reports}/claims.csv",
+        html=f"{study.reports}/claims.html",
+    log:
+        f"{study.results}/logs/report/claims.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        spec=study.report_spec(),
+    message:
+        "the paper's claims, judged"
+    shell:
+        "python -m bigain claims {input.metrics} --data {input.claims} --spec {params.spec:q}"
+        " --tex {output.tex} --csv {output.csv} --html {output.html} --log {log}"
+
+
+rule beside:
+    input:
+        results=f"{study.results}/results.parquet",
+        measured=expand(
+            f"{study.results}/efficiency/{{backbone}}.csv", backbone=study.backbones()
+        ),
+        values="reports/published/values.csv",
+        templates=[
+            "reports/templates/beside.tex.j2",
+            "reports/templates/beside.html.j2",
+        ],
+    output:
+        tex=f"{study.reports}/beside.tex",
+        csv=f"{study.reports}/beside.csv",
+        html=f"{study.reports}/beside.html",
+    log:
+        f"{study.results}/logs/report/beside.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        spec=study.report_spec(),
+    message:
+        "the paper's numbers beside the study's"
+    shell:
+        "python -m bigain beside {input.measured} --results {input.results} --spec {params.spec:q}"
+        " --tex {output.tex} --csv {output.csv} --html {output.html} --log {log}"
+
+
+rule audit:
+    input:
+        numbers=["reports/published/values.csv", "reports/published/deltas.csv"],
+        templates=["reports/templates/audit.tex.j2", "reports/templates/audit.html.j2"],
+    output:
+        tex=f"{study.reports}/audit.tex",
+        csv=f"{study.reports}/audit.csv",
+        html=f"{study.reports}/audit.html",
+    log:
+        f"{study.results}/logs/report/audit.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        spec=study.report_spec(),
+    message:
+        "the paper against itself"
+    shell:
+        "python -m bigain audit --tex {output.tex} --csv {output.csv} --html {output.html} --log {log}"
+
+
 rule schedules:
     input:
         study.score_files(),
@@ -132,7 +208,8 @@ rule page:
         tables=study.config["tables"],
         template="reports/templates/index.html.j2",
         fragments=expand(
-            f"{study.reports}/{{table}}.html", table=["table1", *TABLES, "table11"]
+            f"{study.reports}/{{table}}.html",
+            table=["table1", *TABLES, "table11", *VERDICTS],
         ),
         figure=f"{study.reports}/figure1.png",
         samples=[f"{study.reports}/samples-{b}-{d}.png" for b, d in SHEETS],

@@ -1,0 +1,167 @@
+"""Claims are judged as they read: by paired tests, corrected within a claim, and by the printed numbers."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bigain.metrics.significance import bootstrap_p, holm, paired_difference, sign_test
+from bigain.reporting.claims import Scores, in_print, judge, read_claims
+
+CLAIM = {"of": "bigain_tm", "than": ["tome"], "metrics": ["acc@1"], "kind": "better", "says": "better"}
+FAMILIES = {"u": "unet", "d": "dit"}
+
+
+def cell(method, strength, hits, backbone="u", seed=0, first=0):
+    return {
+        "cell": {"backbone": backbone, "dataset": "x", "method": method, "strength": strength, "seed": seed},
+        "items": {"image": list(range(first, first + len(hits))), "acc@1": [int(hit) for hit in hits]},
+        "metrics": {},
+    }
+
+
+def distance(method, strength, value, half):
+    known = {"value": value, "low": value - half, "high": value + half, "n": 100}
+    own = cell(method, strength, [])
+    return own | {"items": {}, "metrics": {"fd": known}}
+
+
+def hits(right, count=200):
+    return np.arange(count) < right
+
+
+def verdict(scored, **claim):
+    return judge("one", CLAIM | claim, Scores(scored, FAMILIES))
+
+
+def test_clear_leads_hold_close_ones_hold_within_error_and_one_clear_loss_is_enough():
+    clear = [cell("bigain_tm", 0.5, hits(160)), cell("tome", 0.5, hits(120))]
+    close = [cell("bigain_tm", 0.3, hits(161)), cell("tome", 0.3, hits(160))]
+    lost = [cell("bigain_tm", 0.1, hits(100)), cell("tome", 0.1, hits(150))]
+    assert verdict(clear).verdict == "holds"
+    assert verdict(clear + close).verdict == "holds within error"
+    assert verdict(clear + close + lost).verdict == "does not hold"
+    assert verdict(clear[:1]).verdict == "not run"
+    found = verdict(clear + close)
+    assert [one.favours for one in found.comparisons] == [True, None]
+    assert found.comparisons[0].value == pytest.approx(20)
+    assert found.comparisons[0].p == pytest.approx(2 * 2 * 0.5**40)  # McNemar's 40 to 0, twice by Holm
+
+
+def test_what_is_clear_alone_is_not_after_correction():
+    """Six discordant pairs to none: p = 0.03 alone, 0.06 of two comparisons."""
+    one = [cell("bigain_tm", 0.5, hits(106)), cell("tome", 0.5, hits(100))]
+    other = [cell("bigain_tm", 0.3, hits(100)), cell("tome", 0.3, hits(100))]
+    assert verdict(one).verdict == "holds"
+    assert verdict(one + other).verdict == "holds within error"
+
+
+def test_images_are_matched_by_their_ids_not_by_their_order():
+    ours = cell("bigain_tm", 0.5, hits(100))
+    theirs = cell("tome", 0.5, hits(100))
+    for part in ("image", "acc@1"):
+        theirs["items"][part] = theirs["items"][part][::-1]
+    (found,) = verdict([ours, theirs]).comparisons
+    assert (found.value, found.p) == (0, 1)
+
+
+def test_smaller_distances_are_better():
+    scored = [distance("bigain_tm", 0.5, 20, 2), distance("tome", 0.5, 30, 2)]
+    (found,) = verdict(scored, metrics=["distance"]).comparisons
+    assert found.value == pytest.approx(10)
+    assert found.p == pytest.approx(2 * stats.norm.sf(10 / (np.hypot(2, 2) / 1.96)))
+    assert verdict(scored, metrics=["distance"], of="tome", than=["bigain_tm"]).verdict == "does not hold"
+
+
+def test_the_uncompressed_model_and_given_strengths():
+    scored = [cell("bigain_td", 2, hits(160)), cell("bigain_td", 4, hits(60)), cell("none", None, hits(120))]
+    claim = {"of": "bigain_td", "than": ["none"], "strengths": [2]}
+    assert verdict(scored, **claim).verdict == "holds"
+    assert verdict(scored, **claim | {"strengths": [2, 4]}).verdict == "does not hold"
+
+
+def test_families():
+    scored = [cell("bigain_tm", 0.5, hits(90), "d"), cell("tome", 0.5, hits(150), "d")]
+    assert verdict(scored, families=["unet"]).verdict == "not run"
+    assert verdict(scored, families=["dit"]).verdict == "does not hold"
+
+
+def test_close_is_a_whole_interval_inside_the_margin():
+    same = [cell("bigain_tm", 0.5, hits(1000, 2000)), cell("bigain_tm_cached", 0.5, hits(1000, 2000))]
+    far = [cell("bigain_tm", 0.3, hits(100)), cell("bigain_tm_cached", 0.3, hits(60))]
+    claim = {"kind": "close", "than": ["bigain_tm_cached"], "margin": 2}
+    assert verdict(same, **claim).verdict == "holds"
+    assert verdict(same + far, **claim).verdict == "does not hold"
+    assert [one.favours for one in verdict(far, **claim | {"margin": 20}).comparisons] == [None]
+
+
+def test_a_lead_that_grows():
+    scored = [
+        *(cell("bigain_tm", 0.1, hits(150)), cell("tome", 0.1, hits(148))),
+        *(cell("bigain_tm", 0.4, hits(150)), cell("tome", 0.4, hits(140))),
+        *(cell("bigain_tm", 0.7, hits(140)), cell("tome", 0.7, hits(80))),
+    ]
+    (found,) = verdict(scored, kind="grows").comparisons
+    assert found.strength == "0.1 to 0.7"
+    assert found.value == pytest.approx(30 - 1)
+    assert found.favours is True
+    assert verdict(scored[:2], kind="grows").verdict == "not run"
+
+
+def test_seeds_are_averaged_by_image():
+    ours = [cell("bigain_tm", 0.5, hits(120), seed=seed) for seed in (0, 1)]
+    theirs = [cell("tome", 0.5, hits(right), seed=seed) for seed, right in enumerate((100, 120))]
+    (found,) = verdict([*ours, *theirs]).comparisons
+    assert found.value == pytest.approx(5)
+    assert found.p == pytest.approx(2 * 0.5**20)  # 20 images better in the mean, none worse
+
+
+def test_the_papers_own_numbers_do_not_bear_out_all_its_claims(root):
+    claims = read_claims(root / "config/claims.yaml")
+    printed = {name: in_print(claim) for name, claim in claims.items()}
+    assert printed["merging_recognises"] == (42, 42)
+    assert printed["merging_generates"] == (34, 35)  # COCO at 10%: 26.45 and 26.51
+    assert printed["twofold_surpasses"] == (6, 8)  # not ImageNet-100, on neither backbone, in recognition
+    assert printed["laplacian_is_best"] == (0, 0)  # Table 7 is not in the text
+    assert printed["low_beats_high"] == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"of": "bigain"}, "one: unknown method 'bigain'. Did you mean 'bigain_t"),
+        ({"kind": "best"}, "one: unknown kind 'best'"),
+        ({"metrics": ["acc"]}, "one: unknown metric 'acc'. Did you mean 'acc@1'"),
+        ({"than": None}, "one: than is missing"),
+    ],
+)
+def test_a_broken_claim_is_named(change, message, tmp_path):
+    claim = {key: value for key, value in (CLAIM | change).items() if value is not None}
+    (tmp_path / "claims.yaml").write_text(json.dumps({"one": claim}))
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+        read_claims(tmp_path / "claims.yaml")
+
+
+def test_holms_correction():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1, 1])
+    assert holm([]) == []
+
+
+def test_resampling_by_counts_is_resampling_by_images():
+    """The multinomial shortcut has the bootstrap's own interval."""
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.random(400) < 0.7, rng.random(400) < 0.6
+    difference = (ours.astype(float) - theirs,)
+    plain = stats.bootstrap(difference, np.mean, n_resamples=4000, method="percentile", rng=1).confidence_interval
+    found = paired_difference(ours, theirs, seed=0)
+    assert found.low == pytest.approx(100 * plain.low, abs=0.6)
+    assert found.high == pytest.approx(100 * plain.high, abs=0.6)
+
+
+def test_p_values_of_no_difference_and_of_a_clear_one():
+    rng = np.random.default_rng(0)
+    assert bootstrap_p(rng.normal(0, 1, 500), 0) > 0.05
+    assert bootstrap_p(rng.normal(0.5, 1, 500), 0) == pytest.approx(2 / 2001)
+    assert sign_test(np.zeros(10)) == 1
