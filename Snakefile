@@ -21,7 +21,7 @@ rule all:
     default_target: True
     input:
         f"{study.reports}/index.html",
-        f"{study.reports}/figure1.pdf",
+        expand(f"{study.reports}/{{figure}}.pdf", figure=FIGURES),
         f"{study.reports}/schedules.csv",
         expand(
             f"{study.reports}/{{table}}.tex",

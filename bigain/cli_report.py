@@ -137,6 +137,35 @@ def figure(
 
 
 @app.command()
+def tradeoff(
+    measured: Measured,
+    results: Results,
+    pdf: Annotated[Path, typer.Option()],
+    png: Annotated[Path, typer.Option()],
+    log: Log = None,
+) -> None:
+    """Recognition against operations and against generation, with the Pareto front."""
+    with logged(log):
+        from bigain.reporting.tradeoff import write_tradeoff
+
+        write_tradeoff(results, measured, pdf, png)
+
+
+@app.command("class-changes")
+def class_changes(
+    metrics: Annotated[list[Path], typer.Argument(help="metrics files of all cells")],
+    pdf: Annotated[Path, typer.Option()],
+    png: Annotated[Path, typer.Option()],
+    log: Log = None,
+) -> None:
+    """The change of accuracy class by class."""
+    with logged(log):
+        from bigain.reporting.classes import write_class_changes
+
+        write_class_changes(metrics, pdf, png)
+
+
+@app.command()
 def sheet(
     files: Annotated[list[Path], typer.Argument(help="generated chunks, a row each")],
     output: Output,

@@ -13,7 +13,6 @@ from safetensors.numpy import load_file
 from bigain.datasets import load as load_dataset
 from bigain.files import read_json, whole_file, write_json
 from bigain.metrics import accuracy as acc
-from bigain.metrics.accuracy import Estimate
 from bigain.metrics.fidelity import kernel_distance, precision_recall
 from bigain.metrics.frechet import frechet
 from bigain.records import read_table
@@ -46,7 +45,8 @@ def score_classification(spec: Spec, chunks: list[Path], output: Path) -> None:
     else:
         items["label"] = [labels[image][0] for image in predicted.index]
         metrics["class_acc@1"] = acc.class_accuracy(hits, items["label"])
-    _write(output, spec, metrics, items, left_out, chunks)
+    found = {"metrics": metrics, "items": items, "left_out": left_out, "classes": list(dataset.class_names)}
+    _write(output, spec, found, chunks)
 
 
 def score_generation(spec: Spec, reference: Path, chunks: list[Path], output: Path) -> None:
@@ -65,25 +65,17 @@ def score_generation(spec: Spec, reference: Path, chunks: list[Path], output: Pa
         if inception:
             metrics["kid"] = kernel_distance(stored["features"], generated)
             metrics |= precision_recall(stored["features"], generated)
-    _write(output, spec, metrics, {}, left_out, chunks)
+    _write(output, spec, {"metrics": metrics, "items": {}, "left_out": left_out}, chunks)
 
 
-def _write(
-    output: Path,
-    spec: Spec,
-    metrics: dict[str, Estimate],
-    items: dict[str, list],
-    left_out: dict[str, str],
-    chunks: list[Path],
-) -> None:
+def _write(output: Path, spec: Spec, found: dict[str, Any], chunks: list[Path]) -> None:
     provenance = [read_json(f"{chunk}.json") for chunk in chunks]
     write_json(
         output,
         {
             "cell": spec["cell"],
-            "metrics": {name: asdict(estimate) for name, estimate in metrics.items()},
-            "items": items,
-            "left_out": left_out,
+            **found,
+            "metrics": {name: asdict(estimate) for name, estimate in found["metrics"].items()},
             "seconds": sum(info["seconds"] for info in provenance),
             "compressed": provenance[0]["compressed"],
             "environment": provenance[0]["environment"],

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -14,18 +11,8 @@ from safetensors.numpy import load_file
 
 from bigain.files import whole_file
 from bigain.methods import StrengthKind
-from bigain.reporting import names
-from bigain.variants import method_of
+from bigain.reporting import names, style
 
-# Okabe-Ito, distinguishable with every colour vision.
-COLOURS = {
-    "tome": "#999999",
-    "tome_fixed": "#56B4E9",
-    "bigain_tm": "#0072B2",
-    "avg_pool": "#F0E442",
-    "todo": "#E69F00",
-    "bigain_td": "#D55E00",
-}
 PAIRS: dict[StrengthKind, tuple[str, str]] = {
     "merge_ratio": ("tome", "bigain_tm"),
     "downsample_factor": ("todo", "bigain_td"),
@@ -50,18 +37,11 @@ def write_figure_1(results: Path, pdf: Path, png: Path) -> None:
     """
     frame = pd.read_parquet(results)
     compressed = frame[(frame["method"] != "none") & frame["metric"].isin(FIGURE_METRICS)]
-    figure = _nothing_to_compare() if compressed.empty else _figure_1(percent_change(frame))
-    with whole_file(pdf) as temporary:
-        figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})  # the same results, the same file
-    with whole_file(png) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
-    plt.close(figure)
-
-
-def _nothing_to_compare() -> plt.Figure:
-    figure = plt.figure(figsize=(5, 1))
-    figure.text(0.5, 0.5, "This study has no compressed cells.", ha="center", va="center")
-    return figure
+    if compressed.empty:
+        style.save(style.message("This study has no compressed cells."), pdf, png)
+        return
+    with plt.rc_context(style.SETTINGS):
+        style.save(_figure_1(percent_change(frame)), pdf, png)
 
 
 def _figure_1(changes: pd.DataFrame) -> plt.Figure:
@@ -76,7 +56,9 @@ def _figure_1(changes: pd.DataFrame) -> plt.Figure:
         better = "↑" if names.METRICS[metric][1] == "higher" else "↓"
         axis.set_title(f"{backbone}, {dataset}\n{names.METRICS[metric][0]} {better}", fontsize=9)
     for row, pair in zip(axes, PAIRS.values(), strict=True):
-        handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[method], label=_label(method)) for method in pair]
+        handles = [
+            plt.Rectangle((0, 0), 1, 1, color=style.COLOURS[method], label=style.label(method)) for method in pair
+        ]
         row[-1].legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
     figure.tight_layout()
     return figure
@@ -91,7 +73,7 @@ def _panel(axis: plt.Axes, changes: pd.DataFrame, kind: StrengthKind, pair: tupl
         mine = here[here["method"] == method].groupby("strength")[["value", "low", "high"]].mean()
         x = [strengths.index(s) + (place - 0.5) * 0.38 for s in mine.index]
         errors = np.stack([mine["value"] - mine["low"], mine["high"] - mine["value"]])
-        axis.bar(x, mine["value"], 0.36, yerr=errors, color=COLOURS[method], error_kw={"lw": 0.8})
+        axis.bar(x, mine["value"], 0.36, yerr=errors, color=style.COLOURS[method], error_kw={"lw": 0.8})
     axis.set_xlim(-0.5, max(len(strengths), 1) - 0.5)
     if not strengths:
         axis.text(0.5, 0.6, "not run", ha="center", transform=axis.transAxes, color="#777777", fontsize=8)
@@ -100,11 +82,6 @@ def _panel(axis: plt.Axes, changes: pd.DataFrame, kind: StrengthKind, pair: tupl
     axis.set_xticks(range(len(strengths)), [names.strength(kind, s) for s in strengths])
     axis.set_xlabel(names.STRENGTHS[kind], fontsize=8)
     axis.tick_params(labelsize=8)
-    axis.spines[["top", "right"]].set_visible(False)
-
-
-def _label(method: str) -> str:
-    return method_of(method).label.replace("_TM", r"$_\mathrm{TM}$").replace("_TD", r"$_\mathrm{TD}$")
 
 
 def write_sample_sheet(files: list[Path], output: Path) -> None:

@@ -30,7 +30,7 @@ def write_page(results: Path, metrics: list[Path], tables: Path, spec: dict[str,
         "facts": facts(scored, spec),
         "baselines": baselines(frame),
         "gains": gains(scored, read_tables(tables)),
-        "figure": _base64(folder / "figure1.png"),
+        "figures": {name: _base64(folder / f"{name}.png") for name in ("figure1", "tradeoff", "classes")},
         "verdicts": {
             name: (folder / f"{name}.html").read_text(encoding="utf-8")
             for name in ("claims", "beside", "audit")

@@ -28,10 +28,10 @@ VERSIONS = {
     "classify": 2,
     "generate": 2,
     "reference": 1,
-    "score": 2,
+    "score": 3,
     "calibrate": 1,
     "efficiency": 1,
-    "report": 6,
+    "report": 7,
 }
 REFERENCE_BATCH = 50  # real images that go through the feature network together
 

@@ -134,7 +134,7 @@ def test_figure_and_page(finished):
     assert (reports / "figure1.pdf").read_bytes().startswith(b"%PDF")
     assert (reports / "figure1.png").read_bytes().startswith(b"\x89PNG")
     page = (reports / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("data:image/png;base64,") == 4  # three figures, one sheet
     assert not re.findall(r'(?:src|href)="(?!data:)', page)  # self-contained
     for expected in ("mini_unet", "mini_dit", "Table 3", "Table 4", "Table 11", "job time", "12 images a cell"):
         assert expected in page

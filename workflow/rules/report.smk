@@ -3,6 +3,7 @@
 TABLES = table_names(study.config["tables"], study.cells, study.config["backbones"])
 SHEETS = study.sheets()
 # What the paper says against what was found; its numbers stand beside a study's only where it prints any of its cells.
+FIGURES = ["figure1", "tradeoff", "classes"]
 VERDICTS = ["claims", *(["beside"] if has_published(study.cells) else []), "audit"]
 
 
@@ -186,6 +187,46 @@ rule figure1:
         "python -m bigain figure --results {input.results} --pdf {output.pdf} --png {output.png} --log {log}"
 
 
+rule tradeoff:
+    input:
+        results=f"{study.results}/results.parquet",
+        measured=expand(
+            f"{study.results}/efficiency/{{backbone}}.csv", backbone=study.backbones()
+        ),
+    output:
+        pdf=f"{study.reports}/tradeoff.pdf",
+        png=f"{study.reports}/tradeoff.png",
+    log:
+        f"{study.results}/logs/report/tradeoff.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        spec=study.report_spec(),
+    message:
+        "recognition against operations and generation"
+    shell:
+        "python -m bigain tradeoff {input.measured} --results {input.results} --pdf {output.pdf} --png {output.png}"
+        " --log {log}"
+
+
+rule class_changes:
+    input:
+        study.score_files(),
+    output:
+        pdf=f"{study.reports}/classes.pdf",
+        png=f"{study.reports}/classes.png",
+    log:
+        f"{study.results}/logs/report/classes.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        spec=study.report_spec(),
+    message:
+        "the change of accuracy class by class"
+    shell:
+        "python -m bigain class-changes {input} --pdf {output.pdf} --png {output.png} --log {log}"
+
+
 rule samples:
     input:
         lambda w: SHEETS[w.backbone, w.dataset],
@@ -211,7 +252,7 @@ rule page:
             f"{study.reports}/{{table}}.html",
             table=["table1", *TABLES, "table11", *VERDICTS],
         ),
-        figure=f"{study.reports}/figure1.png",
+        figures=expand(f"{study.reports}/{{figure}}.png", figure=FIGURES),
         samples=[f"{study.reports}/samples-{b}-{d}.png" for b, d in SHEETS],
     output:
         f"{study.reports}/index.html",

@@ -1,0 +1,76 @@
+"""How every figure looks: colours that all can tell apart, markers that tell methods apart in grey, one way to save."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from bigain.files import whole_file
+from bigain.variants import method_of
+
+# Okabe-Ito, distinguishable with every colour vision; close relatives share a colour and differ in the marker.
+COLOURS = {
+    "none": "#000000",
+    "tome": "#999999",
+    "tome_fixed": "#56B4E9",
+    "tome_shared": "#999999",
+    "sito": "#CC79A7",
+    "bigain_tm": "#0072B2",
+    "bigain_tm_cached": "#0072B2",
+    "bigain_tm_block": "#0072B2",
+    "avg_pool": "#F0E442",
+    "todo": "#E69F00",
+    "bigain_td": "#D55E00",
+    "kv_low_frequency": "#009E73",
+    "kv_high_frequency": "#009E73",
+    "dip_go": "#56B4E9",
+    "mosaicdiff": "#CC79A7",
+}
+MARKERS = {
+    "none": "*",
+    "tome": "o",
+    "tome_fixed": "o",
+    "tome_shared": "v",
+    "sito": "X",
+    "bigain_tm": "s",
+    "bigain_tm_cached": "D",
+    "bigain_tm_block": "P",
+    "avg_pool": "^",
+    "todo": "o",
+    "bigain_td": "s",
+    "kv_low_frequency": "v",
+    "kv_high_frequency": "^",
+    "dip_go": "d",
+    "mosaicdiff": "h",
+}
+SETTINGS = {"font.size": 8, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False}
+
+
+def preset(method: str) -> str:
+    """The preset that a variant changes."""
+    return method.split("~")[0].split("@")[0]
+
+
+def label(method: str) -> str:
+    """A method's name, for print."""
+    return method_of(method).label.replace("_TM", r"$_\mathrm{TM}$").replace("_TD", r"$_\mathrm{TD}$")
+
+
+def save(figure: plt.Figure, pdf: Path, png: Path) -> None:
+    """Write a figure as vectors and as pixels; the same results give the same files."""
+    with whole_file(pdf) as temporary:
+        figure.savefig(temporary, format="pdf", metadata={"CreationDate": None}, bbox_inches="tight")
+    with whole_file(png) as temporary:
+        figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")
+    plt.close(figure)
+
+
+def message(text: str) -> plt.Figure:
+    """A figure that says why there is nothing to see."""
+    figure = plt.figure(figsize=(5, 1))
+    figure.text(0.5, 0.5, text, ha="center", va="center")
+    return figure

@@ -1,0 +1,96 @@
+"""Figures show what the results say: the Pareto front, the change of every class, and why there is nothing to see."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bigain.methods import METHODS
+from bigain.reporting import style
+from bigain.reporting.classes import class_changes, write_class_changes
+from bigain.reporting.tradeoff import pareto, points, write_tradeoff
+
+EFFICIENCY = pd.DataFrame(
+    [
+        {"backbone": "u", "method": "none", "strength": None, "gflops": 10.0},
+        {"backbone": "u", "method": "tome", "strength": 0.5, "gflops": 8.0},
+        {"backbone": "u", "method": "bigain_tm_block~rule-quantile", "strength": 0.5, "gflops": None},
+    ]
+)
+
+
+def row(method, strength, metric, value, seed=0):
+    own = {"backbone": "u", "dataset": "x", "method": method, "strength": strength, "seed": seed}
+    return own | {"metric": metric, "value": value, "low": value - 2, "high": value + 2}
+
+
+RESULTS = pd.DataFrame(
+    [
+        row("none", None, "acc@1", 80),
+        row("tome", 0.5, "acc@1", 70),
+        row("tome", 0.5, "acc@1", 74, seed=1),
+        row("tome", 0.5, "fd", 30),
+        row("bigain_tm_block~rule-quantile", 0.5, "acc@1", 60),
+    ]
+)
+
+
+def test_every_preset_has_a_colour_and_a_marker():
+    assert METHODS.keys() == style.COLOURS.keys() == style.MARKERS.keys()
+    assert style.preset("bigain_tm@sa+mlp~score-l2_norm") == "bigain_tm"
+
+
+def test_points_join_accuracy_operations_and_distance():
+    cells = points(RESULTS, EFFICIENCY).set_index("method")
+    assert cells.loc["tome", ["accuracy", "gflops", "distance"]].tolist() == [72, 8, 30]
+    assert cells.loc["none", "gflops"] == 10
+    assert pd.isna(cells.loc["none", "distance"])
+    assert len(cells) == 2  # the third is a variant
+
+
+def test_the_pareto_front_is_what_nothing_beats_in_both():
+    cost, accuracy = np.array([1, 2, 3, 3, 4]), np.array([50, 70, 60, 80, 80])
+    assert pareto(cost, accuracy).tolist() == [True, True, False, True, False]
+
+
+@pytest.mark.parametrize("results", [RESULTS, RESULTS[RESULTS["metric"] == "fd"]])
+def test_the_tradeoff_is_drawn_or_says_why_not(results, tmp_path):
+    results.to_parquet(tmp_path / "r.parquet")
+    EFFICIENCY.to_csv(tmp_path / "e.csv", index=False)
+    for name in ("one", "two"):
+        files = [tmp_path / f"{name}.{suffix}" for suffix in ("pdf", "png")]
+        write_tradeoff(tmp_path / "r.parquet", [tmp_path / "e.csv"], *files)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    assert (tmp_path / "one.pdf").read_bytes() == (tmp_path / "two.pdf").read_bytes()
+
+
+def cell(method, strength, hits, labels=(0, 0, 1, 1), seed=0):
+    own = {"backbone": "u", "dataset": "x", "method": method, "strength": strength, "seed": seed}
+    items = {"image": list(range(len(hits))), "acc@1": list(hits), "label": list(labels)}
+    return {"cell": own, "items": items, "classes": ["cat", "dog"], "metrics": {}}
+
+
+def test_the_change_of_every_class_is_at_the_highest_strength():
+    scored = [
+        cell("none", None, (1, 1, 1, 0)),
+        cell("tome", 0.3, (1, 1, 1, 1)),
+        cell("tome", 0.7, (0, 0, 1, 0)),
+        cell("tome", 0.7, (1, 0, 1, 1), seed=1),
+        cell("sito", 0.7, (0, 0, 0, 0)),
+    ]
+    found = class_changes(scored).set_index("class")
+    assert found["change"].to_dict() == {"cat": -75, "dog": 25}
+    assert set(found["strength"]) == {"0.7"}
+    assert found["images"].tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("classes", [0, 2, 60])
+def test_class_changes_are_drawn_or_say_why_not(classes, tmp_path):
+    files = []
+    for k, (method, strength) in enumerate((("none", None), ("bigain_tm", 0.5)) if classes else ()):
+        scored = cell(method, strength, [k] * classes, range(classes)) | {"classes": list(map(str, range(classes)))}
+        files.append(tmp_path / f"{k}.json")
+        files[-1].write_text(json.dumps(scored))
+    write_class_changes(files, tmp_path / "c.pdf", tmp_path / "c.png")
+    assert (tmp_path / "c.pdf").read_bytes().startswith(b"%PDF")
