@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,32 @@ import numpy as np
 import pandas as pd
 
 from bigain.files import read_json, write_text
-from bigain.metrics.significance import mcnemar, paired_difference
+from bigain.metrics.significance import holm, mcnemar, paired_difference
 from bigain.reporting import names
 from bigain.reporting.plan import read_tables
 from bigain.reporting.tables import templates
 from bigain.variants import method_of
 
 Scored = list[dict[str, Any]]
+FIGURES = (
+    {
+        "name": "figure1",
+        "alt": "Percent change of accuracy and Fréchet distance for each method",
+        "caption": "Figure 1. Change against the uncompressed model, in percent of its value, with 95% intervals.",
+    },
+    {
+        "name": "tradeoff",
+        "alt": "Accuracy over operations and over Fréchet distance, with the Pareto front",
+        "caption": "Recognition against the operations of a forward pass and the distance of what is generated; "
+        "a line joins a method's strengths. No cell beats those on the grey stairs in both.",
+    },
+    {
+        "name": "classes",
+        "alt": "Change of accuracy of every class",
+        "caption": "Acc@1 of every class minus the uncompressed model's on the same images, each method at its highest "
+        "strength.",
+    },
+)
 
 
 def write_page(results: Path, metrics: list[Path], tables: Path, spec: dict[str, Any], output: Path) -> None:
@@ -30,7 +50,7 @@ def write_page(results: Path, metrics: list[Path], tables: Path, spec: dict[str,
         "facts": facts(scored, spec),
         "baselines": baselines(frame),
         "gains": gains(scored, read_tables(tables)),
-        "figures": {name: _base64(folder / f"{name}.png") for name in ("figure1", "tradeoff", "classes")},
+        "figures": [{**one, "image": _base64(folder / f"{one['name']}.png")} for one in FIGURES],
         "verdicts": {
             name: (folder / f"{name}.html").read_text(encoding="utf-8")
             for name in ("claims", "beside", "audit")
@@ -87,8 +107,17 @@ def facts(scored: Scored, spec: dict[str, Any]) -> list[tuple[str, str]]:
         ("computed on", ", ".join(machine)),
         ("with", ", ".join(packages)),
         *_left_out(scored),
-        ("job time", f"{minutes:.1f} minutes summed over all model jobs"),
+        ("job time", f"{minutes:.1f} minutes summed over all model jobs, {60 * minutes / len(scored):.0f} s a cell"),
+        *_commit(),
     ]
+
+
+def _commit() -> list[tuple[str, str]]:
+    """The commit that the page was made with, in a checkout."""
+    asked = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False
+    )
+    return [("commit", asked.stdout.strip())] if asked.returncode == 0 else []
 
 
 def _left_out(scored: Scored) -> list[tuple[str, str]]:
@@ -149,6 +178,8 @@ def gains(scored: Scored, tables: dict[str, dict[str, Any]]) -> list[dict[str, A
                         "p": mcnemar(ours, theirs),
                     }
                 )
+    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p"] = p
     return rows
 
 

@@ -41,6 +41,17 @@ def deltas() -> pd.DataFrame:
     return pd.read_csv(PUBLISHED / "deltas.csv", dtype={"table": str})
 
 
+def printed_by_cell() -> dict[tuple, float]:
+    """The printed numbers by (backbone, data set, metric, method, strength), of the first table that prints a cell; the
+    paper's mAP goes by the name of the released ranking."""
+    found: dict[tuple, float] = {}
+    for row in values().itertuples():
+        metric = {"map": "map_released"}.get(row.metric, row.metric)
+        strength = None if pd.isna(row.strength) else row.strength
+        found.setdefault((row.backbone, row.dataset, metric, row.method, strength), row.printed)
+    return found
+
+
 def beside(results: pd.DataFrame, efficiency: pd.DataFrame) -> pd.DataFrame:
     """The printed numbers joined to a study's, averaged over seeds: all that are printed, ours missing where not run.
 

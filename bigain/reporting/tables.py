@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 from bigain.files import write_text
 from bigain.reporting import names
 from bigain.reporting.plan import read_tables
+from bigain.reporting.published import printed_by_cell
 from bigain.variants import method_of
 
 TEMPLATES = Path(__file__).parents[2] / "reports" / "templates"
@@ -19,11 +20,17 @@ TEMPLATES = Path(__file__).parents[2] / "reports" / "templates"
 
 @dataclass(frozen=True)
 class Value:
-    """One printed number with the half width of its interval, or a missing one."""
+    """One number with the half width of its interval, or a missing one; `printed` is the paper's own."""
 
     value: float | None
     half_width: float | None = None
     best: bool = False
+    printed: float | None = None
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the paper's."""
+        return None if self.value is None or self.printed is None else self.value - self.printed
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,12 @@ class Group:
         return f"{self.backbone}, {self.dataset}: {names.METRICS[self.metric][0]}"
 
 
-def build(results: pd.DataFrame, table: dict[str, Any]) -> tuple[list[float], list[Group]]:
-    """The strengths (columns) and groups (rows) of a table from tidy results, averaged over seeds."""
+Printed = dict[tuple, float]  # the paper's numbers by (backbone, data set, metric, method, strength)
+
+
+def build(results: pd.DataFrame, table: dict[str, Any], printed: Printed) -> tuple[list[float], list[Group]]:
+    """The strengths (columns) and groups (rows) of a table from tidy results, averaged over seeds, with the paper's
+    numbers where it prints the same cell."""
     kind = table["strength_kind"]
     mine = results[results["method"].isin(table["methods"]) & (results["strength_kind"] == kind)]
     mine = mine[mine["backbone"].isin(table["backbones"])]
@@ -65,12 +76,18 @@ def build(results: pd.DataFrame, table: dict[str, Any]) -> tuple[list[float], li
     for (backbone, dataset), part in mine.groupby(["backbone", "dataset"], sort=False):
         for metric in names.METRICS:
             if (part["metric"] == metric).any():
-                groups.append(_group(results, table, strengths, backbone, dataset, metric))
+                groups.append(_group(results, table, printed, strengths, backbone, dataset, metric))
     return strengths, groups
 
 
 def _group(
-    results: pd.DataFrame, table: dict[str, Any], strengths: list[float], backbone: str, dataset: str, metric: str
+    results: pd.DataFrame,
+    table: dict[str, Any],
+    printed: Printed,
+    strengths: list[float],
+    backbone: str,
+    dataset: str,
+    metric: str,
 ) -> Group:
     where = (results["backbone"] == backbone) & (results["dataset"] == dataset) & (results["metric"] == metric)
     here = results[where]
@@ -78,10 +95,11 @@ def _group(
     def at(method: str, strength: float | None) -> Value:
         chosen = here["method"] == method
         chosen &= here["strength"].isna() if strength is None else here["strength"] == strength
+        theirs = printed.get((backbone, dataset, metric, method, strength))
         if not chosen.any():
-            return Value(None)
+            return Value(None, printed=theirs)
         found = here[chosen][["value", "low", "high"]].mean()  # over seeds
-        return Value(float(found["value"]), float(found["high"] - found["low"]) / 2)
+        return Value(float(found["value"]), float(found["high"] - found["low"]) / 2, printed=theirs)
 
     grid = {method: [at(method, strength) for strength in strengths] for method in table["methods"]}
     better = max if names.METRICS[metric][1] == "higher" else min
@@ -89,7 +107,7 @@ def _group(
         present = [row[column].value for row in grid.values() if row[column].value is not None]
         for row in grid.values():
             if present and row[column].value == better(present):
-                row[column] = Value(row[column].value, row[column].half_width, best=True)
+                row[column] = replace(row[column], best=True)
     rows = [Row(method_of(b).label, "baseline", [at(b, None)] * len(strengths)) for b in table["baselines"]]
     rows += [Row(method_of(method).label, "method", values) for method, values in grid.items()]
     of, against = table["delta"]["of"], table["delta"]["against"]
@@ -99,7 +117,8 @@ def _group(
 
 
 def _difference(a: Value, b: Value) -> Value:
-    return Value(None) if a.value is None or b.value is None else Value(a.value - b.value)
+    printed = None if a.printed is None or b.printed is None else a.printed - b.printed
+    return Value(None if a.value is None or b.value is None else a.value - b.value, printed=printed)
 
 
 def to_csv(strengths: list[float], groups: list[Group]) -> str:
@@ -113,6 +132,7 @@ def to_csv(strengths: list[float], groups: list[Group]) -> str:
             "strength": strength,
             "value": value.value,
             "half_width_95": value.half_width,
+            "paper": value.printed,
         }
         for group in groups
         for row in group.rows
@@ -140,7 +160,9 @@ def write_table_files(
     """Write one table of the study in three forms."""
     table = read_tables(tables)[name]
     table["backbones"] = [b for b, family in spec["backbones"].items() if family in table["families"]]
-    strengths, groups = build(names.shown(pd.read_parquet(results), spec), table)
+    strengths, groups = build(
+        names.shown(pd.read_parquet(results), spec), table, printed_by_cell() if spec["of_paper"] else {}
+    )
     context = {"name": name, "table": table, "strengths": strengths, "groups": groups, "spec": spec}
     write_text(tex, templates().get_template("table.tex.j2").render(context))
     write_text(html, templates().get_template("table.html.j2").render(context))

@@ -45,7 +45,7 @@ RESULTS = pd.DataFrame(
 
 
 def test_rows_columns_best_and_delta():
-    strengths, (accuracy, distance) = tables.build(RESULTS, TABLE)
+    strengths, (accuracy, distance) = tables.build(RESULTS, TABLE, {})
     assert strengths == [0.3, 0.7]
     baseline, tome, ours, delta = accuracy.rows
     assert [v.value for v in baseline.values] == [90, 90]
@@ -56,11 +56,27 @@ def test_rows_columns_best_and_delta():
     assert [r.values[0].best for r in distance.rows] == [False, True, False, False]  # lower is better
 
 
+def test_the_papers_own_numbers_stand_in_the_same_places():
+    printed = {("u", "d", "acc@1", "tome", 0.3): 79.0, ("u", "d", "acc@1", "bigain_tm", 0.3): 88.0}
+    _, (accuracy, distance) = tables.build(RESULTS, TABLE, printed)
+    _, tome, ours, delta = accuracy.rows
+    assert (tome.values[0].printed, tome.values[0].difference) == (79, 2)
+    assert (tome.values[1].printed, tome.values[1].difference) == (None, None)
+    assert (delta.values[0].printed, delta.values[0].difference) == (9, -5)
+    assert ours.values[0].best
+    assert distance.rows[1].values[0].printed is None
+
+
 def test_the_three_forms(tmp_path):
     results, data = tmp_path / "results.parquet", tmp_path / "tables.yaml"
     RESULTS.to_parquet(results)
     data.write_text(json.dumps({"table4": TABLE}))  # JSON is YAML
-    spec = {"backbones": {"u": "unet"}, "study": "my_study", "classification": {"map": ["per_image"]}}
+    spec = {
+        "backbones": {"u": "unet"},
+        "study": "my_study",
+        "classification": {"map": ["per_image"]},
+        "of_paper": False,
+    }
     files = [tmp_path / f"table4.{suffix}" for suffix in ("tex", "csv", "html")]
     tables.write_table_files(results, data, "table4", spec, *files)
     tex, csv, html = (file.read_text() for file in files)

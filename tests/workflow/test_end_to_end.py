@@ -135,7 +135,9 @@ def test_figure_and_page(finished):
     assert (reports / "figure1.png").read_bytes().startswith(b"\x89PNG")
     page = (reports / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 4  # three figures, one sheet
-    assert not re.findall(r'(?:src|href)="(?!data:)', page)  # self-contained
+    assert not re.findall(r'src="(?!data:)', page)  # self-contained
+    for link in re.findall(r'href="([^"#][^"]*)"', page):
+        assert (reports / link).is_file(), link
     for expected in ("mini_unet", "mini_dit", "Table 3", "Table 4", "Table 11", "job time", "12 images a cell"):
         assert expected in page
 

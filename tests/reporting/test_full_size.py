@@ -1,0 +1,116 @@
+"""All tables, figures and the page of a study of the paper's size: quick, without torch, alive in a real browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bigain.cli_study import _merged
+from bigain.study.study import Study
+from tests.reporting.full_size import write_results
+from tests.repository import copy_repository
+
+RENDER = """
+import json, sys, time
+from pathlib import Path
+from bigain.cli_study import _merged
+from bigain.reporting import classes, efficiency, figures, overview, page, schedules, tables, tradeoff, verdicts
+from bigain.reporting.plan import table_names
+from bigain.study.study import Study
+
+study = Study(_merged([Path("config/paper.yaml")]))
+spec, out = json.loads(study.report_spec()), Path(study.reports)
+results = Path(study.results, "results.parquet")
+measured = [Path(study.results, "efficiency", f"{name}.csv") for name in study.backbones()]
+metrics = [Path(file) for file in study.score_files()]
+config = study.config
+
+def three(name):
+    return [out / f"{name}.{suffix}" for suffix in ("tex", "csv", "html")]
+
+names = table_names(config["tables"], study.cells, config["backbones"])
+for name in names:
+    tables.write_table_files(results, Path(config["tables"]), name, spec, *three(name))
+overview.write_overview(results, measured, spec, *three("table1"))
+efficiency.write_efficiency(measured, spec, *three("table11"))
+verdicts.write_claims(metrics, Path(config["claims"]), spec, *three("claims"))
+verdicts.write_beside(results, measured, spec, *three("beside"))
+verdicts.write_audit(*three("audit"))
+schedules.write_schedules(metrics, out / "schedules.csv")
+figures.write_figure_1(results, out / "figure1.pdf", out / "figure1.png")
+tradeoff.write_tradeoff(results, measured, out / "tradeoff.pdf", out / "tradeoff.png")
+classes.write_class_changes(metrics, out / "classes.pdf", out / "classes.png")
+for (backbone, dataset), files in study.sheets().items():
+    figures.write_sample_sheet([Path(file) for file in files], out / f"samples-{backbone}-{dataset}.png")
+page.write_page(results, metrics, Path(config["tables"]), spec, out / "index.html")
+assert "torch" not in sys.modules
+print(" ".join(names))
+"""
+
+
+@pytest.fixture(scope="module")
+def rendered(root, tmp_path_factory) -> tuple[Path, float, list[str]]:
+    """The folder of the reports, the seconds they took, and the tables."""
+    folder = tmp_path_factory.mktemp("full")
+    copy_repository(root, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_results(Study(_merged([Path("config/paper.yaml")])))
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", RENDER], cwd=folder, capture_output=True, text=True, check=False, env=_one_core(folder)
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder / "reports/paper", time.monotonic() - began, done.stdout.split()
+
+
+def _one_core(folder: Path) -> dict[str, str]:
+    import os
+
+    return {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def test_it_takes_less_than_a_minute_on_one_core(rendered):
+    _, seconds, _ = rendered
+    assert seconds < 60
+
+
+def test_every_table_of_the_paper_is_there_and_holds_its_numbers(rendered):
+    reports, _, tables = rendered
+    assert {f"table{k}" for k in (2, 3, 4, 5, 6, 7, 8, 12)} < set(tables)
+    page = (reports / "index.html").read_text()
+    assert len(page) < 8e6
+    for table in (*tables, "table11", "claims", "beside", "audit"):
+        assert f'id="{table}"' in page, table
+    assert "81.03" in page  # the paper's, behind the toggle
+    beside = (reports / "beside.csv").read_text()
+    assert beside.count("\n") == 467
+    assert ",,,,," not in re.sub(r"^(?!2,sd2,pets).*$", "", beside, flags=re.M)  # all of Table 2's cells have ours
+
+
+@pytest.mark.system
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="Debian's chromium is not installed")
+@pytest.mark.parametrize("show", ["ours", "paper", "difference"])
+def test_the_page_lives_in_a_real_browser(rendered, show, tmp_path):
+    """Opened from a file: no console message, every figure and table is there, and the toggle shows what it says."""
+    reports, _, tables = rendered
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--log-level=0"]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    command += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=3000", "--dump-dom"]
+    done = subprocess.run(
+        [*command, f"file://{reports}/index.html#{show}"], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "CONSOLE" not in done.stderr, done.stderr
+    page = done.stdout
+    assert f'<body data-show="{show}">' in page
+    assert page.count("<img") == 3 + 4 + 1  # figures, and sheets of four data sets with SD 2.0 and one with the DiT
+    for table in (*tables, "table1-sd2", "table11", "claims", "beside", "audit"):
+        assert f'id="{table}"' in page, table
+    assert page.count('tabindex="0"') > 20  # heads of sortable tables
