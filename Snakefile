@@ -23,6 +23,7 @@ rule all:
         f"{study.reports}/index.html",
         expand(f"{study.reports}/{{figure}}.pdf", figure=FIGURES),
         f"{study.reports}/schedules.csv",
+        f"{study.reports}/{DOCUMENT}",
         expand(
             f"{study.reports}/{{table}}.tex",
             table=["table1", *TABLES, "table11", *VERDICTS],

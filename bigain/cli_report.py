@@ -179,6 +179,34 @@ def sheet(
 
 
 @app.command()
+def report(
+    tables: Annotated[list[Path], typer.Argument(help="tables in LaTeX, in their order")],
+    spec: SpecText,
+    output: Output,
+    log: Log = None,
+) -> None:
+    """A LaTeX document of all tables and figures."""
+    with logged(log):
+        from bigain.reporting.latex import write_report
+
+        write_report(tables, json.loads(spec), output)
+
+
+@app.command("compile")
+def compile_(
+    document: Annotated[Path, typer.Argument(help="report.tex, with its tables and figures beside it")],
+    output: Output,
+    log: Log = None,
+) -> None:
+    """Compile the report to a PDF."""
+    with logged(log):
+        from bigain.reporting.latex import compile_report
+
+        for line in compile_report(document, output):
+            print(f"does not fit: {line}")
+
+
+@app.command()
 def page(
     metrics: Annotated[list[Path], typer.Argument(help="metrics files of all cells")],
     results: Results,

@@ -20,6 +20,17 @@ METRICS = {
     "precision": ("precision (%)", "higher"),
     "recall": ("recall (%)", "higher"),
 }
+SHORT = {  # where there is little room
+    "acc@1": "Acc@1",
+    "map": "mAP",
+    "map_released": "mAP, rel.",
+    "map_macro": "mAP, cl.",
+    "fd": "FD",
+    "fid": "FID",
+    "kid": "KID",
+    "precision": "prec.",
+    "recall": "recall",
+}
 MAPS = {"per_image": "map", "per_image_released": "map_released", "macro": "map_macro"}  # as a config names them
 STRENGTHS = {
     "merge_ratio": "merge ratio",

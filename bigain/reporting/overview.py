@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bigain.files import write_text
+from bigain.methods import METHODS
 from bigain.reporting import names
 from bigain.reporting.tables import Value, templates
 from bigain.variants import method_of
@@ -33,6 +34,7 @@ def _row(arm: dict[str, Any], results: pd.DataFrame, columns: list[tuple[str, st
     mine = results[(results["method"] == arm["method"]) & same]
     return {
         "label": method.label,
+        "preset": method.id in METHODS,
         "strength": "" if full else names.strength(method.strength_kind, arm["strength"]),
         "saved": arm["saved_percent"],
         "values": [_value(mine, *column) for column in columns],
@@ -51,7 +53,7 @@ def write_overview(results: Path, measured: list[Path], spec: dict[str, Any], te
     """Join results and measurements and render them in three forms."""
     efficiency = pd.concat([pd.read_csv(file) for file in measured], ignore_index=True)
     groups = build(names.shown(pd.read_parquet(results), spec), efficiency)
-    context = {"groups": groups, "spec": spec, "metrics": names.METRICS}
+    context = {"groups": groups, "spec": spec, "metrics": names.METRICS, "short": names.SHORT}
     write_text(csv, _csv(groups))
     write_text(tex, templates().get_template("overview.tex.j2").render(context))
     write_text(html, templates().get_template("overview.html.j2").render(context))

@@ -73,7 +73,10 @@ def build(results: pd.DataFrame, table: dict[str, Any], printed: Printed) -> tup
     mine = mine[mine["backbone"].isin(table["backbones"])]
     strengths = sorted(mine["strength"].unique().tolist())
     groups = []
+    own = set(table["methods"]) - set(table.get("references", ()))
     for (backbone, dataset), part in mine.groupby(["backbone", "dataset"], sort=False):
+        if own.isdisjoint(part["method"]):  # only what the table compares with
+            continue
         for metric in names.METRICS:
             if (part["metric"] == metric).any():
                 groups.append(_group(results, table, printed, strengths, backbone, dataset, metric))

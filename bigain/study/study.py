@@ -31,7 +31,7 @@ VERSIONS = {
     "score": 3,
     "calibrate": 1,
     "efficiency": 1,
-    "report": 7,
+    "report": 8,
 }
 REFERENCE_BATCH = 50  # real images that go through the feature network together
 

@@ -8,6 +8,7 @@ from scipy import stats
 
 from bigain.metrics.significance import bootstrap_p, holm, paired_difference, sign_test
 from bigain.reporting.claims import Scores, in_print, judge, read_claims
+from bigain.reporting.verdicts import write_claims
 
 CLAIM = {"of": "bigain_tm", "than": ["tome"], "metrics": ["acc@1"], "kind": "better", "says": "better"}
 FAMILIES = {"u": "unet", "d": "dit"}
@@ -125,6 +126,21 @@ def test_the_papers_own_numbers_do_not_bear_out_all_its_claims(root):
     assert printed["twofold_surpasses"] == (6, 8)  # not ImageNet-100, on neither backbone, in recognition
     assert printed["laplacian_is_best"] == (0, 0)  # Table 7 is not in the text
     assert printed["low_beats_high"] == (1, 1)
+
+
+def test_the_three_forms_say_the_same(tmp_path, root):
+    scored = [cell("bigain_tm", 0.5, hits(160)), cell("tome", 0.5, hits(120))]
+    metrics = [tmp_path / f"{k}.json" for k in range(2)]
+    for file, one in zip(metrics, scored, strict=True):
+        file.write_text(json.dumps(one))
+    (tmp_path / "claims.yaml").write_text(json.dumps({"one": CLAIM}))
+    spec = {"study": "s", "backbones": FAMILIES, "of_paper": False}
+    files = [tmp_path / f"claims.{suffix}" for suffix in ("tex", "csv", "html")]
+    write_claims(metrics, tmp_path / "claims.yaml", spec, *files)
+    tex, csv, html = (file.read_text() for file in files)
+    assert "better & holds & 1 & 0 & 1 & 35 of 35 \\\\" in tex
+    assert ">holds</td><td>1</td><td>1</td><td>1</td><td>0</td><td>35 of 35</td>" in html
+    assert "one,holds,better,u,x,acc@1,tome,0.5,20.0" in csv
 
 
 @pytest.mark.parametrize(

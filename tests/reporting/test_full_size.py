@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bigain.cli_study import _merged
+from bigain.reporting.latex import PACKAGES, compile_report
 from bigain.study.study import Study
 from tests.reporting.full_size import write_results
 from tests.repository import copy_repository
@@ -20,7 +21,7 @@ RENDER = """
 import json, sys, time
 from pathlib import Path
 from bigain.cli_study import _merged
-from bigain.reporting import classes, efficiency, figures, overview, page, schedules, tables, tradeoff, verdicts
+from bigain.reporting import classes, efficiency, figures, latex, overview, page, schedules, tables, tradeoff, verdicts
 from bigain.reporting.plan import table_names
 from bigain.study.study import Study
 
@@ -48,6 +49,8 @@ tradeoff.write_tradeoff(results, measured, out / "tradeoff.pdf", out / "tradeoff
 classes.write_class_changes(metrics, out / "classes.pdf", out / "classes.png")
 for (backbone, dataset), files in study.sheets().items():
     figures.write_sample_sheet([Path(file) for file in files], out / f"samples-{backbone}-{dataset}.png")
+drawn = [out / f"{name}.tex" for name in ("table1", *names, "table11", "claims", "beside", "audit")]
+latex.write_report(drawn, spec, out / "report.tex")
 page.write_page(results, metrics, Path(config["tables"]), spec, out / "index.html")
 assert "torch" not in sys.modules
 print(" ".join(names))
@@ -92,6 +95,14 @@ def test_every_table_of_the_paper_is_there_and_holds_its_numbers(rendered):
     beside = (reports / "beside.csv").read_text()
     assert beside.count("\n") == 467
     assert ",,,,," not in re.sub(r"^(?!2,sd2,pets).*$", "", beside, flags=re.M)  # all of Table 2's cells have ours
+
+
+@pytest.mark.system
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason=f"no LaTeX: {PACKAGES}")
+def test_the_pdf_compiles_and_no_table_is_wider_than_the_page(rendered):
+    reports, _, _ = rendered
+    assert compile_report(reports / "report.tex", reports / "report.pdf") == []
+    assert (reports / "report.pdf").read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.system

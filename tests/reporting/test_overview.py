@@ -40,7 +40,7 @@ def test_three_forms(tmp_path):
     files = [tmp_path / f"table1.{suffix}" for suffix in ("tex", "csv", "html")]
     write_overview(tmp_path / "r.parquet", [tmp_path / "e.csv"], SPEC, *files)
     tex, csv, html = (file.read_text() for file in files)
-    assert r"ToMe & 0.5 & 12.0 & 75.00{\scriptsize$\,\pm\,$10.0} & -- \\" in tex
+    assert r"ToMe & 0.5 & 12.0 & 75.00 & -- \\" in tex
     assert r"\texttt{my\_study}" in tex
     assert "<th>ToMe</th><td>0.5</td><td>12.0</td>" in html
     assert pd.read_csv(files[1])["value"].isna().sum() == 1

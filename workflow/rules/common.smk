@@ -1,4 +1,5 @@
 # The study of this config, and what every rule needs from it. Specs come from `bigain.study`; nothing is decided here.
+import shutil
 import sys
 from pathlib import Path
 

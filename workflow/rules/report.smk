@@ -3,6 +3,8 @@
 TABLES = table_names(study.config["tables"], study.cells, study.config["backbones"])
 SHEETS = study.sheets()
 # What the paper says against what was found; its numbers stand beside a study's only where it prints any of its cells.
+# A PDF where there is a LaTeX.
+DOCUMENT = "report.pdf" if shutil.which("pdflatex") else "report.tex"
 FIGURES = ["figure1", "tradeoff", "classes"]
 VERDICTS = ["claims", *(["beside"] if has_published(study.cells) else []), "audit"]
 
@@ -240,6 +242,42 @@ rule samples:
         "sample sheet of {wildcards.backbone} on {wildcards.dataset}"
     shell:
         "python -m bigain sheet {input} --output {output} --log {log}"
+
+
+rule report:
+    input:
+        expand(
+            f"{study.reports}/{{table}}.tex",
+            table=["table1", *TABLES, "table11", *VERDICTS],
+        ),
+    output:
+        f"{study.reports}/report.tex",
+    log:
+        f"{study.results}/logs/report/report.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        spec=study.report_spec(),
+    message:
+        "the report as a LaTeX document"
+    shell:
+        "python -m bigain report {input} --spec {params.spec:q} --output {output} --log {log}"
+
+
+rule report_pdf:
+    input:
+        document=f"{study.reports}/report.tex",
+        figures=expand(f"{study.reports}/{{figure}}.pdf", figure=FIGURES),
+    output:
+        f"{study.reports}/report.pdf",
+    log:
+        f"{study.results}/logs/report/report-pdf.log",
+    params:
+        spec=study.report_spec(),
+    message:
+        "the report: {output}"
+    shell:
+        "python -m bigain compile {input.document} --output {output} --log {log}"
 
 
 rule page:
