@@ -272,6 +272,8 @@ rule report_pdf:
         f"{study.reports}/report.pdf",
     log:
         f"{study.results}/logs/report/report-pdf.log",
+    conda:
+        "../../envs/environment.yaml"
     params:
         spec=study.report_spec(),
     message:
