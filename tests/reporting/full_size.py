@@ -10,6 +10,7 @@ import pandas as pd
 from safetensors.numpy import save_file
 
 from bigain.metrics import accuracy as acc
+from bigain.rng import numpy_generator
 from bigain.score import collect
 from bigain.study.cells import Cell
 from bigain.study.study import Study
@@ -26,7 +27,7 @@ def write_results(study: Study) -> None:
 
 
 def _write_metrics(study: Study, cell: Cell) -> None:
-    rng = np.random.default_rng(abs(hash_of(cell)))
+    rng = numpy_generator(0, cell.path)
     images, classes = study.size(cell.dataset)
     metrics, items = {}, {}
     if cell.task == "classification":
@@ -52,11 +53,6 @@ def _write_metrics(study: Study, cell: Cell) -> None:
     if cell.task == "generation":
         images = rng.integers(0, 255, (4, 3, 16, 16), dtype=np.uint8)
         save_file({"images": images}, path.with_name("chunk-0.safetensors"))
-
-
-def hash_of(cell: Cell) -> int:
-    """The same number for a cell in every process."""
-    return int.from_bytes(cell.path.encode()[-8:], "big")
 
 
 def _write_efficiency(study: Study, backbone: str, arms: list) -> None:
