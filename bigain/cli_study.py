@@ -84,13 +84,14 @@ def _study(configfiles: list[Path] | None) -> Study:
     from bigain.study.study import Study
 
     try:
-        return Study(_merged(configfiles or []))
+        return Study(merged_config(configfiles or []))
     except ConfigError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
 
 
-def _merged(configfiles: list[Path]) -> dict[str, Any]:
+def merged_config(configfiles: list[Path]) -> dict[str, Any]:
+    """The default config with others merged over it, in their order, as Snakemake merges them."""
     import yaml
     from snakemake.utils import update_config
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bigain.cli_study import _merged
+from bigain.cli_study import merged_config
 from bigain.reporting.latex import PACKAGES, compile_report
 from bigain.study.study import Study
 from tests.reporting.full_size import write_results
@@ -20,12 +20,12 @@ from tests.repository import copy_repository
 RENDER = """
 import json, sys, time
 from pathlib import Path
-from bigain.cli_study import _merged
+from bigain.cli_study import merged_config
 from bigain.reporting import classes, efficiency, figures, latex, overview, page, schedules, tables, tradeoff, verdicts
 from bigain.reporting.plan import table_names
 from bigain.study.study import Study
 
-study = Study(_merged([Path("config/paper.yaml")]))
+study = Study(merged_config([Path("config/paper.yaml")]))
 spec, out = json.loads(study.report_spec()), Path(study.reports)
 results = Path(study.results, "results.parquet")
 measured = [Path(study.results, "efficiency", f"{name}.csv") for name in study.backbones()]
@@ -64,7 +64,7 @@ def rendered(root, tmp_path_factory) -> tuple[Path, float, list[str]]:
     copy_repository(root, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        write_results(Study(_merged([Path("config/paper.yaml")])))
+        write_results(Study(merged_config([Path("config/paper.yaml")])))
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", RENDER], cwd=folder, capture_output=True, text=True, check=False, env=_one_core(folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bigain.cli_study import _merged
+from bigain.cli_study import merged_config
 from bigain.study.config import ConfigError
 from bigain.study.plan import Plan
 from bigain.study.requirements import Needs, before_first_job, problems
@@ -23,7 +23,7 @@ def _in_the_repository(root, monkeypatch):
 
 @pytest.fixture
 def raw():
-    return _merged([PAPER])
+    return merged_config([PAPER])
 
 
 def elsewhere(raw, folder):
@@ -99,9 +99,9 @@ def test_every_cell_of_the_paper_has_its_own_operations_counted(raw):
 
 def test_planning_needs_neither_torch_nor_data():
     code = (
-        "import sys; from pathlib import Path; from bigain.cli_study import _merged\n"
+        "import sys; from pathlib import Path; from bigain.cli_study import merged_config\n"
         "from bigain.study.plan import Plan; from bigain.study.study import Study\n"
-        "Plan(Study(_merged([Path('config/paper.yaml')]))).total()\n"
+        "Plan(Study(merged_config([Path('config/paper.yaml')]))).total()\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
