@@ -1,4 +1,4 @@
-"""What is published elsewhere and fetched from there: addresses, sizes and checksums. No torch."""
+"""What is published elsewhere and fetched from there: addresses and checksums. No torch."""
 
 from __future__ import annotations
 
@@ -13,26 +13,18 @@ class Published:
 
     url: str
     checksum: str
-    size: int | None = None
-
-    @property
-    def name(self) -> str:
-        """The file's own name."""
-        return self.url.rsplit("/", 1)[1]
 
 
 # pytorch-fid's Inception, the only network whose Fréchet distance is called FID.
 INCEPTION = Published(
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
     "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-    95_628_359,
 )
 COCO = (
-    Published("http://images.cocodataset.org/zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80", 815_585_330),
+    Published("http://images.cocodataset.org/zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80"),
     Published(
         "http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
         "f4bbac642086de4f52a3fdda2de5fa2c",
-        252_907_541,
     ),
 )
 PETS = (

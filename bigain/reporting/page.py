@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,9 @@ def facts(scored: Scored, spec: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _commit() -> list[tuple[str, str]]:
-    """The commit that the page was made with, in a checkout."""
+    """The commit that the page was made with, in a checkout on a machine with git."""
+    if shutil.which("git") is None:
+        return []
     asked = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False
     )
