@@ -131,6 +131,30 @@ def efficiency(spec: SpecText, output: Output, log: Log = None) -> None:
         jobs.efficiency(_model_job(spec), output)
 
 
+@app.command("probe-tokens")
+def probe_tokens(spec: SpecText, latents: Annotated[Path, typer.Option()], output: Output, log: Log = None) -> None:
+    """Look at the tokens of one block: how detailed they are, which are merged away (Figures 2 and 3)."""
+    with logged(log):
+        from bigain import probes
+
+        probes.token_maps(_model_job(spec), latents, output)
+
+
+@app.command("probe-spectrum")
+def probe_spectrum(
+    spec: SpecText,
+    latents: Annotated[Path, typer.Option()],
+    conditions: Annotated[Path, typer.Option()],
+    output: Output,
+    log: Log = None,
+) -> None:
+    """Measure the paired class differences band by band under every method (Theorem 1)."""
+    with logged(log):
+        from bigain import probes
+
+        probes.spectrum(_model_job(spec), latents, conditions, output)
+
+
 @app.command("score-classification")
 def score_classification(chunks: Chunks, spec: SpecText, output: Output, log: Log = None) -> None:
     """Acc@1 and mAP of one cell."""

@@ -19,6 +19,7 @@ File = Annotated[Path, typer.Option(help="written")]
 
 @app.command()
 def table(
+    measured: Measured,
     results: Results,
     tables: Annotated[Path, typer.Option()],
     name: Annotated[str, typer.Option()],
@@ -30,9 +31,9 @@ def table(
 ) -> None:
     """One table as LaTeX, CSV and HTML."""
     with logged(log):
-        from bigain.reporting.tables import write_table_files
+        from bigain.reporting.table_files import write_table_files
 
-        write_table_files(results, tables, name, json.loads(spec), tex, csv, html)
+        write_table_files(results, measured, tables, name, json.loads(spec), tex, csv, html)
 
 
 @app.command("efficiency-table")
@@ -49,6 +50,53 @@ def efficiency_table(
         from bigain.reporting.efficiency import write_efficiency
 
         write_efficiency(measured, json.loads(spec), tex, csv, html)
+
+
+@app.command("protocol-tables")
+def protocol_tables(
+    spec: SpecText, folder: Annotated[Path, typer.Option(help="table9, table10 and table13 go there")], log: Log = None
+) -> None:
+    """Tables 9, 10 and 13: data sets, stages, scores."""
+    with logged(log):
+        from bigain.reporting.protocol import write_listings
+
+        write_listings(json.loads(spec), folder)
+
+
+@app.command("token-figures")
+def token_figures(
+    maps: Annotated[list[Path], typer.Argument(help="token maps, one file a backbone and data set")],
+    saliency_pdf: File,
+    saliency_png: File,
+    merged_pdf: File,
+    merged_png: File,
+    log: Log = None,
+) -> None:
+    """Figures 2 and 3: how detailed tokens are, and which are merged away."""
+    with logged(log):
+        from bigain.reporting.token_figures import write_token_figures
+
+        write_token_figures(maps, (saliency_pdf, saliency_png), (merged_pdf, merged_png))
+
+
+@app.command()
+def theorem(
+    files: Annotated[list[Path], typer.Argument(help="band spectra (.parquet) and metrics of all cells (.json)")],
+    spec: SpecText,
+    tex: File,
+    csv: File,
+    html: File,
+    pdf: File,
+    png: File,
+    log: Log = None,
+) -> None:
+    """Theorem 1, measured: a table and a figure."""
+    with logged(log):
+        from bigain.reporting.theorem import write_theorem
+
+        spectra = [file for file in files if file.suffix == ".parquet"]
+        metrics = [file for file in files if file.suffix == ".json"]
+        write_theorem(spectra, metrics, json.loads(spec), tex, csv, html, pdf, png)
 
 
 @app.command()

@@ -135,6 +135,17 @@ def backbone_of(spec: Spec) -> Backbone:
     return backbones.load(settings["family"], settings["path"], device_of(settings["device"]), settings["dtype"])
 
 
+def sites_of(spec: Spec) -> dict[str, Any]:
+    """Where a method acts, as `compressed` takes it."""
+    settings = spec["backbone"]
+    places = {name: _tuple(settings.get(name)) for name in ("levels", "blocks")}
+    return {**places, "metric_site": settings.get("metric_site")}
+
+
+def _tuple(value: list[int] | None) -> tuple[int, ...] | None:
+    return None if value is None else tuple(value)
+
+
 def device_of(name: str) -> str:
     """`auto` is the GPU if there is one."""
     if name == "auto":

@@ -25,7 +25,7 @@ from bigain.classify import Protocol, ReleasedNoise, classify_block
 from bigain.datasets import load as load_dataset
 from bigain.files import whole_file, write_json
 from bigain.generate import Sampling, as_stored, generate_block
-from bigain.inputs import backbone_of, feature_network, features_of, save_tensors
+from bigain.inputs import backbone_of, feature_network, features_of, save_tensors, sites_of
 from bigain.measure import efficiency as efficiency_measure
 from bigain.patching import compressed
 from bigain.records import canonical, environment, read_table, write_table
@@ -115,7 +115,7 @@ def efficiency(spec: Spec, output: Path) -> None:
     """FLOPs and seconds of every method and strength of the study on one backbone: CSV, a row an arm."""
     backbone = backbone_of(spec)
     arms = [efficiency_measure.Arm(*arm) for arm in spec["arms"]]
-    rows = efficiency_measure.measure(backbone, arms, _sites(spec), spec["batch"], spec["rounds"])
+    rows = efficiency_measure.measure(backbone, arms, sites_of(spec), spec["batch"], spec["rounds"])
     with whole_file(output) as temporary:
         write_csv(pa.Table.from_pylist([{"backbone": spec["backbone"]["id"], **row} for row in rows]), temporary)
 
@@ -160,19 +160,8 @@ def _attached(spec: Spec, backbone: Backbone) -> Any:
     if method_of(spec["method"]).acts_on == "model":
         return compressed(backbone.denoiser, spec["method"], calibration=spec["calibration"]["file"])
     return compressed(
-        backbone.denoiser, spec["method"], **strength, task=spec["task"], seed=spec["seed"], **_sites(spec)
+        backbone.denoiser, spec["method"], **strength, task=spec["task"], seed=spec["seed"], **sites_of(spec)
     )
-
-
-def _sites(spec: Spec) -> dict[str, Any]:
-    """Where a method acts, as `compressed` takes it."""
-    settings = spec["backbone"]
-    places = {name: _tuple(settings.get(name)) for name in ("levels", "blocks")}
-    return {**places, "metric_site": settings.get("metric_site")}
-
-
-def _tuple(value: list[int] | None) -> tuple[int, ...] | None:
-    return None if value is None else tuple(value)
 
 
 def _blocks(places: list[int], size: int) -> list[list[int]]:

@@ -52,3 +52,10 @@ def environment() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return {"python": sys.version.split()[0], "machine": platform.machine(), "system": platform.system(), **found}
+
+
+def summary(environment: dict[str, Any]) -> str:
+    """What of an environment may change numbers, in one line."""
+    packages = ", ".join(f"{name} {environment[name]}" for name in ("torch", "diffusers") if name in environment)
+    where = f"{environment['device']}, {environment['machine']}, threads: {environment['threads']}"
+    return f"{packages} on {where}" if packages else where

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from bigain.files import read_json, whole_file, write_json
 from bigain.metrics import accuracy as acc
 from bigain.metrics.fidelity import kernel_distance, precision_recall
 from bigain.metrics.frechet import frechet
-from bigain.records import read_table
+from bigain.records import read_table, summary
 from bigain.study.config import FEWEST_IMAGES
 
 Spec = dict[str, Any]
@@ -78,18 +79,36 @@ def _write(output: Path, spec: Spec, found: dict[str, Any], chunks: list[Path]) 
             "metrics": {name: asdict(estimate) for name, estimate in found["metrics"].items()},
             "seconds": sum(info["seconds"] for info in provenance),
             "compressed": provenance[0]["compressed"],
-            "environment": provenance[0]["environment"],
+            "environments": _distinct(info["environment"] for info in provenance),
         },
     )
 
 
+def _distinct(environments: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each environment that jobs of a cell ran in, once."""
+    found: list[dict[str, Any]] = []
+    for one in environments:
+        if one not in found:
+            found.append(one)
+    return found
+
+
 def collect(files: list[Path], output: Path) -> None:
-    """One row a cell and metric: the study's tidy results, parquet."""
+    """One row a cell and metric: the study's tidy results, parquet, with the environment that they come from."""
     rows = []
     for file in files:
         scored = read_json(file)
+        environment = " and ".join(sorted(map(summary, scored["environments"])))
         for metric, estimate in scored["metrics"].items():
-            rows.append({**scored["cell"], "metric": metric, **estimate, "seconds": scored["seconds"]})
+            rows.append(
+                {
+                    **scored["cell"],
+                    "metric": metric,
+                    **estimate,
+                    "seconds": scored["seconds"],
+                    "environment": environment,
+                }
+            )
     if not rows:
         raise ValueError("no cell has a metric: every one has too few images (see `left_out` in the metrics files)")
     frame = pd.DataFrame(rows)

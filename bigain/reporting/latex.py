@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bigain.files import whole_file, write_text
-from bigain.reporting.page import FIGURES
+from bigain.reporting.plan import figures_of
 from bigain.reporting.tables import templates
 
 COMPILER = "pdflatex"
@@ -23,7 +23,7 @@ class LatexError(RuntimeError):
 
 def write_report(tables: list[Path], spec: dict[str, Any], output: Path) -> None:
     """The document that holds these tables (`.tex` files beside it) and every figure."""
-    context = {"spec": spec, "tables": [table.stem for table in tables], "figures": FIGURES}
+    context = {"spec": spec, "tables": [table.stem for table in tables], "figures": figures_of(spec["probed"])}
     write_text(output, templates().get_template("report.tex.j2").render(context))
 
 

@@ -13,31 +13,13 @@ import pandas as pd
 
 from bigain.files import read_json, write_text
 from bigain.metrics.significance import holm, mcnemar, paired_difference
+from bigain.records import summary
 from bigain.reporting import names
-from bigain.reporting.plan import read_tables
+from bigain.reporting.plan import figures_of, read_tables
 from bigain.reporting.tables import templates
 from bigain.variants import method_of
 
 Scored = list[dict[str, Any]]
-FIGURES = (
-    {
-        "name": "figure1",
-        "alt": "Percent change of accuracy and Fréchet distance for each method",
-        "caption": "Figure 1. Change against the uncompressed model, in percent of its value, with 95% intervals.",
-    },
-    {
-        "name": "tradeoff",
-        "alt": "Accuracy over operations and over Fréchet distance, with the Pareto front",
-        "caption": "Recognition against the operations of a forward pass and the distance of what is generated; "
-        "a line joins a method's strengths. No cell beats those on the grey stairs in both.",
-    },
-    {
-        "name": "classes",
-        "alt": "Change of accuracy of every class",
-        "caption": "Acc@1 of every class minus the uncompressed model's on the same images, each method at its highest "
-        "strength.",
-    },
-)
 
 
 def write_page(results: Path, metrics: list[Path], tables: Path, spec: dict[str, Any], output: Path) -> None:
@@ -51,13 +33,15 @@ def write_page(results: Path, metrics: list[Path], tables: Path, spec: dict[str,
         "facts": facts(scored, spec),
         "baselines": baselines(frame),
         "gains": gains(scored, read_tables(tables)),
-        "figures": [{**one, "image": _base64(folder / f"{one['name']}.png")} for one in FIGURES],
+        "figures": [{**one, "image": _base64(folder / f"{one['name']}.png")} for one in figures_of(spec["probed"])],
         "verdicts": {
             name: (folder / f"{name}.html").read_text(encoding="utf-8")
             for name in ("claims", "beside", "audit")
             if (folder / f"{name}.html").exists()
         },
-        "fragments": [(folder / f"{name}.html").read_text(encoding="utf-8") for name in _rendered(tables, folder)],
+        "fragments": [
+            (folder / f"{name}.html").read_text(encoding="utf-8") for name in _rendered(tables, spec, folder)
+        ],
         "sheets": [
             (sheet.stem.removeprefix("samples-"), _base64(sheet)) for sheet in sorted(folder.glob("samples-*.png"))
         ],
@@ -81,7 +65,6 @@ def note(frame: pd.DataFrame) -> str:
 
 def facts(scored: Scored, spec: dict[str, Any]) -> list[tuple[str, str]]:
     """What was run, on what, how long it took."""
-    environment = scored[0]["environment"]
     models = ", ".join(sorted({cell["cell"]["backbone"] for cell in scored}))
     data = ", ".join(sorted({cell["cell"]["dataset"] for cell in scored}))
     classification, generation = spec["classification"], spec["generation"]
@@ -95,18 +78,10 @@ def facts(scored: Scored, spec: dict[str, Any]) -> list[tuple[str, str]]:
     if any(cell["cell"]["task"] == "classification" for cell in scored):
         noise = f"{classification['noise']} noise"
         rows.append(("classifier", f"{classification['timesteps']} timesteps, {classification['loss']} loss, {noise}"))
-    machine = [
-        environment["system"],
-        environment["machine"],
-        environment["device"],
-        f"threads: {environment['threads']}",
-    ]
-    packages = [f"{name} {environment[name]}" for name in ("python", "torch", "diffusers") if name in environment]
     return [
         *rows,
         ("seeds", str(spec["seeds"])),
-        ("computed on", ", ".join(machine)),
-        ("with", ", ".join(packages)),
+        ("computed with", "; and ".join(sorted({summary(one) for cell in scored for one in cell["environments"]}))),
         *_left_out(scored),
         ("job time", f"{minutes:.1f} minutes summed over all model jobs, {60 * minutes / len(scored):.0f} s a cell"),
         *_commit(),
@@ -200,8 +175,11 @@ def compressed_rows(scored: Scored) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def _rendered(tables: Path, folder: Path) -> list[str]:
-    return [name for name in ("table1", *read_tables(tables), "table11") if (folder / f"{name}.html").exists()]
+def _rendered(tables: Path, spec: dict[str, Any], folder: Path) -> list[str]:
+    """The rendered tables in the paper's order."""
+    own = ["theorem1"] if spec["probed"] else []
+    every = ["table1", *read_tables(tables), *own, "table9", "table10", "table11", "table13"]
+    return [name for name in every if (folder / f"{name}.html").exists()]
 
 
 def _base64(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Which tables a study has: those with at least one cell. Read at planning time, so it stays light."""
+"""Which tables and figures a study has. Read at planning time, so it stays light."""
 
 from __future__ import annotations
 
@@ -8,10 +8,57 @@ from typing import Any
 
 import yaml
 
+from bigain.methods import unknown
 from bigain.study.cells import Cell
 from bigain.variants import method_of
 
 PUBLISHED = Path(__file__).parents[2] / "reports" / "published"  # the paper's printed numbers
+
+FIGURES = (
+    {
+        "name": "figure1",
+        "alt": "Percent change of accuracy and Fréchet distance for each method",
+        "caption": "Figure 1. Change against the uncompressed model, in percent of its value, with 95% intervals.",
+    },
+    {
+        "name": "tradeoff",
+        "alt": "Accuracy over operations and over Fréchet distance, with the Pareto front",
+        "caption": "Recognition against the operations of a forward pass and the distance of what is generated; "
+        "a line joins a method's strengths. No cell beats those on the grey stairs in both.",
+    },
+    {
+        "name": "classes",
+        "alt": "Change of accuracy of every class",
+        "caption": "Acc@1 of every class minus the uncompressed model's on the same images, each method at its highest "
+        "strength.",
+    },
+)
+PROBES = (  # where token methods classify images with one right class each
+    {
+        "name": "figure2",
+        "alt": "Images and the Laplacian saliency of their tokens",
+        "caption": "Figure 2. How detailed every token is before self-attention (Laplacian score, Eq. 7), without a "
+        "prompt, averaged over noise draws: bright is detailed. In a U-Net the last block at the highest resolution.",
+    },
+    {
+        "name": "figure3",
+        "alt": "Images with the tokens that ToMe and BiGain_TM merge away",
+        "caption": "Figure 3. Tokens that are merged away, in light blue, at 90% with cells of 4x4 tokens; with the "
+        "usual 2x2 no more than 75% can be merged.",
+    },
+    {
+        "name": "spectrum",
+        "alt": "Margin, variance and response of every frequency band",
+        "caption": "Theorem 1, measured. Left: where the margin and the variance of paired class differences lie, by "
+        "bands of the DCT of eps - eps_theta. Right: what every method leaves of each band's margin, with 95% "
+        "intervals; a band whose margin is not clearly above zero has no response.",
+    },
+)
+
+
+def figures_of(probed: bool) -> tuple[dict[str, str], ...]:
+    """The figures of a study: name, alternative text and caption; some only if its models were looked into."""
+    return FIGURES + (PROBES if probed else ())
 
 
 def read_tables(path: Path | str) -> dict[str, dict[str, Any]]:
@@ -25,6 +72,14 @@ def read_tables(path: Path | str) -> dict[str, dict[str, Any]]:
         except ValueError as error:
             raise ValueError(f"{path}: {name}: {error}") from None
     return tables
+
+
+def read_table_entry(path: Path | str, name: str) -> dict[str, Any]:
+    """One table's data. Raises ValueError with a suggestion if there is none of that name."""
+    tables = read_tables(path)
+    if name not in tables:
+        raise ValueError(f"{path}: {unknown('table', name, tables)}")
+    return tables[name]
 
 
 def has_published(cells: list[Cell]) -> bool:

@@ -1,4 +1,4 @@
-"""Tables as data: which cells, in which rows and columns; rendered to LaTeX, CSV and HTML by templates."""
+"""Tables as data: which cells, in which rows and columns (`table_files` writes them)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from bigain.files import write_text
 from bigain.reporting import names
-from bigain.reporting.plan import read_tables
-from bigain.reporting.published import printed_by_cell
 from bigain.variants import method_of
 
 TEMPLATES = Path(__file__).parents[2] / "reports" / "templates"
@@ -20,12 +17,14 @@ TEMPLATES = Path(__file__).parents[2] / "reports" / "templates"
 
 @dataclass(frozen=True)
 class Value:
-    """One number with the half width of its interval, or a missing one; `printed` is the paper's own."""
+    """One number with the half width of its interval, or a missing one; `spread` is the standard deviation over seeds,
+    of which two are needed; `printed` is the paper's own."""
 
     value: float | None
     half_width: float | None = None
     best: bool = False
     printed: float | None = None
+    spread: float | None = None
 
     @property
     def difference(self) -> float | None:
@@ -35,11 +34,14 @@ class Value:
 
 @dataclass(frozen=True)
 class Row:
-    """One method's numbers over the strengths; `kind` is baseline, method or delta."""
+    """One method's numbers over the strengths; `kind` is baseline, method or delta, which has no method. `extra` is its
+    number in the column that some tables have besides (`EXTRAS`), at the highest strength."""
 
     label: str
     kind: str
     values: list[Value]
+    method: str = ""
+    extra: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Group:
         return f"{self.backbone}, {self.dataset}: {names.METRICS[self.metric][0]}"
 
 
+EXTRAS = {"gflops": "GFLOPs", "sparsity": "keys saved (%)"}
 Printed = dict[tuple, float]  # the paper's numbers by (backbone, data set, metric, method, strength)
 
 
@@ -101,8 +104,7 @@ def _group(
         theirs = printed.get((backbone, dataset, metric, method, strength))
         if not chosen.any():
             return Value(None, printed=theirs)
-        found = here[chosen][["value", "low", "high"]].mean()  # over seeds
-        return Value(float(found["value"]), float(found["high"] - found["low"]) / 2, printed=theirs)
+        return over_seeds(here[chosen], theirs)
 
     grid = {method: [at(method, strength) for strength in strengths] for method in table["methods"]}
     better = max if names.METRICS[metric][1] == "higher" else min
@@ -111,12 +113,34 @@ def _group(
         for row in grid.values():
             if present and row[column].value == better(present):
                 row[column] = replace(row[column], best=True)
-    rows = [Row(method_of(b).label, "baseline", [at(b, None)] * len(strengths)) for b in table["baselines"]]
-    rows += [Row(method_of(method).label, "method", values) for method, values in grid.items()]
+    rows = [Row(method_of(b).label, "baseline", [at(b, None)] * len(strengths), b) for b in table["baselines"]]
+    rows += [Row(method_of(method).label, "method", values, method) for method, values in grid.items()]
     of, against = table["delta"]["of"], table["delta"]["against"]
     deltas = [_difference(a, b) for a, b in zip(grid[of], grid[against], strict=True)]
     rows.append(Row(f"{method_of(of).label} - {method_of(against).label}", "delta", deltas))
     return Group(backbone, dataset, metric, rows)
+
+
+def over_seeds(rows: pd.DataFrame, printed: float | None = None) -> Value:
+    """A cell's value and half width, means over its seeds, and its spread over them."""
+    mean = rows[["value", "low", "high"]].mean()
+    spread = float(rows["value"].std(ddof=1)) if len(rows) > 1 else None
+    return Value(float(mean["value"]), float(mean["high"] - mean["low"]) / 2, printed=printed, spread=spread)
+
+
+def with_extra(groups: list[Group], table: dict[str, Any], efficiency: pd.DataFrame) -> list[Group]:
+    """The groups with the column that the table asks for: each method's own at its highest measured strength."""
+    column = table.get("extra")
+    if column is None:
+        return groups
+    scale = 100 if column == "sparsity" else 1
+    kept = efficiency.sort_values("strength").groupby(["backbone", "method"])[column].last() * scale
+
+    def own(group: Group, row: Row) -> Row:
+        value = kept.get((group.backbone, row.method), float("nan"))
+        return replace(row, extra=None if pd.isna(value) else float(value))
+
+    return [replace(group, rows=[own(group, row) for row in group.rows]) for group in groups]
 
 
 def _difference(a: Value, b: Value) -> Value:
@@ -135,6 +159,7 @@ def to_csv(strengths: list[float], groups: list[Group]) -> str:
             "strength": strength,
             "value": value.value,
             "half_width_95": value.half_width,
+            "sd_over_seeds": value.spread,
             "paper": value.printed,
         }
         for group in groups
@@ -155,18 +180,3 @@ def templates() -> jinja2.Environment:
     environment.filters.update(latex=names.latex, html=names.html, fixed=names.fixed)
     environment.globals.update(strength=names.strength, missing=names.MISSING, kinds=names.STRENGTHS)
     return environment
-
-
-def write_table_files(
-    results: Path, tables: Path, name: str, spec: dict[str, Any], tex: Path, csv: Path, html: Path
-) -> None:
-    """Write one table of the study in three forms."""
-    table = read_tables(tables)[name]
-    table["backbones"] = [b for b, family in spec["backbones"].items() if family in table["families"]]
-    strengths, groups = build(
-        names.shown(pd.read_parquet(results), spec), table, printed_by_cell() if spec["of_paper"] else {}
-    )
-    context = {"name": name, "table": table, "strengths": strengths, "groups": groups, "spec": spec}
-    write_text(tex, templates().get_template("table.tex.j2").render(context))
-    write_text(html, templates().get_template("table.html.j2").render(context))
-    write_text(csv, to_csv(strengths, groups))

@@ -13,7 +13,7 @@ from typing import Any
 from bigain.datasets import SOURCES, subset
 from bigain.datasets import load as load_dataset
 from bigain.files import write_json
-from bigain.methods import unknown
+from bigain.methods import METHODS, unknown
 from bigain.records import canonical
 from bigain.schedule import Stages
 from bigain.study.cells import Cell, expand
@@ -28,12 +28,15 @@ VERSIONS = {
     "classify": 2,
     "generate": 2,
     "reference": 1,
-    "score": 3,
+    "score": 4,
     "calibrate": 1,
     "efficiency": 1,
-    "report": 8,
+    "probe": 1,
+    "collect": 2,
+    "report": 9,
 }
 REFERENCE_BATCH = 50  # real images that go through the feature network together
+MERGE_MAPS = {"methods": ["tome~cell-4x4", "bigain_tm~cell-4x4"], "ratio": 0.9}  # Figure 3; 2x2 cells end at 0.75
 
 
 class Study:
@@ -245,6 +248,52 @@ class Study:
         used = {cell.backbone for cell in self.cells}
         return [name for name in self.config["backbones"] if name in used]
 
+    # -- looks inside ----------------------------------------------------------------------------------------------
+
+    def probed(self) -> list[tuple[str, str]]:
+        """The backbones and data sets that are looked into: those that token methods classify on, one right class an
+        image (what has captions of its own has several)."""
+        found = dict.fromkeys((cell.backbone, cell.dataset) for cell in self.cells if self._on_tokens(cell))
+        readers = {name: settings["reader"] for name, settings in self.config["datasets"].items()}
+        return [(b, d) for b, d in found if not SOURCES[readers[d]].own_captions and self.size(d)[1] > 1]
+
+    def shown(self) -> list[tuple[str, str]]:
+        """Where Figures 2 and 3 are from: the first data set of each backbone that is looked into."""
+        return list({backbone: (backbone, dataset) for backbone, dataset in reversed(self.probed())}.values())[::-1]
+
+    def _on_tokens(self, cell: Cell) -> bool:
+        """Whether a cell classifies with a token method, none of its variants."""
+        preset = cell.method in METHODS and method_of(cell.method).acts_on in ("tokens", "keys_values")
+        return cell.task == "classification" and preset
+
+    def token_maps_spec(self, backbone: str, dataset: str) -> str:
+        """The spec of Figures 2 and 3 on a backbone and data set."""
+        settings = self.config["probes"]
+        own = {key: settings[key] for key in ("timestep", "draws")} | {"images": settings["shown"]}
+        return self._probe_spec(backbone, dataset, MERGE_MAPS | own)
+
+    def spectrum_spec(self, backbone: str, dataset: str) -> str:
+        """The spec of Theorem 1's bands: the uncompressed model, then every token method and strength of the study."""
+        settings = self.config["probes"]
+        mine = [cell for cell in self.cells if (cell.backbone, cell.dataset) == (backbone, dataset)]
+        arms = dict.fromkeys((cell.method, cell.strength) for cell in mine if self._on_tokens(cell))
+        own = {key: settings[key] for key in ("timesteps", "bands")}
+        own["images"] = min(settings["images"], self.size(dataset)[0])
+        arms_first = {"arms": [["none", None], *map(list, arms)], "batch": self.config["classification"]["batch"]}
+        return self._probe_spec(backbone, dataset, arms_first | own)
+
+    def _probe_spec(self, backbone: str, dataset: str, own: dict[str, Any]) -> str:
+        return canonical(
+            {
+                "backbone": backbone_part(self.config, backbone, compressed=True),
+                "dataset": photos_part(self.config, dataset),
+                "seed": self.config["seeds"][0],
+                "threads": self.config["threads"],
+                "version": VERSIONS["probe"],
+                **own,
+            }
+        )
+
     # -- what is published elsewhere -------------------------------------------------------------------------------
 
     def fetchable(self) -> list[str]:
@@ -276,6 +325,10 @@ class Study:
 
     # -- collecting and reporting ----------------------------------------------------------------------------------
 
+    def collect_spec(self) -> str:
+        """The spec of the tidy results."""
+        return canonical({"version": VERSIONS["collect"]})
+
     def score_files(self) -> list[str]:
         """The metrics files of all cells."""
         return [f"{self.results}/cells/{cell.path}/metrics.json" for cell in self.cells]
@@ -301,6 +354,7 @@ class Study:
                 "datasets": {name: self._protocol(name) for name in dict.fromkeys(c.dataset for c in self.cells)},
                 "backbones": {name: settings["family"] for name, settings in self.config["backbones"].items()},
                 "seeds": self.config["seeds"],
+                "probed": bool(self.probed()),
                 "version": VERSIONS["report"],
             }
         )
@@ -308,7 +362,7 @@ class Study:
     def _protocol(self, dataset: str) -> dict[str, Any]:
         """How a data set is classified and generated, for print."""
         tasks = {cell.task for cell in self.cells if cell.dataset == dataset}
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {"reader": self.config["datasets"][dataset]["reader"]}
         if "classification" in tasks:
             images, classes = self.size(dataset)
             found |= {"images": images, "classes": classes, **self._stages(dataset)}

@@ -10,6 +10,7 @@ import pandas as pd
 from safetensors.numpy import save_file
 
 from bigain.metrics import accuracy as acc
+from bigain.records import write_table
 from bigain.rng import numpy_generator
 from bigain.score import collect
 from bigain.study.cells import Cell
@@ -17,13 +18,15 @@ from bigain.study.study import Study
 
 
 def write_results(study: Study) -> None:
-    """Metrics files, efficiency tables, the tidy results and stored samples of every cell."""
+    """Metrics files, efficiency tables, the tidy results, stored samples of every cell, and probes."""
     for cell in study.cells:
         _write_metrics(study, cell)
     collect([Path(file) for file in study.score_files()], Path(study.results) / "results.parquet")
     for backbone in study.backbones():
         arms = json.loads(study.efficiency_spec(backbone))["arms"]
         _write_efficiency(study, backbone, arms)
+    for place in study.probed():
+        _write_probes(study, *place)
 
 
 def _write_metrics(study: Study, cell: Cell) -> None:
@@ -46,7 +49,7 @@ def _write_metrics(study: Study, cell: Cell) -> None:
     known = {name: vars(estimate) for name, estimate in metrics.items()}
     scored = {"cell": json.loads(study.score_spec(cell.path))["cell"], "metrics": known, "items": items}
     scored |= {"left_out": {}, "classes": [f"class {k}" for k in range(classes)], "seconds": 60.0, "compressed": []}
-    scored["environment"] = {"system": "-", "machine": "-", "device": "made up", "threads": 1, "python": "-"}
+    scored["environments"] = [{"machine": "-", "device": "made up", "threads": 1}]
     path = Path(study.results, "cells", cell.path, "metrics.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(scored))
@@ -65,3 +68,24 @@ def _write_efficiency(study: Study, backbone: str, arms: list) -> None:
     path = Path(study.results, "efficiency", f"{backbone}.csv")
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(path, index=False)
+
+
+def _write_probes(study: Study, backbone: str, dataset: str) -> None:
+    rng = numpy_generator(0, backbone, dataset)
+    folder = Path(study.results, "probes", backbone, dataset)
+    spec = json.loads(study.spectrum_spec(backbone, dataset))
+    draws = spec["images"] * spec["timesteps"]
+    parts = []
+    for method, strength in spec["arms"]:
+        own = {"method": [method] * draws, "strength": np.full(draws, np.nan if strength is None else strength)}
+        own |= {"image": np.repeat(np.arange(spec["images"]), spec["timesteps"]), "true": 0, "wrong": 1, "t": 500}
+        parts.append(pd.DataFrame(own | {f"band_{k}": 1 + rng.standard_normal(draws) for k in range(spec["bands"])}))
+    frame = pd.concat(parts, ignore_index=True)
+    write_table(folder / "spectrum.parquet", {name: frame[name].to_numpy() for name in frame}, spec)
+    spec = json.loads(study.token_maps_spec(backbone, dataset))
+    maps = {
+        "images": rng.integers(0, 255, (4, 3, 512, 512), dtype=np.uint8),
+        "saliency": rng.random((4, 32, 32)),
+        "merged": rng.integers(0, 2, (2, 4, 32, 32), dtype=np.uint8),
+    }
+    save_file(maps, folder / "tokens.safetensors", {"spec": json.dumps(spec)})

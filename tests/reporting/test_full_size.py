@@ -21,7 +21,8 @@ RENDER = """
 import json, sys, time
 from pathlib import Path
 from bigain.cli_study import merged_config
-from bigain.reporting import classes, efficiency, figures, latex, overview, page, schedules, tables, tradeoff, verdicts
+from bigain.reporting import classes, efficiency, figures, latex, overview, page, protocol, schedules, table_files
+from bigain.reporting import theorem, token_figures, tradeoff, verdicts
 from bigain.reporting.plan import table_names
 from bigain.study.study import Study
 
@@ -37,24 +38,34 @@ def three(name):
 
 names = table_names(config["tables"], study.cells, config["backbones"])
 for name in names:
-    tables.write_table_files(results, Path(config["tables"]), name, spec, *three(name))
+    table_files.write_table_files(results, measured, Path(config["tables"]), name, spec, *three(name))
 overview.write_overview(results, measured, spec, *three("table1"))
 efficiency.write_efficiency(measured, spec, *three("table11"))
 verdicts.write_claims(metrics, Path(config["claims"]), spec, *three("claims"))
 verdicts.write_beside(results, measured, spec, *three("beside"))
 verdicts.write_audit(*three("audit"))
+protocol.write_listings(spec, out)
+probes = [Path(study.results, "probes", *place) for place in study.probed()]
+pair = [out / f"spectrum.{suffix}" for suffix in ("pdf", "png")]
+theorem.write_theorem([probe / "spectrum.parquet" for probe in probes], metrics, spec, *three("theorem1"), *pair)
+pairs = [(out / f"{name}.pdf", out / f"{name}.png") for name in ("figure2", "figure3")]
+shown = [Path(study.results, "probes", *place, "tokens.safetensors") for place in study.shown()]
+token_figures.write_token_figures(shown, *pairs)
 schedules.write_schedules(metrics, out / "schedules.csv")
 figures.write_figure_1(results, out / "figure1.pdf", out / "figure1.png")
 tradeoff.write_tradeoff(results, measured, out / "tradeoff.pdf", out / "tradeoff.png")
 classes.write_class_changes(metrics, out / "classes.pdf", out / "classes.png")
 for (backbone, dataset), files in study.sheets().items():
     figures.write_sample_sheet([Path(file) for file in files], out / f"samples-{backbone}-{dataset}.png")
-drawn = [out / f"{name}.tex" for name in ("table1", *names, "table11", "claims", "beside", "audit")]
+listed = ("table9", "table10", "table11", "table13", "claims", "beside", "audit")
+drawn = [out / f"{name}.tex" for name in ("table1", *names, "theorem1", *listed)]
 latex.write_report(drawn, spec, out / "report.tex")
 page.write_page(results, metrics, Path(config["tables"]), spec, out / "index.html")
 assert "torch" not in sys.modules
 print(" ".join(names))
 """
+
+OTHERS = ("theorem1", "table9", "table10", "table11", "table13", "claims", "beside", "audit")
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +100,7 @@ def test_every_table_of_the_paper_is_there_and_holds_its_numbers(rendered):
     assert {f"table{k}" for k in (2, 3, 4, 5, 6, 7, 8, 12)} < set(tables)
     page = (reports / "index.html").read_text()
     assert len(page) < 8e6
-    for table in (*tables, "table11", "claims", "beside", "audit"):
+    for table in (*tables, *OTHERS):
         assert f'id="{table}"' in page, table
     assert "81.03" in page  # the paper's, behind the toggle
     beside = (reports / "beside.csv").read_text()
@@ -121,7 +132,7 @@ def test_the_page_lives_in_a_real_browser(rendered, show, tmp_path):
     assert "CONSOLE" not in done.stderr, done.stderr
     page = done.stdout
     assert f'<body data-show="{show}">' in page
-    assert page.count("<img") == 3 + 4 + 1  # figures, and sheets of four data sets with SD 2.0 and one with the DiT
-    for table in (*tables, "table1-sd2", "table11", "claims", "beside", "audit"):
+    assert page.count("<img") == 6 + 4 + 1  # figures, and sheets of four data sets with SD 2.0 and one with the DiT
+    for table in (*tables, "table1-sd2", *OTHERS):
         assert f'id="{table}"' in page, table
     assert page.count('tabindex="0"') > 20  # heads of sortable tables

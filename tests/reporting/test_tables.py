@@ -6,10 +6,11 @@ import re
 import pandas as pd
 import pytest
 
-from bigain.reporting import names, tables
+from bigain.reporting import names, protocol, table_files, tables
 from bigain.reporting.figures import percent_change, write_figure_1
 from bigain.reporting.plan import read_tables, table_names
 from bigain.study.cells import Cell
+from bigain.variants import SCORE_NAMES
 
 TABLE = {
     "title": "t",
@@ -26,7 +27,14 @@ TABLE = {
 def row(method, strength, metric, value, seed=0):
     kind = "none" if method == "none" else "merge_ratio"
     cell = {"task": "classification", "backbone": "u", "dataset": "d", "method": method, "seed": seed}
-    numbers = {"value": value, "low": value - 2, "high": value + 4, "n": 10, "seconds": 1.0}
+    numbers = {
+        "value": value,
+        "low": value - 2,
+        "high": value + 4,
+        "n": 10,
+        "seconds": 1.0,
+        "environment": "torch 2 on cpu",
+    }
     return cell | {"strength_kind": kind, "strength": strength, "metric": metric} | numbers
 
 
@@ -52,6 +60,8 @@ def test_rows_columns_best_and_delta():
     assert [v.value for v in tome.values] == [81, None]  # the mean over seeds; no such cell
     assert [v.best for v in ours.values] == [True, True]
     assert tome.values[0].half_width == 3
+    assert tome.values[0].spread == pytest.approx(2**0.5)  # of 80 and 82
+    assert ours.values[0].spread is None  # one seed has none
     assert [v.value for v in delta.values] == [4, None]
     assert [r.values[0].best for r in distance.rows] == [False, True, False, False]  # lower is better
 
@@ -67,26 +77,81 @@ def test_the_papers_own_numbers_stand_in_the_same_places():
     assert distance.rows[1].values[0].printed is None
 
 
+SPEC = {
+    "backbones": {"u": "unet"},
+    "study": "my_study",
+    "classification": {"map": ["per_image"]},
+    "of_paper": False,
+    "seeds": [0],
+}
+EFFICIENCY = [
+    {"backbone": "u", "method": method, "strength": strength, "gflops": gflops, "sparsity": 0.5}
+    for method, strength, gflops in (("none", None, 10), ("tome", 0.3, 9), ("tome", 0.7, 7), ("bigain_tm", 0.7, 8))
+]
+
+
+def write(folder, results=RESULTS, table=TABLE, name="table4", spec=SPEC):
+    """The three files of a table, as text: tex, csv, html."""
+    results.to_parquet(folder / "results.parquet")
+    pd.DataFrame(EFFICIENCY).to_csv(folder / "measured.csv", index=False)
+    (folder / "tables.yaml").write_text(json.dumps({"table4": table}))  # JSON is YAML
+    files = [folder / f"table4.{suffix}" for suffix in ("tex", "csv", "html")]
+    inputs = folder / "results.parquet", [folder / "measured.csv"], folder / "tables.yaml"
+    table_files.write_table_files(*inputs, name, spec, *files)
+    return [file.read_text() for file in files]
+
+
 def test_the_three_forms(tmp_path):
-    results, data = tmp_path / "results.parquet", tmp_path / "tables.yaml"
-    RESULTS.to_parquet(results)
-    data.write_text(json.dumps({"table4": TABLE}))  # JSON is YAML
-    spec = {
-        "backbones": {"u": "unet"},
-        "study": "my_study",
-        "classification": {"map": ["per_image"]},
-        "of_paper": False,
-    }
-    files = [tmp_path / f"table4.{suffix}" for suffix in ("tex", "csv", "html")]
-    tables.write_table_files(results, data, "table4", spec, *files)
-    tex, csv, html = (file.read_text() for file in files)
+    tex, csv, html = write(tmp_path)
     assert r"5\% \& more" in tex
     assert r"\texttt{my\_study}" in tex
-    assert re.search(r"ToMe & 81\.00\{.*\} & -- \\\\", tex)
-    assert r"BiGain\textsubscript{TM} - ToMe & $+4.00$ & -- \\" in tex
+    # recognition at the left, generation at the right, the uncompressed model in the first method's line
+    assert r"Recognition $\uparrow$} & \multicolumn{3}{c}{Generation (FD) $\downarrow$}" in tex
+    assert re.search(
+        r"ToMe & 90\.00\{.*\} & 81\.00\{.*1\.41\).*\} & -- & 10\.00\{.*\} & \\textbf\{12\.00\}\{.*\} & -- \\\\", tex
+    )
+    assert r"BiGain\textsubscript{TM} - ToMe &  & $+4.00$ & -- &  & $+3.00$ & -- \\" in tex
     assert "<td>+4.00</td><td>–</td>" in html
-    assert pd.read_csv(files[1])["value"].isna().sum() == 5
+    numbers = pd.read_csv(tmp_path / "table4.csv")
+    assert numbers["value"].isna().sum() == 5
+    assert numbers["sd_over_seeds"].notna().sum() == 1
     assert csv.endswith("\n")
+
+
+def test_results_of_two_environments_are_marked(tmp_path):
+    assert "environments" not in "".join(write(tmp_path))
+    other = RESULTS.assign(environment=["torch 2 on cpu"] * 7 + ["torch 3 on cuda"])
+    tex, _, html = write(tmp_path, other)
+    for text in (tex, html):
+        assert "Numbers of 2 environments stand side by side" in text
+        assert "torch 2 on cpu; torch 3 on cuda" in text
+
+
+def test_variants_stand_side_by_side_and_an_extra_column_is_at_the_highest_strength(tmp_path):
+    variant = RESULTS[RESULTS["method"] == "bigain_tm"].assign(method="bigain_tm@sa+ca")
+    variant["value"] -= 1
+    across = {"rows": ["bigain_tm"], "across": {"SA only": "", "SA+CA": "@sa+ca"}}
+    table = TABLE | across | {"methods": ["tome", "bigain_tm", "bigain_tm@sa+ca"]}
+    tex, _, _ = write(tmp_path, pd.concat([RESULTS, variant]), table)
+    assert r"\multicolumn{2}{c}{SA only} & \multicolumn{2}{c}{SA+CA}" in tex
+    assert re.search(r"BiGain.* & .*85\.00.* & .*70\.00.* & 84\.00.* & 69\.00", tex)
+    assert "uncompressed 90.00" in tex
+    tex, _, html = write(tmp_path, table=TABLE | {"extra": "gflops"})
+    assert "ToMe & 7.00 & 90.00" in tex
+    assert "<th>GFLOPs</th>" in html
+
+
+def test_an_unknown_table_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"tables\.yaml: unknown table 'tabel4'\. Did you mean 'table4'\?"):
+        write(tmp_path, name="tabel4")
+
+
+def test_listings_say_what_was_done():
+    known = {"reader": "fashion", "images": 500, "classes": 10, "stages": [5, 20], "keep": [5, 1]}
+    nine, ten, thirteen = protocol.listings({"study": "s", "datasets": {"a_b": known, "g": {"reader": "coco2017"}}})
+    assert nine.to_csv().splitlines()[1:] == ["a_b,fashion,10,500,–", "g,coco2017,–,–,–"]
+    assert ten.to_csv().splitlines()[1] == 'a_b,2,"[5, 20]","[5, 1]",125'  # 5 x 10 + 15 x 5
+    assert [row[0][1] for row in thirteen.rows] == [n for n in SCORE_NAMES if n != "dft_amplitude_without_dc"]
 
 
 def test_escapes():

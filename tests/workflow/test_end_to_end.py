@@ -21,6 +21,7 @@ STUDY = {
     "datasets": {"fashion": {"images": 12}, "fashion_scenes": {"images": 12}},
     "classification": {"block": 4, "batch": 20},
     "generation": {"images": 40, "steps": 2, "block": 20, "keep_images": 5},
+    "probes": {"shown": 2, "draws": 2, "images": 4, "timesteps": 2, "bands": 4},
     "strengths": {"merge_ratio": [0.5], "downsample_factor": [2]},
     "cells": [
         {"task": "classification", "backbone": "mini_unet", "dataset": "fashion_scenes", "methods": ["none", "tome"]},
@@ -80,10 +81,10 @@ def test_the_latex_is_a_booktabs_table(finished):
     assert source.count(r"\toprule") == source.count(r"\bottomrule") == 1
     assert source.count("{") == source.count("}")
     widths = {row.count("&") for row in source.splitlines() if row.endswith(r"\\") and "multicolumn" not in row}
-    assert widths == {1}
-    assert re.search(r"no compression & \d+\.\d\d\{", source)
-    assert re.search(r"ToMe & \\textbf\{\d+\.\d\d\}", source)
-    assert re.search(r"BiGain\\textsubscript\{TM\} & -- \\\\", source)  # the study has no such cell
+    assert widths == {2}
+    assert re.search(r"Acc@1 ToMe & \d+\.\d\d\{.*\} & \\textbf\{\d+\.\d\d\}", source)  # uncompressed, compressed
+    assert re.search(r"mAP ToMe & \d+\.\d\d\{.*\} & \\textbf\{\d+\.\d\d\}", source)
+    assert re.search(r"BiGain\\textsubscript\{TM\} &  & -- \\\\", source)  # the study has no such cell
     assert not re.search(r"(?<!\\)_|nan|None", source.replace(r"\label", ""))
 
 
@@ -134,12 +135,33 @@ def test_figure_and_page(finished):
     assert (reports / "figure1.pdf").read_bytes().startswith(b"%PDF")
     assert (reports / "figure1.png").read_bytes().startswith(b"\x89PNG")
     page = (reports / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 4  # three figures, one sheet
+    assert page.count("data:image/png;base64,") == 7  # six figures, one sheet
     assert not re.findall(r'src="(?!data:)', page)  # self-contained
     for link in re.findall(r'href="([^"#][^"]*)"', page):
         assert (reports / link).is_file(), link
     for expected in ("mini_unet", "mini_dit", "Table 3", "Table 4", "Table 11", "job time", "12 images a cell"):
         assert expected in page
+
+
+def test_the_theorem_was_measured_on_the_one_label_data(finished):
+    table = pd.read_csv(finished / "reports/tiny/theorem1.csv")
+    assert table[["backbone", "dataset", "method"]].drop_duplicates().to_numpy().tolist() == [
+        ["mini_dit", "fashion", "bigain_td"]
+    ]
+    assert table["band"].tolist() == [0, 1, 2, 3]
+    results = pd.read_parquet(finished / "results/tiny/results.parquet")
+    accuracy = results[(results["backbone"] == "mini_dit") & (results["metric"] == "acc@1")].set_index("method")[
+        "value"
+    ]
+    assert table["accuracy_change"].iloc[0] == pytest.approx(accuracy["bigain_td"] - accuracy["none"], abs=1e-3)
+
+
+def test_snakemakes_own_report_has_everything_under_its_heading(finished):
+    done = snakemake(finished, "--report", "own.html")
+    assert done.returncode == 0, done.stderr[-2000:]
+    report = (finished / "own.html").read_text()
+    for expected in ("Theorem 1", "Figures", "Samples", "The paper", "Trade-off", "index.html", "tiny"):
+        assert expected in report, expected
 
 
 def test_then_there_is_nothing_to_do_even_after_a_checkout_touched_everything(finished):

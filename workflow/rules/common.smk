@@ -7,7 +7,12 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)
 
-from bigain.reporting.plan import has_published, read_tables, table_names
+from bigain.reporting.plan import (
+    figures_of,
+    has_published,
+    read_tables,
+    table_names,
+)
 from bigain.study.config import ConfigError
 from bigain.study.requirements import before_first_job
 from bigain.study.study import Study

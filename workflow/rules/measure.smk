@@ -52,6 +52,8 @@ rule collect:
         f"{study.results}/logs/collect.log",
     conda:
         "../../envs/environment.yaml"
+    params:
+        spec=study.collect_spec(),  # for the triggers alone
     message:
         "collect the metrics of all cells"
     shell:
@@ -67,7 +69,8 @@ rule efficiency:
         f"{study.results}/logs/efficiency/{{backbone}}.log",
     conda:
         "../../envs/environment.yaml"
-    threads: workflow.cores  # alone: seconds are measured
+    # All cores, so that it runs alone: seconds are measured. `--report` and clusters have no number of cores.
+    threads: workflow.resource_settings.cores or study.config["threads"]
     resources:
         gpu=study.gpus,
     params:

@@ -1,0 +1,111 @@
+"""What Figures 2 and 3 show: how detailed every token is (Eq. 7), and which tokens a method merges away.
+
+Both look at one block: the last of those that token methods act on, which in a U-Net is on the way up at the highest
+resolution that has attention. No text: the condition is the null condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bigain.attachment import RowKey
+from bigain.backbones.base import Backbone
+from bigain.classify import noise
+from bigain.patching import compressed
+from bigain.sites import Block, family_of, select
+from bigain.tokens import TokenGrid
+from bigain.tokens.scores import laplacian_l1
+
+ROWS = 50  # noise draws that go through the model together
+
+
+def probed_block(backbone: Backbone, sites: dict[str, Any]) -> Block:
+    """The last block that token methods act on; `sites` as `compressed` takes them."""
+    return select(backbone.denoiser, sites["levels"], sites["blocks"])[-1]
+
+
+@torch.inference_mode()
+def saliency(
+    backbone: Backbone, block: Block, latents: Tensor, images: list[int], t: int, draws: int, seed: int
+) -> Tensor:
+    """Figure 2: the Laplacian score of every token before self-attention, averaged over `draws` noises: [n, H, W].
+
+    `latents` [n, C, h, w] belong to the image ids `images`; eps of draw k is the classifier's, with k as repetition.
+    """
+    tokens_of = block.module if family_of(backbone.denoiser) == "unet" else block.module.attn1  # a DiT's: after norm1
+    maps = []
+    for x_0, image in zip(latents, images, strict=True):
+        eps = torch.stack([noise(seed, image, t, tuple(x_0.shape), k) for k in range(draws)])
+        total = torch.zeros(block.grid.height, block.grid.width)
+        for part in eps.split(ROWS):
+            with _inputs_of(tokens_of) as seen:
+                _predict(backbone, x_0.expand_as(part), part, t)
+            total += _map(laplacian_l1(seen[-1], block.grid), block.grid).sum(0)
+        maps.append(total / draws)
+    return torch.stack(maps)
+
+
+@torch.inference_mode()
+def merged_tokens(
+    backbone: Backbone,
+    sites: dict[str, Any],
+    method: str,
+    ratio: float,
+    latents: Tensor,
+    images: list[int],
+    t: int,
+    seed: int,
+) -> Tensor:
+    """Figure 3: which tokens of the probed block a method merges away at t, in a forward pass that it compresses: bool
+    [n, H, W].
+
+    Raises ValueError for a method without merged tokens and for a ratio that it cannot reach.
+    """
+    grid = probed_block(backbone, sites).grid
+    eps = torch.stack([noise(seed, image, t, tuple(latents.shape[1:])) for image in images])
+    with compressed(backbone.denoiser, method, ratio=ratio, task="classification", seed=seed, **sites) as at:
+        site, plans = at.sites[-1], []
+        at.set_rows([RowKey(image, "null", t) for image in images])
+        look = site.block.module.attn1.to_q.register_forward_pre_hook(lambda *_: plans.append(site.plan))
+        try:
+            _predict(backbone, latents, eps, t)
+        finally:
+            look.remove()
+    if not hasattr(plans[0], "merged"):
+        raise ValueError(f"{method} merges no tokens into others: there is nothing to draw")
+    merged = torch.zeros(len(images), grid.tokens, dtype=torch.bool)
+    return _map(merged.scatter(1, plans[0].merged.cpu(), True), grid)
+
+
+def _predict(backbone: Backbone, x_0: Tensor, eps: Tensor, t: int) -> None:
+    """A forward pass whose result nobody needs."""
+    steps = torch.full((len(x_0),), t)
+    null = backbone.null_condition()
+    null = null.to(backbone.dtype) if null.is_floating_point() else null
+    conditions = null.expand(len(x_0), *null.shape[1:]).to(backbone.device)
+    x_t = backbone.noised(x_0, eps, steps).to(backbone.device, backbone.dtype)
+    backbone.predict_noise(x_t, steps.to(backbone.device), conditions)
+
+
+def _map(values: Tensor, grid: TokenGrid) -> Tensor:
+    return values.cpu().unflatten(1, (grid.height, grid.width))
+
+
+@contextmanager
+def _inputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
+    """The hidden states that go into a module, one an entry a call."""
+    seen: list[Tensor] = []
+
+    def look(_: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        seen.append(args[0] if args else kwargs["hidden_states"])
+
+    handle = module.register_forward_pre_hook(look, with_kwargs=True)
+    try:
+        yield seen
+    finally:
+        handle.remove()

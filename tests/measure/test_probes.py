@@ -1,0 +1,153 @@
+"""Looks inside the models: bands add up to the classifier's own errors, maps show what was merged."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bigain import probes
+from bigain.attachment import RowKey
+from bigain.classify import Protocol, classify_block, noise
+from bigain.measure.spectrum import Pair, band_energies, bands, differences, draw_pair
+from bigain.measure.token_maps import merged_tokens, probed_block, saliency
+from bigain.patching import attached_to, compressed
+from bigain.records import read_table
+from bigain.schedule import Stages
+from bigain.tokens.scores import laplacian_l1
+from tests.tiny import TinyBackbone
+
+SITES = {"levels": None, "blocks": None, "metric_site": None}
+
+
+@pytest.fixture(params=["unet", "dit"])
+def backbone(request, unet, dit):
+    return TinyBackbone(unet if request.param == "unet" else dit, request.param)
+
+
+def latents(backbone, count):
+    return torch.randn(count, *backbone.latent_shape, generator=torch.Generator().manual_seed(1))
+
+
+def test_bands_are_rings_and_none_is_empty():
+    place = bands(16, 16, 8)
+    assert place[0, 0] == 0
+    assert place[15, 0] == place[0, 15] == place[15, 15] == 7
+    assert np.bincount(place.ravel()).tolist() == [4 * (2 * k + 1) for k in range(8)]
+    assert set(bands(8, 16, 4).ravel()) == {0, 1, 2, 3}
+
+
+def test_parseval_and_a_pure_frequency():
+    residual = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert band_energies(residual, 4).sum(axis=1) == pytest.approx(residual.square().sum(dim=(1, 2, 3)).numpy())
+    constant = torch.full((1, 1, 8, 8), 2.0)
+    assert band_energies(constant, 4)[0] == pytest.approx([256, 0, 0, 0])
+
+
+def test_the_wrong_class_is_never_the_right_one():
+    drawn = [draw_pair(0, image, true=2, classes=4).wrong for image in range(60)]
+    assert set(drawn) == {0, 1, 3}
+    assert draw_pair(0, 7, 2, 4) == draw_pair(0, 7, 2, 4)
+    with pytest.raises(ValueError, match=r"image 3: .* needs two classes"):
+        draw_pair(0, 3, 0, 1)
+
+
+@pytest.mark.parametrize(("method", "ratio"), [("none", None), ("tome", 0.5)])
+def test_differences_are_those_of_the_classifiers_own_errors(backbone, method, ratio):
+    x_0, images, conditions = latents(backbone, 2), [11, 12], backbone.conditions_of(3)
+    pairs, timesteps = [Pair(11, 0, 2), Pair(12, 1, 0)], Stages((3,), (1,)).timesteps()[0]
+    with compressed(backbone.denoiser, method, ratio=ratio, task="classification", seed=5, **SITES) as at:
+        found = differences(backbone, x_0, pairs, conditions, timesteps, 5, 4, 4, at)
+        protocol = Protocol(Stages((3,), (1,)), seed=5, batch_size=4)
+        trials = classify_block(backbone, x_0, images, conditions, protocol, at)
+    errors = {(trial.image, trial.class_index, trial.t): trial.error for trial in trials}
+    expected = [[errors[p.image, p.wrong, t] - errors[p.image, p.true, t] for t in timesteps] for p in pairs]
+    assert found.shape == (2, 3, 4)
+    assert found.sum(axis=2) / x_0[0].numel() == pytest.approx(np.array(expected), abs=1e-5)
+
+
+def test_saliency_is_the_mean_laplacian_score_over_draws(backbone):
+    x_0 = latents(backbone, 1)
+    block = probed_block(backbone, SITES)
+    one, two, both = (saliency(backbone, block, x_0, [3], 200, draws, seed=0)[0] for draws in (1, 2, 60))
+    assert one.shape == (block.grid.height, block.grid.width)
+    seen = []
+    where = block.module if backbone.family == "unet" else block.module.attn1
+    look = where.register_forward_pre_hook(lambda _, args, kwargs: seen.append((args, kwargs)), with_kwargs=True)
+    eps = torch.stack([noise(0, 3, 200, tuple(x_0.shape[1:]), k) for k in range(2)])
+    t = torch.full((2,), 200)
+    null = backbone.null_condition().expand(2, *backbone.null_condition().shape[1:])
+    with torch.inference_mode():
+        backbone.predict_noise(backbone.noised(x_0.expand_as(eps), eps, t), t, null)
+    look.remove()
+    args, kwargs = seen[0]
+    scores = laplacian_l1(args[0] if args else kwargs["hidden_states"], block.grid).unflatten(1, one.shape)
+    torch.testing.assert_close(two, scores.mean(0))
+    torch.testing.assert_close(one, scores[0], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(both, two)
+
+
+def test_merged_tokens_are_counted_and_the_model_is_left_as_it_was(backbone):
+    x_0 = latents(backbone, 2)
+    tokens = probed_block(backbone, SITES).grid.tokens
+    merged = merged_tokens(backbone, SITES, "bigain_tm~cell-4x4", 0.9, x_0, [1, 2], 200, seed=0)
+    assert merged.shape[0] == 2
+    assert merged.flatten(1).sum(1).tolist() == [int(0.9 * tokens)] * 2
+    assert attached_to(backbone.denoiser) is None
+    assert not any(module._forward_pre_hooks for module in backbone.denoiser.modules())
+
+
+def test_merged_tokens_are_those_that_the_block_really_merges(backbone):
+    x_0 = latents(backbone, 1)
+    merged = merged_tokens(backbone, SITES, "tome_fixed", 0.5, x_0, [1], 200, seed=0)[0]
+    seen = []
+    with compressed(backbone.denoiser, "tome_fixed", ratio=0.5, task="classification", **SITES) as at:
+        at.set_rows([RowKey(1, "null", 200)])
+        attention = at.sites[-1].block.module.attn1
+        look = attention.to_out[0].register_forward_hook(lambda *_: seen.append(at.sites[-1].plan))
+        eps, t = noise(0, 1, 200, tuple(x_0.shape[1:])).unsqueeze(0), torch.tensor([200])
+        with torch.inference_mode():
+            backbone.predict_noise(backbone.noised(x_0, eps, t), t, backbone.null_condition())
+        look.remove()
+    # a merged token has its destination's output, so restoring two-valued tokens gives equal pairs
+    left = seen[0].kept.shape[1] + seen[0].destinations.shape[1]
+    restored = seen[0].restore(torch.arange(left).float()[None, :, None])
+    counts = restored.flatten().unique(return_counts=True)[1]
+    assert int((counts - 1).sum()) == int(merged.sum()) == merged.numel() // 2
+
+
+def test_what_merges_nothing_cannot_be_drawn(unet):
+    backbone = TinyBackbone(unet, "unet")
+    with pytest.raises(ValueError, match="sito merges no tokens into others"):
+        merged_tokens(backbone, SITES, "sito", 0.5, latents(backbone, 1), [1], 200, seed=0)
+
+
+@pytest.fixture
+def study_inputs(root, monkeypatch, tmp_path):
+    """Latents (the second image unreadable) and conditions of the first images of Fashion, made up."""
+    monkeypatch.chdir(root)
+    x_0 = torch.randn(6, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    save_file({"latents": x_0, "unreadable": torch.tensor([1])}, tmp_path / "latents.safetensors")
+    save_file({"candidates": torch.randn(10, 16, 64)}, tmp_path / "conditions.safetensors")
+    backbone = {"id": "mini_unet", "family": "unet", "path": "resources/mini-unet", "dtype": "float32", "device": "cpu"}
+    dataset = {"id": "fashion", "reader": "fashion", "path": "resources/fashion", "allow_missing": 1}
+    return tmp_path, {"backbone": backbone | SITES, "dataset": dataset, "seed": 0, "threads": 1}
+
+
+def test_the_jobs_leave_unreadable_images_out(study_inputs):
+    folder, common = study_inputs
+    spec = common | {"arms": [["none", None], ["tome", 0.5]], "images": 4, "timesteps": 2, "bands": 4, "batch": 8}
+    probes.spectrum(spec, folder / "latents.safetensors", folder / "conditions.safetensors", folder / "s.parquet")
+    table = read_table(folder / "s.parquet").to_pandas()
+    assert table["image"].nunique() == 4
+    assert table["method"].unique().tolist() == ["none", "tome"]
+    assert len(table) == 2 * 4 * 2
+    assert (table["true"] != table["wrong"]).all()
+    assert np.isfinite(table[[f"band_{k}" for k in range(4)]]).all().all()
+
+    spec = common | {"methods": ["tome~cell-4x4"], "ratio": 0.9, "images": 3, "timestep": 200, "draws": 2}
+    probes.token_maps(spec, folder / "latents.safetensors", folder / "t.safetensors")
+    stored = load_file(folder / "t.safetensors")
+    shown = len(stored["images"])
+    assert 1 <= shown <= 3
+    assert stored["saliency"].shape == (shown, 16, 16)
+    assert stored["merged"].shape == (1, shown, 16, 16)

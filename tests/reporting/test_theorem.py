@@ -1,0 +1,142 @@
+"""The report on Theorem 1 and the token figures, from made-up probes."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import save_file
+
+from bigain.records import write_table
+from bigain.reporting.claims import Scores
+from bigain.reporting.theorem import read_probe, write_theorem
+from bigain.reporting.token_figures import MERGED, _covered, read_maps, write_token_figures
+
+PROBE = {"backbone": {"id": "u"}, "dataset": {"id": "d"}, "bands": 2, "seed": 0}
+SPEC = {"study": "my_study", "backbones": {"u": "unet"}}
+
+
+def write_probe(folder, arms, spoil=None):
+    """Band 0 has the margin, band 1 the noise; an arm is (method, strength, factor of band 0, factor of band 1)."""
+    rng = np.random.default_rng(0)
+    before = rng.standard_normal((20 * 50, 2)) * [1, 4] + [4, 1]
+    parts = []
+    for method, strength, *factors in arms:
+        own = {"method": method, "strength": np.nan if strength is None else strength}
+        own |= {"image": np.repeat(np.arange(20), 50), "true": 0, "wrong": 1, "t": 500}
+        values = before * factors
+        parts.append(pd.DataFrame(own | {"band_0": values[:, 0], "band_1": values[:, 1]}))
+    frame = pd.concat(parts, ignore_index=True)
+    if spoil is not None:
+        frame.loc[3, "band_1"] = spoil
+    write_table(folder / "spectrum.parquet", {name: frame[name].to_numpy() for name in frame}, PROBE)
+    return folder / "spectrum.parquet"
+
+
+def scored(method, strength, hits):
+    cell = {"backbone": "u", "dataset": "d", "method": method, "strength": strength}
+    return {"cell": cell, "items": {"image": list(range(len(hits))), "acc@1": hits}, "metrics": {}}
+
+
+CELLS = [
+    scored("none", None, [1] * 10 + [0] * 90),
+    scored("bigain_tm", 0.5, [1] * 40 + [0] * 60),  # rises
+    scored("tome", 0.5, [1] * 30 + [0] * 70),  # rises too
+    scored("todo", 2, [1] * 10 + [0] * 89 + [1]),  # too close
+]
+ARMS = [
+    ("none", None, 1, 1),
+    ("bigain_tm", 0.5, 1, 0.3),
+    ("tome", 0.5, 0.3, 1),
+    ("todo", 2, 1, 0.5),
+    ("sito", 0.5, 1, 1),
+]
+
+
+def test_the_criterion_is_set_against_the_accuracy(tmp_path):
+    probe = read_probe(write_probe(tmp_path, ARMS), Scores(CELLS, SPEC["backbones"]))
+    assert (probe.images, probe.draws) == (20, 50)
+    found = {arm.method: arm for arm in probe.arms}
+    assert [found[name].accuracy_moved for name in ("bigain_tm", "tome", "todo", "sito")] == [
+        "rises",
+        "rises",
+        "too close",
+        "not run",
+    ]
+    assert [found[name].agrees for name in ("bigain_tm", "tome", "todo", "sito")] == [
+        "yes",
+        "no",
+        "too close",
+        "not run",
+    ]
+    assert probe.covariance == pytest.approx(0, abs=0.05)
+
+
+def test_the_table_and_the_figure(tmp_path):
+    spectrum = write_probe(tmp_path, ARMS)
+    files = []
+    for number, cell in enumerate(CELLS):
+        files.append(tmp_path / f"{number}.json")
+        files[-1].write_text(json.dumps(cell))
+    for name in ("one", "two"):
+        outputs = [tmp_path / f"{name}.{suffix}" for suffix in ("tex", "csv", "html", "pdf", "png")]
+        write_theorem([spectrum], files, SPEC, *outputs)
+        assert (tmp_path / f"one.{outputs[-1].suffix[1:]}").read_bytes() == outputs[-1].read_bytes()
+    table = pd.read_csv(tmp_path / "one.csv")
+    assert len(table) == 4 * 2
+    ours = table[table["method"] == "bigain_tm"]
+    assert ours["response"].tolist() == pytest.approx([1, 0.3])
+    assert set(ours["foretold"]) == {"yes"}
+    tex = (tmp_path / "one.tex").read_text()
+    assert r"BiGain\textsubscript{TM} & 0.5 &" in tex
+    assert tex.count("improves") == 2
+    assert "<td>improves</td>" in (tmp_path / "one.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arms", "spoil", "message"),
+    [
+        (ARMS, float("nan"), "spectrum.parquet: a paired difference is no finite number"),
+        (ARMS[1:], None, "spectrum.parquet: its first arm has to be the uncompressed model"),
+    ],
+)
+def test_a_wrong_probe_is_named(tmp_path, arms, spoil, message):
+    with pytest.raises(ValueError, match=message):
+        read_probe(write_probe(tmp_path, arms, spoil), Scores([], SPEC["backbones"]))
+
+
+def write_maps(folder, saliency):
+    spec = PROBE | {"methods": ["tome~cell-4x4", "bigain_tm~cell-4x4"], "ratio": 0.9}
+    rng = np.random.default_rng(0)
+    maps = {
+        "images": rng.integers(0, 255, (3, 1, 32, 32), dtype=np.uint8),
+        "saliency": saliency,
+        "merged": rng.integers(0, 2, (2, 3, 16, 16), dtype=np.uint8),
+    }
+    save_file(maps, folder / "tokens.safetensors", {"spec": json.dumps(spec)})
+    return folder / "tokens.safetensors"
+
+
+def test_token_figures_are_drawn_the_same_every_time(tmp_path):
+    file = write_maps(tmp_path, np.random.default_rng(1).random((3, 16, 16)))
+    first, second = ([tmp_path / f"{k}{name}.{s}" for name in "ab" for s in ("pdf", "png")] for k in (1, 2))
+    for outputs in (first, second):
+        write_token_figures([file], tuple(outputs[:2]), tuple(outputs[2:]))
+    assert [one.read_bytes() for one in first] == [two.read_bytes() for two in second]
+
+
+def test_a_merged_token_covers_its_pixels():
+    mask = np.zeros((2, 2), dtype=bool)
+    mask[0, 1] = True
+    shown = _covered(np.ones((4, 4, 3)), mask)
+    assert (shown[:2, 2:] == MERGED).all()
+    assert (shown[2:] == 1).all()
+    assert (shown[:, :2] == 1).all()
+
+
+def test_broken_maps_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"tokens\.safetensors: a token's saliency is no finite number"):
+        read_maps(write_maps(tmp_path, np.full((3, 16, 16), np.nan)))
+    (tmp_path / "tokens.safetensors").write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"tokens\.safetensors does not hold token maps"):
+        read_maps(tmp_path / "tokens.safetensors")

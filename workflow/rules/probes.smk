@@ -1,0 +1,44 @@
+# Looks inside the models: which tokens are detailed and which are merged (Figures 2 and 3), and what a method does to the
+# frequency bands of paired class differences (Theorem 1).
+
+
+rule probe_tokens:
+    input:
+        latents=f"{study.results}/inputs/{{backbone}}/{{dataset}}/latents.safetensors",
+    output:
+        f"{study.results}/probes/{{backbone}}/{{dataset}}/tokens.safetensors",
+    log:
+        f"{study.results}/logs/probes/{{backbone}}-{{dataset}}-tokens.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: study.config["threads"]
+    resources:
+        gpu=study.gpus,
+    params:
+        spec=lambda w: study.token_maps_spec(w.backbone, w.dataset),
+    message:
+        "look at the tokens of {wildcards.backbone} on {wildcards.dataset}"
+    shell:
+        "python -m bigain probe-tokens --spec {params.spec:q} --latents {input.latents} --output {output} --log {log}"
+
+
+rule probe_spectrum:
+    input:
+        latents=f"{study.results}/inputs/{{backbone}}/{{dataset}}/latents.safetensors",
+        conditions=f"{study.results}/inputs/{{backbone}}/{{dataset}}/conditions.safetensors",
+    output:
+        f"{study.results}/probes/{{backbone}}/{{dataset}}/spectrum.parquet",
+    log:
+        f"{study.results}/logs/probes/{{backbone}}-{{dataset}}-spectrum.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: study.config["threads"]
+    resources:
+        gpu=study.gpus,
+    params:
+        spec=lambda w: study.spectrum_spec(w.backbone, w.dataset),
+    message:
+        "frequency bands of {wildcards.backbone} on {wildcards.dataset} under every token method"
+    shell:
+        "python -m bigain probe-spectrum --spec {params.spec:q} --latents {input.latents}"
+        " --conditions {input.conditions} --output {output} --log {log}"
