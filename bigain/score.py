@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -94,12 +95,17 @@ def _distinct(environments: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def collect(files: list[Path], output: Path) -> None:
-    """One row a cell and metric: the study's tidy results, parquet, with the environment that they come from."""
+    """One row a cell and metric: the study's tidy results, parquet, with the environment that they come from.
+
+    Raises ValueError naming the file and metric of a number that is not finite, and if no cell has a metric.
+    """
     rows = []
     for file in files:
         scored = read_json(file)
         environment = " and ".join(sorted(map(summary, scored["environments"])))
         for metric, estimate in scored["metrics"].items():
+            if not all(math.isfinite(estimate[name]) for name in ("value", "low", "high")):
+                raise ValueError(f"{file}: {metric} is no finite number: {estimate}")
             rows.append(
                 {
                     **scored["cell"],

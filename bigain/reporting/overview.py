@@ -10,7 +10,7 @@ import pandas as pd
 from bigain.files import write_text
 from bigain.methods import METHODS
 from bigain.reporting import names
-from bigain.reporting.tables import Value, templates
+from bigain.reporting.tables import Value, environments, over_seeds, templates
 from bigain.variants import method_of
 
 
@@ -42,18 +42,17 @@ def _row(arm: dict[str, Any], results: pd.DataFrame, columns: list[tuple[str, st
 
 
 def _value(mine: pd.DataFrame, dataset: str, metric: str) -> Value:
-    found = mine[(mine["dataset"] == dataset) & (mine["metric"] == metric)][["value", "low", "high"]]
-    if found.empty:
-        return Value(None)
-    mean = found.mean()
-    return Value(float(mean["value"]), float(mean["high"] - mean["low"]) / 2)
+    found = mine[(mine["dataset"] == dataset) & (mine["metric"] == metric)]
+    return Value(None) if found.empty else over_seeds(found)
 
 
 def write_overview(results: Path, measured: list[Path], spec: dict[str, Any], tex: Path, csv: Path, html: Path) -> None:
     """Join results and measurements and render them in three forms."""
     efficiency = pd.concat([pd.read_csv(file) for file in measured], ignore_index=True)
-    groups = build(names.shown(pd.read_parquet(results), spec), efficiency)
+    frame = names.shown(pd.read_parquet(results), spec)
+    groups = build(frame, efficiency)
     context = {"groups": groups, "spec": spec, "metrics": names.METRICS, "short": names.SHORT}
+    context["environments"] = environments(frame)
     write_text(csv, _csv(groups))
     write_text(tex, templates().get_template("overview.tex.j2").render(context))
     write_text(html, templates().get_template("overview.html.j2").render(context))

@@ -12,7 +12,7 @@ from bigain.files import write_text
 from bigain.reporting import names
 from bigain.reporting.plan import read_table_entry
 from bigain.reporting.published import printed_by_cell
-from bigain.reporting.tables import EXTRAS, Group, Row, Value, build, templates, to_csv, with_extra
+from bigain.reporting.tables import EXTRAS, Group, Row, Value, build, environments, templates, to_csv, with_extra
 from bigain.variants import method_of
 
 DISTANCES = ("fid", "fd")
@@ -131,11 +131,6 @@ def across(table: dict[str, Any], strengths: list[float], groups: list[Group]) -
         known = "" if full.value is None else f"; uncompressed {full.value:.2f}"
         blocks.append(Block(f"{group.title} ({group.direction} is better){known}", lines))
     return Layout(sides, blocks)
-
-
-def environments(results: pd.DataFrame) -> list[str]:
-    """The environments that numbers come from. More than one is said: numbers may differ for that alone."""
-    return sorted(results["environment"].unique())
 
 
 def write_table_files(

@@ -180,3 +180,8 @@ def templates() -> jinja2.Environment:
     environment.filters.update(latex=names.latex, html=names.html, fixed=names.fixed)
     environment.globals.update(strength=names.strength, missing=names.MISSING, kinds=names.STRENGTHS)
     return environment
+
+
+def environments(results: pd.DataFrame) -> list[str]:
+    """The environments that numbers come from. More than one is said: numbers may differ for that alone."""
+    return sorted(results["environment"].unique())
