@@ -150,7 +150,7 @@ def in_print(claim: dict[str, Any]) -> tuple[int, int]:
         if not _wanted(claim, FAMILIES[key[1]], key[4]):
             continue
         for than in claim["than"]:
-            other = (*key[:3], than, None if than == "none" else key[4])
+            other = (*key[:3], than, _than_strength(claim, than, key[4]))
             if other not in printed:
                 continue
             lead = printed[key] - printed[other]
@@ -170,7 +170,7 @@ def _comparisons(claim: dict[str, Any], metric: str, scores: Scores) -> list[Com
     keys = [key for key in scores.keys(metric, claim["of"]) if _wanted(claim, scores.families[key[1]], key[4])]
     for key in keys:
         for than in claim["than"]:
-            other = (*key[:3], than, None if than == "none" else key[4])
+            other = (*key[:3], than, _than_strength(claim, than, key[4]))
             if not scores.has(other):
                 continue
             shown = names.strength(method_of(claim["of"]).strength_kind, key[4])
@@ -188,6 +188,11 @@ def _comparisons(claim: dict[str, Any], metric: str, scores: Scores) -> list[Com
 
 def _wanted(claim: dict[str, Any], family: str, strength: float | None) -> bool:
     return family in claim.get("families", ("unet", "dit")) and strength in claim.get("strengths", (strength,))
+
+
+def _than_strength(claim: dict[str, Any], than: str, strength: float | None) -> float | None:
+    """The strength that a method is compared at: the same, unless the claim says another or there is none."""
+    return None if than == "none" else claim.get("than_strength", strength)
 
 
 def _favours(claim: dict[str, Any], one: Comparison, p: float) -> bool | None:

@@ -82,6 +82,14 @@ def test_the_uncompressed_model_and_given_strengths():
     assert verdict(scored, **claim | {"strengths": [2, 4]}).verdict == "does not hold"
 
 
+def test_methods_of_another_kind_of_strength_are_compared_at_a_given_one():
+    scored = [cell("bigain_tm", 0.5, hits(160)), cell("dip_go", 10, hits(120)), cell("dip_go", 20, hits(170))]
+    claim = {"than": ["dip_go"], "strengths": [0.5], "than_strength": 10}
+    found = verdict(scored, **claim)
+    assert (found.verdict, len(found.comparisons)) == ("holds", 1)
+    assert verdict(scored, than=["dip_go"]).verdict == "not run"  # at 0.5 there is none
+
+
 def test_families():
     scored = [cell("bigain_tm", 0.5, hits(90), "d"), cell("tome", 0.5, hits(150), "d")]
     assert verdict(scored, families=["unet"]).verdict == "not run"
