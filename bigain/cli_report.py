@@ -259,6 +259,7 @@ def page(
     metrics: Annotated[list[Path], typer.Argument(help="metrics files of all cells")],
     results: Results,
     tables: Annotated[Path, typer.Option()],
+    document: Annotated[Path, typer.Option(help="the report, to which the page links")],
     spec: SpecText,
     output: Output,
     log: Log = None,
@@ -267,4 +268,4 @@ def page(
     with logged(log):
         from bigain.reporting.page import write_page
 
-        write_page(results, metrics, tables, json.loads(spec), output)
+        write_page(results, metrics, tables, document, json.loads(spec), output)

@@ -57,7 +57,8 @@ class Response:
 
 def moments(differences: np.ndarray) -> Moments:
     """The moments of paired differences [n, T, K], T at least 2."""
-    return _from_images(*_image_moments(differences), slice(None))
+    mu_k, variance_k, variance = _image_moments(differences)
+    return Moments(mu_k.mean(axis=0), variance_k.mean(axis=0), float(variance.mean()))
 
 
 def respond(before: np.ndarray, after: np.ndarray, seed: int) -> Response:
@@ -67,15 +68,14 @@ def respond(before: np.ndarray, after: np.ndarray, seed: int) -> Response:
     """
     if before.shape != after.shape:
         raise ValueError(f"differences before {before.shape} and after {after.shape} are not of the same draws")
-    parts = _image_moments(before), _image_moments(after)
-    full, compressed = (_from_images(*part, slice(None)) for part in parts)
-    rng = np.random.default_rng(seed)
-    draws = [rng.integers(len(before), size=len(before)) for _ in range(RESAMPLES)]
-    resampled = [[_from_images(*part, rows) for part in parts] for rows in draws]
-    margins = np.array([a.mu_k for a, _ in resampled])
+    full, compressed = moments(before), moments(after)
+    # A resample of images is how often each is drawn; all methods of a seed share theirs.
+    images = len(before)
+    weights = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=RESAMPLES) / images
+    margins, r = _resampled(before, weights)
+    margins_after, r_after = _resampled(after, weights)
     with np.errstate(divide="ignore", invalid="ignore"):
-        responses = np.array([b.mu_k / a.mu_k for a, b in resampled])
-        ratios = np.array([b.r / a.r for a, b in resampled])
+        responses, ratios = margins_after / margins, r_after / r
         found = compressed.mu_k / full.mu_k
     clear = np.percentile(margins, 2.5, axis=0) > 0
     low, high = np.percentile(responses, [2.5, 97.5], axis=0)
@@ -113,5 +113,10 @@ def _image_moments(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     return differences.mean(axis=1), differences.var(axis=1, ddof=1), total.var(axis=1, ddof=1)
 
 
-def _from_images(mu_k: np.ndarray, variance_k: np.ndarray, variance: np.ndarray, rows: np.ndarray | slice) -> Moments:
-    return Moments(mu_k[rows].mean(axis=0), variance_k[rows].mean(axis=0), float(variance[rows].mean()))
+def _resampled(differences: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """mu_k [R, K] and r [R] of R resamples of images, weights [R, n]."""
+    mu_k, _, variance = _image_moments(differences)
+    margins = weights @ mu_k
+    mu = margins.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return margins, np.where(mu > 0, np.sqrt(weights @ variance) / mu, np.inf)

@@ -22,14 +22,18 @@ from bigain.variants import method_of
 Scored = list[dict[str, Any]]
 
 
-def write_page(results: Path, metrics: list[Path], tables: Path, spec: dict[str, Any], output: Path) -> None:
-    """Write the page from the tidy results, the cells' metrics files and the rendered fragments beside `output`."""
+def write_page(
+    results: Path, metrics: list[Path], tables: Path, document: Path, spec: dict[str, Any], output: Path
+) -> None:
+    """Write the page from the tidy results, the cells' metrics files and the rendered fragments beside `output`, where
+    the document to which it links lies too."""
     folder = output.parent
     frame = names.shown(pd.read_parquet(results), spec)
     scored = [read_json(file) for file in metrics]
     context = {
         "spec": spec,
         "note": note(frame),
+        "document": document.name,
         "facts": facts(scored, spec),
         "baselines": baselines(frame),
         "gains": gains(scored, read_tables(tables)),

@@ -47,6 +47,7 @@ rule page:
         metrics=study.score_files(),
         results=f"{study.results}/results.parquet",
         tables=study.config["tables"],
+        document=f"{study.reports}/{DOCUMENT}",
         template="reports/templates/index.html.j2",
         fragments=expand(
             f"{study.reports}/{{table}}.html",
@@ -71,4 +72,4 @@ rule page:
         "the page: {output}"
     shell:
         "python -m bigain page {input.metrics} --results {input.results} --tables {input.tables}"
-        " --spec {params.spec:q} --output {output} --log {log}"
+        " --document {input.document} --spec {params.spec:q} --output {output} --log {log}"
