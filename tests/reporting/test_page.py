@@ -1,5 +1,7 @@
 """What the page says of itself."""
 
+import re
+
 from bigain.reporting import page
 
 
@@ -10,3 +12,14 @@ def test_the_commit_is_left_out_where_there_is_none_to_say(monkeypatch, tmp_path
     monkeypatch.setattr(page.shutil, "which", lambda name: None)
     monkeypatch.setattr(page.subprocess, "run", None)
     assert page._commit() == []  # no git
+
+
+def test_the_showcase_is_whole_and_small(root):
+    showcase = root / "docs/showcase"
+    assert sum(file.stat().st_size for file in showcase.iterdir()) < 5e6
+    assert not re.findall(r'src="(?!data:)', (showcase / "index.html").read_text())
+    links = re.findall(r'href="([^"#][^"]*)"', (showcase / "index.html").read_text())
+    links += re.findall(r"\]\(([^)]+)\)", (showcase / "README.md").read_text())
+    assert len(links) > 30
+    for link in links:
+        assert (showcase / link).is_file(), link
