@@ -259,7 +259,10 @@ class Study:
 
     def shown(self) -> list[tuple[str, str]]:
         """Where Figures 2 and 3 are from: the first data set of each backbone that is looked into."""
-        return list({backbone: (backbone, dataset) for backbone, dataset in reversed(self.probed())}.values())[::-1]
+        first: dict[str, str] = {}
+        for backbone, dataset in self.probed():
+            first.setdefault(backbone, dataset)
+        return list(first.items())
 
     def _on_tokens(self, cell: Cell) -> bool:
         """Whether a cell classifies with a token method, none of its variants."""
