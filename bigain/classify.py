@@ -166,8 +166,7 @@ def _errors(
     draw: Callable[[int, int], Tensor],
 ) -> list[float]:
     """The errors of rows (image place, class, t), in their order, float32: mean over a latent's numbers."""
-    conditions = conditions.to(backbone.device)
-    conditions = conditions.to(backbone.dtype) if conditions.is_floating_point() else conditions
+    conditions = backbone.placed(conditions)
     eps_of: dict[tuple[int, int], Tensor] = {}
     found: dict[tuple[int, int, int], float] = {}
     for part in _batches(rows, protocol):

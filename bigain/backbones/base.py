@@ -52,6 +52,10 @@ class Backbone(ABC):
     def predict(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
         """What the model says, as its scheduler takes it: x_t [B, C, H, W], t [B] or a scalar, one condition a row."""
 
+    def placed(self, conditions: Tensor) -> Tensor:
+        """Conditions on the model's device and in its precision; class ids stay whole numbers."""
+        return conditions.to(self.device, self.dtype if conditions.is_floating_point() else None)
+
     def predict_noise(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
         """eps_theta(x_t, t, c) [B, C, H, W]: what a model with epsilon prediction says."""
         return self.predict(x_t, t, conditions)

@@ -22,8 +22,7 @@ class GuidedSampler:
         self.backbone, self.guidance = backbone, guidance
         self.scheduler = type(backbone.scheduler).from_config(backbone.scheduler.config)
         self._set_timesteps(steps)
-        both = torch.cat([null.expand_as(conditions), conditions]).to(backbone.device)
-        self.both = both.to(backbone.dtype) if both.is_floating_point() else both
+        self.both = backbone.placed(torch.cat([null.expand_as(conditions), conditions]))
 
     def _set_timesteps(self, steps: int) -> None:
         self.scheduler.set_timesteps(steps)

@@ -101,9 +101,8 @@ def _seconds(
     backbone: Backbone, arms: list[Arm], sites: dict[str, Any], batch: int, rounds: int
 ) -> list[dict[Arm, float]]:
     x = torch.randn(batch, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
-    condition = backbone.null_condition()
-    condition = condition.to(backbone.dtype) if condition.is_floating_point() else condition
-    condition = condition.expand(batch, *condition.shape[1:]).to(backbone.device)
+    condition = backbone.placed(backbone.null_condition())
+    condition = condition.expand(batch, *condition.shape[1:])
     x = x.to(backbone.device, backbone.dtype)
 
     def one_round() -> dict[Arm, float]:

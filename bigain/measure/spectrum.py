@@ -77,8 +77,7 @@ def differences(
     eps_of = {
         (i, t): noise(seed, pair.image, t, tuple(latents.shape[1:])) for i, pair in enumerate(pairs) for t in timesteps
     }
-    conditions = conditions.to(backbone.device)
-    conditions = conditions.to(backbone.dtype) if conditions.is_floating_point() else conditions
+    conditions = backbone.placed(conditions)
     energies = []
     for part in _batches(rows, batch_size):
         full = part + [part[-1]] * (batch_size - len(part))  # one shape for every batch

@@ -85,9 +85,8 @@ def merged_tokens(
 def _predict(backbone: Backbone, x_0: Tensor, eps: Tensor, t: int) -> None:
     """A forward pass whose result nobody needs."""
     steps = torch.full((len(x_0),), t)
-    null = backbone.null_condition()
-    null = null.to(backbone.dtype) if null.is_floating_point() else null
-    conditions = null.expand(len(x_0), *null.shape[1:]).to(backbone.device)
+    null = backbone.placed(backbone.null_condition())
+    conditions = null.expand(len(x_0), *null.shape[1:])
     x_t = backbone.noised(x_0, eps, steps).to(backbone.device, backbone.dtype)
     backbone.predict_noise(x_t, steps.to(backbone.device), conditions)
 

@@ -28,7 +28,6 @@ from bigain.reporting.published import values
 from bigain.variants import method_of
 
 LEVEL = 0.05
-DISTANCES = ("fid", "fd")
 KINDS = ("better", "close", "grows")
 FAMILIES = {"sd2": "unet", "dit_xl2": "dit"}  # of the paper's own backbones
 
@@ -97,7 +96,7 @@ class Scores:
                 if metric in entry["items"]:
                     items = pd.Series(entry["items"][metric], index=entry["items"]["image"], dtype=float)
                     by_image.setdefault((metric, *key), []).append(items)
-            for metric in DISTANCES:
+            for metric in names.DISTANCES:
                 if metric in entry["metrics"]:
                     distances.setdefault((metric, *key), []).append(Estimate(**entry["metrics"][metric]))
         self.images = {key: pd.concat(parts, axis=1).mean(axis=1) for key, parts in by_image.items()}
@@ -105,7 +104,7 @@ class Scores:
 
     def keys(self, metric: str, method: str) -> list[tuple]:
         """(metric, backbone, data set, method, strength) of every cell of a method that has the metric."""
-        wanted = DISTANCES if metric == "distance" else (metric,)
+        wanted = names.DISTANCES if metric == "distance" else (metric,)
         return [key for key in (*self.images, *self.distances) if key[0] in wanted and key[3] == method]
 
     def has(self, key: tuple) -> bool:
@@ -114,7 +113,7 @@ class Scores:
 
     def lead(self, ours: tuple, theirs: tuple) -> tuple[Estimate, float]:
         """How much better one cell is than another, in points or as a smaller distance, and the p-value of none."""
-        if ours[0] in DISTANCES:
+        if ours[0] in names.DISTANCES:
             return interval_difference(self.distances[theirs], self.distances[ours])
         a, b = self.images[ours].align(self.images[theirs], join="inner")
         difference = (a - b).to_numpy()

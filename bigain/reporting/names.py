@@ -20,6 +20,7 @@ METRICS = {
     "precision": ("precision (%)", "higher"),
     "recall": ("recall (%)", "higher"),
 }
+DISTANCES = ("fid", "fd")  # Fréchet, of whichever network
 SHORT = {  # where there is little room
     "acc@1": "Acc@1",
     "map": "mAP",

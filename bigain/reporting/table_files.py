@@ -15,7 +15,6 @@ from bigain.reporting.published import printed_by_cell
 from bigain.reporting.tables import EXTRAS, Group, Row, Value, build, environments, templates, to_csv, with_extra
 from bigain.variants import method_of
 
-DISTANCES = ("fid", "fd")
 OF_RECOGNITION = ("acc@1", "map", "map_released", "map_macro")
 INLINE = 8  # numbers a line, up to which intervals stand beside them and not below
 
@@ -68,7 +67,7 @@ def paired(table: dict[str, Any], strengths: list[float], groups: list[Group]) -
     """As the paper's Tables 2 to 5: recognition over the strengths at the left, generation at the right, each after the
     uncompressed model; a block a data set. Other metrics stand in the CSV file and on the page."""
     recognition = [group for group in groups if group.metric in OF_RECOGNITION]
-    generation = {(g.backbone, g.dataset): g for g in groups if g.metric in DISTANCES}
+    generation = {(g.backbone, g.dataset): g for g in groups if g.metric in names.DISTANCES}
     heads = ["none", *(names.strength(table["strength_kind"], s) for s in strengths)]
     sides = [Side("Recognition $\\uparrow$", heads)] if recognition else []
     if generation:
@@ -120,7 +119,7 @@ def across(table: dict[str, Any], strengths: list[float], groups: list[Group]) -
     heads = [names.strength(table["strength_kind"], s) for s in strengths]
     sides = [Side(title, heads) for title in table["across"]]
     blocks = []
-    for group in (group for group in groups if group.metric in (*OF_RECOGNITION, *DISTANCES)):
+    for group in (group for group in groups if group.metric in (*OF_RECOGNITION, *names.DISTANCES)):
         rows = {row.method: row for row in group.rows if row.kind == "method"}
         full = next(row for row in group.rows if row.kind == "baseline").values[0]
         lines = []

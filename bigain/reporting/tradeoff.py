@@ -10,8 +10,6 @@ import pandas as pd
 
 from bigain.reporting import names, style
 
-DISTANCES = ("fid", "fd")
-
 
 def write_tradeoff(results: Path, measured: list[Path], pdf: Path, png: Path) -> None:
     """For every backbone and data set: Acc@1 over GFLOPs, and over the Fréchet distance where images were generated.
@@ -49,7 +47,7 @@ def points(results: pd.DataFrame, efficiency: pd.DataFrame) -> pd.DataFrame:
     keys = ["backbone", "dataset", "method", "strength"]
     mean = results.groupby([*keys, "metric"], dropna=False)[["value", "low", "high"]].mean().reset_index()
     accuracy = mean[mean["metric"] == "acc@1"].rename(columns={"value": "accuracy"}).drop(columns="metric")
-    distance = mean[mean["metric"].isin(DISTANCES)]
+    distance = mean[mean["metric"].isin(names.DISTANCES)]
     distance = distance.rename(columns={"value": "distance", "metric": "distance_name"})
     joined = accuracy.merge(distance[[*keys, "distance", "distance_name"]], on=keys, how="left")
     counted = efficiency[["backbone", "method", "strength", "gflops"]]

@@ -24,7 +24,7 @@ except ConfigError as error:
 
 # Jobs run with the Python that runs Snakemake, whether or not its environment was activated. glibc is told to keep memory
 # below 1 GiB: it gives that of every large tensor back to the kernel otherwise, and faults it in again for the next one,
-# which more than doubled the embedded study's time on a small virtual machine.
+# which more than doubled the time of the embedded study's classification jobs on a small virtual machine.
 shell.prefix(
     f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH"
     " MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824; "
