@@ -23,6 +23,10 @@ include: "workflow/rules/training.smk"
 include: "workflow/rules/fetch.smk"
 
 
+localrules:
+    all,
+
+
 rule all:
     default_target: True
     input:

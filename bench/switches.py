@@ -15,7 +15,7 @@ from bigain.backbones.unet import StableDiffusion
 from bigain.classify import noise
 from bigain.datasets import load
 from bigain.datasets.photos import crops
-from bigain.inputs import to_float
+from bigain.jobs.common import to_float
 from bigain.tokens import TokenGrid, matching
 from bigain.tokens.scores import SCORES
 

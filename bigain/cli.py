@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +12,7 @@ import typer
 
 from bigain import cli_embedded, cli_report, cli_study
 from bigain.cli_options import Log, Output, SpecText, logged
+from bigain.gpus import one_gpu
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(cli_study.app)
@@ -20,13 +23,17 @@ app.add_typer(cli_embedded.train_app, name="train")
 Chunks = Annotated[list[Path], typer.Argument(help="the cell's job files; each has its `.json` beside it")]
 
 
-def _model_job(spec_text: str) -> dict[str, Any]:
-    """Parse a model job's spec and set its threads."""
-    import torch
+@contextmanager
+def _model_job(spec_text: str, log: Path | None) -> Iterator[dict[str, Any]]:
+    """What is around every model job: its log, a GPU of its own, its threads; yields the spec."""
+    with logged(log):
+        spec = json.loads(spec_text)
+        device = (spec.get("backbone") or spec)["device"]
+        with nullcontext() if device == "cpu" else one_gpu():
+            import torch
 
-    spec = json.loads(spec_text)
-    torch.set_num_threads(spec["threads"])
-    return spec
+            torch.set_num_threads(spec["threads"])
+            yield spec
 
 
 def _say_progress(spec_text: str, output: Path) -> None:
@@ -40,28 +47,28 @@ def _say_progress(spec_text: str, output: Path) -> None:
 @app.command("encode-images")
 def encode_images(spec: SpecText, output: Output, log: Log = None) -> None:
     """Encode a data set's images to latents, shared by all methods."""
-    with logged(log):
-        from bigain import inputs
+    with _model_job(spec, log) as given:
+        from bigain.jobs import encode
 
-        inputs.encode_images(_model_job(spec), output)
+        encode.encode_images(given, output)
 
 
 @app.command("encode-conditions")
 def encode_conditions(spec: SpecText, output: Output, log: Log = None) -> None:
     """Encode candidates and captions, shared by all methods."""
-    with logged(log):
-        from bigain import inputs
+    with _model_job(spec, log) as given:
+        from bigain.jobs import encode
 
-        inputs.encode_conditions(_model_job(spec), output)
+        encode.encode_conditions(given, output)
 
 
 @app.command("reference-features")
 def reference_features(spec: SpecText, output: Output, log: Log = None) -> None:
     """Compute the features of a data set's real images."""
-    with logged(log):
-        from bigain import inputs
+    with _model_job(spec, log) as given:
+        from bigain.jobs import reference
 
-        inputs.reference_features(_model_job(spec), output)
+        reference.reference_features(given, output)
 
 
 @app.command()
@@ -83,10 +90,10 @@ def statistics(
 @app.command()
 def calibrate(spec: SpecText, output: Output, log: Log = None) -> None:
     """Calibrate a structural method (DiP-GO, MosaicDiff) on images of a training split."""
-    with logged(log):
-        from bigain import inputs
+    with _model_job(spec, log) as given:
+        from bigain.jobs import calibrate as job
 
-        inputs.calibrate(_model_job(spec), output)
+        job.calibrate(given, output)
 
 
 @app.command()
@@ -99,10 +106,10 @@ def classify(
     log: Log = None,
 ) -> None:
     """Classify a range of images of one cell: per-trial errors."""
-    with logged(log):
-        from bigain import jobs
+    with _model_job(spec, log) as given:
+        from bigain.jobs import classify as job
 
-        jobs.classify(_model_job(spec), latents, conditions, output, info)
+        job.classify(given, latents, conditions, output, info)
     _say_progress(spec, output)
 
 
@@ -115,29 +122,29 @@ def generate(
     log: Log = None,
 ) -> None:
     """Generate a range of images of one cell: their features, and the first few images."""
-    with logged(log):
-        from bigain import jobs
+    with _model_job(spec, log) as given:
+        from bigain.jobs import generate as job
 
-        jobs.generate(_model_job(spec), conditions, output, info)
+        job.generate(given, conditions, output, info)
     _say_progress(spec, output)
 
 
 @app.command()
 def efficiency(spec: SpecText, output: Output, log: Log = None) -> None:
     """Count and time a forward pass under every method of the study on one backbone."""
-    with logged(log):
-        from bigain import jobs
+    with _model_job(spec, log) as given:
+        from bigain.jobs import efficiency as job
 
-        jobs.efficiency(_model_job(spec), output)
+        job.efficiency(given, output)
 
 
 @app.command("probe-tokens")
 def probe_tokens(spec: SpecText, latents: Annotated[Path, typer.Option()], output: Output, log: Log = None) -> None:
     """Look at the tokens of one block: how detailed they are, which are merged away (Figures 2 and 3)."""
-    with logged(log):
-        from bigain import probes
+    with _model_job(spec, log) as given:
+        from bigain.jobs import probes
 
-        probes.token_maps(_model_job(spec), latents, output)
+        probes.token_maps(given, latents, output)
 
 
 @app.command("probe-spectrum")
@@ -149,10 +156,10 @@ def probe_spectrum(
     log: Log = None,
 ) -> None:
     """Measure the paired class differences band by band under every method (Theorem 1)."""
-    with logged(log):
-        from bigain import probes
+    with _model_job(spec, log) as given:
+        from bigain.jobs import probes
 
-        probes.spectrum(_model_job(spec), latents, conditions, output)
+        probes.spectrum(given, latents, conditions, output)
 
 
 @app.command("score-classification")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from bigain.files import write_text
 
 SpecText = Annotated[str, typer.Option("--spec", help="the job's settings, canonical JSON")]
 Output = Annotated[Path, typer.Option("--output")]
@@ -18,11 +20,14 @@ Log = Annotated[Path | None, typer.Option("--log", help="everything the job prin
 
 @contextmanager
 def logged(log: Path | None) -> Iterator[None]:
-    """Send standard output and error to a log file; on an error show its end where the person looks."""
+    """Send standard output and error to a log file; on an error say it where the person looks, and beside the log for
+    `bigain status`."""
     if log is None:
         yield
         return
     log.parent.mkdir(parents=True, exist_ok=True)
+    failure = log.with_suffix(".error")
+    failure.unlink(missing_ok=True)
     shown = [os.dup(1), os.dup(2)]
     with open(log, "w", encoding="utf-8") as handle:
         os.dup2(handle.fileno(), 1)
@@ -33,6 +38,8 @@ def logged(log: Path | None) -> Iterator[None]:
             import traceback
 
             traceback.print_exc()
+            with suppress(OSError):  # the disk may be what is full
+                write_text(failure, f"{type(error).__name__}: {error}\n")
             os.write(shown[1], f"{type(error).__name__}: {error} (see {log})\n".encode())
             raise typer.Exit(1) from error
         finally:

@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from bigain.study.plan import Cost, Plan
+    from bigain.study.status import Stage
     from bigain.study.study import Study
 
 app = typer.Typer()
@@ -53,6 +54,47 @@ def check(configfile: ConfigFiles = None) -> None:
         typer.echo(f"- {problem}")
     typer.echo(f"{len(found)} problems" if found else f"{study.name}: everything is there")
     raise typer.Exit(1 if found else 0)
+
+
+@app.command()
+def status(
+    configfile: ConfigFiles = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of tables")] = False,
+) -> None:
+    """How far a study is, running or not: jobs done, failed with the reason, started and left, with their hours."""
+    from bigain.study.status import as_dict, stages
+
+    study = _study(configfile)
+    found = stages(study)
+    if as_json:
+        typer.echo(json.dumps({"study": study.name, "stages": [as_dict(stage) for stage in found]}, indent=2))
+        return
+    _print_status(study.name, found)
+
+
+@app.command()
+def accept(
+    parts: Annotated[list[str] | None, typer.Argument(help="parts of the code, or `all` that were changed")] = None,
+    new_numbers: Annotated[
+        bool, typer.Option("--new-numbers", help="record that their numbers are new: results of before stay outdated")
+    ] = False,
+) -> None:
+    """Record that changed code gives the numbers of before, so that results stay; without names, list what changed.
+
+    Cells of changed code are computed again until then. Exit code 1 if anything was changed and is not recorded.
+    """
+    from bigain.study import code
+
+    try:
+        code.accept(code.changed() if parts == ["all"] else parts or [], new_numbers)
+    except ValueError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    changed = code.changed()
+    for part in changed:
+        typer.echo(f"{part} was changed since its numbers were recorded")
+    typer.echo(f"{len(changed)} parts were changed" if changed else "all code is as recorded")
+    raise typer.Exit(1 if changed else 0)
 
 
 @app.command()
@@ -100,7 +142,11 @@ def merged_config(configfiles: list[Path]) -> dict[str, Any]:
         if not file.is_file():
             typer.echo(f"error: {file} is missing; studies are run from the top folder of the repository", err=True)
             raise typer.Exit(2)
-        update_config(merged, yaml.safe_load(file.read_text(encoding="utf-8")))
+        try:
+            update_config(merged, yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+        except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
+            typer.echo(f"error: {file} is no mapping in YAML: {error}", err=True)
+            raise typer.Exit(2) from None
     return merged
 
 
@@ -137,6 +183,31 @@ def _print_plan(made: Plan) -> None:
         console.print(f"{task} with {backbone} on {dataset}: {count} forwards an image", highlight=False)
     disk = made.disk_gb(made.study.cells)
     console.print(f"Hours are of {made.device}, denoiser only. Disk with what methods share: {disk:.1f} GB.")
+
+
+def _print_status(name: str, found: list[Stage]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from bigain.study.status import failure_lines, failures, last_sign
+
+    console = Console(width=120)
+    for line in failure_lines(failures(found, ended=False)):
+        console.print(line, style="bold", highlight=False, markup=False)
+    table = Table(title=f"How far the study {name} is")
+    table.add_column("stage")
+    for head in ("jobs", "done", "outdated", "failed", "started", "images", "hours spent", "hours left"):
+        table.add_column(head, justify="right")
+    for stage in found:
+        counts = [stage.count("done"), stage.count("outdated"), stage.count("failed"), stage.count("started")]
+        images = sum(job.images for job in stage.jobs)
+        share = f"{100 * sum(job.finished for job in stage.jobs) / images:.0f}%" if images else ""
+        spent, left = (f"{getattr(stage, key):.2f}" if images else "" for key in ("spent", "left"))
+        table.add_row(stage.name, str(len(stage.jobs)), *(str(count) for count in counts), share, spent, left)
+    console.print(table)
+    for job in (job for stage in found for job in stage.jobs if job.state == "started"):
+        said = f"started, last sign {last_sign(job):.0f} min ago: {job.name}, {job.finished} of {job.images} images"
+        console.print(said, highlight=False, markup=False)
 
 
 def _numbers(cost: Cost) -> list[str]:

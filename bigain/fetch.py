@@ -6,14 +6,19 @@ Everything is verified; what was fetched once is used offline. Only this file us
 from __future__ import annotations
 
 import shutil
+import tarfile
+import zlib
 from pathlib import Path
+from pickle import UnpicklingError  # what torch says of a broken file; nothing is unpickled with it
 from typing import Any
 
 from tqdm import tqdm
 
 from bigain.datasets import SOURCES, record_sums
-from bigain.files import read_json, sha256, whole_file, write_json
+from bigain.datasets.photos import leaves, repeated
+from bigain.files import sha256, whole_file, write_json
 from bigain.published import COCO, IMAGENET, INCEPTION, MANIFEST, PETS
+from bigain.study.weights import WeightsError, read_manifest
 
 WEIGHTS = (".safetensors", ".bin")  # the first is taken where a folder has both
 PLAIN = (".json", ".txt", ".model")
@@ -33,7 +38,11 @@ def backbone(name: str, settings: dict[str, Any]) -> Path:
     if hub is None:
         raise FetchError(f"{name}: the config names no `hub` to fetch it from; {path} is a folder of your own")
     if (path / MANIFEST).is_file():
-        _verify(path, read_json(path / MANIFEST), hub, revision)
+        try:
+            manifest = read_manifest(path)
+        except WeightsError as error:
+            raise FetchError(f"{name}: {error}") from error
+        _verify(path, manifest, hub, revision)
         return path
     from huggingface_hub import snapshot_download
 
@@ -55,9 +64,11 @@ def backbone(name: str, settings: dict[str, Any]) -> Path:
 
 
 def dataset(name: str, settings: dict[str, Any], archives: Path | None) -> Path:
-    """Download a data set to its `path`, or unpack ImageNet from `archives`. Raises FetchError."""
-    from torchvision.datasets import ImageNet
-    from torchvision.datasets.utils import download_and_extract_archive, download_url
+    """Download a data set to its `path`, or unpack ImageNet from `archives`. Raises FetchError.
+
+    Archives are unpacked after their md5 was compared.
+    """
+    from torchvision.datasets.utils import download_url
 
     path = Path(settings["path"])
     path.mkdir(parents=True, exist_ok=True)
@@ -65,13 +76,14 @@ def dataset(name: str, settings: dict[str, Any], archives: Path | None) -> Path:
     try:
         if reader.startswith("pets"):
             for archive in PETS:
-                download_and_extract_archive(archive.url, path, md5=archive.checksum)
+                download_url(archive.url, path, md5=archive.checksum)
+                unpack(path / archive.url.rsplit("/", 1)[1], path)
         elif reader == "coco2017":
             for archive in COCO:
                 download_url(archive.url, path, md5=archive.checksum)
         elif reader.startswith("imagenet"):
             _link_archives(name, path, archives)
-            ImageNet(path, split="val")
+            _unpack_imagenet(path)
         else:
             raise FetchError(f"{name}: {reader} is part of this repository; there is nothing to fetch")
         record_sums(reader, str(path))
@@ -84,6 +96,26 @@ def dataset(name: str, settings: dict[str, Any], archives: Path | None) -> Path:
         if not any(path.iterdir()):
             path.rmdir()
     return path
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a tar file of plain files and folders into a folder, which it is told to stay in.
+
+    Raises FetchError naming the archive and the entry that is a link or a device, leaves the folder or is there twice,
+    if there is no space for what it says it holds, and if it is damaged.
+    """
+    try:
+        with tarfile.open(archive, "r:gz" if archive.suffix == ".gz" else "r:") as opened:
+            members = opened.getmembers()
+            for member in members:
+                if not (member.isreg() or member.isdir()) or leaves(member.name):
+                    raise FetchError(f"{archive}: {member.name!r} is a link or a device, or leaves the folder")
+            if twice := repeated(member.name for member in members if member.isreg()):
+                raise FetchError(f"{archive}: {twice!r} is there twice")
+            _check_space(folder, sum(member.size for member in members))
+            opened.extractall(folder, members, filter="data")
+    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
+        raise FetchError(f"{archive} could not be unpacked: {error}. Remove it and fetch again") from error
 
 
 def inception(path: Path) -> Path:
@@ -104,6 +136,7 @@ def inception(path: Path) -> Path:
 def choose(files: list[str]) -> set[str]:
     """Of a repository's files those of a diffusers pipeline in full precision: configs and tokenizers, and of every
     sub-folder its weights once, as safetensors where there are any. No checkpoints of other programs, no variants."""
+    files = [file for file in files if not leaves(file)]
     chosen = {"model_index.json"} & set(files)
     folders = {file.rsplit("/", 1)[0] for file in files if file.count("/") == 1}
     for folder in folders:
@@ -146,17 +179,24 @@ def _verified(path: Path, name: str, size: int | None, expected: str | None) -> 
         file.unlink()
         raise FetchError(f"{file} is not what the hub has (size or sha256): it was removed. Run the same command again")
     if file.suffix == ".bin":
+        if expected is None:
+            raise FetchError(f"{file} is a pickle, and the hub says no sha256 of it: it is not opened")
         file = _as_safetensors(file)
         found = sha256(file)
     return {str(file.relative_to(path)): {"size": file.stat().st_size, "sha256": found}}
 
 
 def _as_safetensors(pickle: Path) -> Path:
-    """Weights without the pickle around them."""
+    """Weights without the pickle around them. Raises FetchError naming a file that holds anything else."""
     import torch
     from safetensors.torch import save_file
 
-    state = torch.load(pickle, weights_only=True, map_location="cpu")
+    try:
+        state = torch.load(pickle, weights_only=True, map_location="cpu")  # nothing in it is executed
+    except (OSError, EOFError, LookupError, RuntimeError, ValueError, UnpicklingError) as error:
+        raise FetchError(f"{pickle} holds more than tensors, or is damaged: {error}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise FetchError(f"{pickle} holds more than named tensors")
     target = pickle.with_suffix(".safetensors")
     if pickle.name == "pytorch_model.bin":  # transformers' name; its safetensors have another
         target = pickle.with_name("model.safetensors")
@@ -194,6 +234,30 @@ def _link_archives(name: str, path: Path, archives: Path | None) -> None:
                 f"{name}: its terms forbid passing it on. Get {' and '.join(IMAGENET)} from image-net.org and say "
                 f"`--archives FOLDER`, or put them into {path}"
             )
+
+
+def _unpack_imagenet(path: Path) -> None:
+    """`val/<wnid>/*.JPEG` from the two archives, whose md5 torchvision knows; under another name until it is whole."""
+    from torchvision.datasets.imagenet import ARCHIVE_META, META_FILE, load_meta_file, parse_devkit_archive
+    from torchvision.datasets.utils import check_integrity
+
+    if (path / "val").is_dir():
+        return
+    images, md5 = ARCHIVE_META["val"]
+    parse_devkit_archive(path)  # writes what it found, anew, to META_FILE
+    if not check_integrity(path / images, md5):
+        raise FetchError(f"{path / images} is corrupted: its md5 is not {md5}")
+    wnids, unpacking = load_meta_file(path)[1], path / "val.part"
+    shutil.rmtree(unpacking, ignore_errors=True)
+    unpack(path / images, unpacking)
+    files = sorted(file for file in unpacking.iterdir() if file.is_file())
+    if len(files) != len(wnids):
+        raise FetchError(f"{path / images} holds {len(files)} images; the devkit lists {len(wnids)}")
+    for file, wnid in zip(files, wnids, strict=True):
+        (unpacking / wnid).mkdir(exist_ok=True)
+        file.rename(unpacking / wnid / file.name)
+    unpacking.rename(path / "val")
+    (path / META_FILE).unlink()
 
 
 def _check_sum(path: Path, expected: str) -> None:

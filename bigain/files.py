@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +15,17 @@ from typing import Any
 
 @contextmanager
 def whole_file(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it becomes `path`, on any failure it is removed."""
+    """Yield a temporary path beside `path`; on success it becomes `path`, on any failure it is removed.
+
+    What processes of this machine that were killed left of the same file is removed, too.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    begins = f".{path.name}.{socket.gethostname()}-"
+    for left in path.parent.glob(f"{glob.escape(begins)}*.tmp"):
+        if not _runs(left.name.removeprefix(begins).removesuffix(".tmp")):
+            left.unlink(missing_ok=True)
+    temporary = path.with_name(f"{begins}{os.getpid()}.tmp")
     try:
         yield temporary
         with open(temporary, "rb") as handle:
@@ -24,6 +33,17 @@ def whole_file(path: Path | str) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _runs(process: str) -> bool:
+    """Whether a process of that number is there."""
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -38,10 +58,10 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """Read a JSON file. Raises ValueError that names the file if it is not valid JSON."""
+    """Read a JSON file. Raises ValueError that names the file if it is not valid JSON in UTF-8, or nested absurdly."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (RecursionError, ValueError) as error:
         raise ValueError(f"{path}: not a valid JSON file ({error})") from error
 
 

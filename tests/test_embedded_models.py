@@ -8,7 +8,7 @@ from bigain import backbones
 from bigain.classify import Protocol, classify_block
 from bigain.datasets import load
 from bigain.datasets.photos import crops
-from bigain.inputs import to_float
+from bigain.jobs.common import to_float
 from bigain.metrics import accuracy as acc
 from bigain.schedule import Stages
 

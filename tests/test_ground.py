@@ -1,6 +1,8 @@
 """Keys, whole files, progress."""
 
 import os
+import socket
+import subprocess
 import time
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from bigain.files import read_json, whole_file, write_json
 from bigain.methods import METHODS
 from bigain.progress import left
+from bigain.records import environment, git_state
 from bigain.rng import numpy_generator, seed_for, torch_generator
 from bigain.tokens import OPERATORS
 from bigain.variants import method_of
@@ -44,6 +47,37 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     target.write_text("{")
     with pytest.raises(ValueError, match=r"file\.txt: not a valid JSON file"):
         read_json(target)
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed_and_nothing_else(tmp_path):
+    target = tmp_path / "file.txt"
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    names = {process: f".file.txt.{socket.gethostname()}-{process}.tmp" for process in (ended.pid, os.getppid())}
+    for name in (*names.values(), ".file.txt.elsewhere-1.tmp", ".other.txt.tmp"):
+        (tmp_path / name).write_text("ha")
+    with whole_file(target) as temporary:
+        temporary.write_text("whole")
+    assert target.read_text() == "whole"
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"file.txt", names[os.getppid()], ".file.txt.elsewhere-1.tmp", ".other.txt.tmp"}
+
+
+def test_the_environment_says_which_commit_and_whether_code_was_changed_since(tmp_path):
+    def git(*arguments: str) -> None:
+        own = ["-c", "user.name=n", "-c", "user.email=e@localhost"]
+        subprocess.run(["git", *own, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    assert git_state(tmp_path) == {}
+    (tmp_path / "records.py").write_text("1")
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "first")
+    found = git_state(tmp_path)
+    assert (len(found["commit"]), found["code"]) == (40, "as committed")
+    (tmp_path / "records.py").write_text("2")
+    assert git_state(tmp_path) == found | {"code": "changed"}
+    assert {"python", "torch", "machine"} <= set(environment())
 
 
 def test_every_preset_names_an_operator():

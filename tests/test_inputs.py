@@ -8,7 +8,9 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from bigain.cli import app
-from bigain.inputs import encode_conditions, encode_images, reference_features
+from bigain.files import sha256
+from bigain.jobs.encode import encode_conditions, encode_images
+from bigain.jobs.reference import reference_features
 from tests import official_layouts
 from tests.random_pipelines import dit, inception_weights, stable_diffusion
 
@@ -80,7 +82,7 @@ def test_real_features_are_pytorch_fids(folder, tmp_path, crop):
     small = tmp_path / "pets"
     official_layouts.write_pets(small, size=30)
     recipe = {"crop": crop, "size": 48, "filter": "bicubic", "batch": 5}
-    network = {"name": "inception", "weights": str(weights), "sha256": "-"}
+    network = {"name": "inception", "weights": str(weights), "sha256": sha256(weights)}
     dataset = {"id": "pets", "reader": "pets", "path": str(small), "allow_missing": 0, "subset": str(tmp_path / "list")}
     (tmp_path / "list").write_text("\n".join(map(str, range(12))))
     job = {"dataset": dataset, "feature_network": network, "recipe": recipe, "device": "cpu"}
@@ -90,7 +92,7 @@ def test_real_features_are_pytorch_fids(folder, tmp_path, crop):
 
     from bigain.measure.features import load_network
 
-    model = load_network("inception", weights).network
+    model = load_network("inception", weights, sha256(weights)).network
     files = [small / "images" / f"Abyssinian_{k}.jpg" for k in range(1, 13)]
     if crop == "centre":
         from bigain.datasets.photos import Store, centre_crop

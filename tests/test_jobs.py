@@ -1,6 +1,9 @@
 """Jobs on the embedded models: records do not depend on shards, order or resume, and damage is loud."""
 
 import json
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -8,9 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bigain import jobs
-from bigain.inputs import calibrate, encode_conditions, encode_images
+from bigain.classify import classify_block
+from bigain.jobs.calibrate import calibrate
+from bigain.jobs.classify import classify
+from bigain.jobs.encode import encode_conditions, encode_images
+from bigain.jobs.generate import generate
 from bigain.methods import METHODS
+from bigain.records import canonical
+from tests.conftest import ROOT
 
 FASHION = {"id": "fashion", "reader": "fashion", "path": "resources/fashion", "data": "-", "allow_missing": 0}
 
@@ -59,14 +67,34 @@ def classification(family: str, method: str, results: Path, images=(0, 8), shard
 
 
 def run(spec: dict, folder: Path, output: Path):
-    jobs.classify(
-        spec, folder / "latents.safetensors", folder / "conditions.safetensors", output, Path(f"{output}.json")
-    )
+    classify(spec, folder / "latents.safetensors", folder / "conditions.safetensors", output, Path(f"{output}.json"))
     return pq.read_table(output).replace_schema_metadata(None)
 
 
+def test_what_is_encoded_does_not_depend_on_how_much_else_is(inputs, tmp_path):
+    """Neither latents nor captions of before change to the bit when a study gets more images."""
+    family, _ = inputs
+    common = {"backbone": backbone(family), "dataset": FASHION}
+    for count, name in ((3, "few"), (70, "many")):
+        encode_images(common | {"images": count}, tmp_path / f"{name}-latents.safetensors")
+        encode_conditions(common | {"captions": count}, tmp_path / f"{name}-conditions.safetensors")
+    few, many = (load_file(tmp_path / f"{name}-latents.safetensors")["latents"] for name in ("few", "many"))
+    assert torch.equal(many[:3], few)
+    few, many = (load_file(tmp_path / f"{name}-conditions.safetensors") for name in ("few", "many"))
+    of_few, of_many = (found["captions"][found["caption_of_image"][:3]] for found in (few, many))
+    assert torch.equal(of_few, of_many)
+
+
+def command(spec: dict, folder: Path, output: Path) -> list[str]:
+    """The same as a process of its own."""
+    files = {name: folder / f"{name}.safetensors" for name in ("latents", "conditions")}
+    files |= {"output": output, "info": f"{output}.json"}
+    options = [part for option, file in files.items() for part in (f"--{option}", str(file))]
+    return [sys.executable, "-m", "bigain", "classify", "--spec", canonical(spec), *options]
+
+
 @pytest.mark.parametrize("method", ["none", "tome", "bigain_tm", "bigain_td"])
-def test_records_are_bit_identical_for_any_shards_order_and_resume(inputs, method, tmp_path):
+def test_records_are_bit_identical_for_any_shards_and_order(inputs, method, tmp_path):
     family, folder = inputs
     whole = run(classification(family, method, tmp_path / "a", shard=8), folder, tmp_path / "a.parquet")
     assert whole.num_rows == 8 * (10 + 2)
@@ -76,11 +104,91 @@ def test_records_are_bit_identical_for_any_shards_order_and_resume(inputs, metho
     first = run(classification(family, method, tmp_path / "c", images=(0, 4)), folder, tmp_path / "c0.parquet")
     assert first.equals(whole.slice(0, 48))
     assert second.equals(whole.slice(48))
-    shards = sorted((tmp_path / "b/work").rglob("*.parquet"))
-    shards[1].unlink()
-    again = run(classification(family, method, tmp_path / "b", shard=2), folder, tmp_path / "b.parquet")
-    assert again.equals(whole)
+
+
+def test_records_are_bit_identical_for_one_two_and_seven_shards(inputs, tmp_path):
+    """Blocks of one image, seven of them; the shards of the last run are found in any order."""
+    family, folder = inputs
+
+    def with_shards(shard: int):
+        spec = classification(family, "bigain_tm", tmp_path / str(shard), images=(0, 7), shard=shard, block=1)
+        return run(spec, folder, tmp_path / f"{shard}.parquet")
+
+    assert with_shards(7).equals(with_shards(4))
+    assert with_shards(7).equals(with_shards(1))
+    assert len(list((tmp_path / "1/work").rglob("images-*"))) == 7
+
+
+def test_a_half_done_shard_goes_on_at_its_next_block(inputs, tmp_path, monkeypatch):
+    family, folder = inputs
+    spec = classification(family, "tome", tmp_path / "a", shard=8)
+    blocks = []
+
+    def stopping(*arguments, after: int):
+        if len(blocks) == after:
+            raise KeyboardInterrupt
+        blocks.append(arguments[2])
+        return classify_block(*arguments)
+
+    monkeypatch.setattr("bigain.jobs.classify.classify_block", partial(stopping, after=3))
+    with pytest.raises(KeyboardInterrupt):
+        run(spec, folder, tmp_path / "a.parquet")
+    assert len(list((tmp_path / "a/work").rglob("images-*"))) == 3
+    assert not (tmp_path / "a.parquet").exists()
+    monkeypatch.setattr("bigain.jobs.classify.classify_block", partial(stopping, after=-1))
+    resumed = run(spec, folder, tmp_path / "a.parquet")
+    assert [len(images) for images in blocks] == [2, 2, 2, 2]
+    (shard,) = (tmp_path / "a/work").rglob("images-*")
+    assert shard.name.startswith("images-000000-000008-")
+    info = json.loads((tmp_path / "a.parquet.json").read_text())
+    assert info["images_computed"] == 2
+    monkeypatch.undo()
+    monkeypatch.chdir(ROOT)
+    assert resumed.equals(run(spec | {"results": str(tmp_path / "b")}, folder, tmp_path / "b.parquet"))
+
+
+def test_what_it_took_and_where_is_kept_over_resumes(inputs, tmp_path, monkeypatch):
+    family, folder = inputs
+    spec = classification(family, "none", tmp_path, shard=2)
+    monkeypatch.setattr("bigain.jobs.shards.environment_of", lambda _: {"device": "an old one"})
+    run(spec | {"images": [0, 4]}, folder, tmp_path / "a.parquet")
+    before = json.loads((tmp_path / "a.parquet.json").read_text())
+    monkeypatch.setattr("bigain.jobs.shards.environment_of", lambda _: {"device": "a new one"})
+    run(spec, folder, tmp_path / "b.parquet")
+    info = json.loads((tmp_path / "b.parquet.json").read_text())
+    assert info["environments"] == [{"device": "an old one"}, {"device": "a new one"}]
+    assert info["seconds"] > before["seconds"] > 0
+    assert info["images_computed"] == 4
+
+
+def test_a_shard_of_other_inputs_is_not_used(inputs, tmp_path):
+    """Whatever the spec says: changed latents, such as of an image that was mended, are computed anew."""
+    family, folder = inputs
+    spec = classification(family, "none", tmp_path, shard=2)
+    one = run(spec, folder, tmp_path / "a.parquet")
+    stored = load_file(folder / "latents.safetensors")
+    stored["latents"][3] *= 0.5
+    (tmp_path / "other").mkdir()
+    save_file(stored, tmp_path / "other/latents.safetensors")
+    (tmp_path / "other/conditions.safetensors").symlink_to(folder / "conditions.safetensors")
+    other = run(spec, tmp_path / "other", tmp_path / "b.parquet")
+    assert not other.slice(24, 24).equals(one.slice(24, 24))
+    assert other.slice(48).equals(one.slice(48))
     assert json.loads((tmp_path / "b.parquet.json").read_text())["images_computed"] == 2
+
+
+@pytest.mark.system
+def test_two_processes_at_the_same_work_do_not_disturb_each_other(inputs, tmp_path):
+    """A job whose workflow was killed may still be writing when the next one starts."""
+    family, folder = inputs
+    spec = classification(family, "tome", tmp_path / "both", shard=4)
+    alone = run(spec | {"results": str(tmp_path / "alone")}, folder, tmp_path / "alone.parquet")
+    names = ("one", "two")
+    jobs = [subprocess.Popen(command(spec, folder, tmp_path / f"{name}.parquet"), cwd=ROOT) for name in names]
+    assert [job.wait(timeout=200) for job in jobs] == [0, 0]
+    for name in names:
+        assert pq.read_table(tmp_path / f"{name}.parquet").replace_schema_metadata(None).equals(alone)
+    assert len(list((tmp_path / "both/work").rglob("*-*"))) == 2
 
 
 @pytest.mark.parametrize("method", ["dip_go", "mosaicdiff"])
@@ -177,7 +285,7 @@ def test_generation_records_features_and_the_first_images(inputs, root, tmp_path
         spec = classification(family, "bigain_td", tmp_path / name, images=(0, 8), shard=shard)
         spec |= {"task": "generation", "protocol": protocol}
         output = tmp_path / f"{name}.safetensors"
-        jobs.generate(spec, folder / "conditions.safetensors", output, Path(f"{output}.json"))
+        generate(spec, folder / "conditions.safetensors", output, Path(f"{output}.json"))
         return load_file(output)
 
     one, many = generated("one", 8), generated("many", 2)

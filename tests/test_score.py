@@ -7,7 +7,7 @@ import pytest
 
 from bigain.score import _distinct, collect
 
-HERE = {"torch": "2.15.0", "diffusers": "0.42.1", "device": "cpu", "machine": "x86_64", "threads": 1}
+HERE = {"torch": "2.15.0", "diffusers": "0.42.1", "device": "cpu", "machine": "x86_64", "cpu": "AVX2", "threads": 1}
 CELL = {"backbone": "u", "dataset": "d", "method": "tome", "strength": 0.5, "seed": 0}
 
 
@@ -21,7 +21,7 @@ def write(folder, value=80.0, environments=(HERE,)):
 def test_every_row_says_its_environment(tmp_path):
     collect([write(tmp_path)], tmp_path / "r.parquet")
     row = pd.read_parquet(tmp_path / "r.parquet").iloc[0]
-    assert row["environment"] == "torch 2.15.0, diffusers 0.42.1 on cpu, x86_64, threads: 1"
+    assert row["environment"] == "torch 2.15.0, diffusers 0.42.1 on cpu, x86_64 AVX2, threads: 1"
     assert (row["value"], row["strength"]) == (80, 0.5)
 
 

@@ -16,6 +16,11 @@ from bigain.backbones.sampler import GuidedSampler
 from bigain.files import read_json
 
 
+def padded(rows: Tensor, size: int) -> Tensor:
+    """Rows [n, ...] filled up to `size` with the last: for another number of rows, kernels may round otherwise."""
+    return torch.cat([rows, rows[-1:].expand(size - len(rows), *rows.shape[1:])])
+
+
 class Backbone(ABC):
     """A latent diffusion model. Parts load on first use, so a job pays only for its own.
 
@@ -96,7 +101,8 @@ class Backbone(ABC):
     def part(self, cls: Any, folder: str) -> Any:
         """Load one sub-folder, in evaluation mode. Raises ValueError naming the folder if a file in it is broken."""
         try:
-            return cls.from_pretrained(self.path, subfolder=folder, torch_dtype=self.dtype).to(self.device).eval()
+            part = cls.from_pretrained(self.path, subfolder=folder, torch_dtype=self.dtype, use_safetensors=True)
+            return part.to(self.device).eval()
         except (SafetensorError, RuntimeError, OSError) as error:
             raise ValueError(f"{self.path / folder} could not be loaded as {cls.__name__}: {error}") from error
 

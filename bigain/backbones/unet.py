@@ -9,7 +9,9 @@ from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from bigain.backbones.base import Backbone
+from bigain.backbones.base import Backbone, padded
+
+PROMPTS_TOGETHER = 16  # always as many, so that a prompt is encoded the same beside any others
 
 
 class StableDiffusion(Backbone):
@@ -43,7 +45,11 @@ class StableDiffusion(Backbone):
         """Padded to the tokenizer's length, without attention mask: the encoder's first output [K, L, D]."""
         tokenizer = CLIPTokenizer.from_pretrained(self.path, subfolder="tokenizer")
         ids = tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        return torch.cat([self.text_encoder(part.to(self.device))[0].cpu() for part in ids.split(100)])
+        return torch.cat([self._encoded(part) for part in ids.split(PROMPTS_TOGETHER)])
+
+    def _encoded(self, ids: Tensor) -> Tensor:
+        together = padded(ids, PROMPTS_TOGETHER).to(self.device)
+        return self.text_encoder(together)[0][: len(ids)].cpu()
 
     def null_condition(self) -> Tensor:
         return self.conditions([""], [])

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bigain.checked import naming
 from bigain.datasets import coco, imagenet, pets
 from bigain.datasets.base import Dataset, UnreadableImage
 from bigain.datasets.fashion_study import fashion, fashion_scenes
@@ -17,6 +18,7 @@ from bigain.files import read_json, write_json
 
 SAMPLE = 16  # images whose content belongs to a data set's fingerprint
 SUMS = "bigain-checksums.json"  # in a fetched data set's folder: the sha256 of a sample of its images, by reader
+MOST_DIGITS = 12  # of a position in a subset
 SHOWN = 5  # unreadable images that a message names
 
 
@@ -78,7 +80,8 @@ def load(settings: Mapping[str, Any]) -> Dataset:
         dataset = source.load(path, settings.get("prompts", "paper"))
     except (FileNotFoundError, ValueError) as error:
         if source.official:
-            raise type(error)(f"{error}. {path} has to hold {source.layout}") from error
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f"{error}. {path} has to hold {source.layout}") from error
         raise
     if settings.get("candidates"):
         dataset = dataset.among(settings["candidates"])
@@ -97,11 +100,13 @@ def subset(name: str) -> tuple[int, ...]:
         return tuple(imagenet.first_two_of_each_class())
     if not Path(name).is_file():
         raise FileNotFoundError(f"{name} is missing: a subset is first_two_of_each_class or a file, a position a line")
-    lines = Path(name).read_text(encoding="utf-8").split()
-    wrong = [line for line in lines if not line.isdigit()]
-    if wrong or not lines or len(set(lines)) < len(lines):
+    with naming(name):
+        lines = Path(name).read_text(encoding="utf-8").split()
+    wrong = [line for line in lines if not (line.isascii() and line.isdigit() and len(line) < MOST_DIGITS)]
+    positions = () if wrong else tuple(map(int, lines))
+    if not positions or len(set(positions)) < len(positions):
         raise ValueError(f"{name}: a subset is a list of distinct positions from 0, a line each; found {wrong[:3]}")
-    return tuple(map(int, lines))
+    return positions
 
 
 @cache
@@ -144,7 +149,11 @@ def problems(settings: Mapping[str, Any]) -> list[str]:
     if len(unreadable) > settings.get("allow_missing", 0):
         message = unreadable_message(unreadable, settings.get("allow_missing", 0))
         found.append(f"{settings['path']}: {message}")
-    return [*found, *_changed(settings, dataset)]
+    try:
+        found.extend(_changed(settings, dataset))
+    except ValueError as error:
+        found.append(str(error))
+    return found
 
 
 def record_sums(reader: str, path: str) -> None:
@@ -154,13 +163,23 @@ def record_sums(reader: str, path: str) -> None:
     """
     dataset, file = load({"reader": reader, "path": path}), Path(path) / SUMS
     sums = {dataset.files[i]: _sha256(dataset, i) for i in _spread(len(dataset))}
-    write_json(file, (read_json(file) if file.is_file() else {}) | {reader: sums})
+    write_json(file, _read_sums(file) | {reader: sums})
+
+
+def _read_sums(file: Path) -> dict[str, dict[str, str]]:
+    """Checksums by reader and file. Raises ValueError naming the file if it is something else."""
+    sums = read_json(file) if file.is_file() else {}
+    known = list(sums.values()) if isinstance(sums, dict) else [None]
+    texts = [text for one in known for pair in (one.items() if isinstance(one, dict) else [(None,)]) for text in pair]
+    if not all(isinstance(text, str) and text.isprintable() for text in texts):
+        raise ValueError(f"{file} has to hold a sha256 for each file of each reader: remove it, or fetch again")
+    return sums
 
 
 def _changed(settings: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
-    """Images that are other than they were when they were fetched."""
+    """Images that are other than they were when they were fetched. Raises ValueError naming a file that cannot say."""
     file = Path(settings["path"]) / SUMS
-    sums = read_json(file).get(settings["reader"], {}) if file.is_file() else {}
+    sums = _read_sums(file).get(settings["reader"], {})
     place = {name: i for i, name in enumerate(dataset.files)}
     for name, known in sums.items():
         if name not in place:

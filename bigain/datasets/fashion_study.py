@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bigain.checked import read_columns
 from bigain.datasets import fashion_mnist, scenes
 from bigain.datasets.base import Dataset
-from bigain.records import read_table, write_table
+from bigain.datasets.photos import repeated
+from bigain.records import write_table
 from bigain.rng import numpy_generator
 
 ITEMS, SCENES = "items.parquet", "scenes.parquet"
+PIXELS = 28 * 28
 PROMPTS = tuple(map(fashion_mnist.prompt, fashion_mnist.CLASSES))
 
 
@@ -37,9 +40,25 @@ class Canvases:
 
 
 def _items(folder: Path) -> tuple[list[int], list[int], np.ndarray]:
-    table = read_table(folder / ITEMS)
-    pixels = np.frombuffer(b"".join(table["pixels"].to_pylist()), dtype=np.uint8).reshape(-1, 28, 28)
-    return table["id"].to_pylist(), table["label"].to_pylist(), pixels
+    path = folder / ITEMS
+    table = read_columns(path, {"id": "integer", "label": "integer", "pixels": "bytes"})
+    ids, labels, pixels = (table[name].to_pylist() for name in ("id", "label", "pixels"))
+    _check_ids(path, ids)
+    for one, label, stored in zip(ids, labels, pixels, strict=True):
+        if not 0 <= label < len(PROMPTS):
+            raise ValueError(f"{path}: label of image {one} is {label}; labels are from 0 to {len(PROMPTS) - 1}")
+        if len(stored) != PIXELS:
+            raise ValueError(f"{path}: pixels of image {one} are {len(stored)} bytes, and have to be {PIXELS}")
+    return ids, labels, np.frombuffer(b"".join(pixels), dtype=np.uint8).reshape(-1, 28, 28)
+
+
+def _check_ids(path: Path, ids: list[int]) -> None:
+    if not ids:
+        raise ValueError(f"{path} holds no images")
+    if min(ids) < 0:
+        raise ValueError(f"{path}: id {min(ids)} is below 0")
+    if (twice := repeated(ids)) is not None:
+        raise ValueError(f"{path}: id {twice} is there twice")
 
 
 def fashion(folder: Path) -> Dataset:
@@ -62,17 +81,23 @@ def fashion(folder: Path) -> Dataset:
 def fashion_scenes(folder: Path) -> Dataset:
     """2x2 scenes of those items with one to four distinct classes: multi-label, what COCO is in the paper."""
     _, item_labels, pixels = _items(folder)
-    table = read_table(folder / SCENES)
-    items = np.array(table["items"].to_pylist())
+    path = folder / SCENES
+    table = read_columns(path, {"id": "integer", "items": "list of integers"})
+    ids, shown = table["id"].to_pylist(), table["items"].to_pylist()
+    _check_ids(path, ids)
+    for one, places in zip(ids, shown, strict=True):
+        if len(places) != 4 or not all(0 <= place < len(item_labels) for place in places):
+            raise ValueError(f"{path}: items of scene {one} are {places}; four of the {len(item_labels)} are needed")
+    items = np.array(shown)
     classes = np.array(item_labels)[items]
 
-    files = [f"scene {one}" for one in table["id"].to_pylist()]
+    files = [f"scene {one}" for one in ids]
     return Dataset(
         name="fashion_scenes",
         class_names=fashion_mnist.CLASSES,
         prompts=PROMPTS,
         class_ids=tuple(range(len(PROMPTS))),
-        ids=table["id"].to_pylist(),
+        ids=ids,
         labels=[tuple(sorted({int(c) for c in scene})) for scene in classes],
         captions=[scenes.caption(map(int, scene)) for scene in classes],
         files=files,

@@ -6,15 +6,18 @@ within the species.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
+from bigain.checked import naming
 from bigain.datasets.base import Dataset
-from bigain.datasets.photos import Store, photo_dataset
+from bigain.datasets.photos import Store, photo_dataset, repeated
 from bigain.datasets.prompts import PromptForm
 
 CLASSES, TEST, TRAINVAL = 37, 3669, 3680
 SPECIES = {1: "cat", 2: "dog"}
+LISTED = re.compile(r"([^\s/\\\0]+)\s+(\d{1,3})\s+([12])\s+(\d{1,3})\s*", re.ASCII)
 WITHOUT_SPECIES = "American Bulldog"  # the one prompt of the released code that does not say what it is
 
 
@@ -55,8 +58,11 @@ def pets_all(folder: Path, form: PromptForm) -> Dataset:
     breeds = {line.class_name: line.breed for line in lines}
     store = Store(folder)
     files = [name for name in store.names() if name.startswith("images/") and name.lower().endswith(".jpg")]
-    labels = [(breeds[Line(Path(name).stem, 0, "").class_name],) for name in files]
-    return _dataset(store, "pets_all", form, lines, files, labels)
+    named = [Line(Path(name).stem, 0, "").class_name for name in files]
+    for name, class_name in zip(files, named, strict=True):
+        if class_name not in breeds:
+            raise ValueError(f"{folder / name} is of no breed that annotations/test.txt lists")
+    return _dataset(store, "pets_all", form, lines, files, [(breeds[class_name],) for class_name in named])
 
 
 def _split(folder: Path, name: str, split: str, form: PromptForm, interleaved: bool = False) -> Dataset:
@@ -93,15 +99,21 @@ def _read_list(folder: Path, split: str) -> list[Line]:
     path = folder / "annotations" / f"{split}.txt"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing")
+    with naming(path):
+        texts = Store(folder).read(f"annotations/{split}.txt").decode("utf-8").splitlines()
     lines = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        parts = text.split()
-        if not parts or text.startswith("#"):
+    for number, text in enumerate(texts, start=1):
+        if not text.strip() or text.startswith("#"):
             continue
-        if len(parts) != 4 or not all(part.isdigit() for part in parts[1:]) or int(parts[2]) not in SPECIES:
+        found = LISTED.fullmatch(text)
+        if found is None:
             raise ValueError(f"{path}, line {number}: {text!r} is not `name breed species breed-of-species`")
-        lines.append(Line(parts[0], int(parts[1]) - 1, SPECIES[int(parts[2])]))
+        lines.append(Line(found[1], int(found[2]) - 1, SPECIES[int(found[3])]))
+    if twice := repeated(line.name for line in lines):
+        raise ValueError(f"{path}: {twice} is listed twice")
     breeds = sorted({line.breed for line in lines})
     if breeds != list(range(CLASSES)):
-        raise ValueError(f"{path} lists {len(breeds)} breeds; the official one lists {CLASSES}")
+        raise ValueError(f"{path} lists {len(breeds)} breeds; the official one lists {CLASSES}, from 1 to {CLASSES}")
+    if len({(line.breed, line.class_name) for line in lines}) > CLASSES:
+        raise ValueError(f"{path} lists images of one name under two breeds, or of two names under one")
     return lines

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import struct
+import warnings
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +22,17 @@ FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "box": Image.Resampling.BOX,
 }
+# What Pillow may decode: what photos are stored as, and nothing that it hands to another program, as it does with EPS.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP")
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks others without a bound to their length
+MOST_BYTES = 1 << 28  # of a file; the annotations of COCO 2017 have 20 MB
+MOST_PIXELS = 89_478_485  # of an image; from here on Pillow warns of decompression bombs
+LONGEST_NAME = 255  # bytes of a file's or folder's
+MOST_STRETCHED = 100  # times that one side of an image is longer than the other
+
+# What zipfile and Pillow raise, beside errors of their own, when a file's content is broken.
+BROKEN_ARCHIVE = (OSError, zipfile.BadZipFile, EOFError, RuntimeError, ValueError, struct.error, zlib.error)
+BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, MemoryError, struct.error, zlib.error)
 
 
 class Store:
@@ -27,8 +42,10 @@ class Store:
         self.place = place
         try:
             self._archive = zipfile.ZipFile(place) if place.is_file() else None
-        except zipfile.BadZipFile as error:
+        except BROKEN_ARCHIVE as error:
             raise ValueError(f"{place} is no whole zip file: {error}") from error
+        if self._archive is not None and (twice := repeated(self._archive.namelist())):
+            raise ValueError(f"{place} holds {twice!r} twice")
 
     def names(self) -> list[str]:
         """Every file, sorted."""
@@ -37,27 +54,67 @@ class Store:
         return sorted(str(path.relative_to(self.place)) for path in self.place.rglob("*") if path.is_file())
 
     def has(self, name: str) -> bool:
-        """Whether the file is there."""
-        return (self.place / name).is_file() if self._archive is None else name in self._archive.NameToInfo
+        """Whether the file is there, and inside."""
+        if leaves(name) or self._archive is not None:
+            return not leaves(name) and name in self._archive.NameToInfo
+        try:
+            return (self.place / name).is_file()
+        except OSError:  # a name that is too long for the file system
+            return False
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file. Raises UnreadableImage naming it if it is missing or its checksum is wrong."""
+        """The bytes of a file. Raises UnreadableImage naming it if it is missing, absurdly large or outside of the
+        folder, or if its checksum is wrong."""
+        if not self.has(name):
+            raise UnreadableImage(f"{self.place}/{name} " + ("leaves the folder" if leaves(name) else "is missing"))
         try:
-            return (self.place / name).read_bytes() if self._archive is None else self._archive.read(name)
-        except (OSError, KeyError) as error:
-            raise UnreadableImage(f"{self.place / name} is missing") from error
-        except (zipfile.BadZipFile, ValueError) as error:
+            if self._archive is None:
+                _refuse_large((self.place / name).stat().st_size)
+                return (self.place / name).read_bytes()
+            entry = self._archive.getinfo(name)
+            _refuse_large(entry.file_size)
+            if entry.compress_type not in PACKED:
+                raise ValueError("packed as no data set is")
+            return self._archive.read(name)
+        except BROKEN_ARCHIVE as error:
             raise UnreadableImage(f"{self.place / name} is damaged ({error})") from error
 
     def open(self, name: str) -> Image.Image:
         """A decoded image, in the colours it is stored in. Raises UnreadableImage naming a missing or damaged file."""
         content = self.read(name)
         try:
-            image = Image.open(io.BytesIO(content))
-            image.load()
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            with warnings.catch_warnings(action="ignore"):  # of what is refused below, and of odd metadata
+                image = Image.open(io.BytesIO(content), formats=FORMATS)
+                _refuse_absurd(*image.size)
+                image.load()
+        except (Image.DecompressionBombError, *BROKEN_IMAGE) as error:
             raise UnreadableImage(f"{self.place / name} is damaged ({error})") from error
         return image
+
+
+def _refuse_large(size: int) -> None:
+    if size > MOST_BYTES:
+        raise ValueError(f"{size} bytes; at most {MOST_BYTES} are read")
+
+
+def _refuse_absurd(width: int, height: int) -> None:
+    few, many = sorted((width, height))
+    if few < 1 or width * height > MOST_PIXELS or many > MOST_STRETCHED * few:
+        raise ValueError(
+            f"{width}x{height} pixels; at most {MOST_PIXELS} are read, and no side {MOST_STRETCHED} times the other"
+        )
+
+
+def leaves(name: str) -> bool:
+    """Whether a name in a list or an archive is that of a file outside of its folder, or of none."""
+    parts = name.replace("\\", "/").split("/")
+    too_long = max(map(len, (part.encode(errors="surrogatepass") for part in parts))) > LONGEST_NAME
+    return not name or "\0" in name or ".." in parts or not parts[0] or too_long
+
+
+def repeated(values: Iterable[str] | Iterable[int]) -> str | int | None:
+    """The first value that is there more than once."""
+    return next((value for value, count in Counter(values).items() if count > 1), None)
 
 
 def centre_crop(image: Image.Image, size: int, resampling: str = "bicubic") -> Image.Image:
@@ -105,7 +162,16 @@ def photo_dataset(
     labels: Sequence[tuple[int, ...]],
     captions: Sequence[str] | None = None,
 ) -> Dataset:
-    """A data set of photos in a store; without captions, an image's is the prompt of its one class."""
+    """A data set of photos in a store; without captions, an image's is the prompt of its one class.
+
+    Raises ValueError naming an image that is listed twice, or outside of the store.
+    """
+    for file in files:
+        if leaves(file):
+            raise ValueError(f"{store.place}: {file!r} is listed, and leaves the folder")
+    for values in (files, ids):
+        if (twice := repeated(values)) is not None:
+            raise ValueError(f"{store.place}: image {twice!r} is listed twice")
     return Dataset(
         name=name,
         class_names=tuple(class_names),

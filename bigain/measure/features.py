@@ -13,6 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from bigain.files import sha256
+
 
 class FeatureNetwork(Protocol):
     """Images [B, C, H, W] in [0, 1] -> features [B, D] float32; `metric` and `label` name the distance, `channels` says
@@ -65,7 +67,8 @@ class FashionNet(nn.Module):
 class Inception(nn.Module):
     """pytorch-fid's Inception-v3 (2048 features), from a local copy of its weights; grey images become RGB.
 
-    Raises FileNotFoundError naming the file and where it comes from.
+    The one file that is no safetensors: it is opened only if its sha256 is `identity`, and then for tensors alone.
+    Raises FileNotFoundError naming the file and where it comes from, ValueError naming one of another sha256.
     """
 
     metric = "fid"
@@ -73,12 +76,16 @@ class Inception(nn.Module):
     dimensions = 2048
     channels = 3
 
-    def __init__(self, weights: Path) -> None:
+    def __init__(self, weights: Path, identity: str | None) -> None:
         super().__init__()
         from pytorch_fid import inception
 
         if not weights.is_file():
             raise FileNotFoundError(f"{weights} is missing: put the file of {inception.FID_WEIGHTS_URL} there")
+        if (found := sha256(weights)) != identity:
+            raise ValueError(
+                f"{weights} is another file, or damaged, and is not opened: sha256 is {found}, expected is {identity}"
+            )
         state = torch.load(weights, weights_only=True, map_location="cpu")
         # pytorch-fid can only download; for one call its loader hands out the local file instead.
         download, inception.load_state_dict_from_url = inception.load_state_dict_from_url, lambda *_, **__: state
@@ -92,13 +99,14 @@ class Inception(nn.Module):
         return self.network(images.expand(-1, 3, -1, -1))[0].flatten(1)
 
 
-def load_network(name: str, weights: Path) -> FeatureNetwork:
-    """The feature network `name` ("fashion-net" or "inception") in evaluation mode.
+def load_network(name: str, weights: Path, identity: str | None = None) -> FeatureNetwork:
+    """The feature network `name` ("fashion-net" or "inception") in evaluation mode. `identity` is the sha256 of the
+    Inception's file, without which it is not opened.
 
     Raises ValueError for another name and for a weight file that does not fit, FileNotFoundError if it is missing.
     """
     if name == "inception":
-        return Inception(weights)
+        return Inception(weights, identity)
     if name != "fashion-net":
         raise ValueError(f"unknown feature network {name!r}. Allowed: fashion-net, inception.")
     network = FashionNet()

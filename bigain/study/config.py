@@ -7,6 +7,7 @@ need not be there to plan: `requirements` looks for them before the first job.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -14,16 +15,19 @@ from typing import Any
 
 import jsonschema
 
-from bigain.datasets import SOURCES, Source, subset
-from bigain.datasets import load as load_dataset
+from bigain.checked import Validator
+from bigain.datasets import SOURCES
 from bigain.methods import unknown
 from bigain.schedule import Stages
-from bigain.study.cells import expand
-from bigain.study.weights import WeightsError, digest, token_grid
-from bigain.study.weights import check as check_weights
+from bigain.study.cells import Cell, expand
+from bigain.study.sources import check_dataset, missing_files
+from bigain.study.values import unusable
+from bigain.study.weights import WeightsError, token_grid
 from bigain.variants import GROUPS, method_of
 
-FEWEST_IMAGES = {"inception": 2048, "fashion-net": 40}  # the Inception's features; two images a block of the jackknife
+MOST_TIMESTEPS, MOST_CELLS = 1000, 1_000_000
+METHOD_ID = re.compile(r"[A-Za-z0-9_.@~+-]+")  # which names a folder
+LONGEST_MESSAGE = 300  # of what the schema says of one value
 SCHEMA = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.json"
 
 
@@ -36,17 +40,23 @@ def load(raw: dict[str, Any]) -> dict[str, Any]:
 
     Raises ConfigError that lists everything found wrong, a line each.
     """
+    if problems := list(unusable(raw)):
+        raise _refusal(problems)
     config = deepcopy(raw)
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     _complete(config, schema, schema)
-    problems = sorted({_explain(error) for error in jsonschema.Draft202012Validator(schema).iter_errors(config)})
+    problems = sorted({_explain(error) for error in Validator(schema).iter_errors(config)})
     if not problems:
         for group in config["cells"]:
             group["methods"] = [one for name in group["methods"] for one in GROUPS.get(name, (name,))]
-        problems = list(_wrong_groups(config)) or list(_contradictions(config))
+        problems = list(_wrong_groups(config)) or list(dict.fromkeys(_contradictions(config)))
     if problems:
-        raise ConfigError("the config cannot work:\n" + "\n".join(f"  {problem}" for problem in problems))
+        raise _refusal(problems)
     return config
+
+
+def _refusal(problems: list[str]) -> ConfigError:
+    return ConfigError("the config cannot work:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
 def _complete(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> None:
@@ -81,7 +91,7 @@ def _explain(error: jsonschema.ValidationError) -> str:
     if error.validator in BOUNDS:
         word = BOUNDS[error.validator]
         return f"{where}: {error.instance} is not allowed; it has to be {word} {error.validator_value}"
-    return f"{where}: {error.message}"
+    return f"{where}: {error.message:.{LONGEST_MESSAGE}}"
 
 
 def _wrong_groups(config: dict[str, Any]) -> Iterator[str]:
@@ -103,18 +113,22 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
                 yield f"cells.{number}.{kind}: {unknown(kind, group[kind], names)}"
         for method in group["methods"]:
             try:
-                method_of(method)
+                if not METHOD_ID.fullmatch(method_of(method).id):
+                    raise ValueError(f"{method!r} holds characters that a method's name cannot have")
             except ValueError as error:
                 wrong_names = True
                 yield f"cells.{number}.methods: {error}"
     if wrong_names:
         return
     yield from _impossible_places(config)
-    yield from _missing_strengths(config)
+    if unknown_strengths := [*_missing_strengths(config), *_too_many_cells(config)]:
+        yield from unknown_strengths
+        return
+    yield from _ambiguous_strengths(config)
     yield from _unreachable_strengths(config)
     yield from _missing_calibrations(config)
     yield from _impossible_stages(config)
-    yield from _missing_files(config)
+    yield from missing_files(config)
 
 
 def _impossible_places(config: dict[str, Any]) -> Iterator[str]:
@@ -146,9 +160,25 @@ def _missing_strengths(config: dict[str, Any]) -> Iterator[str]:
                 yield f"cells.{number}: {method} needs strengths.{kind}, and the config has none"
 
 
+def _too_many_cells(config: dict[str, Any]) -> Iterator[str]:
+    strengths = [{**config["strengths"], **group["strengths"]} for group in config["cells"]]
+    kinds = [[method_of(method).strength_kind for method in group["methods"]] for group in config["cells"]]
+    of_a_seed = sum(len(own.get(kind, [None])) for own, names in zip(strengths, kinds, strict=True) for kind in names)
+    if (count := of_a_seed * len(config["seeds"])) > MOST_CELLS:
+        yield f"seeds, strengths and cells: {count} cells are not allowed; at most {MOST_CELLS} are"
+
+
+def _ambiguous_strengths(config: dict[str, Any]) -> Iterator[str]:
+    """Strengths that are the same to the digits that a cell's folder shows."""
+    found: dict[str, Cell] = {}
+    for cell in dict.fromkeys(expand(config)):
+        if (other := found.setdefault(cell.path, cell)) != cell:
+            kind = method_of(cell.method).strength_kind
+            yield f"strengths.{kind}: {cell.strength} and {other.strength} are both {cell.strength_name}: keep one"
+            return
+
+
 def _unreachable_strengths(config: dict[str, Any]) -> Iterator[str]:
-    if any(True for _ in _missing_strengths(config)):
-        return
     reduced: dict[tuple, int] = {}
     for cell in dict.fromkeys(expand(config)):
         method = method_of(cell.method)
@@ -158,8 +188,12 @@ def _unreachable_strengths(config: dict[str, Any]) -> Iterator[str]:
             grid = token_grid(config["backbones"][cell.backbone])
         except WeightsError:  # said where weights are looked for
             continue
-        height, width = (size >> max(method.levels or (0,)) for size in grid)
+        levels = method.levels or (0,)
         where = f"strengths.{method.strength_kind}: {cell.strength}"
+        if min(levels) < 0 or min(grid) >> max(levels) == 0:
+            yield f"cells.methods: {cell.method}: {cell.backbone} has no levels {list(levels)}"
+            continue
+        height, width = (size >> max(levels) for size in grid)
         try:
             _, keys = method.tokens_left(cell.strength, height, width)
         except ValueError as error:
@@ -181,7 +215,7 @@ def _missing_calibrations(config: dict[str, Any]) -> Iterator[str]:
             yield f"{where}: {unknown('dataset', dataset, config['datasets'])}"
         else:
             most = max(config["calibration"]["images"], config["calibration"]["prompts"])
-            yield from _check_dataset(where, config["datasets"][dataset], most)
+            yield from check_dataset(f"datasets.{dataset}, of {where}", config["datasets"][dataset], most)
     trajectories = [cell for cell in expand(config) if cell.structural and method_of(cell.method).noise == "shared"]
     if config["classification"]["timesteps"] == "random" and any(c.task == "classification" for c in trajectories):
         yield f"classification.timesteps: {trajectories[0].method} needs 'grid', because its gates belong to timesteps"
@@ -195,87 +229,8 @@ def _impossible_stages(config: dict[str, Any]) -> Iterator[str]:
             places[f"datasets.{name}"] = {key: own[key] or config["classification"][key] for key in own}
     for where, settings in places.items():
         try:
+            if max(settings["stages"]) > MOST_TIMESTEPS:
+                raise ValueError(f"stages {settings['stages']}: at most {MOST_TIMESTEPS} trials are possible")
             Stages(tuple(settings["stages"]), tuple(settings["keep"]))
         except ValueError as error:
             yield f"{where}: {error}"
-
-
-def _missing_files(config: dict[str, Any]) -> Iterator[str]:
-    """What belongs to the repository or to the user: published models and data are looked for before the first job."""
-    for key in ("tables", "claims"):
-        if not Path(config[key]).is_file():
-            yield f"{key}: {config[key]} is missing"
-    for name in sorted({group["backbone"] for group in config["cells"]}):
-        backbone = config["backbones"][name]
-        if backbone["hub"] is None:
-            yield from _prefixed(f"backbones.{name}", lambda name=name, b=backbone: check_weights(name, b))
-    for name in sorted({group["dataset"] for group in config["cells"]}):
-        tasks = {group["task"] for group in config["cells"] if group["dataset"] == name}
-        yield from _check_dataset(f"datasets.{name}", config["datasets"][name], _generated(config, name, tasks))
-    if any(group["task"] == "generation" for group in config["cells"]):
-        yield from _missing_network(config)
-
-
-def _generated(config: dict[str, Any], name: str, tasks: set[str]) -> int:
-    return (config["datasets"][name]["generate"] or config["generation"]["images"]) if "generation" in tasks else 0
-
-
-def _missing_network(config: dict[str, Any]) -> Iterator[str]:
-    if "feature_network" not in config:
-        yield "feature_network: generation cells need it, and the config has none"
-        return
-    network = config["feature_network"]
-    if network["name"] != "inception":
-        yield from _prefixed("feature_network", lambda: digest(network["weights"]))
-    fewest = FEWEST_IMAGES[network["name"]]
-    for name in sorted({group["dataset"] for group in config["cells"] if group["task"] == "generation"}):
-        count = _generated(config, name, {"generation"})
-        if count < fewest and not config["generation"]["allow_few"]:
-            where = "generation.images" if config["datasets"][name]["generate"] is None else f"datasets.{name}.generate"
-            yield (
-                f"{where}: {count} is not allowed; {network['name']}'s distances need at least {fewest} images "
-                "(generation.allow_few generates fewer and leaves the distances out)"
-            )
-
-
-def _check_dataset(where: str, settings: dict[str, Any], generated: int) -> Iterator[str]:
-    source = SOURCES[settings["reader"]]
-    reference = settings["reference"]
-    if reference is not None and reference not in SOURCES:
-        yield f"{where}.reference: {unknown('reader', reference, SOURCES)}"
-    if settings["prompts"] not in source.forms:
-        yield f"{where}.prompts: {settings['reader']} has no {settings['prompts']!r} prompts"
-    if not source.official:
-        yield from _prefixed(where, lambda: _embedded(settings, generated))
-        return
-    if settings["candidates"] and settings["images"] is None:
-        yield f"{where}.candidates: say with `images` how many images of these classes there are"
-    yield from _prefixed(where, lambda: _official(settings, source, generated))
-
-
-def _embedded(settings: dict[str, Any], generated: int) -> None:
-    digest(settings["path"])
-    load_dataset({**settings, "subset": None}).first(generated)
-    load_dataset(settings).first(settings["images"] or 0)
-
-
-def _official(settings: dict[str, Any], source: Source, generated: int) -> None:
-    """What can be said of a published data set before it is there."""
-    if source.images is None:
-        raise ValueError(f"reader: {settings['reader']} is for `reference` only")
-    positions = subset(settings["subset"]) if settings["subset"] else range(source.images)
-    if max(positions) >= source.images:
-        raise ValueError(f"subset: position {max(positions)} is beyond the {source.images} images")
-    if (settings["images"] or 0) > len(positions):
-        raise ValueError(f"images: {settings['images']} asked for, {len(positions)} there")
-    if generated > source.images:
-        raise ValueError(f"generate: {generated} asked for, and there are prompts of {source.images} images")
-    if settings["candidates"] and max(settings["candidates"]) >= source.classes:
-        raise ValueError(f"candidates: {max(settings['candidates'])} is beyond the {source.classes} classes")
-
-
-def _prefixed(where: str, check: Any) -> Iterator[str]:
-    try:
-        check()
-    except (OSError, ValueError) as error:
-        yield f"{where}: {error}"

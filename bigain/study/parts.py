@@ -5,6 +5,7 @@ A change in the config re-runs exactly the jobs whose parts it changes.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,16 @@ def network_part(config: Config) -> Part:
     settings = config["feature_network"]
     found = digest(settings["weights"]) if Path(settings["weights"]).exists() else ABSENT
     return {"name": settings["name"], "weights": settings["weights"], "sha256": found}
+
+
+def method_part(method: str) -> Part:
+    """What a method's id stands for, whatever it is called: a preset that changes computes its cells again."""
+    found = method_of(method)
+    part = {one.name: getattr(found, one.name) for one in fields(found) if one.name not in ("id", "label", "options")}
+    return {
+        **{key: str(value) for key, value in part.items()},
+        "options": {k: str(v) for k, v in found.options.items()},
+    }
 
 
 def cell_part(cell: Cell) -> Part:

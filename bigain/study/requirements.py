@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bigain import gpus
 from bigain.datasets import problems as dataset_problems
 from bigain.files import sha256
 from bigain.published import INCEPTION
@@ -121,16 +121,8 @@ def _disk(study: Study, plan: Plan, needs: Needs) -> Iterator[str]:
 
 
 def _gpu(study: Study, plan: Plan) -> Iterator[str]:
-    if study.config["device"] == "cuda" and not _gpus():
+    if study.config["device"] == "cuda" and not gpus.listed():
         yield (
             f"device: cuda, and this machine shows no GPU. The study takes about {plan.total().hours:.0f} hours on "
             f"{plan.device}; run it on such a machine or cluster (`bigain plan` says more). Smaller: {SMALLER}"
         )
-
-
-def _gpus() -> int:
-    """GPUs that the driver lists; asked without torch."""
-    if shutil.which("nvidia-smi") is None:
-        return 0
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return listed.stdout.count("GPU ") if listed.returncode == 0 else 0

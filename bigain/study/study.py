@@ -6,6 +6,7 @@ It knows no Snakemake: rules ask it for specs and file names.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,24 +18,20 @@ from bigain.methods import METHODS, unknown
 from bigain.records import canonical
 from bigain.schedule import Stages
 from bigain.study.cells import Cell, expand
+from bigain.study.code import BACKBONES, READERS, code_of, operators
 from bigain.study.config import ConfigError, load
 from bigain.study.cost import gflops
-from bigain.study.parts import backbone_part, cell_part, dataset_part, network_part, photos_part, reference_part
+from bigain.study.parts import (
+    backbone_part,
+    cell_part,
+    dataset_part,
+    method_part,
+    network_part,
+    photos_part,
+    reference_part,
+)
 from bigain.variants import method_of
 
-# Raise a number when the numerics of a step change: all that depends on that step is computed again.
-VERSIONS = {
-    "encode": 1,
-    "classify": 2,
-    "generate": 2,
-    "reference": 1,
-    "score": 4,
-    "calibrate": 1,
-    "efficiency": 1,
-    "probe": 1,
-    "collect": 2,
-    "report": 9,
-}
 REFERENCE_BATCH = 50  # real images that go through the feature network together
 MERGE_MAPS = {"methods": ["tome~cell-4x4", "bigain_tm~cell-4x4"], "ratio": 0.9}  # Figure 3; 2x2 cells end at 0.75
 
@@ -137,6 +134,7 @@ class Study:
                 "backbone": backbone_part(self.config, cell.backbone, compressed=on_tokens),
                 "dataset": dataset_part(self.config, cell.dataset, classified=cell.task == "classification"),
                 "method": cell.method,
+                "definition": method_part(cell.method),
                 "strength": cell.strength,
                 "seed": cell.seed,
                 "protocol": protocol,
@@ -144,9 +142,27 @@ class Study:
                 "shard": self.shard(cell),
                 "images": [first, last],
                 "threads": self.config["threads"],
-                "version": VERSIONS["classify" if cell.task == "classification" else "generate"],
+                "code": code_of(*self._code(cell)),
             }
         )
+
+    # -- the code that jobs depend on ------------------------------------------------------------------------------
+
+    def _code(self, cell: Cell) -> list[str]:
+        """The parts of the code that a cell's errors or images come from."""
+        model = self._model(cell.backbone, [cell.method])
+        if cell.task == "classification":
+            return ["jobs.classify", *model, self._reader(cell.dataset)]
+        return ["jobs.generate", *model]
+
+    def _model(self, backbone: str, methods: Iterable[str] = ()) -> list[str]:
+        """The parts of a backbone and of what is attached to it."""
+        named = [method_of(method).operator for method in methods]
+        family, module = self.config["backbones"][backbone]["family"], operators()
+        return [BACKBONES[family], *(module[operator] for operator in named if operator)]
+
+    def _reader(self, dataset: str) -> str:
+        return READERS[self.config["datasets"][dataset]["reader"]]
 
     # -- calibrations of structural methods ------------------------------------------------------------------------
 
@@ -161,15 +177,16 @@ class Study:
 
     def _calibration(self, cell: Cell) -> dict[str, Any]:
         """The file of a cell's calibration, and how it is made: DiP-GO's depends on the task's timesteps."""
-        settings = self.config["calibration"]
+        settings, dataset = self.config["calibration"], self.config["backbones"][cell.backbone]["calibration"]
         spec = {
             "backbone": backbone_part(self.config, cell.backbone, compressed=False),
-            "dataset": dataset_part(self.config, self.config["backbones"][cell.backbone]["calibration"]),
+            "dataset": dataset_part(self.config, dataset),
             "method": cell.method,
             "reduction": cell.strength,
             "seed": cell.seed,
             "threads": self.config["threads"],
-            "version": VERSIONS["calibrate"],
+            "definition": method_part(cell.method),
+            "code": code_of("jobs.calibrate", *self._model(cell.backbone, [cell.method]), self._reader(dataset)),
         }
         if method_of(cell.method).operator == "mosaicdiff":
             spec["images"] = settings["images"]
@@ -202,7 +219,7 @@ class Study:
                 "backbone": backbone_part(self.config, backbone, compressed=False),
                 "dataset": dataset,
                 "threads": self.config["threads"],
-                "version": VERSIONS["encode"],
+                "code": code_of("jobs.encode", *self._model(backbone), READERS[dataset["reader"]]),
                 **count,
             }
         )
@@ -210,14 +227,15 @@ class Study:
     def reference_spec(self, dataset: str) -> str:
         """The spec of the real images' features: the whole data set (or another reader's view of it), whatever part of
         it is classified."""
+        reference = reference_part(self.config, dataset)
         return canonical(
             {
-                "dataset": reference_part(self.config, dataset),
+                "dataset": reference,
                 "recipe": self.config["generation"]["real"] | {"batch": REFERENCE_BATCH},
                 "feature_network": network_part(self.config),
                 "threads": self.config["threads"],
                 "device": self.config["device"],
-                "version": VERSIONS["reference"],
+                "code": code_of("jobs.reference", READERS[reference["reader"]]),
             }
         )
 
@@ -233,7 +251,8 @@ class Study:
                 "backbone": backbone_part(self.config, backbone, compressed=True),
                 "arms": [[*arm, calibration] for arm, calibration in arms.items()],
                 "threads": self.config["threads"],
-                "version": VERSIONS["efficiency"],
+                "definitions": {method: method_part(method) for method, _ in arms},
+                "code": code_of("jobs.efficiency", *self._model(backbone, [method for method, _ in arms])),
                 **self.config["efficiency"],
             }
         )
@@ -273,7 +292,7 @@ class Study:
         """The spec of Figures 2 and 3 on a backbone and data set."""
         settings = self.config["probes"]
         own = {key: settings[key] for key in ("timestep", "draws")} | {"images": settings["shown"]}
-        return self._probe_spec(backbone, dataset, MERGE_MAPS | own)
+        return self._probe_spec(backbone, dataset, MERGE_MAPS["methods"], MERGE_MAPS | own)
 
     def spectrum_spec(self, backbone: str, dataset: str) -> str:
         """The spec of Theorem 1's bands: the uncompressed model, then every token method and strength of the study."""
@@ -283,16 +302,17 @@ class Study:
         own = {key: settings[key] for key in ("timesteps", "bands")}
         own["images"] = min(settings["images"], self.size(dataset)[0])
         arms_first = {"arms": [["none", None], *map(list, arms)], "batch": self.config["classification"]["batch"]}
-        return self._probe_spec(backbone, dataset, arms_first | own)
+        return self._probe_spec(backbone, dataset, [method for method, _ in arms], arms_first | own)
 
-    def _probe_spec(self, backbone: str, dataset: str, own: dict[str, Any]) -> str:
+    def _probe_spec(self, backbone: str, dataset: str, methods: list[str], own: dict[str, Any]) -> str:
         return canonical(
             {
                 "backbone": backbone_part(self.config, backbone, compressed=True),
                 "dataset": photos_part(self.config, dataset),
                 "seed": self.config["seeds"][0],
                 "threads": self.config["threads"],
-                "version": VERSIONS["probe"],
+                "definitions": {method: method_part(method) for method in methods},
+                "code": code_of("jobs.probes", *self._model(backbone, methods), self._reader(dataset)),
                 **own,
             }
         )
@@ -322,7 +342,7 @@ class Study:
                 "dataset": dataset_part(self.config, cell.dataset, classified=cell.task == "classification"),
                 "images": self.images(cell),
                 "network": self.config.get("feature_network", {}).get("name"),
-                "version": VERSIONS["score"],
+                "code": code_of("score", self._reader(cell.dataset)),
             }
         )
 
@@ -330,7 +350,7 @@ class Study:
 
     def collect_spec(self) -> str:
         """The spec of the tidy results."""
-        return canonical({"version": VERSIONS["collect"]})
+        return canonical({"code": code_of("score")})
 
     def score_files(self) -> list[str]:
         """The metrics files of all cells."""
@@ -358,7 +378,7 @@ class Study:
                 "backbones": {name: settings["family"] for name, settings in self.config["backbones"].items()},
                 "seeds": self.config["seeds"],
                 "probed": bool(self.probed()),
-                "version": VERSIONS["report"],
+                "code": code_of("cli_report"),
             }
         )
 

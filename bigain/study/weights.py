@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bigain.checked import naming
+from bigain.datasets.photos import leaves
 from bigain.files import read_json, sha256, write_json
 from bigain.published import MANIFEST
 
@@ -19,6 +22,7 @@ ABSENT = "absent"  # the identity of what is not there yet: only a dry run sees 
 # What tells one architecture from its relatives.
 TELLING = ("sample_size", "in_channels", "block_out_channels", "cross_attention_dim", "attention_head_dim")
 TELLING += ("num_layers", "num_attention_heads", "patch_size")
+SUM_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
 class WeightsError(ValueError):
@@ -31,7 +35,7 @@ def identity(backbone: dict[str, Any]) -> str:
     Raises WeightsError as `check` does.
     """
     path = Path(backbone["path"])
-    if backbone["hub"] and not path.exists():
+    if backbone["hub"] and not (path / "model_index.json").is_file():
         return ABSENT
     if (path / MANIFEST).is_file():
         _check_manifest(backbone)
@@ -61,12 +65,43 @@ def token_grid(backbone: dict[str, Any]) -> tuple[int, int]:
         path = ARCHITECTURES / f"{backbone['architecture']}.json"
     if not path.is_file():
         raise WeightsError(f"{path} is missing: {backbone['path']} is no diffusers pipeline of a {backbone['family']}")
-    settings = read_json(path)
+    settings = read_mapping(path)
     if "sample_size" not in settings:
         raise WeightsError(f"{path} says no sample_size, so there is no token grid")
     size, patch = settings["sample_size"], settings.get("patch_size") or 1
-    height, width = (size, size) if isinstance(size, int) else size
-    return height // patch, width // patch
+    sides = size if isinstance(size, list) else [size, size]
+    if len(sides) != 2 or not all(type(number) is int and number > 0 for number in (*sides, patch)):
+        raise WeightsError(f"{path}: sample_size {size!r} and patch_size {patch!r} give no token grid")
+    return sides[0] // patch, sides[1] // patch
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """A JSON file that holds a mapping. Raises WeightsError naming the file if it is missing or something else."""
+    try:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
+        raise WeightsError(str(error)) from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} has to hold a mapping, not {type(content).__name__}")
+    return content
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What was fetched into a folder: `hub`, `revision`, and of each of the `files` its `size` and `sha256`.
+
+    Raises WeightsError naming the manifest if it says something else, or lists a file outside of the folder.
+    """
+    path = folder / MANIFEST
+    manifest = read_mapping(path)
+    files = manifest.get("files")
+    said = [manifest.get(key) for key in ("hub", "revision")]
+    if not all(isinstance(text, str) and text.isprintable() for text in said) or not isinstance(files, dict):
+        raise WeightsError(f"{path} says no hub, revision and files: remove the folder and fetch again")
+    for name, known in files.items():
+        whole = isinstance(known, dict) and type(known.get("size")) is int and isinstance(known.get("sha256"), str)
+        if leaves(name) or not name.isprintable() or not whole:
+            raise WeightsError(f"{path}: {name!r} needs a size and a sha256, and a name inside the folder")
+    return manifest
 
 
 def _config_file(backbone: dict[str, Any]) -> Path:
@@ -79,7 +114,7 @@ def _other_predictions(backbone: dict[str, Any]) -> Iterator[str]:
     if not path.is_file():
         yield f"{path} is missing: the folder is no whole pipeline"
         return
-    kind = read_json(path).get("prediction_type", "epsilon")
+    kind = read_mapping(path).get("prediction_type", "epsilon")
     if backbone["family"] != "flux" and kind != "epsilon":
         yield (
             f"{path}: prediction_type is {kind!r}, and the diffusion classifier needs 'epsilon'. stable-diffusion-2 "
@@ -88,13 +123,13 @@ def _other_predictions(backbone: dict[str, Any]) -> Iterator[str]:
 
 
 def _other_architecture(backbone: dict[str, Any]) -> Iterator[str]:
-    if backbone["architecture"] is None:
-        return
     path = _config_file(backbone)
     if not path.is_file():
         yield f"{path} is missing: {backbone['path']} is no diffusers pipeline of a {backbone['family']}"
         return
-    found, wanted = read_json(path), read_json(ARCHITECTURES / f"{backbone['architecture']}.json")
+    if backbone["architecture"] is None:
+        return
+    found, wanted = read_mapping(path), read_json(ARCHITECTURES / f"{backbone['architecture']}.json")
     for key in ("_class_name", *TELLING):
         if key in wanted and found.get(key) != wanted[key]:
             hint = ""
@@ -109,7 +144,7 @@ def _other_architecture(backbone: dict[str, Any]) -> Iterator[str]:
 
 def _check_manifest(backbone: dict[str, Any]) -> None:
     path = Path(backbone["path"])
-    manifest = read_json(path / MANIFEST)
+    manifest = read_manifest(path)
     for key in ("hub", "revision"):
         if backbone[key] is not None and manifest[key] != backbone[key]:
             raise WeightsError(
@@ -155,7 +190,7 @@ def _sha256(path: Path) -> str:
     if state.st_size < LARGE:
         return sha256(path)
     key = f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
-    known = read_json(SUMS) if SUMS.is_file() else {}
+    known = read_mapping(SUMS) if SUMS.is_file() else {}
     if key not in known:
         known[key] = sha256(path)
         write_json(SUMS, known)
@@ -163,5 +198,16 @@ def _sha256(path: Path) -> str:
 
 
 def _read_sums(path: Path) -> dict[Path, str]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return {path.parent / name: value for value, name in (line.split("  ", 1) for line in lines if line)}
+    try:
+        with naming(path):
+            lines = path.read_text(encoding="utf-8").splitlines()
+    except ValueError as error:
+        raise WeightsError(str(error)) from error
+    sums = {}
+    for number, line in enumerate(lines, start=1):
+        found = SUM_LINE.fullmatch(line)
+        if line and (found is None or leaves(found[2])):
+            raise WeightsError(f"{path}, line {number}: {line!r:.100} is not `sha256  file` of a file beside it")
+        if found:
+            sums[path.parent / found[2]] = found[1]
+    return sums

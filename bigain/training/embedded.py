@@ -53,10 +53,10 @@ def unet(
     """Train `mini_unet` on the latents of items and scenes and save the pipeline."""
     torch.set_num_threads(threads)
     everything = corpus.read(data, seed)
-    vae = AutoencoderKL.from_pretrained(autoencoder).eval()
+    vae = AutoencoderKL.from_pretrained(autoencoder, use_safetensors=True).eval()
     latents = autoencoder_training.encode_all(vae, everything.images)
     recipe = _recipe(unet_training.RECIPE, steps)
-    first = None if start is None else StableDiffusionPipeline.from_pretrained(start)
+    first = None if start is None else StableDiffusionPipeline.from_pretrained(start, use_safetensors=True)
     pipeline = unet_training.train_unet(vae, corpus.words(), latents, everything.draw, work, seed, recipe, start=first)
     _save(pipeline, output)
 
@@ -74,10 +74,10 @@ def dit(
     """Train `mini_dit` on the latents of single items and save the pipeline."""
     torch.set_num_threads(threads)
     images, labels = read_split(data, "train")
-    vae = AutoencoderKL.from_pretrained(autoencoder).eval()
+    vae = AutoencoderKL.from_pretrained(autoencoder, use_safetensors=True).eval()
     latents = autoencoder_training.encode_all(vae, pad(images))
     recipe = _recipe(dit_training.RECIPE, steps)
-    first = None if start is None else DiTPipeline.from_pretrained(start)
+    first = None if start is None else DiTPipeline.from_pretrained(start, use_safetensors=True)
     pipeline = dit_training.train_dit(vae, latents, torch.from_numpy(labels), CLASSES, work, seed, recipe, start=first)
     _save(pipeline, output)
 

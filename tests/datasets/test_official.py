@@ -312,7 +312,8 @@ def test_pixels_reach_the_autoencoder_as_a_plain_diffusers_encode_would_have_the
     """VAE mean, scaling and preprocessing (protocol 1.2): Resize, CenterCrop, RGB, [-1, 1], mean x 0.18215."""
     from diffusers import StableDiffusionPipeline
 
-    from bigain import backbones, inputs
+    from bigain import backbones
+    from bigain.jobs.common import to_float
     from tests.random_pipelines import stable_diffusion
 
     folder = stable_diffusion(tmp_path / "model", small=True)
@@ -335,5 +336,5 @@ def test_pixels_reach_the_autoencoder_as_a_plain_diffusers_encode_would_have_the
     )(image)
     with torch.inference_mode():
         theirs = pipe.vae.encode(plain[None]).latent_dist.mean * 0.18215
-    ours = backbone.encode_images(inputs.to_float(photos.pixels(photos.centre_crop(image, size), channels)[None]))
+    ours = backbone.encode_images(to_float(photos.pixels(photos.centre_crop(image, size), channels)[None]))
     assert torch.allclose(ours, theirs, atol=1e-5)

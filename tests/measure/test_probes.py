@@ -5,9 +5,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bigain import probes
 from bigain.attachment import RowKey
 from bigain.classify import Protocol, classify_block, noise
+from bigain.jobs import probes
 from bigain.measure.spectrum import Pair, band_energies, bands, differences, draw_pair
 from bigain.measure.token_maps import merged_tokens, probed_block, saliency
 from bigain.patching import attached_to, compressed

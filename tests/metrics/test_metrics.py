@@ -8,6 +8,7 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 from scipy import stats
 from sklearn.metrics import average_precision_score
 
+from bigain.files import sha256
 from bigain.metrics import accuracy as acc
 from bigain.metrics.accuracy import class_accuracy
 from bigain.metrics.fidelity import kernel_distance, precision_recall
@@ -187,7 +188,7 @@ def test_inception_takes_pytorch_fid_s_own_state_dict(tmp_path):
 
     original = inception.load_state_dict_from_url
     state = torch.load(inception_weights(tmp_path / "weights.pth"), weights_only=True)
-    ours = load_network("inception", tmp_path / "weights.pth")
+    ours = load_network("inception", tmp_path / "weights.pth", sha256(tmp_path / "weights.pth"))
     images = torch.rand(2, 1, 32, 32)
     features = ours(images)
     assert features.shape == (2, 2048)

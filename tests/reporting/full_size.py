@@ -49,7 +49,7 @@ def _write_metrics(study: Study, cell: Cell) -> None:
     known = {name: vars(estimate) for name, estimate in metrics.items()}
     scored = {"cell": json.loads(study.score_spec(cell.path))["cell"], "metrics": known, "items": items}
     scored |= {"left_out": {}, "classes": [f"class {k}" for k in range(classes)], "seconds": 60.0, "compressed": []}
-    scored["environments"] = [{"machine": "-", "device": "made up", "threads": 1}]
+    scored["environments"] = [{"machine": "-", "cpu": "-", "device": "made up", "threads": 1}]
     path = Path(study.results, "cells", cell.path, "metrics.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(scored))

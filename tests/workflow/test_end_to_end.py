@@ -14,7 +14,7 @@ import yaml
 
 from tests.repository import copy_repository, snakemake
 
-pytestmark = pytest.mark.timeout(1500)
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1500)]
 
 STUDY = {
     "study": "tiny",
@@ -73,7 +73,8 @@ def test_records_hold_every_trial(finished):
     info = json.loads((cell / "chunk-0.parquet.json").read_text())
     assert len(info["compressed"]) == 5
     assert {(site["tokens"], site["kept"]) for site in info["compressed"]} == {(256, 128)}
-    assert info["environment"]["torch"]
+    (environment,) = info["environments"]
+    assert {"torch", "diffusers", "device", "cpu", "threads"} <= set(environment)
 
 
 def test_the_latex_is_a_booktabs_table(finished):
@@ -171,35 +172,6 @@ def test_then_there_is_nothing_to_do_even_after_a_checkout_touched_everything(fi
         if path.is_file() and not {"results", ".snakemake"} & set(path.relative_to(finished).parts):
             path.touch()
     assert jobs(finished) == {}
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"strengths": {"merge_ratio": [0.5], "downsample_factor": [3]}}, {"classify": 1, "generate": 1}),
-        ({"strengths": {"merge_ratio": [0.25, 0.5], "downsample_factor": [2]}}, {"classify": 1}),
-        ({"generation": STUDY["generation"] | {"steps": 3}}, {"generate": 1}),
-        ({"generation": STUDY["generation"] | {"keep_images": 2, "steps": 5}}, {"generate": 1}),
-        ({"classification": {"block": 20, "batch": 4}}, {"classify": 4}),
-        ({"backbones": {"mini_dit": {"blocks": [1, 2]}}}, {"classify": 1}),
-    ],
-)
-def test_a_changed_config_runs_exactly_the_changed_cells(finished, changes, expected):
-    write(finished, STUDY | changes)
-    try:
-        planned = jobs(finished)
-    finally:
-        write(finished, STUDY)
-    models = {"classify", "generate", "encode_images", "encode_conditions", "reference_features"}
-    assert {rule: count for rule, count in planned.items() if rule in models} == expected
-
-
-def test_swapped_values_are_seen(finished):
-    """Snakemake compares parameter values without their names; one canonical string a rule does not fall for it."""
-    write(finished, STUDY | {"generation": STUDY["generation"] | {"steps": 20, "block": 2}})
-    first = jobs(finished)
-    write(finished, STUDY)
-    assert first["generate"] == 1
 
 
 def test_a_typo_stops_the_dry_run_with_one_message(finished):

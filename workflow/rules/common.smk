@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 sys.path.insert(0, workflow.basedir)
 
@@ -13,8 +14,10 @@ from bigain.reporting.plan import (
     read_tables,
     table_names,
 )
+from bigain.study.code import changed
 from bigain.study.config import ConfigError
 from bigain.study.requirements import before_first_job
+from bigain.study.status import summary
 from bigain.study.study import Study
 
 try:
@@ -50,7 +53,20 @@ onstart:
     )
     if missing:
         raise WorkflowError(missing)
+    for part in changed():
+        logger.info(
+            f"{part} was changed since its numbers were recorded: what depends on it is computed again"
+            f" (`bigain accept {part}` if it gives the same numbers)"
+        )
     study.write_plan()
+
+
+onsuccess:
+    print(summary(study, ended=True), file=sys.stderr)
+
+
+onerror:
+    print(summary(study, ended=True), file=sys.stderr)
 
 
 def inputs_of(cell_path: str, name: str) -> str:

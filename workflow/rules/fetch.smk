@@ -2,6 +2,11 @@
 # Outside `all`, which says what is missing and starts nothing.
 
 
+localrules:
+    fetch,
+    fetch_one,
+
+
 rule fetch:
     input:
         expand(f"{study.results}/fetched/{{name}}", name=study.fetchable()),

@@ -4,6 +4,14 @@ FIGURES = [figure["name"] for figure in figures_of(bool(PROBED))]
 SHEETS = study.sheets()
 
 
+localrules:
+    figure1,
+    tradeoff,
+    class_changes,
+    token_figures,
+    samples,
+
+
 rule figure1:
     input:
         results=f"{study.results}/results.parquet",

@@ -6,7 +6,7 @@ rule encode_images:
     output:
         f"{study.results}/inputs/{{backbone}}/{{dataset}}/latents.safetensors",
     log:
-        f"{study.results}/logs/inputs/{{backbone}}-{{dataset}}-latents.log",
+        f"{study.results}/logs/inputs/{{backbone}}/{{dataset}}/latents.log",
     conda:
         "../../envs/environment.yaml"
     threads: study.config["threads"]
@@ -24,7 +24,7 @@ rule encode_conditions:
     output:
         f"{study.results}/inputs/{{backbone}}/{{dataset}}/conditions.safetensors",
     log:
-        f"{study.results}/logs/inputs/{{backbone}}-{{dataset}}-conditions.log",
+        f"{study.results}/logs/inputs/{{backbone}}/{{dataset}}/conditions.log",
     conda:
         "../../envs/environment.yaml"
     threads: study.config["threads"]
@@ -42,7 +42,7 @@ rule reference_features:
     output:
         f"{study.results}/inputs/reference/{{dataset}}.safetensors",
     log:
-        f"{study.results}/logs/inputs/reference-{{dataset}}.log",
+        f"{study.results}/logs/inputs/reference/{{dataset}}.log",
     conda:
         "../../envs/environment.yaml"
     threads: study.config["threads"]

@@ -1,6 +1,10 @@
 # From records to numbers: the metrics of every cell, then all of them in one tidy table.
 
 
+localrules:
+    collect,
+
+
 rule score_classification:
     input:
         chunks=lambda w: study.chunk_files(study.cell(w.cell), "parquet"),
@@ -49,7 +53,7 @@ rule collect:
     output:
         f"{study.results}/results.parquet",
     log:
-        f"{study.results}/logs/collect.log",
+        f"{study.results}/logs/results.log",
     conda:
         "../../envs/environment.yaml"
     params:

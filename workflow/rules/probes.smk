@@ -8,7 +8,7 @@ rule probe_tokens:
     output:
         f"{study.results}/probes/{{backbone}}/{{dataset}}/tokens.safetensors",
     log:
-        f"{study.results}/logs/probes/{{backbone}}-{{dataset}}-tokens.log",
+        f"{study.results}/logs/probes/{{backbone}}/{{dataset}}/tokens.log",
     conda:
         "../../envs/environment.yaml"
     threads: study.config["threads"]
@@ -29,7 +29,7 @@ rule probe_spectrum:
     output:
         f"{study.results}/probes/{{backbone}}/{{dataset}}/spectrum.parquet",
     log:
-        f"{study.results}/logs/probes/{{backbone}}-{{dataset}}-spectrum.log",
+        f"{study.results}/logs/probes/{{backbone}}/{{dataset}}/spectrum.log",
     conda:
         "../../envs/environment.yaml"
     threads: study.config["threads"]

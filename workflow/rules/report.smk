@@ -4,6 +4,12 @@
 DOCUMENT = "report.pdf" if shutil.which("pdflatex") else "report.tex"
 
 
+localrules:
+    report,
+    report_pdf,
+    page,
+
+
 rule report:
     input:
         expand(

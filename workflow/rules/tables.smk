@@ -18,6 +18,18 @@ MEASURED = expand(
 )
 
 
+localrules:
+    table,
+    table1,
+    table11,
+    protocol_tables,
+    theorem,
+    claims,
+    beside,
+    audit,
+    schedules,
+
+
 rule table:
     input:
         results=f"{study.results}/results.parquet",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,15 +14,13 @@ from tqdm import tqdm
 from bigain.datasets import load as load_dataset
 from bigain.datasets.base import Dataset
 from bigain.datasets.photos import centre_crop, pixels
-from bigain.inputs import backbone_of, save_tensors, sites_of
+from bigain.jobs.common import Spec, backbone_of, save_tensors, sites_of
 from bigain.measure.spectrum import differences, draw_pair
 from bigain.measure.token_maps import merged_tokens, probed_block, saliency
 from bigain.patching import compressed
 from bigain.records import write_table
 from bigain.schedule import Stages
 from bigain.variants import strength_of
-
-Spec = dict[str, Any]
 
 
 def token_maps(spec: Spec, latents_file: Path, output: Path) -> None:

@@ -1,0 +1,106 @@
+"""The paper's study rehearsed without a model: `python -m bench.rehearsal [FOLDER]`.
+
+The real workflow and executor, in a copy of the repository whose jobs only write their files: after the hours that
+`bigain plan` foresees for them, a hundred thousand times shorter. A dry run first, then everything up to the tables
+(tests/reporting renders those at full size), then a dry run of what is finished. Prints a line of JSON with seconds,
+memory of Snakemake's process, and files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import yaml
+
+from bigain.cli_study import merged_config
+from bigain.study.plan import Plan
+from bigain.study.study import Study
+from tests.repository import copy_repository
+
+ROOT = Path(__file__).parents[1]
+CHANGES = {"shards": {"predictions_per_job": 110_000, "blocks": 1}}  # a tenth of the jobs' size: over 8,000 of them
+CONFIGS = ("config/paper.yaml", "rehearsal.yaml")
+SPEED = 100_000
+GPUS = 64
+NULL_JOB = '''"""A job that does nothing but write its files, after its share of time."""
+import json, sys, time
+from pathlib import Path
+
+words = sys.argv[1:]
+options = {word[2:]: value for word, value in zip(words, words[1:]) if word.startswith("--")}
+outputs = [options[name] for name in OUTPUTS if name in options]
+seconds = json.loads(Path("seconds.json").read_text()).get(options.get("output", ""), 0.0)
+time.sleep(seconds)
+for output in outputs:
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    Path(output).write_text("{}")
+'''
+OUTPUTS = ("output", "info", "log")
+LAST = ("collect", "efficiency", "probe_tokens", "probe_spectrum")  # what tables are rendered from
+
+
+def main(folder: Path) -> None:
+    copy_repository(ROOT, folder)
+    (folder / "bigain/__main__.py").write_text(NULL_JOB.replace("OUTPUTS", repr(OUTPUTS)))
+    os.chdir(folder)
+    Path("rehearsal.yaml").write_text(yaml.safe_dump(CHANGES))
+    study = Study(merged_config([Path(config) for config in CONFIGS]))
+    seconds = seconds_of_jobs(study)
+    Path("seconds.json").write_text(json.dumps(seconds))
+    found = {
+        "cells": len(study.cells),
+        "shard jobs": len(seconds),
+        "GPU-hours": round(sum(seconds.values()) * SPEED / 3600, 1),
+        "dry run": measured("--dry-run", "--quiet"),
+        "run": measured("--quiet"),
+        "files": files(),
+        "dry run when finished": measured("--dry-run", "--quiet"),
+    }
+    print(json.dumps(found))
+
+
+def seconds_of_jobs(study: Study) -> dict[str, float]:
+    """By output: what a cell's hours come to, for its jobs in equal parts."""
+    plan, seconds = Plan(study), {}
+    for cell in study.cells:
+        files = study.chunk_files(cell, "parquet" if cell.task == "classification" else "safetensors")
+        seconds |= dict.fromkeys(files, plan.cost(cell).hours * 3600 / SPEED / len(files))
+    return seconds
+
+
+def measured(*arguments: str) -> dict[str, float]:
+    """Wall seconds of a Snakemake call and the most memory of its process, in MB."""
+    command = [sys.executable, "-m", "snakemake", *arguments, "--no-hooks", "--cores", str(GPUS)]
+    command += ["--resources", f"gpu={GPUS}", "--until", *LAST, "--configfile", *CONFIGS]
+    began, most = time.monotonic(), 0
+    with open("said.log", "w") as log:
+        running = psutil.Popen(command, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
+        while running.poll() is None:
+            most = max(most, running.memory_info().rss)
+            time.sleep(0.2)
+    if running.returncode:
+        raise SystemExit(Path("said.log").read_text()[-3000:])
+    return {"seconds": round(time.monotonic() - began, 1), "MB": round(most / 1e6)}
+
+
+def files() -> dict[str, int]:
+    """How many files there are, by where they are."""
+    places = ("results/paper/cells", "results/paper/logs", "results", "reports", ".snakemake/metadata", ".snakemake")
+    counts = Counter()
+    for place in places:
+        counts[place] = sum(path.is_file() for path in Path(place).rglob("*"))
+    used = subprocess.run(["du", "-sm", ".snakemake"], capture_output=True, text=True, check=True).stdout
+    return {**counts, ".snakemake, MB": int(used.split()[0])}
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as temporary:
+        main(Path(sys.argv[1] if sys.argv[1:] else temporary).resolve())

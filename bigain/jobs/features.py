@@ -1,0 +1,22 @@
+"""The study's feature network, for the jobs that look at images through it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bigain.jobs.common import device_of
+from bigain.measure.features import FeatureNetwork, load_network
+
+
+def feature_network(settings: dict[str, str], device: str) -> FeatureNetwork:
+    """The feature network of a study, on a device."""
+    return load_network(settings["name"], Path(settings["weights"]), settings["sha256"]).to(device_of(device))
+
+
+@torch.inference_mode()
+def features_of(network: FeatureNetwork, images: Tensor) -> Tensor:
+    """Features of images [B, C, H, W] in [0, 1], on the CPU."""
+    return network(images.to(next(network.parameters()).device)).cpu()

@@ -1,0 +1,205 @@
+"""Shards: the images of a job in ranges, each computed once, written whole, and found again by whatever runs next.
+
+A job goes block by block (images that go through the model together); every block is a file as soon as it is done, and
+the blocks of a finished shard are joined into one. Files lie under the hash of the cell's own settings and carry a
+digest of the inputs they were computed from, so neither a changed setting nor changed latents meet an old shard, and a
+killed job goes on at its next block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from bigain.attachment import Compression
+from bigain.backbones.base import Backbone
+from bigain.files import whole_file, write_json
+from bigain.jobs.common import Spec, sites_of
+from bigain.patching import compressed
+from bigain.records import SPEC_KEY, canonical, environment, read_table, work_folder
+from bigain.variants import method_of, strength_of
+
+RUNS_KEY = "bigain.runs"  # what computing a shard took: a list of {seconds, environment}, beside its content
+
+Part = pa.Table | dict[str, Tensor]
+Run = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How parts are stored: as parquet tables or as safetensors."""
+
+    suffix: str
+    write: Callable[[Path, Part, dict[str, str]], None]
+    read: Callable[[Path], tuple[Part, dict[str, str]]]
+    join: Callable[[list[Part]], Part]
+
+
+def _write_table(path: Path, table: pa.Table, about: dict[str, str]) -> None:
+    with whole_file(path) as temporary:
+        pq.write_table(table.combine_chunks().replace_schema_metadata(about), temporary, compression="zstd")
+
+
+def _read_table(path: Path) -> tuple[pa.Table, dict[str, str]]:
+    table = read_table(path)
+    about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    return table.replace_schema_metadata(None), about
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
+    with whole_file(path) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, about)
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, "pt") as stored:
+            return {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is missing or not a whole safetensors file: {error}") from error
+
+
+def _join_tensors(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+TABLES = Form("parquet", _write_table, _read_table, pa.concat_tables)
+TENSORS = Form("safetensors", _write_tensors, _read_tensors, _join_tensors)
+
+
+@dataclass
+class Shards:
+    """The shards of a cell that this process reads and computes."""
+
+    spec: Spec
+    form: Form
+    environment: dict[str, Any]
+    compute: Callable[[list[int]], Part]
+    inputs: Callable[[list[int]], str]
+    began: float
+    computed: int = 0
+
+    def shard(self, places: list[int]) -> tuple[Part, list[Run]]:
+        """The part of these images and what it took: read if it is there, else joined from its blocks."""
+        size = self.spec["block"]
+        blocks = [places[k : k + size] for k in range(0, len(places), size)]
+        whole = self._file(places)
+        if len(blocks) == 1 or whole.exists():
+            return self._found_or_computed(places)
+        found = [self._found_or_computed(block) for block in blocks]
+        part, runs = self.form.join([one for one, _ in found]), _summed(run for _, own in found for run in own)
+        self.form.write(whole, part, self._about(runs))
+        for block in blocks:
+            self._file(block).unlink(missing_ok=True)  # another process may be as far
+        return part, runs
+
+    def _found_or_computed(self, places: list[int]) -> tuple[Part, list[Run]]:
+        path = self._file(places)
+        if path.exists():
+            part, about = self.form.read(path)
+            return part, json.loads(about[RUNS_KEY])
+        part = self.compute(places)
+        now = time.monotonic()
+        runs = [{"seconds": now - self.began, "environment": self.environment}]
+        self.began = now  # what came before the first block, loading, is the first block's
+        self.form.write(path, part, self._about(runs))
+        self.computed += len(places)
+        return part, runs
+
+    def _file(self, places: list[int]) -> Path:
+        name = f"images-{places[0]:06d}-{places[-1] + 1:06d}-{self.inputs(places)}.{self.form.suffix}"
+        return work_folder(self.spec) / name
+
+    def _about(self, runs: list[Run]) -> dict[str, str]:
+        return {SPEC_KEY.decode(): canonical(self.spec), RUNS_KEY: json.dumps(runs)}
+
+
+def run_shards(
+    spec: Spec,
+    backbone: Backbone,
+    form: Form,
+    compute: Callable[[list[int], Compression | None], Part],
+    inputs: Callable[[list[int]], str],
+    output: Path,
+    info: Path,
+) -> None:
+    """Compute the shards of `spec["images"]` that are not there yet, with the cell's method attached; join them in
+    `output`, and write what they took and where they were computed to `info`.
+
+    `inputs` is a digest of what some images are computed from, with the method's calibration. Raises ValueError naming
+    a shard that is no whole file.
+    """
+    began = time.monotonic()
+    first, last = spec["images"]
+    starts = range(first, last, spec["shard"])
+    with _attached(spec, backbone) as at:
+        shards = Shards(spec, form, environment_of(backbone.device), lambda places: compute(places, at), inputs, began)
+        ranges = [list(range(start, min(start + spec["shard"], last))) for start in starts]
+        found = [shards.shard(places) for places in tqdm(ranges, desc="shards")]
+        sites = [] if at is None else at.report()
+    runs = _summed(run for _, own in found for run in own)
+    form.write(output, form.join([part for part, _ in found]), {SPEC_KEY.decode(): canonical(spec)})
+    provenance = {
+        "spec": spec,
+        "environments": [run["environment"] for run in runs],
+        "seconds": sum(run["seconds"] for run in runs),
+        "images_computed": shards.computed,
+        "compressed": sites,
+    }
+    write_json(info, provenance)
+
+
+def calibration_of(spec: Spec) -> list[bytes]:
+    """The content of the calibration that a cell's method needs, if it needs one."""
+    return [Path(spec["calibration"]["file"]).read_bytes()] if "calibration" in spec else []
+
+
+def digest(*parts: Tensor | bytes | str) -> str:
+    """A short digest of what something is computed from, for its file's name."""
+    found = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Tensor):
+            found.update(f"{part.dtype}{tuple(part.shape)}".encode())
+            part = part.contiguous().view(-1).view(torch.uint8).numpy()
+        found.update(part.encode() if isinstance(part, str) else part)
+    return found.hexdigest()[:12]
+
+
+def _summed(runs: Iterable[Run]) -> list[Run]:
+    """The runs with the seconds of one environment added up."""
+    seconds: dict[str, float] = {}
+    for run in runs:
+        key = canonical(run["environment"])
+        seconds[key] = seconds.get(key, 0.0) + run["seconds"]
+    return [{"seconds": total, "environment": json.loads(key)} for key, total in seconds.items()]
+
+
+def _attached(spec: Spec, backbone: Backbone) -> AbstractContextManager[Compression | None]:
+    """The context in which the cell's method is on the backbone's denoiser."""
+    if method_of(spec["method"]).acts_on == "model":
+        return compressed(backbone.denoiser, spec["method"], calibration=spec["calibration"]["file"])
+    strength = strength_of(spec["method"], spec["strength"])
+    return compressed(
+        backbone.denoiser, spec["method"], **strength, task=spec["task"], seed=spec["seed"], **sites_of(spec)
+    )
+
+
+def environment_of(device: torch.device) -> dict[str, Any]:
+    """What a job runs in: versions, machine, the device's name, the instructions that CPU kernels use, threads."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    own = {"device": name, "cpu": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
+    return {**environment(), **own}

@@ -1,0 +1,112 @@
+"""The shrunken study through sbatch on a real SLURM: one job cancelled, one killed at work, the same numbers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bigain.records import work_folder
+from tests.workflow import shrunken, slurm
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1500)]
+
+PROFILE = "profiles/slurm/config.yaml"
+QUICK = """
+slurm-init-seconds-before-status-checks: 5
+slurm-status-command: squeue
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory) -> Iterator[None]:
+    if reason := slurm.why_not():
+        pytest.skip(reason)
+    with slurm.cluster(tmp_path_factory.mktemp("slurm")):
+        yield
+
+
+def at_work(folder: Path, rule: str) -> dict[int, str]:
+    """SLURM's running jobs of a rule whose own command is at work, by that command's process."""
+    found = {}
+    for process in psutil.process_iter():
+        try:
+            command = process.cmdline()
+            if process.cwd() == str(folder) and command[1:4] == ["-m", "bigain", rule]:
+                found[process.pid] = process.environ()["SLURM_JOB_ID"]
+        except (psutil.NoSuchProcess, psutil.AccessDenied, KeyError):
+            continue
+    return found
+
+
+def wait_for(condition, seconds: float = 400):
+    """What a condition gives as soon as it gives something."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if found := condition():
+            return found
+        time.sleep(0.2)
+    raise TimeoutError
+
+
+def killed_at_work(folder: Path) -> tuple[Path, int] | None:
+    """Kill a classification job between its first block and its output: that output, and how many images are kept."""
+    for process in at_work(folder, "classify"):
+        try:
+            job = psutil.Process(process)
+            words = job.cmdline()
+            options = dict(pairwise(words))
+            shards, output = folder / work_folder(json.loads(options["--spec"])), folder / options["--output"]
+            while job.is_running() and job.status() != psutil.STATUS_ZOMBIE and not list(shards.glob("images-*")):
+                time.sleep(0.01)
+            job.suspend()
+            if not output.exists():
+                ranges = [[int(part) for part in file.name.split("-")[1:3]] for file in shards.glob("images-*")]
+                first, last = json.loads(options["--spec"])["images"]
+                job.kill()
+                return output, sum(end - start for start, end in ranges if first <= start and end <= last)
+            job.resume()
+        except (psutil.NoSuchProcess, KeyError):
+            continue
+    return None
+
+
+def test_the_study_through_sbatch_with_a_cancelled_and_a_killed_job(root, cluster, untouched, tmp_path):
+    folder = shrunken.prepare(root, tmp_path / "study")
+    # As a person does who needs a partition for GPUs; and without the patience that a real cluster asks for.
+    profile = (folder / PROFILE).read_text().replace("# slurm_partition: gpu", "slurm_partition: gpu")
+    profile = profile.replace("16000 * attempt", "3000 * attempt").replace("4000 * attempt", "1500 * attempt")
+    (folder / PROFILE).write_text(profile + QUICK)
+    running = shrunken.start(folder, "--workflow-profile", "profiles/slurm")
+    try:
+        _, job = wait_for(lambda: at_work(folder, "generate")).popitem()
+        subprocess.run(["scancel", job], check=True)
+        output, kept = wait_for(lambda: killed_at_work(folder))
+        assert running.wait(1000) == 0, (folder / "run.log").read_text()[-5000:]
+    finally:
+        running.kill()
+    said = (folder / "run.log").read_text()
+    info = json.loads(Path(f"{output}.json").read_text())
+    first, last = info["spec"]["images"]
+    assert 0 < kept == last - first - info["images_computed"]
+    assert said.count("Trying to restart job") >= 2
+    assert shrunken.numbers(folder) == shrunken.numbers(untouched)
+    jobs = subprocess.run(["scontrol", "show", "job"], capture_output=True, text=True, check=True).stdout
+    submitted = [one for one in jobs.split("\n\n") if "JobId=" in one]
+    with_gpu = [one for one in submitted if "gres/gpu" in one.lower() or "gpu:1" in one]
+    assert len(with_gpu) >= 14  # models of every kind, and two again
+    assert all("Partition=gpu" in one for one in with_gpu)
+    assert all("NumNodes=1" in one for one in submitted)
+    assert list((folder / "results/slurm/rule_generate").rglob("*.log"))  # of what failed
+    again = shrunken.run(folder, "--workflow-profile", "profiles/slurm", "--dry-run")
+    assert "Nothing to be done" in again[len(said) :]
+    print(
+        f"{len(submitted)} jobs through sbatch, {len(with_gpu)} of them with a GPU; of the job killed at work {kept} of"
+    )
+    print(f"{last - first} images were kept, and the others computed by its retry")
