@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+UMASK = os.umask(0)  # it can only be read by being set
+os.umask(UMASK)
+
 
 @contextmanager
 def whole_file(path: Path | str) -> Iterator[Path]:
@@ -30,6 +33,7 @@ def whole_file(path: Path | str) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
+        temporary.chmod(0o666 & ~UMASK)  # safetensors lets nobody else read
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

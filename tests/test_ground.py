@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from bigain.files import read_json, whole_file, write_json
 from bigain.methods import METHODS
@@ -47,6 +48,13 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     target.write_text("{")
     with pytest.raises(ValueError, match=r"file\.txt: not a valid JSON file"):
         read_json(target)
+
+
+def test_whoever_may_read_a_folders_files_may_read_all_of_them(tmp_path):
+    (tmp_path / "plain").write_text("")
+    with whole_file(tmp_path / "ours") as temporary:
+        save_file({"a": torch.zeros(1)}, temporary)
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_what_a_killed_process_left_of_a_file_is_removed_and_nothing_else(tmp_path):

@@ -109,8 +109,12 @@ class Shards:
 
     def _found_or_computed(self, places: list[int]) -> tuple[Part, list[Run]]:
         path = self._file(places)
-        if path.exists():
+        try:
             part, about = self.form.read(path)
+        except ValueError:
+            if path.exists():
+                raise
+        else:
             return part, json.loads(about[RUNS_KEY])
         part = self.compute(places)
         now = time.monotonic()

@@ -55,6 +55,7 @@ NAMED = ("variants",)
 REGISTRIES = ("methods", "tokens", "backbones", "datasets")
 
 
+@cache
 def operators() -> dict[str, str]:
     """The module of every operator: whence `bigain.tokens` imports its function."""
     imports = [node for node in _tree("tokens").body if isinstance(node, ast.ImportFrom)]
@@ -77,6 +78,7 @@ def code_of(*names: str) -> dict[str, str]:
     return {part: identity(part) for part in sorted(set(names))}
 
 
+@cache
 def identity(part: str) -> str:
     """The fingerprint that stands for a part's numbers: that of the code which first gave them."""
     known, now = recorded().get(part, {}), fingerprint(part)
@@ -100,6 +102,7 @@ def accept(names: Iterable[str], new_numbers: bool) -> None:
         now = fingerprint(part)
         before = record.get(part, {}).get("numbers", now)
         record[part] = {"code": now, "numbers": now if new_numbers else before}
+    identity.cache_clear()
     write_json(RECORD, {part: record[part] for part in parts() if part in record})
 
 

@@ -6,12 +6,13 @@ A change in the config re-runs exactly the jobs whose parts it changes.
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bigain.datasets import SOURCES, fingerprint
 from bigain.study.cells import Cell
-from bigain.study.weights import ABSENT, WeightsError, digest, identity
+from bigain.study.weights import ABSENT, WeightsError, digest, identity, sha256_of
 from bigain.variants import method_of
 
 Config = dict[str, Any]
@@ -47,9 +48,11 @@ def reference_part(config: Config, name: str) -> Part:
 
 
 def network_part(config: Config) -> Part:
-    """The feature network with its weights' identity."""
-    settings = config["feature_network"]
-    found = digest(settings["weights"]) if Path(settings["weights"]).exists() else ABSENT
+    """The feature network with its file's sha256, which the job compares before it opens the file."""
+    settings, found = config["feature_network"], ABSENT
+    if Path(settings["weights"]).exists():
+        digest(settings["weights"])  # against the sums beside it, if there are any
+        found = sha256_of(Path(settings["weights"]))
     return {"name": settings["name"], "weights": settings["weights"], "sha256": found}
 
 
@@ -84,7 +87,13 @@ def _data(part: Part) -> str:
     """A data set's identity; ABSENT if it is not there, or not whole, which only a dry run sees."""
     if not SOURCES[part["reader"]].official:
         return digest(part["path"])
+    return _official(part["reader"], Path(part["path"]).resolve())
+
+
+@cache
+def _official(reader: str, path: Path) -> str:
+    """Asked once: every job of a study says its data, and looking for what is not there takes as long as reading it."""
     try:
-        return fingerprint(part["reader"], part["path"])
+        return fingerprint(reader, str(path))
     except (OSError, ValueError):
         return ABSENT

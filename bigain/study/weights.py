@@ -176,7 +176,7 @@ def digest(path: str) -> str:
         inside = listed == place or place in listed.parents
         if inside and not listed.is_file():
             raise WeightsError(f"{listed} is missing, and {sums_file} lists it")
-    found = {file: _sha256(file) for file in files if file.name != "SHA256SUMS"}
+    found = {file: sha256_of(file) for file in files if file.name != "SHA256SUMS"}
     for file, value in found.items():
         if expected.get(file, value) != value:
             raise WeightsError(f"{file}: sha256 is {value}, but {sums_file} says {expected[file]} (damaged or changed)")
@@ -184,7 +184,7 @@ def digest(path: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     """The sha256 of a file; of a large one remembered for as long as its size and time of change stay the same."""
     state = path.stat()
     if state.st_size < LARGE:

@@ -21,7 +21,7 @@ def package(root, tmp_path, monkeypatch):
 
 def forget():
     """As a fresh process would."""
-    for remembered in (code._tree, code._imports, code._content, code.fingerprint):
+    for remembered in (code._tree, code._imports, code._content, code.fingerprint, code.identity, code.operators):
         remembered.cache_clear()
 
 
@@ -117,18 +117,23 @@ def test_a_table_beside_a_module_belongs_to_it(package):
 
 
 def test_accepted_code_keeps_the_numbers_of_before_and_new_numbers_are_its_own(monkeypatch, tmp_path):
+    def changes(now):
+        code.identity.cache_clear()
+        monkeypatch.setattr(code, "fingerprint", lambda part: now if part == "score" else "first")
+
     monkeypatch.setattr(code, "RECORD", tmp_path / "code.json")
-    monkeypatch.setattr(code, "fingerprint", lambda part: "first")
+    changes("first")
     code.accept(code.parts(), new_numbers=True)
     assert code.code_of("score") == {"score": "first"}
-    monkeypatch.setattr(code, "fingerprint", lambda part: "second" if part == "score" else "first")
+    changes("second")
     assert code.changed() == ["score"]
     assert code.code_of("score") == {"score": "second"}
     code.accept(["score"], new_numbers=False)
     assert code.changed() == []
     assert code.code_of("score", "jobs.encode") == {"score": "first", "jobs.encode": "first"}
-    monkeypatch.setattr(code, "fingerprint", lambda part: "third" if part == "score" else "first")
+    changes("third")
     code.accept(["score"], new_numbers=True)
     assert code.code_of("score") == {"score": "third"}
     with pytest.raises(ValueError, match="Did you mean 'score'"):
         code.accept(["scores"], new_numbers=False)
+    code.identity.cache_clear()
