@@ -178,8 +178,8 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def _said(value: object) -> Iterator[str]:
-    """A syntax tree as texts: nodes and what they hold, empty fields left out, so that it is the same under every
-    Python that knows the same syntax; no docstrings, no annotations of variables and arguments."""
+    """A syntax tree as texts: nodes and what they hold, empty fields left out, so that new
+    Pythons with new fields may give the same; no docstrings, no annotations of variables and arguments."""
     if isinstance(value, ast.AST):
         yield type(value).__name__
         for name, own in ast.iter_fields(value):

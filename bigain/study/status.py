@@ -164,7 +164,7 @@ def _plain(study: Study, stage: str, output: Path) -> Job:
     """A job of which only its file says anything."""
     root = Path(study.results)
     log = _log(root, output)
-    state, reason = _state(output, log)
+    state, reason = _state(output, log, _began(study))
     return Job(stage, str(output.relative_to(root).with_suffix("")), output, state, reason, log)
 
 
@@ -176,7 +176,7 @@ def _chunks(study: Study, plan: Plan, cell: Cell) -> Iterator[Job]:
     for chunk, (first, last) in enumerate(study.chunks(cell)):
         output = root / "cells" / cell.path / f"chunk-{chunk}.{suffix}"
         log, info = _log(root, output), Path(f"{output}.json")
-        state, reason = _state(output, log)
+        state, reason = _state(output, log, _began(study))
         spec = study.job_spec(cell.path, chunk)
         seconds = 0.0
         if state == "done" and info.exists():
@@ -196,13 +196,19 @@ def _log(root: Path, output: Path) -> Path:
     return (root / "logs" / output.relative_to(root)).with_suffix(".log")
 
 
-def _state(output: Path, log: Path) -> tuple[State, str]:
+def _state(output: Path, log: Path, began: float) -> tuple[State, str]:
     if output.exists():
         return "done", ""
     failure = log.with_suffix(".error")
     if failure.exists():
         return "failed", failure.read_text(encoding="utf-8").strip()
-    return ("started" if log.exists() else "waiting"), ""
+    return ("started" if log.exists() and log.stat().st_mtime >= began else "waiting"), ""
+
+
+def _began(study: Study) -> float:
+    """When the latest run began, which wrote its plan then: older logs are of runs before it."""
+    plan = Path(study.results, "plan.json")
+    return plan.stat().st_mtime if plan.exists() else 0.0
 
 
 def _in_shards(spec: dict[str, Any], suffix: str) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,17 @@ def test_shards_of_an_unfinished_job_count(study):
         (folder / name).write_text("")  # the other is of the other job
     job = next(job for job in of(study, "classification, mini_dit").jobs if job.name.endswith("(images 20 to 39)"))
     assert (job.state, job.finished, job.images) == ("started", 10, 20)
+
+
+def test_a_log_of_an_earlier_run_is_no_start(study):
+    log(study, f"cells/{CELL}/chunk-1")
+    file = Path(study.results, f"logs/cells/{CELL}/chunk-1.log")
+    os.utime(file, (time.time() - 60,) * 2)
+    assert of(study, "classification, mini_dit").count("started") == 1
+    study.write_plan()
+    assert of(study, "classification, mini_dit").count("started") == 0
+    file.touch()
+    assert of(study, "classification, mini_dit").count("started") == 1
 
 
 def test_failures_come_first_with_their_reasons_and_equal_ones_together(study):

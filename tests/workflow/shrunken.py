@@ -87,7 +87,7 @@ def numbers(folder: Path) -> dict[str, Any]:
 def kept(folder: Path) -> set[tuple[str, int]]:
     """The images of every cell that are in finished blocks or shards."""
     found = set()
-    for file in (folder / "results").glob("*/work/*/images-*"):
+    for file in (folder / "results").rglob("images-*"):
         first, last = (int(part) for part in file.name.split("-")[1:3])
         found |= {(file.parent.name, image) for image in range(first, last)}
     return found
