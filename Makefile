@@ -12,7 +12,7 @@ export MPLBACKEND = Agg
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 
-.PHONY: demo test test-system test-slow lint short clean
+.PHONY: demo test test-system test-slow lint short bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES)
@@ -36,6 +36,10 @@ lint: $(INSTALLED)
 # The study shrunk to minutes, from config to page: what CI runs.
 short: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/short.yaml
+
+# Ours beside the plain loop, diffusers and tomesd, timed in turns on this machine: docs/performance.md says what it means.
+bench: $(INSTALLED)
+	$(BIN)/python -m bench results/bench
 
 $(INSTALLED): envs/requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11, 4), "Python 3.11.4 or newer is needed: make PYTHON=python3.11"'

@@ -1,5 +1,12 @@
-"""`python -m bigain`."""
+"""`python -m bigain`: handed to the warm process if there is one (`bigain.warm`)."""
 
-from bigain.cli import app
+import sys
 
-app()
+from bigain.warm import hand_over
+
+code = hand_over(sys.argv[1:])
+if code is None:
+    from bigain.cli import app
+
+    app()
+sys.exit(code)

@@ -19,6 +19,25 @@ from bigain.tokens.draws import normals, uniform_places
 MetricSite = Literal["block_input", "norm1_output"]
 
 
+@dataclass(frozen=True)
+class Repeats:
+    """Rows of a batch that are the same up to some layer: its distinct rows, and which of them each row is.
+
+    `first` [U] are the places of the distinct rows in the batch, `place` [B] every row's place among these.
+    """
+
+    first: Tensor
+    place: Tensor
+
+    def narrow(self, x: Tensor) -> Tensor:
+        """[B, ...] -> the distinct rows [U, ...]; what has no rows, a number, stays."""
+        return x[self.first] if x.ndim else x
+
+    def widen(self, y: Tensor) -> Tensor:
+        """[U, ...] -> [B, ...]."""
+        return y[self.place]
+
+
 @dataclass
 class Site:
     """One compressed block: N tokens on a grid, N' left of them as queries, M as keys and values (their means over all
@@ -34,6 +53,7 @@ class Site:
     keys: int | float = 0
     plan: Any = None  # from the moment it is made to the end of the block
     salt: int = field(init=False)  # of its random draws
+    repeats: Repeats | None = None  # of the coming batch, where its rows repeat one another up to this block
     observed: tuple[int, int] = (0, 0)  # samples and the tokens left of them, where these depend on the sample
 
     def __post_init__(self) -> None:
@@ -112,7 +132,8 @@ class Attachment:
             site.plan = None  # left behind only by a forward pass that failed
 
     def plan(self, site: Site, x: Tensor) -> Any:
-        """The operator's answer for a block's tokens: a plan, or the reduced keys and values.
+        """The operator's answer for a block's tokens: a plan, or the reduced keys and values; where rows repeat one
+        another, of the distinct rows.
 
         Raises ValueError for tokens that are not finite; on a GPU, where looking would wait for it, and in a compiled
         model, they show in the task's results, which are checked.
@@ -122,13 +143,15 @@ class Attachment:
             return self.shared_plans[shared]
         if x.device.type == "cpu" and not torch.compiler.is_compiling() and not x.isfinite().all():
             raise ValueError(f"{site.block.name}: its tokens are not all finite numbers; look at the model's inputs")
+        if site.repeats is not None and len(x) == len(site.repeats.place):
+            x = site.repeats.narrow(x)
         operator = OPERATORS[self.method.operator]
         strength = self.method.strength_on(self.strength, site.grid.height, site.grid.width)
         plan = operator(x, site.grid, strength, **self.operator_options(site, x.device))
         if isinstance(plan, RaggedPlan):
             site.observe(plan.tokens_left)
         if self.method.plan_for != "block":
-            self.shared_plans[shared] = plan
+            self.shared_plans[shared] = plan if site.repeats is None else plan.of_rows(site.repeats.place)
         return plan
 
     def operator_options(self, site: Site, device: torch.device) -> dict[str, Any]:
@@ -139,22 +162,29 @@ class Attachment:
         match value:
             case Linear():
                 t = self.timestep
-                return value.at(t.float() if isinstance(t, Tensor) else t)
+                return value.at(_own(t, site).float() if isinstance(t, Tensor) else t)
             case Draw.PLACES:
                 height, width = self.options["cell"]
                 cells = (site.grid.height // height) * (site.grid.width // width)
-                return uniform_places(self._seeds(device), site.salt, cells, height * width)
+                return uniform_places(self._seeds(site, device), site.salt, cells, height * width)
             case Draw.NORMALS:
-                return normals(self._seeds(device), site.salt, site.grid.tokens)
+                return normals(self._seeds(site, device), site.salt, site.grid.tokens)
         return value
 
-    def _seeds(self, device: torch.device) -> Tensor:
+    def _seeds(self, site: Site, device: torch.device) -> Tensor:
         """One a row, or one for all: rows share what is drawn unless a task said what they are."""
         seeds = self.row_seeds if self.row_seeds is not None else self.call_seed ^ self.calls.view(1)
-        return seeds.to(device)
+        return _own(seeds, site).to(device)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the method draws random numbers."""
+        return any(isinstance(value, Draw) for value in self.options.values())
 
     def set_rows(self, keys: Sequence[RowKey]) -> None:
         """Say what the rows of the coming batches are, so that each draws its own random numbers."""
+        if not self.is_random:
+            return
         shared = self.method.draws == "noise"
         seeds = [seed_for(self.seed, "rows", k.image, "any" if shared else k.condition, k.t, 0) for k in keys]
         self.row_seeds = torch.tensor(seeds)
@@ -182,3 +212,9 @@ class Attachment:
 
     def __str__(self) -> str:
         return f"{self.method.id} {self.strength} on {len(self.sites)} blocks\n" + "\n".join(map(str, self.sites))
+
+
+def _own(x: Tensor, site: Site) -> Tensor:
+    """Of something with a number for every row, the distinct rows' where they repeat one another."""
+    repeats = site.repeats
+    return x if repeats is None or x.ndim == 0 or len(x) != len(repeats.place) else repeats.narrow(x)

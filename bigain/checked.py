@@ -22,6 +22,9 @@ LARGEST = 1 << 53  # of a number in a config or report: up to here every whole n
 LARGEST_FEATURE = 1e30  # far from where its square would overflow
 LONGEST_MESSAGE = 300  # of what a schema says of one value
 
+# The columns of a classification job's file.
+TRIALS = {"image": "integer", "class": "integer", "t": "integer", "stage": "integer", "error": "number"}
+
 
 def _is_number(_: Any, value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST

@@ -1,24 +1,27 @@
 """The adaptive diffusion classifier (Algorithm 1): which class explains the noise best?
 
-Work goes block by block of images, in waves: one stage of all images of a block at once, cut into batches of one
-fixed shape, the last one padded. A block's records therefore depend on nothing outside the block.
+Work goes block by block of images, in waves: one stage of all images of a block at once. What a block's records say
+depends on nothing outside the block.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import huber_loss
 
-from bigain.attachment import Compression, RowKey
+from bigain.attachment import Compression
 from bigain.backbones.base import Backbone
+from bigain.elimination import Elimination
+from bigain.repeats import shared_between_classes
 from bigain.rng import torch_generator
 from bigain.schedule import Stages
+from bigain.waves import Engine, Row
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Protocol:
     """How images are classified. `batch_size` is the fixed number of rows of a forward pass.
 
     `random_timesteps` draws them as Algorithm 1 is printed, instead of the grid. With shared noise the batches of a
-    stage hold one timestep each, the same rows at every timestep.
+    stage hold one timestep each, the same rows at every timestep. `elimination` instead of `stages` drops a class when
+    a test says that it cannot win; of the stages only M is used then.
     """
 
     stages: Stages
@@ -36,6 +40,7 @@ class Protocol:
     random_timesteps: bool = False
     noise: Literal["fresh", "shared"] = "fresh"  # shared: one for all timesteps, visited from high to low
     drawn: Literal["keyed", "released"] = "keyed"  # released: as `ReleasedNoise` draws it
+    elimination: Elimination | None = None
 
 
 @dataclass(frozen=True)
@@ -47,13 +52,6 @@ class Trial:
     t: int
     stage: int
     error: float
-
-
-LOSSES = {
-    "l2": lambda difference: difference.square(),
-    "l1": lambda difference: difference.abs(),
-    "huber": lambda difference: huber_loss(difference, torch.zeros_like(difference), reduction="none"),  # delta 1
-}
 
 
 def noise(seed: int, image: int, t: int | str, shape: tuple[int, ...], repetition: int = 0) -> Tensor:
@@ -100,42 +98,61 @@ def classify_block(
     at: Compression | None,
     released: list[Tensor] | None = None,
 ) -> list[Trial]:
-    """Classify the images of one block; every trial that was run, by stage, image, class and t.
+    """Classify the images of one block; every trial that was run, by stage, image, t and class.
 
     `latents` [n, C, H, W] belong to the image ids `images`; `conditions` [K, ...] are the candidates. After each stage
     the `keep` classes with the lowest mean error so far survive, ties to the lowest class. `released` holds every
     image's rows of `ReleasedNoise`, if the noise is drawn so.
+
+    Raises ValueError for an error that is no finite number, and for a batch that does not fit into memory.
     """
     draw = _keyed(latents, images, protocol) if released is None else _by_row(released, images, protocol)
-    classes = len(conditions)
-    survivors = [list(range(classes)) for _ in images]
-    sums = torch.zeros(len(images), classes, dtype=torch.float64)
-    counts = torch.zeros_like(sums)
+    survivors = [list(range(len(conditions))) for _ in images]
+    history: list[dict[int, list[float]]] = [{c: [] for c in alive} for alive in survivors]
+    conditions = backbone.placed(conditions)
     trials: list[Trial] = []
-    for stage, keep in enumerate(protocol.stages.keep):
-        rows = [
-            (i, c, t)
-            for i, image in enumerate(images)
-            for t in _timesteps(protocol, image)[stage]
-            for c in survivors[i]
-        ]
-        for (i, c, t), error in zip(
-            rows, _errors(backbone, latents, images, conditions, rows, protocol, at, draw), strict=True
-        ):
-            trials.append(Trial(images[i], c, t, stage, error))
-            sums[i, c] += error
-            counts[i, c] += 1
-        means = sums / counts
-        survivors = [sorted(best_classes(means[i].tolist(), alive, keep)) for i, alive in enumerate(survivors)]
+    with shared_between_classes(backbone.denoiser, conditions, at) as sharing:
+        engine = Engine(backbone, latents, images, conditions, draw, protocol.loss, protocol.batch_size, at, sharing)
+        for wave in range(_waves(protocol)):
+            rows = [
+                Row(i, c, t)
+                for i, image in enumerate(images)
+                if len(survivors[i]) > 1 or wave == 0
+                for t in _timesteps(protocol, image)[wave]
+                for c in survivors[i]
+            ]
+            run = engine.errors_by_timestep if protocol.noise == "shared" else engine.errors
+            for row, error in zip(rows, run(rows), strict=True):
+                trials.append(Trial(images[row.place], row.class_index, row.t, wave, error))
+                history[row.place][row.class_index].append(error)
+            survivors = [_survivors(protocol, wave, alive, history[i]) for i, alive in enumerate(survivors)]
     return trials
 
 
-def best_classes(means: list[float], candidates: list[int], keep: int) -> list[int]:
+def _waves(protocol: Protocol) -> int:
+    if protocol.elimination is not None:
+        return len(protocol.elimination.waves(protocol.stages.trials))
+    return len(protocol.stages.keep)
+
+
+def _survivors(protocol: Protocol, wave: int, alive: list[int], history: dict[int, list[float]]) -> list[int]:
+    """The classes of one image that go on after a wave."""
+    if protocol.elimination is not None:
+        errors = np.array([history[c] for c in alive])
+        return [c for c, stays in zip(alive, protocol.elimination.survivors(errors), strict=True) if stays]
+    means = {c: math.fsum(history[c]) / len(history[c]) for c in alive}
+    return sorted(best_classes(means, alive, protocol.stages.keep[wave]))
+
+
+def best_classes(means: Mapping[int, float] | Sequence[float], candidates: list[int], keep: int) -> list[int]:
     """The `keep` candidates with the lowest mean error, best first; ties to the lowest class."""
     return sorted(candidates, key=lambda c: (means[c], c))[:keep]
 
 
 def _timesteps(protocol: Protocol, image: int) -> list[list[int]]:
+    """The timesteps of every wave."""
+    if protocol.elimination is not None:
+        return protocol.elimination.waves(protocol.stages.trials)
     if protocol.random_timesteps:
         return protocol.stages.random_timesteps(protocol.seed, image)
     return protocol.stages.timesteps()
@@ -153,47 +170,3 @@ def _by_row(released: list[Tensor], images: list[int], protocol: Protocol) -> Ca
         return lambda i, t: released[i][0]
     rows = [[t for stage in _timesteps(protocol, image) for t in stage] for image in images]
     return lambda i, t: released[i][rows[i].index(t)]
-
-
-def _errors(
-    backbone: Backbone,
-    latents: Tensor,
-    images: list[int],
-    conditions: Tensor,
-    rows: list[tuple[int, int, int]],
-    protocol: Protocol,
-    at: Compression | None,
-    draw: Callable[[int, int], Tensor],
-) -> list[float]:
-    """The errors of rows (image place, class, t), in their order, float32: mean over a latent's numbers."""
-    conditions = backbone.placed(conditions)
-    eps_of: dict[tuple[int, int], Tensor] = {}
-    found: dict[tuple[int, int, int], float] = {}
-    for part in _batches(rows, protocol):
-        full = part + [part[-1]] * (protocol.batch_size - len(part))  # one shape for every batch
-        for i, _, t in part:
-            if (i, t) not in eps_of:
-                eps_of[i, t] = draw(i, t)
-        place, chosen, t = (torch.tensor(column) for column in zip(*full, strict=True))
-        eps = torch.stack([eps_of[i, step] for i, _, step in full])
-        x_t = backbone.noised(latents[place], eps, t)
-        if at is not None:
-            at.set_rows([RowKey(images[i], c, step) for i, c, step in full])
-        x_t, eps, t = x_t.to(backbone.device, backbone.dtype), eps.to(backbone.device), t.to(backbone.device)
-        prediction = backbone.predict_noise(x_t, t, conditions[chosen.to(backbone.device)])
-        errors = LOSSES[protocol.loss](eps - prediction.float()).mean(dim=(1, 2, 3))
-        for (i, c, step), error in zip(part, errors.tolist(), strict=False):  # without the padding
-            if not math.isfinite(error):
-                raise ValueError(f"image {images[i]}, class {c}, t {step}: the error is {error}, no finite number")
-            found[i, c, step] = error
-    return [found[row] for row in rows]
-
-
-def _batches(rows: list[tuple[int, int, int]], protocol: Protocol) -> Iterator[list[tuple[int, int, int]]]:
-    """Rows (image place, class, t) as batches, the last one of a run of rows perhaps smaller."""
-    runs = [rows]
-    if protocol.noise == "shared":
-        runs = [[row for row in rows if row[2] == t] for t in sorted({t for _, _, t in rows}, reverse=True)]
-    for run in runs:
-        for start in range(0, len(run), protocol.batch_size):
-            yield run[start : start + protocol.batch_size]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -195,6 +196,26 @@ def collect(
         from bigain import score
 
         score.collect(files, output)
+
+
+@app.command(hidden=True)
+def warm(socket: Annotated[Path, typer.Option(help="where to wait for commands")]) -> None:
+    """Run commands in forks of this process, until standard input ends."""
+    from bigain.warm import serve
+
+    serve(socket, _exit_code)
+
+
+def _exit_code(arguments: list[str]) -> int:
+    """Run a command as its own process would: what that process would exit with."""
+    try:
+        app(arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 @app.command()

@@ -171,6 +171,23 @@ def schedules(
 
 
 @app.command()
+def elimination(
+    runs: Annotated[list[Path], typer.Argument(help="chunk files of cells classified with one stage, one file a cell")],
+    csv: File = Path("elimination.csv"),
+    pdf: File = Path("elimination.pdf"),
+    png: File = Path("elimination.png"),
+) -> None:
+    """What fewer noise predictions cost: stages and tests replayed on runs that stored every class at every trial."""
+    from bigain.reporting.elimination import write_elimination
+
+    try:
+        write_elimination(runs, csv, pdf, png)
+    except ValueError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+@app.command()
 def figure(
     results: Results,
     pdf: Annotated[Path, typer.Option()],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,21 +42,51 @@ def as_stored(images: Tensor, encoding: Literal["float", "png", "jpeg"]) -> Tens
 
 
 @torch.inference_mode()
+def sample_block(
+    backbone: Backbone, images: list[int], conditions: Tensor, null: Tensor, sampling: Sampling, at: Compression | None
+) -> Tensor:
+    """Sample one latent per id in `images` under `conditions` [n, ...]: [n, C, H, W] on the model's device.
+
+    Both guidance halves share whatever a method draws at random. Nothing here waits for the device. Raises ValueError
+    if the block does not fit into its memory.
+    """
+    with _fits(backbone, images):
+        sampler = backbone.sampler(conditions, null, sampling.steps, sampling.guidance)
+        shape = backbone.latent_shape
+        noise = [torch.randn(shape, generator=torch_generator(sampling.seed, "x_T", image)) for image in images]
+        x = sampler.start(torch.stack(noise))
+        for step, t in enumerate(sampler.timesteps):
+            if at is not None:
+                at.set_rows([RowKey(image, "step", step) for image in images] * 2)
+            x = sampler.step(sampler.predict(x, t), t, x)
+    return x
+
+
+@torch.inference_mode()
+def decode_block(backbone: Backbone, images: list[int], latents: Tensor) -> Tensor:
+    """The images [n, C, H, W] in [0, 1], float32 on the CPU, of what `sample_block` sampled.
+
+    Raises ValueError if a latent is not finite, or if the block does not fit into the device's memory.
+    """
+    if not latents.isfinite().all():  # waits for the device, once a block, as handing out the images does
+        raise ValueError(f"images {images}: sampling ended in numbers that are not finite")
+    with _fits(backbone, images):
+        return backbone.decode(latents)
+
+
 def generate_block(
     backbone: Backbone, images: list[int], conditions: Tensor, null: Tensor, sampling: Sampling, at: Compression | None
 ) -> Tensor:
-    """Generate one image per id in `images` under `conditions` [n, ...]: [n, C, H, W] in [0, 1], float32.
+    """Generate one image per id in `images` under `conditions` [n, ...]: [n, C, H, W] in [0, 1], float32."""
+    return decode_block(backbone, images, sample_block(backbone, images, conditions, null, sampling, at))
 
-    Both guidance halves share whatever a method draws at random.
-    """
-    sampler = backbone.sampler(conditions, null, sampling.steps, sampling.guidance)
-    shape = backbone.latent_shape
-    noise = [torch.randn(shape, generator=torch_generator(sampling.seed, "x_T", image)) for image in images]
-    x = sampler.start(torch.stack(noise))
-    for step, t in enumerate(sampler.timesteps):
-        if at is not None:
-            at.set_rows([RowKey(image, "step", step) for image in images] * 2)
-        x = sampler.step(sampler.predict(x, t), t, x)
-    if not x.isfinite().all():
-        raise ValueError(f"images {images}: sampling ended in numbers that are not finite")
-    return backbone.decode(x)
+
+@contextmanager
+def _fits(backbone: Backbone, images: list[int]) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ValueError(
+            f"a block of {len(images)} images does not fit into the memory of {backbone.device}: lower "
+            "`generation.block` in the config"
+        ) from error

@@ -89,7 +89,10 @@ class AttentionHook(ModelHook):
         if attachment.method.acts_on == "tokens":
             if site.plan is None:
                 site.plan = attachment.plan(site, hidden_states)
-            return site.plan.around(partial(attention, **kwargs), hidden_states)
+            y = site.plan.around(partial(attention, **kwargs), hidden_states)
+            if site.repeats is not None:  # the layers after it may run on all rows
+                site.plan = site.plan.of_rows(site.repeats.place)
+            return y
         if getattr(module, "fused_projections", False):
             raise ValueError(f"{site.block.name}: undo fuse_qkv_projections() first; it projects queries with the keys")
         return attention(hidden_states, encoder_hidden_states=attachment.plan(site, hidden_states), **kwargs)

@@ -142,10 +142,10 @@ def remove(model: ModelMixin | DiffusionPipeline) -> None:
     denoiser = denoiser_of(model)
     denoiser._diffusers_hook.remove_hook(HOOK, recurse=True)
     for module in denoiser.modules():
-        _leave_no_trace(module)
+        leave_no_trace(module)
 
 
-def _leave_no_trace(module: nn.Module) -> None:
+def leave_no_trace(module: nn.Module) -> None:
     """Drop an empty registry and the instance's `forward` it left, which would shadow a swapped class."""
     registry = module.__dict__.get("_diffusers_hook")
     if registry is None or registry.hooks:

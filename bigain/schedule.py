@@ -9,6 +9,12 @@ from itertools import pairwise
 from bigain.rng import numpy_generator
 
 
+def midpoints(count: int, total: int = 1000) -> list[int]:
+    """The released grid of `count` timesteps: the middles of equal parts of `total`."""
+    step = total // count
+    return [step // 2 + i * step for i in range(count)]
+
+
 @dataclass(frozen=True)
 class Stages:
     """Cumulative trial targets and survivors after each stage, e.g. [5, 20] and [5, 1].
@@ -43,7 +49,7 @@ class Stages:
         the target (as released: [5, 20, 100] evaluates 5, then 20 new, then 75).
         """
         last = self.targets[-1]
-        grid = [(total // last) // 2 + i * (total // last) for i in range(last)]
+        grid = midpoints(last, total)
         stages: list[list[int]] = []
         for target in self.targets:
             step = last // target

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bigain.checked import read_columns, read_features, read_report
+from bigain.checked import TRIALS, read_columns, read_features, read_report
 from bigain.datasets import load as load_dataset
 from bigain.datasets.base import Dataset
 from bigain.files import whole_file, write_json
@@ -21,7 +21,6 @@ from bigain.metrics.frechet import frechet
 from bigain.records import summary
 
 Spec = dict[str, Any]
-TRIALS = {"image": "integer", "class": "integer", "t": "integer", "stage": "integer", "error": "number"}
 TIMESTEPS = 1000
 LARGEST = 1e300  # of an estimate; what is larger has overflowed somewhere
 NUMBER, COUNT, TEXT = {"type": "number"}, {"type": "integer", "minimum": 0}, {"type": "string"}

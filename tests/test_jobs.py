@@ -31,7 +31,7 @@ def _in_the_repository(root, monkeypatch):
 def backbone(family: str) -> dict:
     sites = {"levels": None, "blocks": [1, 2] if family == "dit" else None, "metric_site": None}
     own = {"id": f"mini_{family}", "family": family, "path": f"resources/mini-{family}", "weights": "-"}
-    return own | {"dtype": "float32", "device": "cpu"} | sites
+    return own | {"dtype": "float32", "device": "cpu", "compile": "off"} | sites
 
 
 @pytest.fixture(scope="module", params=["unet", "dit"])
@@ -49,6 +49,7 @@ def classification(family: str, method: str, results: Path, images=(0, 8), shard
     kind = METHODS[method].strength_kind
     strength = {"none": None, "merge_ratio": 0.5, "downsample_factor": 2, "flops_reduction_percent": 10}[kind]
     protocol = {"stages": [1, 2], "keep": [2, 1], "timesteps": "grid", "loss": "l2", "noise": "keyed", "batch": 7}
+    protocol |= {"smaller_batch": None, "elimination": None}
     return {
         "results": str(results),
         "task": "classification",

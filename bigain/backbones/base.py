@@ -66,8 +66,8 @@ class Backbone(ABC):
         return self.predict(x_t, t, conditions)
 
     def noised(self, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps: rows [B, C, H, W] and t [B], on the CPU."""
-        alpha_bar = self.alphas_bar[t].view(-1, 1, 1, 1)
+        """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps: rows [B, C, H, W] and t [B], on one device."""
+        alpha_bar = self.alphas_bar.to(t.device)[t].view(-1, 1, 1, 1)
         return alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
 
     def sampler(self, conditions: Tensor, null: Tensor, steps: int, guidance: float) -> GuidedSampler:

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 class GuidedSampler:
     """The backbone's own scheduler over `steps` steps, under `conditions` [n, ...] with the null condition `null`.
 
-    Both guidance halves run in one batch, the null condition first.
+    Both guidance halves run in one batch, the null condition first. The scheduler's tables and timesteps stay on the
+    CPU, where it reads numbers from them at every step; the model is given timesteps that were copied to its device all
+    at once. So no step waits for the device.
     """
 
     def __init__(self, backbone: Backbone, conditions: Tensor, null: Tensor, steps: int, guidance: float) -> None:
         self.backbone, self.guidance = backbone, guidance
         self.scheduler = type(backbone.scheduler).from_config(backbone.scheduler.config)
         self._set_timesteps(steps)
+        self.on_device = dict(zip(self.timesteps.tolist(), self.timesteps.to(backbone.device), strict=True))
         self.both = backbone.placed(torch.cat([null.expand_as(conditions), conditions]))
 
     def _set_timesteps(self, steps: int) -> None:
@@ -29,7 +32,7 @@ class GuidedSampler:
 
     @property
     def timesteps(self) -> Tensor:
-        """From noise to image."""
+        """From noise to image, on the CPU."""
         return self.scheduler.timesteps
 
     def start(self, noise: Tensor) -> Tensor:
@@ -37,9 +40,10 @@ class GuidedSampler:
         return (noise * self.scheduler.init_noise_sigma).to(self.backbone.device)
 
     def predict(self, x: Tensor, t: Tensor) -> Tensor:
-        """The guided prediction (eps, but for flow models), float32. Called once a timestep, in order."""
+        """The guided prediction (eps, but for flow models), float32. Called once a timestep, in order, with `t` one of
+        `timesteps`."""
         x_t = self.model_input(torch.cat([x, x]), t).to(self.backbone.dtype)
-        prediction = self.backbone.predict(x_t, t.to(self.backbone.device), self.both)
+        prediction = self.backbone.predict(x_t, self.on_device[t.item()], self.both)
         unconditional, conditional = prediction.float().chunk(2)
         return unconditional + self.guidance * (conditional - unconditional)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from safetensors import safe_open
@@ -10,22 +12,29 @@ from safetensors import safe_open
 from bigain.attachment import Compression
 from bigain.classify import Protocol, ReleasedNoise, Trial, classify_block
 from bigain.datasets import load as load_dataset
-from bigain.jobs.common import Spec, backbone_of
+from bigain.elimination import Elimination
+from bigain.jobs.common import Spec, backbone_of, compile_denoiser
 from bigain.jobs.shards import TABLES, calibration_of, digest, run_shards
 from bigain.schedule import Stages
 from bigain.variants import method_of
+from bigain.waves import TooLarge
 
 
 def classify(spec: Spec, latents_file: Path, conditions_file: Path, output: Path, info: Path) -> None:
-    """Per-trial errors of the images in `spec["images"]`: parquet with image, class, t, stage, error."""
+    """Per-trial errors of the images in `spec["images"]`: parquet with image, class, t, stage, error.
+
+    A block whose batches do not fit into memory is done in the `smaller_batch`, where the spec allows one, and so are
+    those after it; its provenance says so.
+    """
     backbone = backbone_of(spec)
+    notes: dict[str, Any] = compile_denoiser(spec, backbone)
     first, last = spec["images"]
     with safe_open(latents_file, "pt") as stored:  # of latents only this job's own
         latents, unreadable = stored.get_slice("latents")[first:last], set(stored.get_tensor("unreadable").tolist())
     with safe_open(conditions_file, "pt") as stored:
         candidates = stored.get_tensor("candidates")
     ids = load_dataset(spec["dataset"]).ids
-    protocol = _protocol(spec)
+    protocol, smaller = _protocol(spec), spec["protocol"]["smaller_batch"]
     stream = ReleasedNoise(spec["seed"], protocol.stages.trials, backbone.latent_shape)
     common = digest(candidates, *calibration_of(spec))
 
@@ -35,16 +44,28 @@ def classify(spec: Spec, latents_file: Path, conditions_file: Path, output: Path
             return _table([])
         chosen, x_0 = [ids[place] for place in block], latents[[place - first for place in block]]
         released = [stream.of(place) for place in block] if protocol.drawn == "released" else None
-        return _table(classify_block(backbone, x_0, chosen, candidates, protocol, at, released))
+
+        def run(rows: int) -> pa.Table:
+            shaped = replace(protocol, batch_size=rows)
+            return _table(classify_block(backbone, x_0, chosen, candidates, shaped, at, released))
+
+        try:
+            return run(notes.get("batch", protocol.batch_size))
+        except TooLarge:
+            if smaller is None or "batch" in notes:
+                raise
+        notes["batch"] = smaller  # outside the handler, which holds what does not fit
+        return run(smaller)
 
     def inputs(places: list[int]) -> str:
         return digest(latents[[place - first for place in places]], common)
 
-    run_shards(spec, backbone, TABLES, compute, inputs, output, info)
+    run_shards(spec, backbone, TABLES, compute, inputs, output, info, notes)
 
 
 def _protocol(spec: Spec) -> Protocol:
     settings = spec["protocol"]
+    elimination = settings["elimination"]
     return Protocol(
         stages=Stages(tuple(settings["stages"]), tuple(settings["keep"])),
         seed=spec["seed"],
@@ -53,6 +74,7 @@ def _protocol(spec: Spec) -> Protocol:
         random_timesteps=settings["timesteps"] == "random",
         noise=method_of(spec["method"]).noise,
         drawn=settings["noise"],
+        elimination=None if elimination is None else Elimination(**elimination),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bigain import backbones
 from bigain.backbones.base import Backbone
 from bigain.files import whole_file
 from bigain.records import canonical
+from bigain.variants import method_of
 
 Spec = dict[str, Any]
 
@@ -22,6 +24,38 @@ def backbone_of(spec: Spec) -> Backbone:
     """The backbone that a spec names, on its device."""
     settings = spec["backbone"]
     return backbones.load(settings["family"], settings["path"], device_of(settings["device"]), settings["dtype"])
+
+
+def compile_denoiser(spec: Spec, backbone: Backbone) -> dict[str, str]:
+    """Compile the denoiser if the spec says so, and note what was done, for the provenance.
+
+    Where torch.compile finds no compiler, and under a method that changes the model from step to step, the denoiser
+    runs as it is, and the note says why.
+    """
+    mode = spec["backbone"]["compile"]
+    if mode == "off":
+        return {}
+    if method_of(spec["method"]).acts_on == "model":
+        return {"compile": f"off: {spec['method']} changes the model"}
+    missing = missing_compiler(backbone.device)
+    if missing:
+        return {"compile": f"off: {missing}"}
+    backbone.denoiser.compile(mode=mode, dynamic=False)
+    return {"compile": mode}
+
+
+def missing_compiler(device: torch.device) -> str | None:
+    """What torch.compile lacks on a device: Triton on a GPU, a C++ compiler on the CPU."""
+    if device.type == "cuda":
+        return None if importlib.util.find_spec("triton") else "no Triton"
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        return "no C++ compiler"
+    return None
 
 
 def sites_of(spec: Spec) -> dict[str, Any]:

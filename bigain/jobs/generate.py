@@ -9,8 +9,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from bigain.attachment import Compression
-from bigain.generate import Sampling, as_stored, generate_block
-from bigain.jobs.common import Spec, backbone_of
+from bigain.generate import Sampling, as_stored, decode_block, sample_block
+from bigain.jobs.common import Spec, backbone_of, compile_denoiser
 from bigain.jobs.features import feature_network, features_of
 from bigain.jobs.shards import TENSORS, calibration_of, digest, run_shards
 
@@ -18,8 +18,10 @@ from bigain.jobs.shards import TENSORS, calibration_of, digest, run_shards
 def generate(spec: Spec, conditions_file: Path, output: Path, info: Path) -> None:
     """Features of the generated images [n, D], and the first `keep_images` of the images, uint8 [k, C, H, W]."""
     backbone = backbone_of(spec)
+    notes = compile_denoiser(spec, backbone)
     settings = spec["protocol"]
     network = feature_network(settings["feature_network"], spec["backbone"]["device"])
+    _ = backbone.vae  # loaded now: loading sets torch's default type, for all threads
     first, last = spec["images"]
     with safe_open(conditions_file, "pt") as stored:  # of captions only this job's own
         null = stored.get_tensor("null")
@@ -32,13 +34,25 @@ def generate(spec: Spec, conditions_file: Path, output: Path, info: Path) -> Non
     def conditions(places: list[int]) -> Tensor:
         return torch.stack([captions[caption_of_image[place - first]] for place in places])
 
-    def compute(places: list[int], at: Compression | None) -> dict[str, Tensor]:
-        made = generate_block(backbone, places, conditions(places), null, sampling, at)
-        images = as_stored(made, settings["encoding"])
+    def compute(places: list[int], at: Compression | None) -> Tensor:
+        return sample_block(backbone, places, conditions(places), null, sampling, at)
+
+    def finish(places: list[int], latents: Tensor) -> dict[str, Tensor]:
+        images = as_stored(decode_block(backbone, places, latents), settings["encoding"])
         kept = images[[place < settings["keep_images"] for place in places]]
         return {"features": features_of(network, images), "images": (kept * 255).round().to(torch.uint8)}
 
     def inputs(places: list[int]) -> str:
         return digest(conditions(places), common)
 
-    run_shards(spec, backbone, TENSORS, compute, inputs, output, info)
+    run_shards(
+        spec, backbone, TENSORS, compute, inputs, output, info, notes, finish, overlapped=overlaps(backbone.device)
+    )
+
+
+def overlaps(device: torch.device) -> bool:
+    """Whether a block is decoded, encoded and written beside the sampling of the next.
+
+    On a GPU, which would wait for the host meanwhile. On the CPU both would want the same cores.
+    """
+    return device.type != "cpu"

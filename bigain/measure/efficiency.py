@@ -2,7 +2,8 @@
 
 FLOPs are counted on the meta device at batch 1, as the paper counts. Seconds are of this machine: rounds in which every
 arm takes its turn, so that whatever else the machine does meets all; an arm's speed-up is the median over rounds of the
-uncompressed model's seconds in that round through its own.
+uncompressed model's seconds in that round through its own. All are timed with SDPA and with vanilla attention, each
+beside the uncompressed model with the same.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from tqdm import trange
 from bigain.attachment import Compression
 from bigain.backbones.base import Backbone
 from bigain.measure.flops import Flops, architecture, count
+from bigain.measure.vanilla import attention_layers, vanilla_attention
 from bigain.patching import compressed
 from bigain.structural import Calibration
 from bigain.variants import method_of, strength_of
@@ -58,11 +60,14 @@ def measure(
     """One row an arm, the first of which is the uncompressed model.
 
     `sites` are keywords of `compressed` that say where a method acts. Columns: GFLOPs in all, saved in percent, of
-    self-attention, of planning; the share of keys and values done without; seconds of a batch and the speed-up. Of
+    self-attention, of planning; the share of keys and values done without; seconds of a batch and the speed-up
+    with SDPA, then with vanilla attention (missing for a model whose attention is none that we can exchange). Of
     structural methods all are means over the timesteps they are calibrated for; parts of them are not counted. Where
     operations depend on the image (`~rule-quantile`) they are missing.
     """
-    seconds = _seconds(backbone, arms, sites, batch, rounds)
+    fused = _seconds(backbone, arms, sites, batch, rounds, vanilla=False)
+    exchangeable = bool(attention_layers(backbone.denoiser))
+    vanilla = _seconds(backbone, arms, sites, batch, rounds, vanilla=True) if exchangeable else None
     model = architecture(str(backbone.path))
     plain = count(model, "none")
     return [
@@ -70,13 +75,22 @@ def measure(
             "method": arm.method,
             "strength": arm.strength,
             **_operations(model, arm, plain, sites),
-            "seconds": statistics.median(one[arm] for one in seconds),
-            "speedup": statistics.median(one[PLAIN] / one[arm] for one in seconds),
+            **_timing(fused, arm, ""),
+            **_timing(vanilla, arm, "_vanilla"),
             "batch": batch,
             "device": device_name(backbone.device),
         }
         for arm in arms
     ]
+
+
+def _timing(rounds: list[dict[Arm, float]] | None, arm: Arm, kind: str) -> dict[str, float | None]:
+    if rounds is None:
+        return {f"seconds{kind}": None, f"speedup{kind}": None}
+    return {
+        f"seconds{kind}": statistics.median(one[arm] for one in rounds),
+        f"speedup{kind}": statistics.median(one[PLAIN] / one[arm] for one in rounds),
+    }
 
 
 def _operations(model: ModelMixin, arm: Arm, plain: Flops, sites: dict[str, Any]) -> dict[str, float | None]:
@@ -98,7 +112,7 @@ def _operations(model: ModelMixin, arm: Arm, plain: Flops, sites: dict[str, Any]
 
 
 def _seconds(
-    backbone: Backbone, arms: list[Arm], sites: dict[str, Any], batch: int, rounds: int
+    backbone: Backbone, arms: list[Arm], sites: dict[str, Any], batch: int, rounds: int, vanilla: bool
 ) -> list[dict[Arm, float]]:
     x = torch.randn(batch, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
     condition = backbone.placed(backbone.null_condition())
@@ -108,8 +122,9 @@ def _seconds(
     def one_round() -> dict[Arm, float]:
         return {arm: _timed(backbone, arm, sites, x, condition) for arm in arms}
 
-    one_round()  # warm-up
-    return [one_round() for _ in trange(rounds, desc="rounds")]
+    with vanilla_attention(backbone.denoiser) if vanilla else nullcontext():
+        one_round()  # warm-up
+        return [one_round() for _ in trange(rounds, desc="rounds")]
 
 
 @torch.inference_mode()

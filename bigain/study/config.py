@@ -128,6 +128,7 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     yield from _unreachable_strengths(config)
     yield from _missing_calibrations(config)
     yield from _impossible_stages(config)
+    yield from _impossible_elimination(config)
     yield from missing_files(config)
 
 
@@ -234,3 +235,21 @@ def _impossible_stages(config: dict[str, Any]) -> Iterator[str]:
             Stages(tuple(settings["stages"]), tuple(settings["keep"]))
         except ValueError as error:
             yield f"{where}: {error}"
+
+
+def _impossible_elimination(config: dict[str, Any]) -> Iterator[str]:
+    settings = config["classification"]
+    smaller = settings["smaller_batch"]
+    if smaller is not None and smaller >= settings["batch"]:
+        yield f"classification.smaller_batch: {smaller} is not smaller than batch, which is {settings['batch']}"
+    if settings["elimination"] is None:
+        return
+    if settings["timesteps"] == "random":
+        yield "classification.elimination: it has its own order of the grid's timesteps; timesteps: random is none"
+    for i, group in enumerate(config["cells"]):
+        changing = [method for method in group["methods"] if method_of(method).acts_on == "model"]
+        if group["task"] == "classification" and changing:
+            yield (
+                f"cells.{i}.methods: {changing[0]} is calibrated for the timesteps of classification.stages; it cannot "
+                "be classified with classification.elimination"
+            )

@@ -23,7 +23,7 @@ def backbone_part(config: Config, name: str, compressed: bool) -> Part:
     """A backbone with its weights' identity; with `compressed`, where token methods act on it."""
     settings = config["backbones"][name]
     part = {"id": name, "family": settings["family"], "path": settings["path"], "dtype": settings["dtype"]}
-    part |= {"weights": _identity(settings), "device": config["device"]}
+    part |= {"weights": _identity(settings), "device": config["device"], "compile": config["compile"]}
     sites = {key: settings[key] for key in ("levels", "blocks", "metric_site")}
     return part | (sites if compressed else {})
 

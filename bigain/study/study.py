@@ -117,9 +117,8 @@ class Study:
         first, last = self.chunks(cell)[chunk]
         settings = self.config[cell.task]
         if cell.task == "classification":
-            protocol = {key: settings[key] for key in ("timesteps", "loss", "noise", "batch")} | self._stages(
-                cell.dataset
-            )
+            own = ("timesteps", "loss", "noise", "batch", "smaller_batch", "elimination")
+            protocol = {key: settings[key] for key in own} | self._stages(cell.dataset)
         else:
             guidance = self.config["backbones"][cell.backbone]["guidance"]
             network = {"feature_network": network_part(self.config), "guidance": guidance}
@@ -411,7 +410,10 @@ class Study:
         """Noise predictions of one image of the cell; both halves of guidance count."""
         if cell.task == "generation":
             return 2 * self.config["generation"]["steps"]
-        return self.stages(cell.dataset).evaluations(self.size(cell.dataset)[1])
+        stages, classes = self.stages(cell.dataset), self.size(cell.dataset)[1]
+        if self.config["classification"]["elimination"] is not None:
+            return stages.trials * classes  # at most: how soon classes are dropped is known only when it is done
+        return stages.evaluations(classes)
 
     def gflops(self, cell: Cell) -> float:
         """GFLOPs of one noise prediction of the cell."""

@@ -31,6 +31,10 @@ class RaggedPlan:
         samples = zip(self.plans, x.split(1), strict=True)
         return torch.cat([plan.restore(layer(plan.reduce(sample))) for plan, sample in samples])
 
+    def of_rows(self, rows: Tensor) -> RaggedPlan:
+        """The plans for a batch whose k-th row is this one's row `rows[k]`."""
+        return RaggedPlan([self.plans[row] for row in rows.tolist()])
+
 
 AGGREGATES = {"max": lambda scores: scores.amax(dim=-1), "mean": lambda scores: scores.mean(dim=-1)}
 
@@ -59,7 +63,7 @@ def merge_cells(
     if score_twice:
         SCORES[score](metric, grid)
     totals = AGGREGATES[aggregate](SCORES[score](metric, grid)[:, cells])
-    lowest = totals.argsort(dim=1, stable=True)[:, :count].sort(dim=1).values
+    _, lowest = matching.split(matching.highest(-totals, count), len(cells))
     return _plan(cells[lowest], grid)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bigain import counts
 from bigain.tokens.grid import TokenGrid
-from bigain.tokens.matching import rows
+from bigain.tokens.matching import highest, rows, split
 from bigain.tokens.scores import SCORES
 
 
@@ -54,14 +54,15 @@ def interpolate_extrapolate(
 
 def most_detailed(x: Tensor, grid: TokenGrid, factor: int, score: str) -> Tensor:
     """Table 12: as many tokens as the reduced grid has, the highest-scoring of the map. [B, N, C] -> [B, M, C]."""
-    return _lowest(x, -SCORES[score](x, grid), reduced_grid(grid, factor).tokens)
+    return _highest(x, SCORES[score](x, grid), reduced_grid(grid, factor).tokens)
 
 
 def smoothest(x: Tensor, grid: TokenGrid, factor: int, score: str) -> Tensor:
     """Table 12: as many tokens as the reduced grid has, the lowest-scoring of the map. [B, N, C] -> [B, M, C]."""
-    return _lowest(x, SCORES[score](x, grid), reduced_grid(grid, factor).tokens)
+    return _highest(x, -SCORES[score](x, grid), reduced_grid(grid, factor).tokens)
 
 
-def _lowest(x: Tensor, scores: Tensor, count: int) -> Tensor:
-    """The `count` tokens of lowest score, in token order; ties to the lowest index."""
-    return rows(x, scores.argsort(dim=1, stable=True)[:, :count].sort(dim=1).values)
+def _highest(x: Tensor, scores: Tensor, count: int) -> Tensor:
+    """The `count` tokens of highest score, in token order; ties to the lowest index."""
+    _, chosen = split(highest(scores, count), scores.shape[1])
+    return rows(x, chosen)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bigain.tokens import kernels
 from bigain.tokens.grid import TokenGrid
 
 SIMILARITIES = 2**24  # numbers held at once when sources are compared with destinations: 64 MB
@@ -44,9 +45,24 @@ def split(destinations: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
     """Sources and destinations, each in index order: destinations [B, D] -> [B, N - D], [B, D]."""
     is_destination = torch.zeros(len(destinations), tokens, dtype=torch.bool, device=destinations.device)
     is_destination.scatter_(1, destinations, True)
-    order = is_destination.int().argsort(dim=1, stable=True)
+    so_far = is_destination.cumsum(dim=1)  # destinations up to every token, itself included
+    index = torch.arange(tokens, device=destinations.device).expand_as(so_far)
+    place = torch.where(is_destination, tokens - so_far[:, -1:] + so_far - 1, index - so_far)
+    order = torch.empty_like(place).scatter_(1, place, index)
     count = tokens - destinations.shape[1]
     return order[:, :count], order[:, count:]
+
+
+def highest(scores: Tensor, count: int) -> Tensor:
+    """Where the `count` highest scores are, from the highest on: [B, N] float32 -> [B, count]; ties to the first.
+
+    What a stable descending argsort begins with, on every device and without sorting the rest: the keys hold a score
+    and then its index, so no two are equal, and top-k has nothing to choose.
+    """
+    bits = scores.view(torch.int32).long()
+    ordered = torch.where(bits < 0, -(2**31) - bits, bits)  # a float is a sign and a magnitude; -0 becomes 0
+    backwards = torch.arange(scores.shape[1] - 1, -1, -1, device=scores.device)
+    return (ordered * 2**32 + backwards).topk(count, dim=1).indices
 
 
 def places(count: int, each: int, like: Tensor) -> Tensor:
@@ -64,9 +80,12 @@ def best_destinations(metric: Tensor, sources: Tensor, destinations: Tensor) -> 
     """For every source the cosine to, and the place of, its most similar destination: [B, S] each, float32.
 
     `metric` [B, N, C]; ties go to the lowest place. A zero vector has cosine 0 to everything. The similarities are
-    never all held at once: sources go in chunks of at most `SIMILARITIES` numbers.
+    never all held at once: on a GPU with Triton none is written to memory, elsewhere sources go in chunks of at most
+    `SIMILARITIES` numbers.
     """
     unit = F.normalize(metric.float(), dim=-1)
+    if kernels.backend(metric.device) == "triton":
+        return kernels.best_destinations(unit, sources, destinations)
     targets = rows(unit, destinations).transpose(1, 2)
     chunk = max(1, SIMILARITIES // (targets.shape[0] * targets.shape[2]))
     best, similarity = [], []

@@ -41,6 +41,10 @@ class TokenPlan:
         """Run a layer on the reduced tokens and restore them: x [B, N, C] -> [B, N, C]."""
         return self.restore(layer(self.reduce(x)))
 
+    def of_rows(self, rows: Tensor) -> TokenPlan:
+        """The plan for a batch whose k-th row is this one's row `rows[k]`."""
+        return TokenPlan(self.kept[rows], self.merged[rows], self.target[rows], self.destinations[rows])
+
     def restore(self, y: Tensor) -> Tensor:
         """[B, N', C] -> [B, N, C]: every token at its place, every merged source a copy of its destination."""
         sources = self.kept.shape[1]
@@ -63,8 +67,8 @@ def soft_matching(metric: Tensor, destinations: Tensor, removed: int, protected:
         is_protected = torch.zeros(metric.shape[:2], dtype=torch.bool, device=metric.device)
         is_protected = is_protected.scatter(1, protected, True).gather(1, sources)
         similarity = similarity.masked_fill(is_protected, -torch.inf)
-    order = similarity.argsort(dim=1, descending=True, stable=True)
-    merged, kept = order[:, :removed], order[:, removed:]
+    merged = matching.highest(similarity, removed)
+    kept, _ = matching.split(merged, sources.shape[1])
     return TokenPlan(sources.gather(1, kept), sources.gather(1, merged), target.gather(1, merged), destinations)
 
 
@@ -99,8 +103,7 @@ def merge_smooth(
     chosen = DESTINATIONS[destinations](scores, grid, cell)
     if not protect:
         return soft_matching(metric, chosen, removed)
-    order = scores.argsort(dim=1, descending=True, stable=True)
-    return soft_matching(metric, chosen, removed, order[:, : int(grid.tokens * protect)])
+    return soft_matching(metric, chosen, removed, matching.highest(scores, int(grid.tokens * protect)))
 
 
 DESTINATIONS = {"cell_argmin": matching.cell_argmin, "official_v1": matching.official_v1}

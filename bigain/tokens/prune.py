@@ -31,6 +31,10 @@ class PrunePlan:
         """Run a layer on the kept tokens and restore the others: x [B, N, C] -> [B, N, C]."""
         return self.restore(layer(self.reduce(x)))
 
+    def of_rows(self, rows: Tensor) -> PrunePlan:
+        """The plan for a batch whose k-th row is this one's row `rows[k]`."""
+        return PrunePlan(self.kept[rows], self.pruned[rows], self.target[rows])
+
     def restore(self, y: Tensor) -> Tensor:
         """[B, N - P, C] -> [B, N, C]: every kept token at its place, every pruned one a copy of its most similar."""
         place = torch.arange(y.shape[1], device=y.device).expand(len(y), -1)
@@ -66,8 +70,7 @@ def prune_similar(
         total = similarity_weight * cosines.sums(full_gram) + noise_weight * own
         others, bases = matching.split(matching.cell_argmin(-total, grid, cell), grid.tokens)
         closest = cosines.reduce(others, bases, lambda c: c.amax(dim=-1))
-        order = closest.argsort(dim=1, descending=True, stable=True)
-        kept, pruned = matching.split(others.gather(1, order[:, :removed]), grid.tokens)
+        kept, pruned = matching.split(others.gather(1, matching.highest(closest, removed)), grid.tokens)
         plans.append((kept, pruned, cosines.reduce(pruned, kept, lambda c: c.argmax(dim=-1))))
     return PrunePlan(*(torch.cat(parts) for parts in zip(*plans, strict=True)))
 

@@ -67,7 +67,7 @@ def test_nothing_chosen_is_in_what_chooses():
     [
         ("tokens/merge.py", "\nfrom", "\n# why\nfrom", []),
         ("tokens/scores.py", '"""', '"""Said otherwise. ', []),
-        ("classify.py", "def best_classes(means: list[float]", "def best_classes(means: list", []),
+        ("classify.py", "history: dict[int, list[float]]) -> list[int]", "history: dict) -> list", []),
         ("classify.py", "(means[c], c)", "(means[c], -c)", ["jobs.classify", "jobs.probes"]),
         ("generate.py", "* 255).round() / 255", "* 255) / 255", ["jobs.generate"]),
         ("backbones/dit.py", "class DiT", "X = 1\n\n\nclass DiT", ["backbones.dit"]),

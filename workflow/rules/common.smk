@@ -19,6 +19,7 @@ from bigain.study.config import ConfigError
 from bigain.study.requirements import before_first_job
 from bigain.study.status import summary
 from bigain.study.study import Study
+from bigain.warm import Warm
 
 try:
     study = Study(config)
@@ -32,6 +33,9 @@ shell.prefix(
     f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH"
     " MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824; "
 )
+
+
+warm = []  # the process that commands are forked from, where the profile asks for one
 
 
 wildcard_constraints:
@@ -59,14 +63,20 @@ onstart:
             f" (`bigain accept {part}` if it gives the same numbers)"
         )
     study.write_plan()
+    if study.config["warm"] and workflow.local_exec:
+        warm.append(Warm())
 
 
 onsuccess:
     print(summary(study, ended=True), file=sys.stderr)
+    for process in warm:
+        process.stop()
 
 
 onerror:
     print(summary(study, ended=True), file=sys.stderr)
+    for process in warm:
+        process.stop()
 
 
 def inputs_of(cell_path: str, name: str) -> str:

@@ -1,0 +1,107 @@
+"""The benchmark suite: `python -m bench OUTPUT`, from the repository's root. Writes OUTPUT.json and OUTPUT.md.
+
+Every figure is a ratio of two arms timed in turns in one process. Where there is a GPU its arms run there; which device
+it was stands in both files.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from bench.attention import attention
+from bench.classification import classification, equal_decisions
+from bench.generation import generation
+from bench.planning import planning
+from bench.rounds import Row
+from bench.startup import startup
+from bigain.files import write_json, write_text
+from bigain.jobs.shards import environment_of
+
+PARTS = {
+    "classification": classification,
+    "decisions": equal_decisions,
+    "planning": planning,
+    "attention": attention,
+    "generation": generation,
+    "startup": startup,
+}
+
+
+def main(
+    output: Annotated[Path, typer.Argument(help="without suffix")],
+    part: Annotated[list[str] | None, typer.Option(help=f"of {', '.join(PARTS)}; default: all")] = None,
+    threads: Annotated[int, typer.Option(help="of the CPU")] = 1,
+) -> None:
+    """Run the benchmarks and write what came out."""
+    unknown = set(part or ()) - set(PARTS)
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}: allowed are {', '.join(PARTS)}")
+    torch.set_num_threads(threads)
+    json_file = output.with_suffix(".json")
+    found = json.loads(json_file.read_text()) if json_file.exists() else {"parts": {}}
+    for name in part or PARTS:
+        found["parts"][name] = {"machine": machine(), "rows": PARTS[name]()}
+        write_json(json_file, found)  # a part that is done is kept, whatever becomes of the next
+        write_text(output.with_suffix(".md"), page(found))
+
+
+def machine() -> dict[str, str | int]:
+    """What the figures belong to."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    known = environment_of(device)
+    return {
+        "device": known["device"] if device.type == "cuda" else f"{processor()}, {platform.machine()}",
+        "threads": known["threads"],
+        "torch": torch.__version__,
+    }
+
+
+def processor() -> str:
+    """The CPU's name."""
+    listed = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in listed.read_text().splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def page(found: dict) -> str:
+    """All rows as one Markdown table a part."""
+    lines = ["# Benchmarks", "", "Written by `python -m bench`; a ratio is how many times as fast as the baseline, the"]
+    lines += [
+        "median over rounds with its quartiles. What it means: [docs/performance.md](../../docs/performance.md).",
+        "",
+    ]
+    for name, part in found["parts"].items():
+        about = part["machine"]
+        lines += [f"## {name}", "", f"{about['device']}, {about['threads']} threads, torch {about['torch']}", ""]
+        lines += _equal(part["rows"]) if name == "decisions" else _timed(part["rows"])
+    return "\n".join(lines)
+
+
+def _equal(rows: list[Row]) -> list[str]:
+    head = ["| model | equal decisions |", "|---|---|"]
+    return [*head, *(f"| {row['case']} | {row['equal']} of {row['of']} |" for row in rows), ""]
+
+
+def _timed(rows: list[Row]) -> list[str]:
+    lines = [
+        "| benchmark | case | arm | seconds | times as fast | quartiles | rounds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        times = (
+            f"{row['ratio']:.2f} | {row['low']:.2f} to {row['high']:.2f}" if row["arm"] != row["baseline"] else " | "
+        )
+        lines.append(
+            f"| {row['benchmark']} | {row['case']} | {row['arm']} | {row['seconds']:.3f} | {times} | {row['rounds']} |"
+        )
+    return [*lines, ""]
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,82 @@
+"""Images per second of the classification engine, beside the released protocol's plain loop (`reference_loop`)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bench import reference_loop
+from bench.rounds import ROUNDS, Row, compare
+from bigain import backbones
+from bigain.backbones.base import Backbone
+from bigain.classify import Protocol, Trial, classify_block
+from bigain.datasets import load as load_dataset
+from bigain.datasets.photos import centre_crop, pixels
+from bigain.jobs.common import missing_compiler, to_float
+from bigain.metrics.accuracy import decisions
+from bigain.schedule import Stages
+
+MODELS = {"unet": "resources/mini-unet", "dit": "resources/mini-dit"}
+DATA = {"reader": "fashion", "path": "resources/fashion"}
+STAGES = Stages((5, 20), (5, 1))  # of config/mini_full.yaml
+TIMED, BATCH = 4, 40  # images a round; rows of a forward pass in the engine
+
+
+def classification(rounds: int = ROUNDS, compiled: bool = True) -> list[Row]:
+    """Rows for both embedded models; with `compiled` also under torch.compile, where there is a compiler."""
+    rows = []
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    for family, path in MODELS.items():
+        backbone = backbones.load(family, path, device)
+        latents, images, conditions = inputs(backbone, TIMED)
+        protocol = Protocol(STAGES, seed=0, batch_size=BATCH)
+        given = (backbone, latents, images, conditions, protocol)
+        arms = {
+            "reference loop": lambda given=given: reference_loop.classify(*given),
+            "engine": lambda given=given: classify_block(*given, None),
+        }
+        if compiled and missing_compiler(backbone.device) is None:
+            fast = backbones.load(family, path, device)
+            fast.denoiser.compile(dynamic=False)
+            arms["engine, compiled"] = lambda given=(fast, *given[1:]): classify_block(*given, None)
+        rows += compare("classification", f"mini_{family}, {TIMED} images", arms, rounds)
+    return rows
+
+
+def equal_decisions(images: int = 500) -> list[Row]:
+    """How many of so many images the engine and the reference loop decide alike, without compression."""
+    rows = []
+    for family, path in MODELS.items():
+        backbone = backbones.load(family, path, "cuda" if torch.cuda.is_available() else "cpu")
+        latents, ids, conditions = inputs(backbone, images)
+        protocol = Protocol(STAGES, seed=0, batch_size=BATCH)
+        mine = [
+            trial
+            for start in range(0, images, 20)
+            for trial in classify_block(
+                backbone, latents[start : start + 20], ids[start : start + 20], conditions, protocol, None
+            )
+        ]
+        theirs = reference_loop.classify(backbone, latents, ids, conditions, protocol)
+        equal = int((_decided(mine) == _decided(theirs)).sum())
+        rows.append({"benchmark": "equal decisions", "case": f"mini_{family}", "equal": equal, "of": images})
+    return rows
+
+
+def _decided(trials: list[Trial]):  # noqa: ANN202 - a pandas Series of classes by image
+    import pandas as pd
+
+    frame = pd.DataFrame([vars(trial) for trial in trials]).rename(columns={"class_index": "class"})
+    return decisions(frame).sort_index()
+
+
+def inputs(backbone: Backbone, count: int) -> tuple[Tensor, list[int], Tensor]:
+    """Latents and ids of the first test images, and the classes' conditions."""
+    dataset = load_dataset(DATA).first(count)
+    channels, size = backbone.image_shape
+    photos = torch.cat(
+        [to_float(pixels(centre_crop(dataset.open(k), size), channels)[None]) for k in range(len(dataset))]
+    )
+    latents = torch.cat([backbone.encode_images(part) for part in photos.split(50)])
+    conditions = backbone.conditions(list(dataset.prompts), list(dataset.class_ids or ()))
+    return latents, list(dataset.ids), conditions

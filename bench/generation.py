@@ -1,0 +1,60 @@
+"""Images per second beside diffusers' own pipelines.
+
+The embedded U-Net and DiT, uncompressed, on the same noise, conditions, scheduler and number of steps, decoded. The
+arms alternate in one process, so that what else the machine does meets both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from diffusers import DiffusionPipeline, DiTPipeline, StableDiffusionPipeline
+from torch import Tensor
+
+from bench.rounds import ROUNDS, Row, compare
+from bigain import backbones
+from bigain.backbones.base import Backbone
+from bigain.generate import Sampling, generate_block
+from bigain.rng import torch_generator
+
+MODELS = {"mini-unet": ("unet", StableDiffusionPipeline), "mini-dit": ("dit", DiTPipeline)}
+STEPS, GUIDANCE, BATCH, SEED = 20, 2.5, 16, 0
+CLASSES = 10
+
+Arm = Callable[[], Tensor]
+
+
+def ours_and_theirs(name: str, images: int = BATCH, steps: int = STEPS) -> tuple[Arm, Arm]:
+    """What makes the same images [n, C, H, W] with our sampler and with diffusers' pipeline; prompts are encoded."""
+    family, pipeline = MODELS[name]
+    backbone = backbones.load(family, Path("resources") / name)
+    classes = [image % CLASSES for image in range(images)]
+    conditions = backbone.conditions([f"a photo of item {k}" for k in classes], classes)
+    null, sampling = backbone.null_condition(), Sampling(steps, GUIDANCE, SEED)
+    ours = partial(generate_block, backbone, list(range(images)), conditions, null, sampling, None)
+    pipe = pipeline.from_pretrained(backbone.path, scheduler=backbone.scheduler)
+    pipe.set_progress_bar_config(disable=True)
+    return ours, partial(_called, pipe, backbone, conditions, null, steps)
+
+
+def _called(pipe: DiffusionPipeline, backbone: Backbone, conditions: Tensor, null: Tensor, steps: int) -> Tensor:
+    generator = [torch_generator(SEED, "x_T", image) for image in range(len(conditions))]
+    given: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": GUIDANCE, "generator": generator}
+    if isinstance(pipe, DiTPipeline):
+        return pipe(conditions.tolist(), output_type="pt", **given).images
+    given |= {"prompt_embeds": conditions, "negative_prompt_embeds": null.expand_as(conditions)}
+    _, size = backbone.image_shape
+    return pipe(height=size, width=size, output_type="pt", **given).images
+
+
+def generation(rounds: int = ROUNDS) -> list[Row]:
+    """Rows for both embedded models: a batch of images with diffusers' pipeline, and with ours."""
+    rows = []
+    for name in MODELS:
+        ours, theirs = ours_and_theirs(name)
+        arms = {"diffusers pipeline": theirs, "ours": ours}
+        rows += compare("generation", f"{name}, {BATCH} images, {STEPS} steps", arms, rounds)
+    return rows

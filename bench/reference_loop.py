@@ -1,0 +1,62 @@
+"""The released classification protocol as a plain loop: what the engine in `bigain.classify` is measured against.
+
+One image at a time. A stage lists its noise predictions class by class, over the new timesteps of each, and cuts the
+list into batches of 16, the last one smaller; of every batch the errors are fetched at once. Attention is vanilla: it
+holds all N x N scores. Noise, timesteps, stages and decisions are those of `bigain.classify`, so decisions can be
+compared.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bigain.backbones.base import Backbone
+from bigain.classify import Protocol, Trial, best_classes, noise
+from bigain.measure.vanilla import vanilla_attention
+from bigain.waves import LOSSES
+
+BATCH = 16
+
+
+@torch.no_grad()
+def classify(
+    backbone: Backbone, latents: Tensor, images: list[int], conditions: Tensor, protocol: Protocol
+) -> list[Trial]:
+    """Every trial of the images [n, C, H, W], in the order in which they were run."""
+    found: list[Trial] = []
+    with vanilla_attention(backbone.denoiser):
+        for x_0, image in zip(latents, images, strict=True):
+            found += _image(backbone, x_0, image, conditions, protocol)
+    return found
+
+
+def _image(backbone: Backbone, x_0: Tensor, image: int, conditions: Tensor, protocol: Protocol) -> list[Trial]:
+    trials: list[Trial] = []
+    alive = list(range(len(conditions)))
+    for stage, (timesteps, keep) in enumerate(zip(protocol.stages.timesteps(), protocol.stages.keep, strict=True)):
+        rows = [(c, t) for c in alive for t in timesteps]
+        for start in range(0, len(rows), BATCH):
+            part = rows[start : start + BATCH]
+            for (c, t), error in zip(part, _errors(backbone, x_0, image, conditions, part, protocol), strict=True):
+                trials.append(Trial(image, c, t, stage, error))
+        errors = {c: [trial.error for trial in trials if trial.class_index == c] for c in alive}
+        means = [sum(errors[c]) / len(errors[c]) if c in errors else 0.0 for c in range(len(conditions))]
+        alive = sorted(best_classes(means, alive, keep))
+    return trials
+
+
+def _errors(
+    backbone: Backbone,
+    x_0: Tensor,
+    image: int,
+    conditions: Tensor,
+    rows: list[tuple[int, int]],
+    protocol: Protocol,
+) -> list[float]:
+    classes, timesteps = (torch.tensor(column) for column in zip(*rows, strict=True))
+    eps = torch.stack([noise(protocol.seed, image, t, tuple(x_0.shape)) for _, t in rows])
+    x_t = backbone.noised(x_0.expand_as(eps), eps, timesteps).to(backbone.device, backbone.dtype)
+    given = backbone.placed(conditions[classes])
+    prediction = backbone.predict_noise(x_t, timesteps.to(backbone.device), given).float()
+    return LOSSES[protocol.loss](eps.to(backbone.device) - prediction).mean(dim=(1, 2, 3)).tolist()

@@ -1,0 +1,44 @@
+"""From the start of a command to its first forward pass: alone, and as a fork of the warm process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.rounds import ROUNDS, Row, row
+from bigain.records import canonical
+from bigain.warm import SOCKET, Warm
+
+DATA = {"id": "fashion", "reader": "fashion", "path": "resources/fashion", "data": "-", "allow_missing": 0}
+
+
+def startup(rounds: int = ROUNDS) -> list[Row]:
+    """Rows of the job that encodes one prompt set with the U-Net's text encoder and one image with its autoencoder:
+    imports, load and first pass of the embedded model, little else."""
+    times: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        warm = Warm()
+        where = os.environ.pop(SOCKET)
+        _command(Path(folder), where)  # it has imported everything when it answers
+        for _ in range(rounds):
+            times.append({"alone": _command(Path(folder), ""), "warm": _command(Path(folder), where)})
+        warm.stop()
+    return [row("start-up", "mini_unet, one image encoded", arm, "alone", times) for arm in ("alone", "warm")]
+
+
+def _command(folder: Path, where: str) -> float:
+    backbone = {"id": "mini_unet", "family": "unet", "path": "resources/mini-unet", "weights": "-", "dtype": "float32"}
+    spec = {"backbone": backbone | {"device": "cpu", "compile": "off"}, "dataset": DATA, "images": 1, "threads": 1}
+    command = [sys.executable, "-m", "bigain", "encode-images", "--spec", canonical(spec)]
+    began = time.perf_counter()
+    subprocess.run(
+        [*command, "--output", str(folder / "latents.safetensors")],
+        env={**os.environ, SOCKET: where},
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
+    return time.perf_counter() - began
