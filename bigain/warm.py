@@ -9,7 +9,6 @@ with nobody at it, a command runs by itself. No torch here until the warm proces
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import select
@@ -24,18 +23,6 @@ from pathlib import Path
 from typing import NoReturn
 
 SOCKET = "BIGAIN_WARM"  # the environment's name for where the warm process listens
-# What commands import: models, then numbers and pictures.
-PRELOADED = (
-    *(f"bigain.jobs.{job}" for job in ("classify", "generate", "encode", "reference", "efficiency", "probes")),
-    "bigain.backbones.unet",
-    "bigain.backbones.dit",
-    "bigain.score",
-    "bigain.cli",
-    "sklearn.metrics",
-    "matplotlib.pyplot",
-    "bigain.reporting.page",
-    "bigain.reporting.table_files",
-)
 STARTED, LENGTH = b"s", 8
 
 
@@ -67,8 +54,7 @@ def serve(path: Path, run: Callable[[list[str]], int]) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
         listening.listen(256)
-        for module in PRELOADED:
-            importlib.import_module(module)
+        _preload()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks answer by themselves
         while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:
             connection, _ = listening.accept()
@@ -76,6 +62,22 @@ def serve(path: Path, run: Callable[[list[str]], int]) -> None:
                 listening.close()
                 _run_fork(connection, run)
             connection.close()
+
+
+def _preload() -> None:
+    """Import what commands import: models, then numbers and pictures."""
+
+    import bigain.backbones.dit
+    import bigain.backbones.unet
+    import bigain.jobs.classify
+    import bigain.jobs.efficiency
+    import bigain.jobs.encode
+    import bigain.jobs.generate
+    import bigain.jobs.probes
+    import bigain.jobs.reference
+    import bigain.reporting.page
+    import bigain.reporting.table_files
+    import bigain.score  # noqa: F401
 
 
 def _run_fork(connection: socket.socket, run: Callable[[list[str]], int]) -> NoReturn:

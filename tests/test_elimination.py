@@ -27,6 +27,13 @@ def test_the_empirical_bernstein_bound_in_closed_form():
     assert empirical_bernstein(DIFFERENCES, 0.1)[0] == pytest.approx(expected)
 
 
+def test_a_variance_counts_as_no_smaller_than_the_usual_one():
+    steady, restless = [2.0, 2.0, 2.0, 2.2], [1.0, 3.0, 5.0, 7.0]
+    bounds = cantelli(np.array([[0.0] * 4, steady, restless]), 0.5)
+    variances = np.var([steady, restless], axis=1, ddof=1)
+    assert bounds == pytest.approx(np.sqrt(np.array([variances.mean(), variances.mean(), variances[1]]) / 4))
+
+
 @pytest.mark.parametrize("test", TESTS)
 def test_bounds_hold_at_their_level(test):
     """For differences of mean 0, the mean exceeds the bound no more often than the level says."""

@@ -25,7 +25,7 @@ from bigain.records import spec_of
 from bigain.reporting import style
 from bigain.schedule import Stages
 
-LEVELS = (0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02, 0.01)
+LEVELS = (0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02, 0.01)
 EVERY = (2, 4, 5)
 TOLERANCE = 0.3  # points of Acc@1
 KINDS = {"stages": "fixed stages", "cantelli": "Cantelli", "empirical_bernstein": "empirical Bernstein"}
