@@ -11,9 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from bigain.backbones.unet import StableDiffusion
 from bigain.classify import classify_block
 from bigain.jobs.calibrate import calibrate
 from bigain.jobs.classify import classify
+from bigain.jobs.common import missing_compiler
 from bigain.jobs.encode import encode_conditions, encode_images
 from bigain.jobs.generate import generate
 from bigain.methods import METHODS
@@ -301,3 +303,69 @@ def test_missing_and_damaged_models_are_named(inputs, tmp_path):
     spec["backbone"]["path"] = "resources/nowhere"
     with pytest.raises(FileNotFoundError, match=r"resources/nowhere/model_index\.json is missing"):
         run(spec, folder, tmp_path / "a.parquet")
+
+
+def small_memory(monkeypatch, rows):
+    """A device into which no more rows fit."""
+    predict = StableDiffusion.predict
+
+    def limited(self, x_t, t, conditions):
+        if len(x_t) > rows:
+            raise torch.OutOfMemoryError("made up")
+        return predict(self, x_t, t, conditions)
+
+    monkeypatch.setattr(StableDiffusion, "predict", limited)
+
+
+def test_a_batch_that_does_not_fit_says_what_to_lower(inputs, tmp_path, monkeypatch):
+    family, folder = inputs
+    if family == "dit":
+        pytest.skip("the memory of a U-Net's backbone is what is small here")
+    small_memory(monkeypatch, 5)
+    with pytest.raises(ValueError, match="a batch of 7 rows does not fit into the memory of cpu: lower `classif"):
+        run(classification(family, "none", tmp_path), folder, tmp_path / "a.parquet")
+    assert not (tmp_path / "a.parquet").exists()
+
+
+def test_where_it_is_allowed_a_smaller_batch_is_taken_and_said(inputs, tmp_path, monkeypatch):
+    """Its records are those of a study with that batch from the start."""
+    family, folder = inputs
+    if family == "dit":
+        pytest.skip("the memory of a U-Net's backbone is what is small here")
+    small = classification(family, "none", tmp_path / "small")
+    small["protocol"]["batch"] = 4
+    run(small, folder, tmp_path / "small.parquet")
+    small_memory(monkeypatch, 5)
+    spec = classification(family, "none", tmp_path / "own")
+    spec["protocol"]["smaller_batch"] = 4
+    run(spec, folder, tmp_path / "own.parquet")
+    info = json.loads((tmp_path / "own.parquet.json").read_text())
+    assert [environment["batch"] for environment in info["environments"]] == [4]
+    assert pq.read_table(tmp_path / "own.parquet").equals(pq.read_table(tmp_path / "small.parquet"))
+    spec["protocol"]["smaller_batch"] = 6
+    with pytest.raises(ValueError, match="a batch of 6 rows does not fit"):
+        run(spec | {"results": str(tmp_path / "again")}, folder, tmp_path / "again.parquet")
+
+
+def test_without_a_compiler_a_job_runs_as_it_is_and_says_so(inputs, tmp_path, monkeypatch):
+    family, folder = inputs
+    spec = classification(family, "none", tmp_path)
+    run(spec, folder, tmp_path / "plain.parquet")
+    monkeypatch.setattr("bigain.jobs.common.missing_compiler", lambda device: "no C++ compiler")
+    spec = spec | {"backbone": spec["backbone"] | {"compile": "default"}, "results": str(tmp_path / "other")}
+    run(spec, folder, tmp_path / "asked.parquet")
+    info = json.loads((tmp_path / "asked.parquet.json").read_text())
+    assert [environment["compile"] for environment in info["environments"]] == ["off: no C++ compiler"]
+    assert pq.read_table(tmp_path / "asked.parquet").equals(pq.read_table(tmp_path / "plain.parquet"))
+
+
+def test_a_missing_compiler_is_found_missing(monkeypatch):
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    def none():
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", none)
+    assert missing_compiler(torch.device("cpu")) == "no C++ compiler"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert missing_compiler(torch.device("cuda")) == "no Triton"

@@ -33,7 +33,7 @@ def merged(base, changes):
     return result
 
 
-@pytest.mark.parametrize("name", ["config", "short", "accuracy", "mini_half", "mini_full"])
+@pytest.mark.parametrize("name", ["config", "short", "accuracy", "mini_half", "mini_full", "elimination"])
 def test_every_config_of_the_repository_is_possible(raw, root, name):
     changes = yaml.safe_load((root / f"config/{name}.yaml").read_text())
     assert Study(merged(raw, changes)).cells
@@ -121,6 +121,35 @@ def test_two_spellings_of_a_method_are_one_cell(raw):
 def test_what_cannot_work_is_named(raw, changes, message):
     with pytest.raises(ConfigError, match=message):
         load(merged(raw, changes))
+
+
+ELIMINATION = {"test": "cantelli", "level": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("settings", "methods", "message"),
+    [
+        ({"elimination": ELIMINATION | {"test": "t_test"}}, ["none"], "t_test"),
+        ({"elimination": ELIMINATION | {"level": 1}}, ["none"], "level"),
+        ({"elimination": ELIMINATION, "timesteps": "random"}, ["none"], "timesteps: random is none"),
+        ({"elimination": ELIMINATION}, ["none", "dip_go"], "dip_go is calibrated for the timesteps"),
+        ({"batch": 8, "smaller_batch": 8}, ["none"], "smaller_batch: 8 is not smaller than batch, which is 8"),
+    ],
+)
+def test_an_elimination_or_a_smaller_batch_that_cannot_work_is_named(raw, settings, methods, message):
+    raw["strengths"] = {"flops_reduction_percent": [10]}
+    raw["classification"] = raw["classification"] | settings
+    raw.update(one_cell(methods=methods))
+    with pytest.raises(ConfigError, match=message):
+        load(raw)
+
+
+def test_elimination_costs_at_most_every_class_at_every_trial(raw):
+    raw["classification"] = {"stages": [20], "keep": [1], "elimination": ELIMINATION}
+    raw.update(one_cell())
+    study = Study(raw)
+    assert study.predictions(study.cells[0]) == 200
+    assert '"elimination":{"every":5,"level":0.4,"test":"cantelli"}' in study.job_spec(study.cells[0].path, 0)
 
 
 def test_several_mistakes_are_told_at_once(raw):
