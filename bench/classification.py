@@ -19,7 +19,7 @@ from bigain.schedule import Stages
 MODELS = {"unet": "resources/mini-unet", "dit": "resources/mini-dit"}
 DATA = {"reader": "fashion", "path": "resources/fashion"}
 STAGES = Stages((5, 20), (5, 1))  # of config/mini_full.yaml
-TIMED, BATCH = 4, 40  # images a round; rows of a forward pass in the engine
+TIMED, BATCH = 8, 40  # images a round; rows of a forward pass in the engine
 
 
 def classification(rounds: int = ROUNDS, compiled: bool = True) -> list[Row]:
