@@ -16,8 +16,10 @@ import typer
 
 from bench.attention import attention
 from bench.classification import classification, equal_decisions
+from bench.demo import demo
 from bench.generation import generation
 from bench.planning import planning
+from bench.profile import profiles
 from bench.rounds import Row
 from bench.startup import startup
 from bigain.files import write_json, write_text
@@ -30,6 +32,8 @@ PARTS = {
     "attention": attention,
     "generation": generation,
     "startup": startup,
+    "profile": profiles,
+    "demo": demo,
 }
 
 
@@ -79,7 +83,7 @@ def page(found: dict) -> str:
     for name, part in found["parts"].items():
         about = part["machine"]
         lines += [f"## {name}", "", f"{about['device']}, {about['threads']} threads, torch {about['torch']}", ""]
-        lines += _equal(part["rows"]) if name == "decisions" else _timed(part["rows"])
+        lines += TABLES.get(name, _timed)(part["rows"])
     return "\n".join(lines)
 
 
@@ -101,6 +105,17 @@ def _timed(rows: list[Row]) -> list[str]:
             f"| {row['benchmark']} | {row['case']} | {row['arm']} | {row['seconds']:.3f} | {times} | {row['rounds']} |"
         )
     return [*lines, ""]
+
+
+def _profiled(rows: list[Row]) -> list[str]:
+    lines = ["| model | arm | operator | seconds of its own | share | calls |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        figures = f"{row['seconds']:.2f} | {100 * row['share']:.0f}% | {row['calls']}"
+        lines.append(f"| {row['case']} | {row['arm']} | {row['operator']} | {figures} |")
+    return [*lines, ""]
+
+
+TABLES = {"decisions": _equal, "profile": _profiled}  # the others are timed arms
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import torch
 
 from bench import reference_loop
 from bench.__main__ import page
+from bench.profile import operators
 from bench.rounds import compare, row
 from bigain.classify import Protocol, classify_block
 from bigain.schedule import Stages
@@ -29,11 +30,22 @@ def test_the_page_holds_every_row():
     rows = [row("x", "case", arm, "a", [{"a": 2.0, "b": 1.0}]) for arm in "ab"]
     machine = {"device": "made up", "threads": 3, "torch": "0"}
     equal = [{"benchmark": "equal decisions", "case": "m", "equal": 4, "of": 5}]
-    parts = {"speed": {"machine": machine, "rows": rows}, "decisions": {"machine": machine, "rows": equal}}
-    text = page({"parts": parts})
+    slow = [{"case": "m", "arm": "a", "operator": "aten::mm", "seconds": 1.5, "share": 0.75, "calls": 6}]
+    parts = {"speed": rows, "decisions": equal, "profile": slow}
+    text = page({"parts": {name: {"machine": machine, "rows": of} for name, of in parts.items()}})
     assert "| x | case | b | 1.000 | 2.00 | 2.00 to 2.00 | 1 |" in text
     assert "| m | 4 of 5 |" in text
-    assert "made up, 3 threads" in text
+    assert "| m | a | aten::mm | 1.50 | 75% | 6 |" in text
+    assert text.count("made up, 3 threads") == 3
+
+
+def test_a_profile_ranks_operators_by_their_own_time_and_loses_none():
+    x = torch.ones(300, 300)
+    found = operators(lambda: [(x @ x).relu() for _ in range(4)], on_gpu=False, shown=1)
+    assert [row["operator"] for row in found] == ["aten::mm", "all others"]
+    assert found[0]["calls"] == 4
+    assert sum(row["share"] for row in found) == pytest.approx(1)
+    assert found[0]["seconds"] > found[1]["seconds"] / 10 > 0
 
 
 @pytest.mark.parametrize("family", ["unet", "dit"])

@@ -1,0 +1,38 @@
+"""The whole embedded study on a fresh clone: every job a process of its own, and forks of one (`bigain.warm`)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.rounds import Row, row, seconds
+
+ARMS = {"jobs alone": ["--config", "warm=False"], "forked jobs": []}
+
+
+def demo(rounds: int = 1) -> list[Row]:
+    """Rows of both arms. One round by default: a round is half an hour on two cores."""
+    times = [{arm: seconds(lambda extra=extra: _study(extra)) for arm, extra in ARMS.items()} for _ in range(rounds)]
+    case = f"from nothing to the page, {os.cpu_count()} cores"
+    return [row("make demo", case, arm, "jobs alone", times) for arm in ARMS]
+
+
+def _study(extra: list[str]) -> None:
+    """Run the study of the commit that is checked out, in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "clone"
+        subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", "--cores", "all", *extra],
+            cwd=clone,
+            env={**os.environ, "PYTHONPATH": str(clone)},
+            stderr=subprocess.DEVNULL,
+        )
+        if done.returncode:
+            log = next((clone / ".snakemake" / "log").glob("*.log"), None)
+            kept = shutil.copy(log, tempfile.gettempdir()) if log else "nowhere"
+            raise SystemExit(f"the study failed: Snakemake's log is kept in {kept}")

@@ -1,0 +1,60 @@
+"""Where the classification's time goes, operator by operator: the plain loop before, the engine after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+from bench import reference_loop
+from bench.classification import BATCH, MODELS, STAGES, TIMED, inputs
+from bench.rounds import Row
+from bigain import backbones
+from bigain.classify import Protocol, classify_block
+
+SHOWN = 8  # operators of an arm; the rest are one row
+
+
+def profiles() -> list[Row]:
+    """Rows of the operators that take most time of their own, for both embedded models and both arms."""
+    rows = []
+    on_gpu = torch.cuda.is_available()
+    for family, path in MODELS.items():
+        backbone = backbones.load(family, path, "cuda" if on_gpu else "cpu")
+        latents, images, conditions = inputs(backbone, TIMED)
+        given = (backbone, latents, images, conditions, Protocol(STAGES, seed=0, batch_size=BATCH))
+        arms = {
+            "reference loop": lambda given=given: reference_loop.classify(*given),
+            "engine": lambda given=given: classify_block(*given, None),
+        }
+        for arm, run in arms.items():
+            rows += [{"case": f"mini_{family}", "arm": arm} | row for row in operators(run, on_gpu)]
+    return rows
+
+
+def operators(run: Callable[[], object], on_gpu: bool, shown: int = SHOWN) -> list[Row]:
+    """The operators of the second of two calls, by their own time, longest first; the others as "all others".
+
+    `seconds` without what they call, of the CPU or `on_gpu`; `share` of all operators' seconds; `calls`.
+    """
+    run()
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities) as seen:
+        run()
+    kind = DeviceType.CUDA if on_gpu else DeviceType.CPU
+    found = [event for event in seen.key_averages() if event.device_type == kind]
+    seconds = {e.key: (e.self_device_time_total if on_gpu else e.self_cpu_time_total) / 1e6 for e in found}
+    calls = {event.key: event.count for event in found}
+    names = sorted(seconds, key=lambda name: -seconds[name])
+    total = sum(seconds.values())
+    rows = [_row(name, seconds[name], calls[name], total) for name in names[:shown]]
+    rest = names[shown:]
+    if rest:
+        rows.append(_row("all others", sum(seconds[n] for n in rest), sum(calls[n] for n in rest), total))
+    return rows
+
+
+def _row(operator: str, seconds: float, calls: int, total: float) -> Row:
+    return {"operator": operator, "seconds": seconds, "share": seconds / total, "calls": calls}
