@@ -7,10 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from bigain.warm import SOCKET, Warm, hand_over
+from bigain.warm import KEEP_MEMORY, SOCKET, Warm, hand_over
 
 
 def bigain(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -35,6 +36,17 @@ def test_without_a_warm_process_a_command_runs_by_itself(monkeypatch, tmp_path):
     assert hand_over(["methods"]) is None
     found = bigain("methods")
     assert (found.returncode, "bigain_tm" in found.stdout) == (0, True)
+
+
+@pytest.mark.system
+def test_forks_keep_memory_as_jobs_of_their_own_do(monkeypatch):
+    """glibc reads its settings as a process starts, so a fork can have them only from the warm process."""
+    for name in KEEP_MEMORY:
+        monkeypatch.delenv(name, raising=False)
+    process = Warm()
+    (started,) = (child for child in psutil.Process().children() if "warm" in child.cmdline())
+    assert started.environ().items() >= KEEP_MEMORY.items()
+    process.stop()
 
 
 @pytest.mark.system

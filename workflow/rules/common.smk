@@ -19,19 +19,18 @@ from bigain.study.config import ConfigError
 from bigain.study.requirements import before_first_job
 from bigain.study.status import summary
 from bigain.study.study import Study
-from bigain.warm import Warm
+from bigain.warm import KEEP_MEMORY, Warm
 
 try:
     study = Study(config)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-# Jobs run with the Python that runs Snakemake, whether or not its environment was activated. glibc is told to keep memory
-# below 1 GiB: it gives that of every large tensor back to the kernel otherwise, and faults it in again for the next one,
-# which more than doubled the time of the embedded study's classification jobs on a small virtual machine.
+# Jobs run with the Python that runs Snakemake, whether or not its environment was activated.
 shell.prefix(
-    f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH"
-    " MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824; "
+    f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH "
+    + " ".join(f"{name}={value}" for name, value in KEEP_MEMORY.items())
+    + "; "
 )
 
 
