@@ -82,7 +82,8 @@ def page(found: dict) -> str:
     ]
     for name, part in found["parts"].items():
         about = part["machine"]
-        lines += [f"## {name}", "", f"{about['device']}, {about['threads']} threads, torch {about['torch']}", ""]
+        where = f"{about['device']}, threads a process: {about['threads']}, torch {about['torch']}"
+        lines += [f"## {name}", "", where, ""]
         lines += TABLES.get(name, _timed)(part["rows"])
     return "\n".join(lines)
 

@@ -1,14 +1,14 @@
 """A warm process: it imports the libraries once and forks for every command, which then starts without them to load.
 
 `bigain warm` waits at a socket. A `bigain` command that finds the socket in its environment hands itself over: its
-arguments, environment, folder and standard streams go to a fork of the warm process, which runs it and answers with its
-exit code. A fork is a process of its own, with the command's own files, log and exit code. Without the socket, or
-with nobody at it, a command runs by itself. No torch here until the warm process loads it.
+arguments, environment, folder and standard streams go to a fork of the warm process, which runs it. A fork is a process
+of its own, with the command's own files, log and exit code; another beside it waits for its end, to answer with that
+code, and ends it when the command that was handed over is killed. Without the socket, or with nobody at it, a command
+runs by itself. No torch here until the warm process loads it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import select
@@ -17,7 +17,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -65,7 +64,7 @@ def serve(path: Path, run: Callable[[list[str]], int]) -> None:
             connection, _ = listening.accept()
             if os.fork() == 0:
                 listening.close()
-                _run_fork(connection, run)
+                _watch(connection, run)
             connection.close()
 
 
@@ -85,15 +84,41 @@ def _preload() -> None:
     import bigain.score  # noqa: F401
 
 
-def _run_fork(connection: socket.socket, run: Callable[[list[str]], int]) -> NoReturn:
+def _watch(connection: socket.socket, run: Callable[[list[str]], int]) -> NoReturn:
+    """Run a command in a fork of this one, answer with its exit code, and end it as soon as who asked for it has gone.
+
+    A process of its own watches, since a thread beside the command would have to wait for the interpreter's lock, which
+    a library may hold for as long as it reads a file.
+    """
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a command waits for processes of its own, as this one does
+        head, streams, _, _ = socket.recv_fds(connection, LENGTH, 3)
+        with connection.makefile("rb") as rest:
+            request = json.loads(rest.read(int.from_bytes(head, "big")))
+        ended, running = os.pipe()
+        command = os.fork()
+        if command == 0:
+            os.close(ended)
+            _run(request, streams, connection, run)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command is interrupted, and answered for
+        for held in (running, *streams):
+            os.close(held)
+        select.select([connection, ended], [], [])  # nothing is written to either: the first to close has ended
+        if not select.select([ended], [], [], 0)[0]:
+            os.kill(command, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(command, 0)[1])
+        if code >= 0:  # a killed command is not answered for
+            connection.sendall(bytes([code]))
+    except (OSError, ValueError):  # who asked for the command has gone
+        pass
+    finally:
+        os._exit(0)
+
+
+def _run(request: dict, streams: list[int], connection: socket.socket, run: Callable[[list[str]], int]) -> NoReturn:
+    """Be the command, with the streams, folder, environment and arguments of who asked for it."""
     code = 1
     try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        head, streams, _, _ = socket.recv_fds(connection, LENGTH, 3)
-        text = b""
-        while len(text) < int.from_bytes(head, "big"):
-            text += connection.recv(1 << 20)
-        request = json.loads(text)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)
@@ -103,21 +128,12 @@ def _run_fork(connection: socket.socket, run: Callable[[list[str]], int]) -> NoR
         del os.environ[SOCKET]
         sys.argv[1:] = request["arguments"]
         connection.sendall(STARTED)
-        threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
+        connection.close()
         code = run(request["arguments"])
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
-        with contextlib.suppress(OSError):
-            connection.sendall(bytes([code]))
         os._exit(code)
-
-
-def _end_with(connection: socket.socket) -> None:
-    """Die as soon as the command that this is done for does."""
-    with contextlib.suppress(OSError):
-        connection.recv(1)
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Warm:

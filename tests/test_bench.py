@@ -36,7 +36,7 @@ def test_the_page_holds_every_row():
     assert "| x | case | b | 1.000 | 2.00 | 2.00 to 2.00 | 1 |" in text
     assert "| m | 4 of 5 |" in text
     assert "| m | a | aten::mm | 1.50 | 75% | 6 |" in text
-    assert text.count("made up, 3 threads") == 3
+    assert text.count("made up, threads a process: 3") == 3
 
 
 def test_a_profile_ranks_operators_by_their_own_time_and_loses_none():

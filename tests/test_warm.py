@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from bigain.warm import KEEP_MEMORY, SOCKET, Warm, hand_over
+from bigain.warm import KEEP_MEMORY, LENGTH, SOCKET, Warm, hand_over
 
 
 def bigain(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -23,6 +24,7 @@ def bigain(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
 def warm():
     process = Warm()
     where = os.environ[SOCKET]
+    wait_until(Path(where).exists)
     yield where
     process.stop()
     assert SOCKET not in os.environ
@@ -79,16 +81,44 @@ def test_a_job_s_records_are_the_same_bit_for_bit(warm, root, tmp_path, monkeypa
     assert cold.equals(forked)
 
 
-@pytest.mark.system
-def test_a_killed_command_takes_its_fork_with_it(warm, tmp_path):
-    """The fork waits at a pipe that nobody writes to."""
+@pytest.fixture
+def stuck(warm, tmp_path):
+    """A command whose fork opens a pipe that nobody writes to, in a library that keeps the interpreter's lock."""
     os.mkfifo(tmp_path / "features")
     command = [sys.executable, "-m", "bigain", "statistics", "--reference", "features", "--output", "x.npz"]
-    waiting = subprocess.Popen(command, env={**os.environ, SOCKET: warm}, cwd=tmp_path)
-    wait_until(lambda: len(processes_in(tmp_path)) == 2)
-    waiting.send_signal(signal.SIGKILL)
-    waiting.wait()
+    environment = {**os.environ, SOCKET: warm}
+    stuck = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: len(processes_in(tmp_path)) == 2 and at_rest(tmp_path))
+        yield stuck
+    finally:
+        stuck.kill()
+        stuck.communicate()
+
+
+@pytest.mark.system
+def test_a_killed_command_takes_its_fork_with_it(stuck, tmp_path):
+    stuck.send_signal(signal.SIGKILL)
+    stuck.wait()
     wait_until(lambda: not processes_in(tmp_path))
+
+
+@pytest.mark.system
+def test_a_killed_fork_fails_its_command(stuck, tmp_path):
+    (fork,) = set(processes_in(tmp_path)) - {stuck.pid}
+    os.kill(fork, signal.SIGKILL)
+    _, said = stuck.communicate(timeout=60)
+    assert (stuck.returncode, said) == (1, "the process that this command was handed to was killed\n")
+
+
+@pytest.mark.system
+def test_a_request_that_breaks_off_leaves_the_warm_process_at_work(warm):
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(warm)
+        socket.send_fds(connection, [(100).to_bytes(LENGTH, "big")], [0, 1, 2])
+        connection.sendall(b"{")
+    found = bigain("methods", **{SOCKET: warm})
+    assert (found.returncode, "bigain_tm" in found.stdout) == (0, True)
 
 
 def wait_until(holds, seconds: float = 60) -> None:
@@ -98,9 +128,16 @@ def wait_until(holds, seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
-def processes_in(folder) -> list[str]:
+def processes_in(folder: Path) -> list[int]:
     """The processes of this machine that work in a folder."""
-    return [process.name for process in Path("/proc").glob("[0-9]*") if folder_of(process) == folder]
+    return [int(process.name) for process in Path("/proc").glob("[0-9]*") if folder_of(process) == folder]
+
+
+def at_rest(folder: Path) -> bool:
+    """Whether the processes that work in a folder have taken no processor time for a second."""
+    before = [psutil.Process(number).cpu_times() for number in processes_in(folder)]
+    time.sleep(1)
+    return before == [psutil.Process(number).cpu_times() for number in processes_in(folder)]
 
 
 def folder_of(process: Path) -> Path | None:
