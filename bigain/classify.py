@@ -18,6 +18,7 @@ from torch import Tensor
 from bigain.attachment import Compression
 from bigain.backbones.base import Backbone
 from bigain.elimination import Elimination
+from bigain.locality import feed_forward_in_parts
 from bigain.repeats import shared_between_classes
 from bigain.rng import torch_generator
 from bigain.schedule import Stages
@@ -111,7 +112,10 @@ def classify_block(
     history: list[dict[int, list[float]]] = [{c: [] for c in alive} for alive in survivors]
     conditions = backbone.placed(conditions)
     trials: list[Trial] = []
-    with shared_between_classes(backbone.denoiser, conditions, at) as sharing:
+    with (
+        shared_between_classes(backbone.denoiser, conditions, at) as sharing,
+        feed_forward_in_parts(backbone.denoiser, protocol.batch_size, at),
+    ):
         engine = Engine(backbone, latents, images, conditions, draw, protocol.loss, protocol.batch_size, at, sharing)
         for wave in range(_waves(protocol)):
             rows = [

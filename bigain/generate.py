@@ -14,6 +14,7 @@ from torch import Tensor
 from bigain.attachment import Compression, RowKey
 from bigain.backbones.base import Backbone
 from bigain.datasets.photos import as_jpeg, pixels
+from bigain.locality import feed_forward_in_parts
 from bigain.rng import torch_generator
 
 
@@ -50,7 +51,7 @@ def sample_block(
     Both guidance halves share whatever a method draws at random. Nothing here waits for the device. Raises ValueError
     if the block does not fit into its memory.
     """
-    with _fits(backbone, images):
+    with _fits(backbone, images), feed_forward_in_parts(backbone.denoiser, 2 * len(images), at):
         sampler = backbone.sampler(conditions, null, sampling.steps, sampling.guidance)
         shape = backbone.latent_shape
         noise = [torch.randn(shape, generator=torch_generator(sampling.seed, "x_T", image)) for image in images]

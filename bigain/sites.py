@@ -12,6 +12,8 @@ from torch import nn
 from bigain.methods import Family
 from bigain.tokens import TokenGrid
 
+SUPPORTED = (UNet2DConditionModel, DiTTransformer2DModel, PixArtTransformer2DModel)
+
 # DiT-XL/2's ten blocks, as released (0-based; its own flags skip 0 and 6).
 DIT_XL_BLOCKS = (1, 2, 3, 4, 5, 7, 8, 9, 10, 11)
 
@@ -30,14 +32,10 @@ class Block:
 
 def family_of(model: nn.Module) -> Family:
     """Raises TypeError for a model that token methods cannot be attached to."""
-    if isinstance(model, UNet2DConditionModel):
-        return "unet"
-    if isinstance(model, DiTTransformer2DModel | PixArtTransformer2DModel):
-        return "dit"
-    raise TypeError(
-        f"{type(model).__name__} is not supported: UNet2DConditionModel, DiTTransformer2DModel and "
-        "PixArtTransformer2DModel are"
-    )
+    if not isinstance(model, SUPPORTED):
+        names = ", ".join(kind.__name__ for kind in SUPPORTED)
+        raise TypeError(f"{type(model).__name__} is not supported: {names} are")
+    return "unet" if isinstance(model, UNet2DConditionModel) else "dit"
 
 
 def blocks_of(model: ModelMixin) -> list[Block]:

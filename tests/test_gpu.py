@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import bigain
+from bigain import backbones
 from bigain.methods import METHODS
 from bigain.tokens import OPERATORS, TokenGrid
 from bigain.tokens.draws import normals, uniform_places
@@ -33,6 +34,11 @@ def test_plans_are_the_same_but_for_near_ties():
     for name in TokenPlan.__dataclass_fields__:
         cpu, gpu = (getattr(plan, name).sort(dim=1).values.cpu() for plan in plans)
         assert (cpu == gpu).float().mean() > 0.99
+
+
+def test_channels_of_a_half_precision_unet_lie_last(root):
+    unet = backbones.load("unet", root / "resources/mini-unet", "cuda", "float16").denoiser
+    assert unet.conv_out.weight.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("family", ["unet", "dit"])

@@ -1,5 +1,7 @@
 """What classes share is computed once: counted work, equal results under every token method, nothing left behind."""
 
+import copy
+
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
@@ -7,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import bigain
 from bigain.attachment import Attachment
+from bigain.backbones.unet import memory_format
 from bigain.classify import Protocol, classify_block
 from bigain.methods import METHODS
 from bigain.repeats import NarrowHook, shared_between_classes
@@ -50,6 +53,22 @@ def test_errors_are_those_of_rows_that_share_nothing(unet, monkeypatch, method, 
     assert difference.max() <= 2e-5
 
 
+@pytest.mark.parametrize("method", IDS)
+def test_errors_are_those_of_a_model_whose_channels_lie_last(unet, method):
+    """As a GPU's half-precision U-Net does."""
+    last = copy.deepcopy(unet).to(memory_format=torch.channels_last)
+    assert last.conv_out.weight.stride()[1] == 1
+    found = [classify(TinyBackbone(network, "unet"), method) for network in (unet, last)]
+    difference = torch.tensor([a.error - b.error for a, b in zip(*found, strict=True)]).abs()
+    assert difference.max() <= 2e-5
+
+
+def test_channels_lie_last_where_convolutions_run_on_tensor_cores():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert memory_format(gpu, torch.float16) == memory_format(gpu, torch.bfloat16) == torch.channels_last
+    assert memory_format(gpu, torch.float32) == memory_format(cpu, torch.bfloat16) == torch.preserve_format
+
+
 def count_rows(monkeypatch, module):
     """The rows that a module sees in every call from now on."""
     seen = []
@@ -69,7 +88,7 @@ def test_the_shared_part_runs_on_distinct_rows_only(unet, monkeypatch):
     classify(backbone, "none")
     # Two images, two timesteps, six classes: 24 rows, 4 of them distinct; then two new timesteps and three classes.
     assert counts == [[4, 4]] * len(shared)
-    assert after == [[24, 24]] * len(after)
+    assert [sum(rows) for rows in after] == [24 + 24] * len(after)
 
 
 def test_random_draws_of_their_own_end_the_shared_part_before_the_method(unet, monkeypatch):
