@@ -21,6 +21,7 @@ from bench.generation import generation
 from bench.planning import planning
 from bench.profile import profiles
 from bench.rounds import Row
+from bench.sd2 import sd2_attention, sd2_classification
 from bench.startup import startup
 from bigain.files import write_json, write_text
 from bigain.jobs.shards import environment_of
@@ -35,22 +36,28 @@ PARTS = {
     "profile": profiles,
     "demo": demo,
 }
+GPU_PARTS = {"sd2 classification": sd2_classification, "sd2 attention": sd2_attention}
 
 
 def main(
     output: Annotated[Path, typer.Argument(help="without suffix")],
-    part: Annotated[list[str] | None, typer.Option(help=f"of {', '.join(PARTS)}; default: all")] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help=f"of {', '.join([*PARTS, *GPU_PARTS])}; default: all that the machine can run"),
+    ] = None,
     threads: Annotated[int, typer.Option(help="of the CPU")] = 1,
 ) -> None:
     """Run the benchmarks and write what came out."""
-    unknown = set(part or ()) - set(PARTS)
-    if unknown:
-        raise typer.BadParameter(f"{', '.join(unknown)}: allowed are {', '.join(PARTS)}")
+    here = PARTS | (GPU_PARTS if torch.cuda.is_available() else {})
+    for name in part or ():
+        if name not in here:
+            needs = "needs a GPU, and there is none" if name in GPU_PARTS else "is no part of the suite"
+            raise typer.BadParameter(f"{name} {needs}: allowed are {', '.join(here)}")
     torch.set_num_threads(threads)
     json_file = output.with_suffix(".json")
     found = json.loads(json_file.read_text()) if json_file.exists() else {"parts": {}}
-    for name in part or PARTS:
-        found["parts"][name] = {"machine": machine(), "rows": PARTS[name]()}
+    for name in part or here:
+        found["parts"][name] = {"machine": machine(), "rows": here[name]()}
         write_json(json_file, found)  # a part that is done is kept, whatever becomes of the next
         write_text(output.with_suffix(".md"), page(found))
 
@@ -116,7 +123,15 @@ def _profiled(rows: list[Row]) -> list[str]:
     return [*lines, ""]
 
 
-TABLES = {"decisions": _equal, "profile": _profiled}  # the others are timed arms
+def _rated(rows: list[Row]) -> list[str]:
+    lines = ["| case | arm | TFLOP/s | of the datasheet's dense peak |", "|---|---|---|---|"]
+    for row in rows:
+        share = "not known here" if row["share_of_peak"] is None else f"{100 * row['share_of_peak']:.0f}%"
+        lines.append(f"| {row['case']} | {row['arm']} | {row['teraflops']:.2f} | {share} |")
+    return [*_timed(rows), *lines, ""]
+
+
+TABLES = {"sd2 classification": _rated, "decisions": _equal, "profile": _profiled}  # the others are timed arms
 
 
 if __name__ == "__main__":

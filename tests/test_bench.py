@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+import typer
 
-from bench import reference_loop
-from bench.__main__ import page
+from bench import reference_loop, sd2
+from bench.__main__ import GPU_PARTS, main, page
 from bench.profile import operators
 from bench.rounds import compare, row
 from bigain.classify import Protocol, classify_block
+from bigain.measure.flops import architecture, count
 from bigain.schedule import Stages
 from tests.test_classify import latents
 from tests.tiny import TinyBackbone
@@ -57,3 +59,62 @@ def test_the_plain_loop_runs_the_engine_s_trials(request, family):
     ours = {(t.image, t.class_index, t.t, t.stage): t.error for t in classify_block(*given, None)}
     assert plain.keys() == ours.keys()
     assert torch.tensor([abs(plain[key] - ours[key]) for key in ours]).max() < 1e-5
+
+
+@pytest.fixture
+def small(monkeypatch, root):
+    """What only a GPU runs at full size, on a small architecture."""
+    sizes = {
+        "IMAGES": 1,
+        "CLASSES": 3,
+        "TRIALS": 2,
+        "BATCH": 6,
+        "GUIDED": 2,
+        "ARMS": {"none": {}, "bigain_tm": {"ratio": 0.7}},
+    }
+    for name, size in sizes.items():
+        monkeypatch.setattr(sd2, name, size)
+    monkeypatch.setattr(sd2, "missing_compiler", lambda device: "left out here")
+    return sd2.RandomStableDiffusion(str(root / "resources/mini-unet"), "cpu", torch.float32)
+
+
+def test_classification_counts_the_operations_that_ran(small):
+    plain, engine = sd2.classification(small, rounds=1)
+    worked = [row["teraflops"] * row["seconds"] * 1e12 for row in (plain, engine)]
+    one = count(architecture(small.name), "none").total
+    assert worked[0] == pytest.approx(6 * one)
+    assert 0.8 * worked[0] < worked[1] < 0.97 * worked[0]  # the engine shares what the classes have in common
+    assert (plain["arm"], engine["arm"], plain["share_of_peak"]) == ("reference loop", "engine", None)
+
+
+def test_every_method_and_tomesd_run_on_a_model_of_their_own(small):
+    before = {name: id(module) for name, module in small.denoiser.named_modules()}
+    rows = sd2.attention(small, rounds=1)
+    assert [(row["benchmark"], row["arm"]) for row in rows] == [
+        ("SDPA attention", arm) for arm in ("none", "bigain_tm", "tomesd")
+    ]
+    assert {name: id(module) for name, module in small.denoiser.named_modules()} == before
+    assert not any(hasattr(module, "_diffusers_hook") for module in small.denoiser.modules())
+
+
+def test_a_share_of_the_peak_is_of_the_device_that_ran(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
+    found = sd2.with_rate({"seconds": 2.0}, worked=989 * 10**12)
+    assert found == {"seconds": 2.0, "teraflops": 494.5, "share_of_peak": 0.5}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    ("part", "message"), [(next(iter(GPU_PARTS)), "needs a GPU"), ("speed", "no part of the suite")]
+)
+def test_a_part_that_cannot_run_is_refused(tmp_path, part, message):
+    with pytest.raises(typer.BadParameter, match=f"{part} .*{message}.*: allowed are classification"):
+        main(tmp_path / "found", [part])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_gpu_s_model_is_stable_diffusion_2():
+    model = sd2.RandomStableDiffusion("sd2", "meta", torch.bfloat16)
+    assert (str(model), model.latent_shape, model.prompts(2).shape) == ("sd2, bfloat16", (4, 64, 64), (2, 77, 1024))
+    assert round(sum(weight.numel() for weight in model.denoiser.parameters()) / 1e6, 1) == 865.9

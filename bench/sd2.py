@@ -1,0 +1,154 @@
+"""What only a GPU can say: the classification engine and merging on Stable Diffusion 2.0's architecture.
+
+Half precision, random weights (they take as long as trained ones), latents of 64x64. Beside seconds stand operations a
+second, and their share of what the datasheet promises for dense half precision.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import tomesd
+import torch
+from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+import bigain
+from bench import reference_loop
+from bench.rounds import ROUNDS, Row, compare
+from bigain.backbones.unet import StableDiffusion, memory_format
+from bigain.classify import Protocol, classify_block
+from bigain.jobs.common import missing_compiler
+from bigain.measure.flops import PROMPT_TOKENS, architecture
+from bigain.schedule import Stages
+
+PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "RTX 4090": 165e12}  # operations a second, dense, half
+IMAGES, CLASSES, TRIALS, BATCH = 4, 37, 4, 148  # four batches in the engine, forty in the plain loop
+GUIDED = 8  # four images, both halves of guidance
+ARMS = {
+    "none": {},
+    "tome_fixed": {"ratio": 0.7},
+    "bigain_tm": {"ratio": 0.7},
+    "bigain_tm_cached": {"ratio": 0.7},
+    "bigain_tm_block": {"ratio": 0.7},
+    "avg_pool": {"factor": 2},
+    "todo": {"factor": 2},
+    "bigain_td": {"factor": 2},
+}
+
+
+class RandomStableDiffusion(StableDiffusion):
+    """A U-Net of Stable Diffusion's kind with random weights, and no other part of a pipeline."""
+
+    denoiser = None
+    scheduler = None
+
+    def __init__(self, name: str, device: str, dtype: torch.dtype) -> None:
+        self.name, self.device, self.dtype = name, torch.device(device), dtype
+        torch.manual_seed(0)
+        with self.device:
+            unet = UNet2DConditionModel.from_config(architecture(name).config).eval()
+        self.denoiser = unet.to(self.device, dtype).to(memory_format=memory_format(self.device, dtype))
+        self.scheduler = EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+
+    def __str__(self) -> str:
+        return f"{self.name}, {str(self.dtype).removeprefix('torch.')}"
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        config = self.denoiser.config
+        return config.in_channels, config.sample_size, config.sample_size
+
+    def prompts(self, count: int) -> Tensor:
+        """Random embeddings of so many prompts."""
+        shape = (count, PROMPT_TOKENS, self.denoiser.config.cross_attention_dim)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+def sd2_classification() -> list[Row]:
+    """`classification` of the true architecture on a GPU."""
+    return classification(RandomStableDiffusion("sd2", "cuda", torch.bfloat16))
+
+
+def sd2_attention() -> list[Row]:
+    """`attention` of the true architecture on a GPU."""
+    return attention(RandomStableDiffusion("sd2", "cuda", torch.bfloat16))
+
+
+def classification(backbone: RandomStableDiffusion, rounds: int = ROUNDS) -> list[Row]:
+    """Rows of the plain loop and of the engine, eager and compiled."""
+    arms = {"reference loop": _reference(backbone), "engine": _engine(backbone)}
+    worked = {arm: operations(run) for arm, run in arms.items()}
+    if missing_compiler(backbone.device) is None:
+        fast = copy.deepcopy(backbone)
+        fast.denoiser.compile(dynamic=False)
+        arms["engine, compiled"] = _engine(fast)
+        worked["engine, compiled"] = worked["engine"]  # the compiler changes how, not what
+    case = f"{backbone}, {IMAGES} images, {CLASSES} classes, {TRIALS} trials"
+    return [with_rate(row, worked[row["arm"]]) for row in compare("classification", case, arms, rounds)]
+
+
+def attention(backbone: RandomStableDiffusion, rounds: int = ROUNDS) -> list[Row]:
+    """Rows of a guided forward pass under token methods and tomesd, over no compression: SDPA, eager and compiled."""
+    rows = []
+    for kind, compiled in (("SDPA", False), ("SDPA, compiled", True)):
+        if compiled and missing_compiler(backbone.device) is not None:
+            continue
+        arms = {method: _forward(backbone, compiled, _ours(method)) for method in ARMS}
+        arms["tomesd"] = _forward(backbone, compiled, _tomesd)
+        with torch.inference_mode():
+            rows += compare(f"{kind} attention", f"{backbone}, batch {GUIDED}", arms, rounds)
+    return rows
+
+
+def operations(run: Callable[[], object]) -> int:
+    """The floating-point operations of one call: matrix products, convolutions, attention."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def with_rate(row: Row, worked: int) -> Row:
+    """A row with its operations a second, and their share of the device's peak; None where that is not known."""
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    peak = next((peak for part, peak in PEAKS.items() if part in name), None)
+    rate = worked / row["seconds"]
+    return {**row, "teraflops": rate / 1e12, "share_of_peak": None if peak is None else rate / peak}
+
+
+def _inputs(backbone: RandomStableDiffusion) -> tuple[Tensor, list[int], Tensor, Protocol]:
+    latents = torch.randn(IMAGES, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
+    return latents, list(range(IMAGES)), backbone.prompts(CLASSES), Protocol(Stages((TRIALS,), (1,)), 0, BATCH)
+
+
+def _reference(backbone: RandomStableDiffusion) -> Callable[[], object]:
+    given = _inputs(backbone)
+    return lambda: reference_loop.classify(backbone, *given)
+
+
+def _engine(backbone: RandomStableDiffusion) -> Callable[[], object]:
+    given = _inputs(backbone)
+    return lambda: classify_block(backbone, *given, None)
+
+
+def _ours(method: str) -> Callable[[UNet2DConditionModel], object]:
+    return lambda unet: bigain.apply(unet, method, **ARMS[method])
+
+
+def _tomesd(unet: UNet2DConditionModel) -> None:
+    tomesd.apply_patch(unet, ratio=0.7, use_rand=False)
+
+
+def _forward(
+    backbone: RandomStableDiffusion, compiled: bool, attach: Callable[[UNet2DConditionModel], object]
+) -> Callable[[], object]:
+    own = copy.deepcopy(backbone)
+    attach(own.denoiser)
+    if compiled:
+        own.denoiser.compile(dynamic=False)
+    x = torch.randn(GUIDED, *own.latent_shape, generator=torch.Generator().manual_seed(0)).to(own.device, own.dtype)
+    t = torch.full((GUIDED,), 500, device=own.device)
+    given = own.placed(own.prompts(1)).expand(GUIDED, -1, -1)
+    return lambda: own.predict_noise(x, t, given)
