@@ -6,9 +6,14 @@ there less is left to save. Each row is a speed-up over the uncompressed model w
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from contextlib import nullcontext
 
+import tomesd
 import torch
+from diffusers import ModelMixin
+from torch import Tensor
 
 import bigain
 from bench.rounds import ROUNDS, Row, compare
@@ -31,47 +36,53 @@ ARMS = {
 }
 BATCH = 8
 
+Attach = Callable[[ModelMixin], object]
 
-def attention(rounds: int = ROUNDS) -> list[Row]:
+
+def attention(rounds: int = 3 * ROUNDS) -> list[Row]:
     """Rows for both embedded models, every method, both kinds of attention, and tomesd on the U-Net."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows = []
     for family, (path, places) in MODELS.items():
         backbone = backbones.load(family, path, device)
+        given = guided(backbone, backbone.null_condition(), BATCH)
         for kind, context in (("vanilla", vanilla_attention), ("SDPA", lambda _: nullcontext())):
-            runs = {name: _run(backbone, name, strength | places) for name, strength in ARMS.items()}
-            if family == "unet":
-                runs["tomesd"] = _tomesd(backbone)
-            with torch.inference_mode(), context(backbone.denoiser):
+            with context(backbone.denoiser):  # which every arm's copy keeps
+                runs = {
+                    method: forward(backbone, given, ours(method, strength | (places if strength else {})))
+                    for method, strength in ARMS.items()
+                }
+                if family == "unet":
+                    runs["tomesd"] = forward(backbone, given, tomesd_07)
+            with torch.inference_mode():
                 rows += compare(f"{kind} attention", f"mini_{family}, batch {BATCH}", runs, rounds)
     return rows
 
 
-def _inputs(backbone: Backbone) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    x = torch.randn(BATCH, *backbone.latent_shape, generator=torch.Generator().manual_seed(0)).to(backbone.device)
-    condition = backbone.placed(backbone.null_condition())
-    return x, torch.full((BATCH,), 500, device=x.device), condition.expand(BATCH, *condition.shape[1:])
+def guided(backbone: Backbone, condition: Tensor, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch of x_t, t and the same condition for every row, where the model is."""
+    x = torch.randn(batch, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
+    condition = backbone.placed(condition)
+    t = torch.full((batch,), 500, device=backbone.device)
+    return x.to(backbone.device, backbone.dtype), t, condition.expand(batch, *condition.shape[1:])
 
 
-def _run(backbone: Backbone, method: str, options: dict):  # noqa: ANN202 - a callable without arguments
-    given = _inputs(backbone)
-    places = {} if method == "none" else options
+def forward(
+    backbone: Backbone, given: tuple[Tensor, Tensor, Tensor], attach: Attach, compiled: bool = False
+) -> Callable[[], object]:
+    """A forward pass of a copy of the backbone, to which something was attached before: that is not timed."""
+    own = copy.deepcopy(backbone)
+    attach(own.denoiser)
+    if compiled:
+        own.denoiser.compile(dynamic=False)
+    return lambda: own.predict_noise(*given)
 
-    def run() -> None:
-        with bigain.compressed(backbone.denoiser, method, **places):
-            backbone.predict_noise(*given)
 
-    return run
+def ours(method: str, options: dict) -> Attach:
+    """Attaches one of our methods."""
+    return lambda denoiser: bigain.apply(denoiser, method, **options)
 
 
-def _tomesd(backbone: Backbone):  # noqa: ANN202 - a callable without arguments
-    import tomesd
-
-    given = _inputs(backbone)
-
-    def run() -> None:
-        tomesd.apply_patch(backbone.denoiser, ratio=0.7, use_rand=False)
-        backbone.predict_noise(*given)
-        tomesd.remove_patch(backbone.denoiser)
-
-    return run
+def tomesd_07(denoiser: ModelMixin) -> None:
+    """Attaches tomesd at the paper's ratio, without its random destinations."""
+    tomesd.apply_patch(denoiser, ratio=0.7, use_rand=False)

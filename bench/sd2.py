@@ -9,14 +9,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
-import tomesd
 import torch
 from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-import bigain
 from bench import reference_loop
+from bench.attention import forward, guided, ours, tomesd_07
 from bench.rounds import ROUNDS, Row, compare
 from bigain.backbones.unet import StableDiffusion, memory_format
 from bigain.classify import Protocol, classify_block
@@ -92,12 +91,12 @@ def classification(backbone: RandomStableDiffusion, rounds: int = ROUNDS) -> lis
 
 def attention(backbone: RandomStableDiffusion, rounds: int = ROUNDS) -> list[Row]:
     """Rows of a guided forward pass under token methods and tomesd, over no compression: SDPA, eager and compiled."""
-    rows = []
+    rows, given = [], guided(backbone, backbone.prompts(1), GUIDED)
     for kind, compiled in (("SDPA", False), ("SDPA, compiled", True)):
         if compiled and missing_compiler(backbone.device) is not None:
             continue
-        arms = {method: _forward(backbone, compiled, _ours(method)) for method in ARMS}
-        arms["tomesd"] = _forward(backbone, compiled, _tomesd)
+        arms = {method: forward(backbone, given, ours(method, strength), compiled) for method, strength in ARMS.items()}
+        arms["tomesd"] = forward(backbone, given, tomesd_07, compiled)
         with torch.inference_mode():
             rows += compare(f"{kind} attention", f"{backbone}, batch {GUIDED}", arms, rounds)
     return rows
@@ -131,24 +130,3 @@ def _reference(backbone: RandomStableDiffusion) -> Callable[[], object]:
 def _engine(backbone: RandomStableDiffusion) -> Callable[[], object]:
     given = _inputs(backbone)
     return lambda: classify_block(backbone, *given, None)
-
-
-def _ours(method: str) -> Callable[[UNet2DConditionModel], object]:
-    return lambda unet: bigain.apply(unet, method, **ARMS[method])
-
-
-def _tomesd(unet: UNet2DConditionModel) -> None:
-    tomesd.apply_patch(unet, ratio=0.7, use_rand=False)
-
-
-def _forward(
-    backbone: RandomStableDiffusion, compiled: bool, attach: Callable[[UNet2DConditionModel], object]
-) -> Callable[[], object]:
-    own = copy.deepcopy(backbone)
-    attach(own.denoiser)
-    if compiled:
-        own.denoiser.compile(dynamic=False)
-    x = torch.randn(GUIDED, *own.latent_shape, generator=torch.Generator().manual_seed(0)).to(own.device, own.dtype)
-    t = torch.full((GUIDED,), 500, device=own.device)
-    given = own.placed(own.prompts(1)).expand(GUIDED, -1, -1)
-    return lambda: own.predict_noise(x, t, given)

@@ -7,6 +7,7 @@ import tomesd
 import torch
 
 import bigain
+from bigain.attachment import all_finite
 from bigain.methods import ALPHA, METHODS
 from tests.conftest import RUN, run_unet
 
@@ -212,3 +213,16 @@ def test_fused_projections_are_refused():
     network.fuse_qkv_projections()
     with bigain.compressed(network, "todo", factor=2), pytest.raises(ValueError, match="fuse_qkv_projections"):
         run_unet(network)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_a_number_that_is_not_finite_is_found_and_an_overflowing_sum_is_none(bad):
+    x = torch.full((2, 3), 3e38)
+    assert not x.sum().isfinite()
+    assert all_finite(x)
+    assert all_finite(torch.ones(2, 3))
+    for size in (1.0, 3e38):
+        x = torch.full((2, 3), size)
+        x[1, 2] = bad
+        assert not all_finite(x)
+    assert not all_finite(torch.tensor([torch.inf, -torch.inf]))
