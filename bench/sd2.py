@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import reference_loop
-from bench.attention import forward, guided, ours, tomesd_07
+from bench.attention import ARMS, forward, guided, ours, tomesd_07
 from bench.rounds import ROUNDS, Row, compare
 from bigain.backbones.unet import StableDiffusion, memory_format
 from bigain.classify import Protocol, classify_block
@@ -26,16 +26,6 @@ from bigain.schedule import Stages
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "RTX 4090": 165e12}  # operations a second, dense, half
 IMAGES, CLASSES, TRIALS, BATCH = 4, 37, 4, 148  # four batches in the engine, forty in the plain loop
 GUIDED = 8  # four images, both halves of guidance
-ARMS = {
-    "none": {},
-    "tome_fixed": {"ratio": 0.7},
-    "bigain_tm": {"ratio": 0.7},
-    "bigain_tm_cached": {"ratio": 0.7},
-    "bigain_tm_block": {"ratio": 0.7},
-    "avg_pool": {"factor": 2},
-    "todo": {"factor": 2},
-    "bigain_td": {"factor": 2},
-}
 
 
 class RandomStableDiffusion(StableDiffusion):
