@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/installed
 # For whatever library looks for a hub or a display: there is none to need.
 export HF_HUB_OFFLINE = 1
 export MPLBACKEND = Agg
-# As in bigain/warm.py: glibc keeps the memory of large tensors.
+# As in bigain/cli/forkserver.py: glibc keeps the memory of large tensors.
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 

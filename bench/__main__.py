@@ -23,7 +23,7 @@ from bench.profile import profiles
 from bench.rounds import Row
 from bench.sd2 import sd2_attention, sd2_classification
 from bench.startup import startup
-from bigain.files import write_json, write_text
+from bigain.core.files import write_json, write_text
 from bigain.jobs.shards import environment_of
 
 PARTS = {

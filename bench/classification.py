@@ -9,12 +9,12 @@ from bench import reference_loop
 from bench.rounds import ROUNDS, Row, compare
 from bigain import backbones
 from bigain.backbones.base import Backbone
-from bigain.classify import Protocol, Trial, classify_block
+from bigain.classifier.classify import Protocol, Trial, classify_block
+from bigain.classifier.timesteps import Stages
 from bigain.datasets import load as load_dataset
 from bigain.datasets.photos import centre_crop, pixels
 from bigain.jobs.common import missing_compiler, to_float
 from bigain.metrics.accuracy import decisions
-from bigain.schedule import Stages
 
 MODELS = {"unet": "resources/mini-unet", "dit": "resources/mini-dit"}
 DATA = {"reader": "fashion", "path": "resources/fashion"}

@@ -1,4 +1,4 @@
-"""The whole embedded study on a fresh clone: every job a process of its own, and forks of one (`bigain.warm`)."""
+"""Time the embedded study on a fresh clone: every job in a process of its own, and forked (`bigain.cli.forkserver`)."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from bench.rounds import ROUNDS, Row, compare
 from bigain import backbones
 from bigain.backbones.base import Backbone
-from bigain.generate import Sampling, generate_block
-from bigain.rng import torch_generator
+from bigain.core.rng import torch_generator
+from bigain.sampling.generate import Sampling, generate_block
 
 MODELS = {"mini-unet": ("unet", StableDiffusionPipeline), "mini-dit": ("dit", DiTPipeline)}
 STEPS, GUIDANCE, BATCH, SEED = 20, 2.5, 16, 0

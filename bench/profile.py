@@ -12,7 +12,7 @@ from bench import reference_loop
 from bench.classification import BATCH, MODELS, STAGES, TIMED, inputs
 from bench.rounds import Row
 from bigain import backbones
-from bigain.classify import Protocol, classify_block
+from bigain.classifier.classify import Protocol, classify_block
 
 SHOWN = 8  # operators of an arm; the rest are one row
 

@@ -1,9 +1,9 @@
-"""The released classification protocol as a plain loop: what the engine in `bigain.classify` is measured against.
+"""The released classification protocol as a plain loop, the baseline of the engine in `bigain.classifier`.
 
 One image at a time. A stage lists its noise predictions class by class, over the new timesteps of each, and cuts the
 list into batches of 16, the last one smaller; of every batch the errors are fetched at once. Attention is vanilla: it
-holds all N x N scores. Noise, timesteps, stages and decisions are those of `bigain.classify`, so decisions can be
-compared.
+holds all N x N scores. Noise, timesteps, stages and decisions are those of `bigain.classifier`, so decisions
+can be compared.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
-from bigain.classify import Protocol, Trial, best_classes, noise
+from bigain.classifier.classify import Protocol, Trial, best_classes, noise
+from bigain.classifier.engine import LOSSES
 from bigain.measure.vanilla import vanilla_attention
-from bigain.waves import LOSSES
 
 BATCH = 16
 

@@ -20,10 +20,10 @@ from pathlib import Path
 import psutil
 import yaml
 
-from bigain.cli_study import merged_config
+from bigain.cli.study import merged_config
 from bigain.study.plan import Plan
 from bigain.study.study import Study
-from tests.repository import copy_repository
+from tests.helpers.repository import copy_repository
 
 ROOT = Path(__file__).parents[1]
 CHANGES = {"shards": {"predictions_per_job": 110_000, "blocks": 1}}  # a tenth of the jobs' size: over 8,000 of them

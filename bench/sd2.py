@@ -18,10 +18,10 @@ from bench import reference_loop
 from bench.attention import ARMS, forward, guided, ours, tomesd_07
 from bench.rounds import ROUNDS, Row, compare
 from bigain.backbones.unet import StableDiffusion, memory_format
-from bigain.classify import Protocol, classify_block
+from bigain.classifier.classify import Protocol, classify_block
+from bigain.classifier.timesteps import Stages
 from bigain.jobs.common import missing_compiler
 from bigain.measure.flops import PROMPT_TOKENS, architecture
-from bigain.schedule import Stages
 
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "RTX 4090": 165e12}  # operations a second, dense, half
 IMAGES, CLASSES, TRIALS, BATCH = 4, 37, 4, 148  # four batches in the engine, forty in the plain loop

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from bench.rounds import ROUNDS, Row, row
-from bigain.records import canonical
-from bigain.warm import SOCKET, Warm
+from bigain.cli.forkserver import SOCKET, Warm
+from bigain.core.records import canonical
 
 DATA = {"id": "fashion", "reader": "fashion", "path": "resources/fashion", "data": "-", "allow_missing": 0}
 

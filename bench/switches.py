@@ -12,7 +12,7 @@ import torch
 
 import bigain
 from bigain.backbones.unet import StableDiffusion
-from bigain.classify import noise
+from bigain.classifier.classify import noise
 from bigain.datasets import load
 from bigain.datasets.photos import crops
 from bigain.jobs.common import to_float

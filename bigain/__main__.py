@@ -1,12 +1,12 @@
-"""`python -m bigain`: handed to the warm process if there is one (`bigain.warm`)."""
+"""`python -m bigain`: handed to the warm process if there is one (`bigain.cli.forkserver`)."""
 
 import sys
 
-from bigain.warm import hand_over
+from bigain.cli.forkserver import hand_over
 
 code = hand_over(sys.argv[1:])
 if code is None:
-    from bigain.cli import app
+    from bigain.cli.main import app
 
     app()
 sys.exit(code)

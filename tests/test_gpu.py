@@ -7,11 +7,11 @@ import torch
 
 import bigain
 from bigain import backbones
-from bigain.methods import METHODS
+from bigain.methods.ids import strength_of
+from bigain.methods.presets import METHODS
 from bigain.tokens import OPERATORS, TokenGrid
 from bigain.tokens.draws import normals, uniform_places
 from bigain.tokens.merge import TokenPlan
-from bigain.variants import strength_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 STRENGTHS = {"merge_ratio": 0.5, "downsample_factor": 2}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bigain.backbones.base import Backbone
-from bigain.methods import Family
+from bigain.methods.method import Family
 
 
 def load(family: Family, path: Path | str, device: str = "cpu", dtype: str = "float32") -> Backbone:

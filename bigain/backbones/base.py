@@ -5,15 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import AutoencoderKL, ModelMixin, SchedulerMixin
 from safetensors import SafetensorError
 from torch import Tensor
 
-from bigain.backbones.sampler import GuidedSampler
-from bigain.files import read_json
+from bigain.core.files import read_json
 
 
 def padded(rows: Tensor, size: int) -> Tensor:
@@ -25,10 +24,11 @@ class Backbone(ABC):
     """A latent diffusion model. Parts load on first use, so a job pays only for its own.
 
     Conditions are rows of one tensor: prompt embeddings [K, L, D] for a U-Net, class ids [K] for a DiT. `folder` is
-    where a pipeline keeps its denoiser.
+    where a pipeline keeps its denoiser; `prediction` is what `predict` returns.
     """
 
     folder: str
+    prediction: Literal["epsilon", "velocity"] = "epsilon"
 
     def __init__(self, path: Path, device: str, dtype: str) -> None:
         if not (path / "model_index.json").is_file():
@@ -69,10 +69,6 @@ class Backbone(ABC):
         """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps: rows [B, C, H, W] and t [B], on one device."""
         alpha_bar = self.alphas_bar.to(t.device)[t].view(-1, 1, 1, 1)
         return alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
-
-    def sampler(self, conditions: Tensor, null: Tensor, steps: int, guidance: float) -> GuidedSampler:
-        """The backbone's own scheduler over `steps` steps, guided (B.2.2)."""
-        return GuidedSampler(self, conditions, null, steps, guidance)
 
     @cached_property
     def vae(self) -> AutoencoderKL:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from functools import cached_property
 
-import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 from torch import Tensor
@@ -15,8 +14,7 @@ from torch.nn.functional import pad
 from transformers import AutoTokenizer, CLIPTextModel, CLIPTokenizer, T5EncoderModel
 
 from bigain.backbones.base import Backbone
-from bigain.backbones.sampler import GuidedSampler
-from bigain.files import read_json
+from bigain.core.files import read_json
 
 T = 1000
 PROMPT_TOKENS = 512  # of T5, as FluxPipeline pads
@@ -29,6 +27,7 @@ class Flux(Backbone):
     """
 
     folder = "transformer"
+    prediction = "velocity"
     guidance = 1.0
 
     @cached_property
@@ -94,38 +93,3 @@ class Flux(Backbone):
         """eps = x_t + (1 - sigma) v."""
         sigma = (t.float() / T).expand(len(x_t)).view(-1, 1, 1, 1)
         return x_t.float() + (1 - sigma) * self.predict(x_t, t, conditions).float()
-
-    def sampler(self, conditions: Tensor, null: Tensor, steps: int, guidance: float) -> FlowSampler:
-        """FLUX's own sampler; a model that takes guidance as an input is told it, another is guided by `null`."""
-        if self.denoiser.config.guidance_embeds:
-            self.guidance, guidance = guidance, 1.0
-        return FlowSampler(self, conditions, null, steps, guidance)
-
-
-class FlowSampler(GuidedSampler):
-    """Euler steps along the flow."""
-
-    def _set_timesteps(self, steps: int) -> None:
-        _, height, width = self.backbone.latent_shape
-        sigmas = np.linspace(1.0, 1 / steps, steps).tolist()
-        self.scheduler.set_timesteps(sigmas=sigmas, mu=self._shift(height * width // 4))
-
-    def _shift(self, tokens: int) -> float | None:
-        """How far a resolution shifts the schedule towards noise, linear in its number of tokens."""
-        config = self.scheduler.config
-        if not config.use_dynamic_shifting:
-            return None
-        slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
-        return config.base_shift + slope * (tokens - config.base_image_seq_len)
-
-    def start(self, noise: Tensor) -> Tensor:
-        """x_T is the noise itself."""
-        return noise.to(self.backbone.device)
-
-    def model_input(self, x: Tensor, t: Tensor) -> Tensor:
-        """x as it is."""
-        return x
-
-    def step(self, eps: Tensor, t: Tensor, x: Tensor) -> Tensor:
-        """The next x; `eps` is the guided velocity."""
-        return self.scheduler.step(eps, t, x, return_dict=False)[0]

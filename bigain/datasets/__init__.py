@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bigain.checked import naming
+from bigain.core.files import read_json, write_json
+from bigain.core.validation import naming
 from bigain.datasets import coco, imagenet, pets
 from bigain.datasets.base import Dataset, UnreadableImage
 from bigain.datasets.fashion_study import fashion, fashion_scenes
 from bigain.datasets.prompts import PromptForm
-from bigain.files import read_json, write_json
 
 SAMPLE = 16  # images whose content belongs to a data set's fingerprint
 SUMS = "bigain-checksums.json"  # in a fetched data set's folder: the sha256 of a sample of its images, by reader

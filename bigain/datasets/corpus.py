@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bigain.core.rng import numpy_generator
 from bigain.datasets import fashion_mnist, scenes
-from bigain.rng import numpy_generator
 
 SCENES = 30_000
 SCENE_FRACTION = 0.35  # of the captioned training samples

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bigain.checked import read_columns
+from bigain.core.records import write_table
+from bigain.core.rng import numpy_generator
+from bigain.core.validation import read_columns
 from bigain.datasets import fashion_mnist, scenes
 from bigain.datasets.base import Dataset
 from bigain.datasets.photos import repeated
-from bigain.records import write_table
-from bigain.rng import numpy_generator
 
 ITEMS, SCENES = "items.parquet", "scenes.parquet"
 PIXELS = 28 * 28

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import torch
 
+from bigain.calibration import dip_go, mosaicdiff
+from bigain.calibration.data import CalibrationData
+from bigain.calibration.runs import ClassificationRun, GenerationRun, Run
+from bigain.classifier.timesteps import Stages
 from bigain.datasets import load as load_dataset
 from bigain.datasets.photos import crops
 from bigain.jobs.common import Spec, backbone_of, to_float
 from bigain.jobs.photos import together
-from bigain.schedule import Stages
-from bigain.structural import dip_go, mosaicdiff
-from bigain.structural.data import CalibrationData
-from bigain.structural.runs import ClassificationRun, GenerationRun, Run
-from bigain.variants import method_of
+from bigain.methods.ids import method_of
 
 
 def calibrate(spec: Spec, output: Path) -> None:
-    """Calibrate a structural method on the first images of a data set: what `bigain.structural` found, safetensors."""
+    """Calibrate a structural method on the first images of a data set and write the result as safetensors."""
     backbone = backbone_of(spec)
     method = method_of(spec["method"])
     dataset = load_dataset(spec["dataset"]).first(spec["images"])

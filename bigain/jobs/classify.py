@@ -9,15 +9,15 @@ from typing import Any
 import pyarrow as pa
 from safetensors import safe_open
 
-from bigain.attachment import Compression
-from bigain.classify import Protocol, ReleasedNoise, Trial, classify_block
+from bigain.classifier.classify import Protocol, ReleasedNoise, Trial, classify_block
+from bigain.classifier.elimination import Elimination
+from bigain.classifier.engine import TooLarge
+from bigain.classifier.timesteps import Stages
+from bigain.compression.state import Compression
 from bigain.datasets import load as load_dataset
-from bigain.elimination import Elimination
 from bigain.jobs.common import Spec, backbone_of, compile_denoiser
 from bigain.jobs.shards import TABLES, calibration_of, digest, run_shards
-from bigain.schedule import Stages
-from bigain.variants import method_of
-from bigain.waves import TooLarge
+from bigain.methods.ids import method_of
 
 
 def classify(spec: Spec, latents_file: Path, conditions_file: Path, output: Path, info: Path) -> None:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from bigain import backbones
 from bigain.backbones.base import Backbone
-from bigain.files import whole_file
-from bigain.records import canonical
-from bigain.variants import method_of
+from bigain.core.files import whole_file
+from bigain.core.records import canonical
+from bigain.methods.ids import method_of
 
 Spec = dict[str, Any]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow.csv import write_csv
 
-from bigain.files import whole_file
+from bigain.core.files import whole_file
 from bigain.jobs.common import Spec, backbone_of, sites_of
 from bigain.measure.efficiency import Arm, measure
 

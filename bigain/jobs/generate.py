@@ -8,11 +8,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from bigain.attachment import Compression
-from bigain.generate import Sampling, as_stored, decode_block, sample_block
+from bigain.compression.state import Compression
 from bigain.jobs.common import Spec, backbone_of, compile_denoiser
 from bigain.jobs.features import feature_network, features_of
 from bigain.jobs.shards import TENSORS, calibration_of, digest, run_shards
+from bigain.sampling.generate import Sampling, as_stored, decode_block, sample_block
 
 
 def generate(spec: Spec, conditions_file: Path, output: Path, info: Path) -> None:

@@ -11,16 +11,16 @@ from safetensors import safe_open
 from torch import Tensor
 from tqdm import tqdm
 
+from bigain.classifier.timesteps import Stages
+from bigain.compression.attach import compressed
+from bigain.core.records import write_table
 from bigain.datasets import load as load_dataset
 from bigain.datasets.base import Dataset
 from bigain.datasets.photos import centre_crop, pixels
 from bigain.jobs.common import Spec, backbone_of, save_tensors, sites_of
 from bigain.measure.spectrum import differences, draw_pair
 from bigain.measure.token_maps import merged_tokens, probed_block, saliency
-from bigain.patching import compressed
-from bigain.records import write_table
-from bigain.schedule import Stages
-from bigain.variants import strength_of
+from bigain.methods.ids import strength_of
 
 
 def token_maps(spec: Spec, latents_file: Path, output: Path) -> None:

@@ -27,14 +27,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from bigain.attachment import Compression
 from bigain.backbones.base import Backbone
-from bigain.files import whole_file, write_json
+from bigain.compression.attach import compressed
+from bigain.compression.state import Compression
+from bigain.core.files import whole_file, write_json
+from bigain.core.records import SPEC_KEY, canonical, environment, read_table, work_folder
 from bigain.jobs.common import Spec, sites_of
-from bigain.patching import compressed
-from bigain.records import SPEC_KEY, canonical, environment, read_table, work_folder
+from bigain.methods.ids import method_of, strength_of
 from bigain.tokens.kernels import backend
-from bigain.variants import method_of, strength_of
 
 RUNS_KEY = "bigain.runs"  # what computing a shard took: a list of {seconds, environment}, beside its content
 

@@ -20,13 +20,13 @@ from diffusers import ModelMixin
 from torch import Tensor
 from tqdm import trange
 
-from bigain.attachment import Compression
 from bigain.backbones.base import Backbone
+from bigain.compression.attach import compressed
+from bigain.compression.state import Compression
+from bigain.compression.structural import Calibration
 from bigain.measure.flops import Flops, architecture, count
 from bigain.measure.vanilla import attention_layers, vanilla_attention
-from bigain.patching import compressed
-from bigain.structural import Calibration
-from bigain.variants import method_of, strength_of
+from bigain.methods.ids import method_of, strength_of
 
 
 @dataclass(frozen=True)

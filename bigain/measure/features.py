@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bigain.files import sha256
+from bigain.core.files import sha256
 
 
 class FeatureNetwork(Protocol):

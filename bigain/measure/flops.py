@@ -16,11 +16,11 @@ from diffusers import DiTTransformer2DModel, ModelMixin, UNet2DConditionModel
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from bigain.attachment import Attachment
-from bigain.methods import unknown
-from bigain.patching import apply, remove
-from bigain.structural.operations import forward
-from bigain.variants import method_of
+from bigain.compression.attach import apply, remove
+from bigain.compression.state import Attachment
+from bigain.compression.structural.operations import forward
+from bigain.core.messages import unknown
+from bigain.methods.ids import method_of
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
 CLASSES = {"UNet2DConditionModel": UNet2DConditionModel, "DiTTransformer2DModel": DiTTransformer2DModel}

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from bigain.files import whole_file
+from bigain.core.files import whole_file
 from bigain.measure.flops import architecture, count
-from bigain.methods import METHODS
-from bigain.variants import method_of, strength_of
+from bigain.methods.ids import method_of, strength_of
+from bigain.methods.presets import METHODS
 
 STRENGTHS = {
     "none": [None],

@@ -14,10 +14,10 @@ import torch
 from scipy.fft import dctn
 from torch import Tensor
 
-from bigain.attachment import Compression, RowKey
 from bigain.backbones.base import Backbone
-from bigain.classify import noise
-from bigain.rng import numpy_generator
+from bigain.classifier.classify import noise
+from bigain.compression.state import Compression, RowKey
+from bigain.core.rng import numpy_generator
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bigain.attachment import RowKey
 from bigain.backbones.base import Backbone
-from bigain.classify import noise
-from bigain.patching import compressed
-from bigain.sites import Block, family_of, select
+from bigain.classifier.classify import noise
+from bigain.compression.attach import compressed
+from bigain.compression.state import RowKey
+from bigain.compression.targets import Block, family_of, select
 from bigain.tokens import TokenGrid
 from bigain.tokens.scores import laplacian_l1
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bigain.elimination import Elimination
+from bigain.classifier.elimination import Elimination
+from bigain.classifier.timesteps import Stages, midpoints
 from bigain.metrics.accuracy import correct
-from bigain.schedule import Stages, midpoints
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from bigain.files import read_json
-from bigain.methods import unknown
+from bigain.core.files import read_json
+from bigain.core.messages import unknown
+from bigain.methods.ids import method_of
 from bigain.metrics.accuracy import Estimate
 from bigain.metrics.significance import bootstrap_p, holm, interval_difference, paired_difference, sign_test
 from bigain.reporting import names
 from bigain.reporting.published import values
-from bigain.variants import method_of
 
 LEVEL = 0.05
 KINDS = ("better", "close", "grows")

@@ -9,9 +9,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from bigain.files import read_json
+from bigain.core.files import read_json
+from bigain.methods.ids import method_of
 from bigain.reporting import names, style
-from bigain.variants import method_of
 
 NAMED = 40  # classes that have room for their names; of more, only the sorted changes are drawn
 SHOWN = ("tome", "bigain_tm", "todo", "bigain_td")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from bigain.files import write_text
+from bigain.core.files import write_text
+from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.tables import templates
-from bigain.variants import method_of
 
 
 def write_efficiency(measured: list[Path], spec: dict[str, Any], tex: Path, csv: Path, html: Path) -> None:

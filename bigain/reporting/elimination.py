@@ -15,15 +15,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from bigain.checked import TRIALS, read_columns
+from bigain.classifier.elimination import TESTS, Elimination
+from bigain.classifier.timesteps import Stages
+from bigain.core.files import write_text
+from bigain.core.records import spec_of
+from bigain.core.validation import TRIALS, read_columns
 from bigain.datasets import load as load_dataset
-from bigain.elimination import TESTS, Elimination
-from bigain.files import write_text
 from bigain.metrics.replay import Outcome, by_stages, by_test, full_errors, hits
 from bigain.metrics.significance import paired_difference
-from bigain.records import spec_of
 from bigain.reporting import style
-from bigain.schedule import Stages
 
 LEVELS = (0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02, 0.01)
 EVERY = (2, 4, 5)

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
 
-from bigain.files import whole_file
-from bigain.methods import StrengthKind
+from bigain.core.files import whole_file
+from bigain.methods.method import StrengthKind
 from bigain.reporting import names, style
 
 PAIRS: dict[StrengthKind, tuple[str, str]] = {

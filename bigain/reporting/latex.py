@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bigain.files import whole_file, write_text
+from bigain.core.files import whole_file, write_text
 from bigain.reporting.plan import figures_of
 from bigain.reporting.tables import templates
 

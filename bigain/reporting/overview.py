@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from bigain.files import write_text
-from bigain.methods import METHODS
+from bigain.core.files import write_text
+from bigain.methods.ids import method_of
+from bigain.methods.presets import METHODS
 from bigain.reporting import names
 from bigain.reporting.tables import Value, environments, over_seeds, templates
-from bigain.variants import method_of
 
 
 def build(results: pd.DataFrame, efficiency: pd.DataFrame) -> list[dict[str, Any]]:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bigain.files import read_json, write_text
+from bigain.core.files import read_json, write_text
+from bigain.core.records import summary
+from bigain.methods.ids import method_of
 from bigain.metrics.significance import holm, mcnemar, paired_difference
-from bigain.records import summary
 from bigain.reporting import names
 from bigain.reporting.plan import figures_of, read_tables
 from bigain.reporting.tables import templates
-from bigain.variants import method_of
 
 Scored = list[dict[str, Any]]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from bigain.methods import unknown
+from bigain.core.messages import unknown
+from bigain.methods.ids import method_of
 from bigain.study.cells import Cell
-from bigain.variants import method_of
 
 PUBLISHED = Path(__file__).parents[2] / "reports" / "published"  # the paper's printed numbers
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from bigain.files import write_text
+from bigain.classifier.timesteps import Stages
+from bigain.core.files import write_text
 from bigain.reporting import names
 from bigain.reporting.tables import templates
-from bigain.schedule import Stages
 
 # Table 13 as implemented in bigain/tokens/scores.py: name, formula in LaTeX and in plain text. x is a token of C
 # channels, mu the mean token, L the 3x3 Laplacian, x^ the DFT over channels, N4 the neighbours that exist.

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from bigain.methods.ids import method_of
 from bigain.reporting.names import METRICS
 from bigain.reporting.plan import PUBLISHED
-from bigain.variants import method_of
 
 # Table 1 prints what a method saves; its accuracies are those of these strengths in Tables 2 and 4 (and of SiTo at 0.7,
 # which saves 6.93%). Of the downsampling methods it says 14.2%, which is what 8x saves; 3x, whose accuracies it prints,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bigain.files import read_json, write_text
+from bigain.core.files import read_json, write_text
 
 COLUMNS = ["task", "backbone", "method", "strength", "block", "where", "unit", "of", "queries", "keys_values"]
 

@@ -9,8 +9,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from bigain.files import whole_file
-from bigain.variants import method_of
+from bigain.core.files import whole_file
+from bigain.methods.ids import method_of
 
 # Okabe-Ito, distinguishable with every colour vision; close relatives share a colour and differ in the marker.
 COLOURS = {

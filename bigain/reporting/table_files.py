@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from bigain.files import write_text
+from bigain.core.files import write_text
+from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.plan import read_table_entry
 from bigain.reporting.published import printed_by_cell
 from bigain.reporting.tables import EXTRAS, Group, Row, Value, build, environments, templates, to_csv, with_extra
-from bigain.variants import method_of
 
 OF_RECOGNITION = ("acc@1", "map", "map_released", "map_macro")
 INLINE = 8  # numbers a line, up to which intervals stand beside them and not below

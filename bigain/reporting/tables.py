@@ -9,8 +9,8 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from bigain.methods.ids import method_of
 from bigain.reporting import names
-from bigain.variants import method_of
 
 TEMPLATES = Path(__file__).parents[2] / "reports" / "templates"
 

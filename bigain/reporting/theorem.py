@@ -10,14 +10,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from bigain.files import read_json, write_text
+from bigain.core.files import read_json, write_text
+from bigain.core.records import read_table, spec_of
+from bigain.methods.ids import method_of
 from bigain.metrics.accuracy import Estimate
 from bigain.metrics.spectral import Moments, Response, moments, respond
-from bigain.records import read_table, spec_of
 from bigain.reporting import names, style
 from bigain.reporting.claims import Scores
 from bigain.reporting.tables import templates
-from bigain.variants import method_of
 
 
 @dataclass(frozen=True)

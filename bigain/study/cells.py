@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bigain.methods import StrengthKind, Task
-from bigain.variants import method_of
+from bigain.methods.ids import method_of
+from bigain.methods.method import StrengthKind, Task
 
 STRENGTH_NAMES: dict[StrengthKind, str] = {
     "merge_ratio": "ratio",

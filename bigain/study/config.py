@@ -15,15 +15,15 @@ from typing import Any
 
 import jsonschema
 
-from bigain.checked import Validator
+from bigain.classifier.timesteps import Stages
+from bigain.core.messages import unknown
+from bigain.core.validation import Validator
 from bigain.datasets import SOURCES
-from bigain.methods import unknown
-from bigain.schedule import Stages
+from bigain.methods.ids import GROUPS, method_of
 from bigain.study.cells import Cell, expand
 from bigain.study.sources import check_dataset, missing_files
 from bigain.study.values import unusable
 from bigain.study.weights import WeightsError, token_grid
-from bigain.variants import GROUPS, method_of
 
 MOST_TIMESTEPS, MOST_CELLS = 1000, 1_000_000
 METHOD_ID = re.compile(r"[A-Za-z0-9_.@~+-]+")  # which names a folder

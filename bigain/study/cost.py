@@ -6,7 +6,7 @@ import csv
 from functools import cache
 from pathlib import Path
 
-from bigain.variants import method_of
+from bigain.methods.ids import method_of
 
 TABLE = Path(__file__).with_name("flops.csv")
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bigain import gpus
+from bigain.core import gpu_locks
+from bigain.core.files import sha256
 from bigain.datasets import problems as dataset_problems
-from bigain.files import sha256
-from bigain.published import INCEPTION
+from bigain.datasets.urls import INCEPTION
 from bigain.study.cells import Cell
 from bigain.study.plan import Plan
 from bigain.study.study import Study
@@ -121,7 +121,7 @@ def _disk(study: Study, plan: Plan, needs: Needs) -> Iterator[str]:
 
 
 def _gpu(study: Study, plan: Plan) -> Iterator[str]:
-    if study.config["device"] == "cuda" and not gpus.listed():
+    if study.config["device"] == "cuda" and not gpu_locks.listed():
         yield (
             f"device: cuda, and this machine shows no GPU. The study takes about {plan.total().hours:.0f} hours on "
             f"{plan.device}; run it on such a machine or cluster (`bigain plan` says more). Smaller: {SMALLER}"

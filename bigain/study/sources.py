@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bigain.core.messages import unknown
 from bigain.datasets import SOURCES, Source, subset
 from bigain.datasets import load as load_dataset
-from bigain.methods import unknown
 from bigain.metrics import FEWEST_IMAGES
 from bigain.study.weights import WeightsError, digest
 from bigain.study.weights import check as check_weights

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bigain.files import read_json
-from bigain.records import canonical, work_folder
+from bigain.core.files import read_json
+from bigain.core.records import canonical, work_folder
 from bigain.study.cells import Cell
 from bigain.study.plan import Plan
 from bigain.study.study import Study

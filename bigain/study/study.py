@@ -11,17 +11,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bigain.classifier.timesteps import Stages
+from bigain.core.files import write_json
+from bigain.core.messages import unknown
+from bigain.core.records import canonical
 from bigain.datasets import SOURCES, subset
 from bigain.datasets import load as load_dataset
-from bigain.files import write_json
-from bigain.methods import METHODS, unknown
-from bigain.records import canonical
-from bigain.schedule import Stages
+from bigain.methods.ids import method_of
+from bigain.methods.presets import METHODS
 from bigain.study.cells import Cell, expand
-from bigain.study.code import BACKBONES, READERS, code_of, operators
 from bigain.study.config import ConfigError, load
 from bigain.study.cost import gflops
-from bigain.study.parts import (
+from bigain.study.fingerprints import BACKBONES, READERS, code_of, operators
+from bigain.study.spec_parts import (
     backbone_part,
     cell_part,
     dataset_part,
@@ -30,7 +32,6 @@ from bigain.study.parts import (
     photos_part,
     reference_part,
 )
-from bigain.variants import method_of
 
 REFERENCE_BATCH = 50  # real images that go through the feature network together
 MERGE_MAPS = {"methods": ["tome~cell-4x4", "bigain_tm~cell-4x4"], "ratio": 0.9}  # Figure 3; 2x2 cells end at 0.75

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-from bigain.checked import LARGEST
+from bigain.core.validation import LARGEST
 
 MOST_VALUES, DEEPEST = 100_000, 20
 LONGEST_TEXT, LONGEST_NAME = 1000, 100  # characters; names become names of folders

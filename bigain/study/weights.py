@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bigain.checked import naming
+from bigain.core.files import read_json, sha256, write_json
+from bigain.core.validation import naming
 from bigain.datasets.photos import leaves
-from bigain.files import read_json, sha256, write_json
-from bigain.published import MANIFEST
+from bigain.datasets.urls import MANIFEST
 
 ARCHITECTURES = Path(__file__).parents[1] / "measure" / "architectures"
 FOLDERS = {"unet": "unet", "dit": "transformer", "flux": "transformer"}  # of a pipeline's denoiser

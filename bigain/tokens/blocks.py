@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bigain.counts import merged_cells
+from bigain.methods.counts import merged_cells
 from bigain.tokens import matching
 from bigain.tokens.grid import TokenGrid
 from bigain.tokens.merge import TokenPlan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from bigain import counts
+from bigain.methods import counts
 from bigain.tokens.grid import TokenGrid
 from bigain.tokens.matching import highest, rows, split
 from bigain.tokens.scores import SCORES

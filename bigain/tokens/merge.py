@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bigain.counts import removed_tokens
+from bigain.methods.counts import removed_tokens
 from bigain.tokens import matching
 from bigain.tokens.grid import TokenGrid
 from bigain.tokens.scores import SCORES

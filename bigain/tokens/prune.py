@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bigain.counts import removed_tokens
+from bigain.methods.counts import removed_tokens
 from bigain.tokens import matching
 from bigain.tokens.grid import TokenGrid
 

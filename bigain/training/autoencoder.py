@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
-from bigain.rng import numpy_generator, torch_generator
+from bigain.core.rng import numpy_generator, torch_generator
 from bigain.training.loop import Recipe, train
 
 RECIPE = Recipe(steps=2500, batch_size=32, learning_rate=2e-3, warmup=100, decay_fraction=0.5, ema_decay=0.99)

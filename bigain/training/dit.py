@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 from torch import Tensor, nn
 
-from bigain.rng import numpy_generator, torch_generator
+from bigain.core.rng import numpy_generator, torch_generator
 from bigain.training.loop import Recipe, train
 from bigain.training.noising import noised
 

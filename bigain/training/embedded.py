@@ -10,9 +10,9 @@ import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, DiTPipeline, StableDiffusionPipeline
 from safetensors.torch import save_file
 
+from bigain.core.files import read_json, whole_file, write_json
 from bigain.datasets import corpus
 from bigain.datasets.fashion_mnist import CLASSES, pad, read_split
-from bigain.files import read_json, whole_file, write_json
 from bigain.training import autoencoder as autoencoder_training
 from bigain.training import dit as dit_training
 from bigain.training import features as features_training

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from bigain.core.rng import numpy_generator
 from bigain.measure.features import FashionNet
-from bigain.rng import numpy_generator
 from bigain.training.loop import Recipe, train
 
 RECIPE = Recipe(steps=3500, batch_size=64, learning_rate=2e-3, warmup=100, decay_fraction=0.7, ema_decay=0.99)

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bigain.files import whole_file
+from bigain.core.files import whole_file
 from bigain.training.muon import Muon
 
 

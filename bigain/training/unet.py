@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 
-from bigain.rng import numpy_generator, torch_generator
+from bigain.core.rng import numpy_generator, torch_generator
 from bigain.training import text
 from bigain.training.loop import Recipe, train
 from bigain.training.noising import noised

@@ -13,7 +13,7 @@ from torchvision import transforms
 from bigain import datasets
 from bigain.datasets import imagenet, photos
 from bigain.datasets.base import UnreadableImage
-from tests import official_layouts
+from tests.helpers import official_layouts
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +314,7 @@ def test_pixels_reach_the_autoencoder_as_a_plain_diffusers_encode_would_have_the
 
     from bigain import backbones
     from bigain.jobs.common import to_float
-    from tests.random_pipelines import stable_diffusion
+    from tests.helpers.random_pipelines import stable_diffusion
 
     folder = stable_diffusion(tmp_path / "model", small=True)
     pipe = StableDiffusionPipeline.from_pretrained(folder)

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.datasets.imagenet import ARCHIVE_META
 
-from bigain import fetch
+from bigain.datasets import download
 from bigain.datasets.base import UnreadableImage
 from bigain.datasets.photos import MOST_BYTES, Store
-from bigain.published import Published
-from tests.fuzz.layouts import pets_lines
-from tests.fuzz.mutations import MARKS, broken_bytes, cases, refusal
-from tests.official_layouts import photo
+from bigain.datasets.urls import Published
+from tests.helpers.layouts import pets_lines
+from tests.helpers.mutations import MARKS, broken_bytes, cases, refusal
+from tests.helpers.official_layouts import photo
 
 pytestmark = MARKS
 
@@ -77,7 +77,7 @@ def test_a_tar_file_stays_in_its_folder(tmp_path_factory, entries, data):
     archive = place / "images.tar.gz"
     content = tar(entries)
     archive.write_bytes(data.draw(st.just(content) | st.just(content) | broken_bytes(content)))
-    message = refusal(lambda: fetch.unpack(archive, place), fetch.FetchError)
+    message = refusal(lambda: download.unpack(archive, place), download.FetchError)
     assert untouched(place)
     assert message is None or "images.tar.gz" in message or str(place) in message, message
     hostile = [name in BAD or kind in ODD_KINDS for name, kind, *_ in entries]
@@ -101,9 +101,9 @@ def test_pets_are_unpacked_or_named(tmp_path_factory, data):
         (place / name).write_bytes(content)
         published.append(Published(f"https://example.org/{name}", hashlib.md5(content).hexdigest()))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fetch, "PETS", tuple(published))
+        patch.setattr(download, "PETS", tuple(published))
         settings = {"reader": "pets", "path": str(place)}
-        message = refusal(lambda: fetch.dataset("pets", settings, None), fetch.FetchError)
+        message = refusal(lambda: download.dataset("pets", settings, None), download.FetchError)
     assert untouched(place)
     assert message is None or ".tar.gz" in message or "test.txt" in message or "images/" in message, message
 
@@ -125,9 +125,9 @@ def test_imagenet_is_unpacked_or_named(tmp_path_factory, entries, data):
         md5 = hashlib.md5(content).hexdigest()
         patch.setitem(ARCHIVE_META, "val", ("ILSVRC2012_img_val.tar", md5))
         patch.setattr("torchvision.datasets.imagenet.parse_devkit_archive", devkit)
-        patch.setattr(fetch, "record_sums", lambda *_: None)
+        patch.setattr(download, "record_sums", lambda *_: None)
         settings = {"reader": "imagenet100", "path": str(place)}
-        message = refusal(lambda: fetch.dataset("imagenet100", settings, None), fetch.FetchError)
+        message = refusal(lambda: download.dataset("imagenet100", settings, None), download.FetchError)
     assert untouched(place)
     assert (message is None) == (len(list(place.glob("val/*/*.JPEG"))) == 4)
     assert message is None or "ILSVRC2012_img_val.tar" in message, message

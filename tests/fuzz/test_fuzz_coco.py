@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigain import datasets
-from tests.fuzz.layouts import CATEGORIES, IMAGES, coco_texts, write_coco
-from tests.fuzz.mutations import MARKS, broken_tree, cases, is_json, odd_values, refusal
+from tests.helpers.layouts import CATEGORIES, IMAGES, coco_texts, write_coco
+from tests.helpers.mutations import MARKS, broken_tree, cases, is_json, odd_values, refusal
 
 pytestmark = MARKS
 

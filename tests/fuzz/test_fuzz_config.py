@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from bigain.study.config import ConfigError, load
 from bigain.study.study import Study
 from bigain.study.weights import digest
-from tests.conftest import ROOT
-from tests.fuzz.mutations import MARKS, broken_tree, cases, odd_values, refusal
+from tests.helpers.mutations import MARKS, broken_tree, cases, odd_values, refusal
+from tests.helpers.repository import ROOT
 
 pytestmark = MARKS
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from bigain import datasets
 from bigain.datasets import SUMS, photos
 from bigain.datasets.base import UnreadableImage
-from tests.fuzz.layouts import WRITERS, pets_lines
-from tests.fuzz.mutations import MARKS, broken_bytes, broken_tree, cases, is_json, odd_values, refusal, replace_file
+from tests.helpers.layouts import WRITERS, pets_lines
+from tests.helpers.mutations import MARKS, broken_bytes, broken_tree, cases, is_json, odd_values, refusal, replace_file
 
 pytestmark = MARKS
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from bigain import datasets
 from bigain.datasets import fashion_mnist
-from tests.fuzz.layouts import ITEMS, SCENES, write_fashion
-from tests.fuzz.mutations import MARKS, broken_bytes, cases, refusal
+from tests.helpers.layouts import ITEMS, SCENES, write_fashion
+from tests.helpers.mutations import MARKS, broken_bytes, cases, refusal
 
 pytestmark = MARKS
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from bigain.datasets.base import UnreadableImage
 from bigain.datasets.photos import FORMATS, MOST_BYTES, MOST_PIXELS, Store, centre_crop, pixels
-from tests.fuzz.mutations import MARKS, broken_bytes, cases, refusal
-from tests.official_layouts import photo
+from tests.helpers.mutations import MARKS, broken_bytes, cases, refusal
+from tests.helpers.official_layouts import photo
 
 pytestmark = MARKS
 

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from bigain.files import read_json
-from bigain.records import read_table, spec_of
-from bigain.score import collect
-from tests.fuzz.mutations import MARKS, broken_bytes, broken_tree, cases, odd_values, refusal
-from tests.fuzz.results import SCORED, score, whole, write_results
+from bigain.core.files import read_json
+from bigain.core.records import read_table, spec_of
+from bigain.jobs.score import collect
+from tests.helpers.mutations import MARKS, broken_bytes, broken_tree, cases, odd_values, refusal
+from tests.helpers.results import SCORED, score, whole, write_results
 
 pytestmark = MARKS
 

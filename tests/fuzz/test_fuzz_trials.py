@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzz.mutations import MARKS, cases, refusal
-from tests.fuzz.results import score, whole, write_results
+from tests.helpers.mutations import MARKS, cases, refusal
+from tests.helpers.results import score, whole, write_results
 
 pytestmark = MARKS
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigain import fetch
-from bigain.files import read_json, sha256
-from bigain.published import MANIFEST
+from bigain.core.files import read_json, sha256
+from bigain.datasets import download
+from bigain.datasets.urls import MANIFEST
 from bigain.study import weights
 from bigain.study.weights import WeightsError, check, digest, token_grid
-from tests.fuzz.mutations import MARKS, broken_bytes, broken_tree, cases, odd_values, refusal
+from tests.helpers.mutations import MARKS, broken_bytes, broken_tree, cases, odd_values, refusal
 
 pytestmark = MARKS
 
@@ -116,6 +116,6 @@ def test_a_manifest_removes_nothing_outside(tmp_path_factory, data):
         content = b"{"
     (place / MANIFEST).write_bytes(content)
     settings = {"hub": "a/b", "revision": None, "path": str(place)}
-    message = refusal(lambda: fetch.backbone("sd2", settings), fetch.FetchError)
+    message = refusal(lambda: download.backbone("sd2", settings), download.FetchError)
     assert (top / "canary").read_bytes() == b"sings"
     assert message is None or MANIFEST in message or str(place) in message

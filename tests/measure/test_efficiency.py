@@ -7,7 +7,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from bigain.backbones.unet import StableDiffusion
 from bigain.measure.efficiency import Arm, measure
 from bigain.measure.vanilla import attention_layers, vanilla_attention
-from tests.conftest import RUN
+from tests.helpers.models import RUN
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 
 from bigain.measure.flops import architecture, count
 from bigain.measure.flops_table import EXTRA, row, rows
-from bigain.variants import strength_of
+from bigain.methods.ids import strength_of
 
 N, C, D = 4096, 320, 1024  # SD 2.0's five highest-resolution blocks
 

@@ -5,16 +5,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bigain.attachment import RowKey
-from bigain.classify import Protocol, classify_block, noise
+from bigain.classifier.classify import Protocol, classify_block, noise
+from bigain.classifier.timesteps import Stages
+from bigain.compression.attach import attached_to, compressed
+from bigain.compression.state import RowKey
+from bigain.core.records import read_table
 from bigain.jobs import probes
 from bigain.measure.spectrum import Pair, band_energies, bands, differences, draw_pair
 from bigain.measure.token_maps import merged_tokens, probed_block, saliency
-from bigain.patching import attached_to, compressed
-from bigain.records import read_table
-from bigain.schedule import Stages
 from bigain.tokens.scores import laplacian_l1
-from tests.tiny import TinyBackbone
+from tests.helpers.tiny import TinyBackbone
 
 SITES = {"levels": None, "blocks": None, "metric_site": None}
 

@@ -8,7 +8,7 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 from scipy import stats
 from sklearn.metrics import average_precision_score
 
-from bigain.files import sha256
+from bigain.core.files import sha256
 from bigain.metrics import accuracy as acc
 from bigain.metrics.accuracy import class_accuracy
 from bigain.metrics.fidelity import kernel_distance, precision_recall
@@ -184,7 +184,7 @@ def test_inception_takes_pytorch_fid_s_own_state_dict(tmp_path):
     from pytorch_fid import inception
 
     from bigain.measure.features import load_network
-    from tests.random_pipelines import inception_weights
+    from tests.helpers.random_pipelines import inception_weights
 
     original = inception.load_state_dict_from_url
     state = torch.load(inception_weights(tmp_path / "weights.pth"), weights_only=True)

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bigain.cli import app
-from bigain.records import write_table
+from bigain.classifier.timesteps import midpoints
+from bigain.cli.main import app
+from bigain.core.records import write_table
 from bigain.reporting.elimination import curve
-from bigain.schedule import midpoints
 
 SPEC = {
     "backbone": {"id": "mini_unet"},

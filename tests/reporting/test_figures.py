@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bigain.methods import METHODS
+from bigain.methods.presets import METHODS
 from bigain.reporting import style
 from bigain.reporting.classes import class_changes, write_class_changes
 from bigain.reporting.tradeoff import pareto, points, write_tradeoff

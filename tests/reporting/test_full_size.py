@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from bigain.cli_study import merged_config
+from bigain.cli.study import merged_config
 from bigain.reporting.latex import PACKAGES, compile_report
 from bigain.study.study import Study
-from tests.reporting.full_size import write_results
-from tests.repository import copy_repository
+from tests.helpers.full_size import write_results
+from tests.helpers.repository import copy_repository
 
 RENDER = """
 import json, sys, time
 from pathlib import Path
-from bigain.cli_study import merged_config
+from bigain.cli.study import merged_config
 from bigain.reporting import classes, efficiency, figures, latex, overview, page, protocol, schedules, table_files
 from bigain.reporting import theorem, token_figures, tradeoff, verdicts
 from bigain.reporting.plan import table_names

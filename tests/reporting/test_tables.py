@@ -6,11 +6,11 @@ import re
 import pandas as pd
 import pytest
 
+from bigain.methods.ids import SCORE_NAMES
 from bigain.reporting import names, protocol, table_files, tables
 from bigain.reporting.figures import percent_change, write_figure_1
 from bigain.reporting.plan import read_tables, table_names
 from bigain.study.cells import Cell
-from bigain.variants import SCORE_NAMES
 
 TABLE = {
     "title": "t",

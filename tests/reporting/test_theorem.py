@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from bigain.records import write_table
+from bigain.core.records import write_table
 from bigain.reporting.claims import Scores
 from bigain.reporting.theorem import read_probe, write_theorem
 from bigain.reporting.token_figures import MERGED, _covered, read_maps, write_token_figures

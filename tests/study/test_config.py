@@ -239,7 +239,7 @@ def test_planning_imports_no_torch(root):
     code = (
         "import sys, yaml\n"
         "from bigain.study.study import Study\n"
-        "import bigain.reporting.plan, bigain.cli\n"
+        "import bigain.reporting.plan, bigain.cli.main\n"
         "Study(yaml.safe_load(open('config/config.yaml')))\n"
         "wrong = {'torch', 'diffusers', 'transformers', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(f'imported: {wrong}' if wrong else 0)"
@@ -254,7 +254,7 @@ def test_reporting_imports_no_torch(root):
 
     code = (
         "import sys\n"
-        "import bigain.score, bigain.reporting.page, bigain.reporting.figures, bigain.reporting.tables\n"
+        "import bigain.jobs.score, bigain.reporting.page, bigain.reporting.figures, bigain.reporting.tables\n"
         "sys.exit('torch is imported' if 'torch' in sys.modules else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)

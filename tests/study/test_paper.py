@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bigain.cli_study import merged_config
+from bigain.cli.study import merged_config
 from bigain.study.config import ConfigError
 from bigain.study.plan import Plan
 from bigain.study.requirements import Needs, before_first_job, problems
@@ -99,7 +99,7 @@ def test_every_cell_of_the_paper_has_its_own_operations_counted(raw):
 
 def test_planning_needs_neither_torch_nor_data():
     code = (
-        "import sys; from pathlib import Path; from bigain.cli_study import merged_config\n"
+        "import sys; from pathlib import Path; from bigain.cli.study import merged_config\n"
         "from bigain.study.plan import Plan; from bigain.study.study import Study\n"
         "Plan(Study(merged_config([Path('config/paper.yaml')]))).total()\n"
         "assert 'torch' not in sys.modules"
@@ -108,7 +108,7 @@ def test_planning_needs_neither_torch_nor_data():
 
 
 def test_everything_that_is_missing_is_said_at_once(raw, tmp_path, monkeypatch):
-    monkeypatch.setattr("bigain.gpus.listed", list)
+    monkeypatch.setattr("bigain.core.gpu_locks.listed", list)
     monkeypatch.setattr("shutil.disk_usage", lambda place: type("usage", (), {"free": 5e9}))
     study = Study(elsewhere(raw, tmp_path))
     said = problems(study, Plan(study), Needs.of_study(study))
@@ -123,7 +123,7 @@ def test_everything_that_is_missing_is_said_at_once(raw, tmp_path, monkeypatch):
 
 
 def test_a_run_of_some_cells_asks_only_for_what_they_use(raw, tmp_path, monkeypatch):
-    monkeypatch.setattr("bigain.gpus.listed", list)
+    monkeypatch.setattr("bigain.core.gpu_locks.listed", list)
     study = Study(elsewhere(raw, tmp_path))
     cell = next(c.path for c in study.cells if (c.backbone, c.dataset, c.task) == ("sd2", "coco2017", "classification"))
     message = before_first_job(study, [("classify", {"cell": cell, "chunk": "0"}), ("table", {})], here=False)

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from bigain.cli import app
-from bigain.cli_study import merged_config
-from bigain.records import work_folder
+from bigain.cli.main import app
+from bigain.cli.study import merged_config
+from bigain.core.records import work_folder
 from bigain.study.status import NO_WORD, failures, stages, summary
 from bigain.study.study import Study
 

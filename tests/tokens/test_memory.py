@@ -7,7 +7,7 @@ import pytest
 
 PLAN = """
 import resource, torch
-from bigain.methods import METHODS
+from bigain.methods.presets import METHODS
 from bigain.tokens import OPERATORS, TokenGrid
 torch.set_num_threads(2)
 method, grid = METHODS["{method}"], TokenGrid(128, 128)

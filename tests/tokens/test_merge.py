@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigain.counts import removed_tokens
+from bigain.methods.counts import removed_tokens
 from bigain.tokens import TokenGrid, matching, merge
 from bigain.tokens.scores import laplacian, laplacian_l1
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from bigain.methods.ids import SCORE_NAMES
 from bigain.tokens import TokenGrid
 from bigain.tokens.scores import SCORES
-from bigain.variants import SCORE_NAMES
 
 GRID = TokenGrid(4, 5)
 C = 6

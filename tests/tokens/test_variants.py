@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from bigain.methods import METHODS
+from bigain.methods.ids import method_of
+from bigain.methods.presets import METHODS
 from bigain.tokens import TokenGrid, matching
 from bigain.tokens.blocks import merge_cells
 from bigain.tokens.downsample import most_detailed, smoothest
 from bigain.tokens.merge import merge_smooth
 from bigain.tokens.prune import prune_similar
 from bigain.tokens.scores import SCORES
-from bigain.variants import method_of
 
 CELL = (2, 2)
 GRID = TokenGrid(16, 16)

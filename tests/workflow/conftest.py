@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow import shrunken
+from tests.helpers import shrunken
 
 
 @pytest.fixture(scope="session")

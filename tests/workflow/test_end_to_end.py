@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.repository import copy_repository, snakemake
+from tests.helpers.repository import copy_repository, snakemake
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1500)]
 

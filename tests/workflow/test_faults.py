@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.workflow import shrunken
+from tests.helpers import shrunken
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
@@ -131,7 +131,7 @@ def partly(untouched, tmp_path) -> Path:
 
 
 def work_of(folder: Path, spec: dict) -> Path:
-    from bigain.records import work_folder
+    from bigain.core.records import work_folder
 
     return folder / work_folder(spec)
 

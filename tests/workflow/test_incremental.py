@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow import shrunken
-from tests.workflow.shrunken import STUDY
+from tests.helpers import shrunken
+from tests.helpers.shrunken import STUDY
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
@@ -130,10 +130,12 @@ def test_a_changed_config_computes_exactly_what_it_concerns(study, changes, expe
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
-        pytest.param("classify.py", "@dataclass", "# A comment.\n@dataclass", set(), id="a comment"),
+        pytest.param("classifier/classify.py", "@dataclass", "# A comment.\n@dataclass", set(), id="a comment"),
         pytest.param("reporting/names.py", '"""', '"""Names: ', set(), id="a docstring"),
-        pytest.param("methods.py", '"BiGain_TM", "merge_smooth"', '"B_TM", "merge_smooth"', set(), id="a label"),
-        pytest.param("methods.py", '"score": "laplacian_l1"', '"score": "l1_norm"', jobs(OURS), id="a preset"),
+        pytest.param(
+            "methods/presets.py", '"BiGain_TM", "merge_smooth"', '"B_TM", "merge_smooth"', set(), id="a label"
+        ),
+        pytest.param("methods/presets.py", '"score": "laplacian_l1"', '"score": "l1_norm"', jobs(OURS), id="a preset"),
         pytest.param(
             "tokens/downsample.py",
             "from torch import Tensor\n",
@@ -149,10 +151,14 @@ def test_a_changed_config_computes_exactly_what_it_concerns(study, changes, expe
             id="what operators share",
         ),
         pytest.param(
-            "structural/obs.py", "import torch\n", "import torch\n\nX = 1\n", set(), id="an operator that no cell has"
+            "calibration/obs.py", "import torch\n", "import torch\n\nX = 1\n", set(), id="an operator that no cell has"
         ),
-        pytest.param("generate.py", "import torch\n", "import torch\n\nX = 1\n", jobs(GENERATED), id="the sampler"),
-        pytest.param("classify.py", "(means[c], c)", "(means[c], -c)", jobs(TOME, NONE, OURS), id="the classifier"),
+        pytest.param(
+            "sampling/generate.py", "import torch\n", "import torch\n\nX = 1\n", jobs(GENERATED), id="the sampler"
+        ),
+        pytest.param(
+            "classifier/classify.py", "(means[c], c)", "(means[c], -c)", jobs(TOME, NONE, OURS), id="the classifier"
+        ),
     ],
 )
 def test_changed_code_computes_exactly_the_cells_that_run_it(edited, file, old, new, expected):
@@ -174,7 +180,7 @@ def test_changed_reporting_renders_and_computes_nothing(edited):
 
 
 def test_accepted_code_computes_nothing(edited):
-    edit(edited, "classify.py", "import torch\n", "import torch\n\nX = 1\n")
+    edit(edited, "classifier/classify.py", "import torch\n", "import torch\n\nX = 1\n")
     assert models(edited)
     accept = [sys.executable, "-m", "bigain", "accept"]
     listed = subprocess.run(accept, cwd=edited, capture_output=True, text=True, check=False)

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests import official_layouts, random_pipelines
-from tests.repository import copy_repository, snakemake
+from tests.helpers import official_layouts, random_pipelines
+from tests.helpers.repository import copy_repository, snakemake
 
 CONFIGS = ("config/paper.yaml", "config/paper_smoke.yaml")
 SMALL = {"backbones": {"sd2": {"architecture": None}, "dit_xl2": {"architecture": None, "blocks": [1, 2]}}}

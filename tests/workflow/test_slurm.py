@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bigain.records import work_folder
-from tests.workflow import shrunken, slurm
+from bigain.core.records import work_folder
+from tests.helpers import shrunken, slurm
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1500)]
 

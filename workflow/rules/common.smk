@@ -14,12 +14,12 @@ from bigain.reporting.plan import (
     read_tables,
     table_names,
 )
-from bigain.study.code import changed
+from bigain.study.fingerprints import changed
 from bigain.study.config import ConfigError
 from bigain.study.requirements import before_first_job
 from bigain.study.status import summary
 from bigain.study.study import Study
-from bigain.warm import KEEP_MEMORY, Warm
+from bigain.cli.forkserver import KEEP_MEMORY, Warm
 
 try:
     study = Study(config)

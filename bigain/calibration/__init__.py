@@ -1,0 +1,1 @@
+"""Calibrate structural methods on training images: DiP-GO searches its gates, MosaicDiff its sub-networks."""

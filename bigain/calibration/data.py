@@ -1,0 +1,37 @@
+"""Calibration data: real images of a training split, as latents, with the conditions they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bigain.backbones.base import Backbone
+from bigain.core.rng import torch_generator
+
+
+@dataclass(frozen=True)
+class CalibrationData:
+    """`latents` [n, C, H, W] of the images `ids`, the condition of each [n, ...], and the null condition [1, ...]."""
+
+    ids: list[int]
+    latents: Tensor
+    conditions: Tensor
+    null: Tensor
+
+    def noised(self, backbone: Backbone, timesteps: Tensor, seed: int, purpose: str) -> tuple[Tensor, Tensor]:
+        """x_t and eps of every latent at its own timestep [n]; the noise is keyed by (seed, purpose, image)."""
+        eps = self.noise(seed, purpose)
+        return backbone.noised(self.latents, eps, timesteps), eps
+
+    def noise(self, seed: int, purpose: str) -> Tensor:
+        """Standard normal noise for every image, of a latent's shape."""
+        shape = tuple(self.latents.shape[1:])
+        return torch.stack([torch.randn(shape, generator=torch_generator(seed, purpose, i)) for i in self.ids])
+
+    def part(self, places: Sequence[int]) -> CalibrationData:
+        """The images at these places."""
+        places = list(places)
+        return CalibrationData([self.ids[i] for i in places], self.latents[places], self.conditions[places], self.null)

@@ -1,0 +1,105 @@
+"""The runs that gates are calibrated on: an image classified, or sampled, step by step from noise."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from bigain.backbones.base import Backbone
+from bigain.calibration.data import CalibrationData
+from bigain.classifier.timesteps import Stages
+from bigain.sampling.guided import sampler_for
+
+
+class Run(Protocol):
+    """A schedule of timesteps [P], visited in order.
+
+    It begins anew where `starts` is set; `rows` says how many noise predictions of a step an image takes, `weights`
+    what an error in the noise counts there.
+    """
+
+    data: CalibrationData
+    timesteps: list[float]
+    starts: list[bool]
+    rows: list[int]
+    weights: list[float]
+
+    def start(self) -> Tensor:
+        """x at the first timestep."""
+
+    def predict(self, position: int, x: Tensor) -> Tensor:
+        """eps at a position."""
+
+    def advance(self, position: int, x: Tensor, eps: Tensor) -> Tensor:
+        """x at the next position."""
+
+    def outcome(self, x: Tensor, predictions: list[Tensor]) -> Tensor:
+        """What the run is for: the last x, or all predictions."""
+
+
+class ClassificationRun:
+    """Noise predictions for images at each stage's timesteps from high to low, one noise for all timesteps: under the
+    image's own condition and under another image's."""
+
+    def __init__(self, backbone: Backbone, data: CalibrationData, stages: Stages, candidates: int, seed: int) -> None:
+        self.backbone, self.data, self.seed = backbone, data, seed
+        every = [sorted(stage, reverse=True) for stage in stages.timesteps()]
+        self.timesteps = [float(t) for stage in every for t in stage]
+        self.starts = [t == stage[0] for stage in every for t in stage]
+        alive = (candidates, *stages.keep)
+        self.rows = [min(count, candidates) for stage, count in zip(every, alive, strict=False) for _ in stage]
+        self.weights = [1.0] * len(self.timesteps)
+        self.conditions = backbone.placed(torch.cat([data.conditions, data.conditions.roll(1, dims=0)]))
+
+    def start(self) -> Tensor:
+        return self._noised(0)
+
+    def predict(self, position: int, x: Tensor) -> Tensor:
+        t = torch.tensor(int(self.timesteps[position]), device=self.backbone.device)
+        return self.backbone.predict_noise(torch.cat([x, x]), t, self.conditions).float()
+
+    def advance(self, position: int, x: Tensor, eps: Tensor) -> Tensor:
+        return self._noised(min(position + 1, len(self.timesteps) - 1))
+
+    def outcome(self, x: Tensor, predictions: list[Tensor]) -> Tensor:
+        return torch.stack(predictions)
+
+    def _noised(self, position: int) -> Tensor:
+        t = torch.full((len(self.data.latents),), int(self.timesteps[position]))
+        x_t, _ = self.data.noised(self.backbone, t, self.seed, "dip_go noise")
+        return x_t.to(self.backbone.device, self.backbone.dtype)
+
+
+class GenerationRun:
+    """Guided sampling of the images' captions. An error in the noise moves the image, to first order, by the step's
+    length in sigma = sqrt((1 - alpha_bar) / alpha_bar)."""
+
+    def __init__(self, backbone: Backbone, data: CalibrationData, steps: int, guidance: float, seed: int) -> None:
+        self.backbone, self.data, self.seed = backbone, data, seed
+        self.settings = (steps, guidance)
+        self.sampler = sampler_for(backbone, data.conditions, data.null, steps, guidance)
+        t = self.sampler.timesteps.double()
+        self.timesteps = t.tolist()
+        self.starts = [position == 0 for position in range(steps)]
+        self.rows = [2] * steps
+        alpha_bar = backbone.alphas_bar.double()
+        low = t.floor().long()
+        high = (low + 1).clamp(max=len(alpha_bar) - 1)
+        sigma = ((1 - alpha_bar) / alpha_bar).sqrt()
+        sigma = torch.lerp(sigma[low], sigma[high], t - low)
+        self.weights = torch.cat([sigma, sigma.new_zeros(1)]).diff().square().tolist()
+
+    def start(self) -> Tensor:
+        self.sampler = sampler_for(self.backbone, self.data.conditions, self.data.null, *self.settings)
+        return self.sampler.start(self.data.noise(self.seed, "dip_go x_T"))
+
+    def predict(self, position: int, x: Tensor) -> Tensor:
+        return self.sampler.predict(x, self.sampler.timesteps[position])
+
+    def advance(self, position: int, x: Tensor, eps: Tensor) -> Tensor:
+        return self.sampler.step(eps, self.sampler.timesteps[position], x)
+
+    def outcome(self, x: Tensor, predictions: list[Tensor]) -> Tensor:
+        return x

@@ -1,0 +1,1 @@
+"""The diffusion classifier (Algorithm 1), and the engine that runs its noise predictions."""

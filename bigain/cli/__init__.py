@@ -1,0 +1,1 @@
+"""The `bigain` command; a command imports a wing only when it runs."""

@@ -1,0 +1,1 @@
+"""Attach compression methods to diffusers models."""

@@ -1,0 +1,225 @@
+"""What a method on a model is: where it acts, with which strength and options, and what one forward pass remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from bigain.compression.targets import Block
+from bigain.core.rng import seed_for
+from bigain.methods.method import Draw, Linear, Method
+from bigain.tokens import OPERATORS, TokenGrid
+from bigain.tokens.blocks import RaggedPlan
+from bigain.tokens.draws import normals, uniform_places
+
+MetricSite = Literal["block_input", "norm1_output"]
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Rows of a batch that are the same up to some layer: its distinct rows, and which of them each row is.
+
+    `first` [U] are the places of the distinct rows in the batch, `place` [B] every row's place among these.
+    """
+
+    first: Tensor
+    place: Tensor
+
+    def narrow(self, x: Tensor) -> Tensor:
+        """[B, ...] -> the distinct rows [U, ...]; what has no rows, a number, stays."""
+        return x[self.first] if x.ndim else x
+
+    def widen(self, y: Tensor) -> Tensor:
+        """[U, ...] -> [B, ...]."""
+        return y[self.place]
+
+
+@dataclass
+class Site:
+    """One compressed block: N tokens on a grid, N' left of them as queries, M as keys and values (their means over all
+    samples where they depend on the sample).
+
+    `stage` is the run of blocks that may share one plan: a U-Net's way down, middle and way up; consecutive DiT blocks.
+    """
+
+    block: Block
+    grid: TokenGrid
+    stage: str
+    kept: int | float = 0
+    keys: int | float = 0
+    plan: Any = None  # from the moment it is made to the end of the block
+    salt: int = field(init=False)  # of its random draws
+    repeats: Repeats | None = None  # of the coming batch, where its rows repeat one another up to this block
+    observed: tuple[int, int] = (0, 0)  # samples and the tokens left of them, where these depend on the sample
+
+    def __post_init__(self) -> None:
+        self.salt = seed_for(self.block.name)
+
+    def observe(self, tokens_left: list[int]) -> None:
+        """Make N' and M the mean over all samples seen so far."""
+        samples, tokens = self.observed
+        self.observed = samples + len(tokens_left), tokens + sum(tokens_left)
+        self.kept = self.keys = self.observed[1] / self.observed[0]
+
+    def __str__(self) -> str:
+        left = f"{self.kept:g} (keys and values {self.keys:g})"
+        return f"{self.block.name}: {self.grid} = {self.grid.tokens} tokens -> {left}"
+
+
+@dataclass(frozen=True)
+class RowKey:
+    """What one row of a batch is: it keys the row's random draws, so they depend on nothing else in the batch."""
+
+    image: int
+    condition: int | str
+    t: int
+
+
+class Compression(Protocol):
+    """What a task knows of the method on its model, whether it acts on tokens or on the model itself."""
+
+    method: Method
+
+    def set_rows(self, keys: Sequence[RowKey]) -> None:
+        """Say what the rows of the coming batches are."""
+
+    def report(self) -> list[dict[str, Any]]:
+        """What is compressed, part by part, as plain data."""
+
+    def visits(self) -> list[tuple[float, float]]:
+        """The timesteps, in order, whose cost is the method's, each with its share of the noise predictions."""
+
+
+@dataclass
+class Attachment:
+    """A token method on a model. `sites` says what is compressed, and after a forward pass what was."""
+
+    method: Method
+    strength: float | int
+    options: dict[str, Any]
+    metric_site: MetricSite
+    seed: int
+    sites: list[Site]
+    timestep: Tensor | float | None = None
+    calls: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    row_seeds: Tensor | None = None  # [B]; without them the rows of a batch share what a method draws
+    shared_plans: dict[str, Any] = field(default_factory=dict)  # of this forward pass
+    call_seed: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.call_seed = seed_for(self.seed, "calls")  # hashed, so that calls of neighbouring seeds have none in common
+
+    @property
+    def rests(self) -> bool:
+        """Whether this forward pass is left alone: `skip_t0` at t = 0. Raises ValueError for a batch of mixed t."""
+        if not self.method.skip_t0:
+            return False
+        zero = {value == 0 for value in torch.as_tensor(self.timestep).flatten().tolist()}
+        if len(zero) > 1:
+            raise ValueError(f"{self.method.id}: skip_t0 needs one timestep for the whole batch, or none that is 0")
+        return zero == {True}
+
+    def begin(self, timestep: Tensor | float | None) -> None:
+        """A forward pass begins: plans of the last one are void."""
+        self.timestep = timestep
+        self.calls += 1
+        self.shared_plans.clear()
+        for site in self.sites:
+            site.plan = None  # left behind only by a forward pass that failed
+
+    def plan(self, site: Site, x: Tensor) -> Any:
+        """The operator's answer for a block's tokens: a plan, or the reduced keys and values; where rows repeat one
+        another, of the distinct rows.
+
+        Raises ValueError for tokens that are not finite; on a GPU, where looking would wait for it, and in a compiled
+        model, they show in the task's results, which are checked.
+        """
+        shared = f"{site.stage if self.method.plan_for == 'stage' else ''} {site.grid}"
+        if self.method.plan_for != "block" and shared in self.shared_plans:
+            return self.shared_plans[shared]
+        if x.device.type == "cpu" and not torch.compiler.is_compiling() and not all_finite(x):
+            raise ValueError(f"{site.block.name}: its tokens are not all finite numbers; look at the model's inputs")
+        if site.repeats is not None and len(x) == len(site.repeats.place):
+            x = site.repeats.narrow(x)
+        operator = OPERATORS[self.method.operator]
+        strength = self.method.strength_on(self.strength, site.grid.height, site.grid.width)
+        plan = operator(x, site.grid, strength, **self.operator_options(site, x.device))
+        if isinstance(plan, RaggedPlan):
+            site.observe(plan.tokens_left)
+        if self.method.plan_for != "block":
+            self.shared_plans[shared] = plan if site.repeats is None else plan.of_rows(site.repeats.place)
+        return plan
+
+    def operator_options(self, site: Site, device: torch.device) -> dict[str, Any]:
+        """The options of one call: what depends on the timestep is resolved, what is random is drawn."""
+        return {name: self._resolved(value, site, device) for name, value in self.options.items()}
+
+    def _resolved(self, value: Any, site: Site, device: torch.device) -> Any:
+        match value:
+            case Linear():
+                t = self.timestep
+                return value.at(_own(t, site).float() if isinstance(t, Tensor) else t)
+            case Draw.PLACES:
+                height, width = self.options["cell"]
+                cells = (site.grid.height // height) * (site.grid.width // width)
+                return uniform_places(self._seeds(site, device), site.salt, cells, height * width)
+            case Draw.NORMALS:
+                return normals(self._seeds(site, device), site.salt, site.grid.tokens)
+        return value
+
+    def _seeds(self, site: Site, device: torch.device) -> Tensor:
+        """One a row, or one for all: rows share what is drawn unless a task said what they are."""
+        seeds = self.row_seeds if self.row_seeds is not None else self.call_seed ^ self.calls.view(1)
+        return _own(seeds, site).to(device)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the method draws random numbers."""
+        return any(isinstance(value, Draw) for value in self.options.values())
+
+    def set_rows(self, keys: Sequence[RowKey]) -> None:
+        """Say what the rows of the coming batches are, so that each draws its own random numbers."""
+        if not self.is_random:
+            return
+        shared = self.method.draws == "noise"
+        seeds = [seed_for(self.seed, "rows", k.image, "any" if shared else k.condition, k.t, 0) for k in keys]
+        self.row_seeds = torch.tensor(seeds)
+
+    def report(self) -> list[dict[str, Any]]:
+        """Every site: its block, grid, tokens, and how many of them are queries (kept) and keys."""
+        return [
+            {
+                "block": site.block.name,
+                "grid": str(site.grid),
+                "tokens": site.grid.tokens,
+                "kept": site.kept,
+                "keys": site.keys,
+            }
+            for site in self.sites
+        ]
+
+    def visits(self) -> list[tuple[float, float]]:
+        """One timestep: all cost the same."""
+        return [(500.0, 1.0)]
+
+    def predict(self, site: Site) -> None:
+        """Fill in N' and M for the site's grid. Raises ValueError if the strength cannot be reached on it."""
+        site.kept, site.keys = self.method.tokens_left(self.strength, site.grid.height, site.grid.width)
+
+    def __str__(self) -> str:
+        return f"{self.method.id} {self.strength} on {len(self.sites)} blocks\n" + "\n".join(map(str, self.sites))
+
+
+def all_finite(x: Tensor) -> bool:
+    """Whether every number is finite. If their sum is, they are, and it is quicker; but it may overflow."""
+    return bool(x.sum().isfinite()) or bool(x.isfinite().all())
+
+
+def _own(x: Tensor, site: Site) -> Tensor:
+    """Of something with a number for every row, the distinct rows' where they repeat one another."""
+    repeats = site.repeats
+    return x if repeats is None or x.ndim == 0 or len(x) != len(repeats.place) else repeats.narrow(x)

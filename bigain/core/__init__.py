@@ -1,0 +1,1 @@
+"""The ground: files, records, random numbers, validation, GPU locks, progress."""

@@ -1,0 +1,14 @@
+"""Messages about names that do not exist."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
+    """The message for a name that does not exist: what it was, what it may have meant, what there is."""
+    allowed = list(allowed)
+    close = difflib.get_close_matches(str(name), allowed, n=1)
+    meant = f" Did you mean {close[0]!r}?" if close else ""
+    return f"unknown {kind} {name!r}.{meant} Allowed: {', '.join(allowed)}."

@@ -1,0 +1,265 @@
+"""Download what is published: models from the hub, data sets whose licence allows it, pytorch-fid's Inception.
+
+Everything is verified; what was fetched once is used offline. Only this file uses torchvision, for downloads.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import zlib
+from pathlib import Path
+from pickle import UnpicklingError  # what torch says of a broken file; nothing is unpickled with it
+from typing import Any
+
+from tqdm import tqdm
+
+from bigain.core.files import sha256, whole_file, write_json
+from bigain.datasets import SOURCES, record_sums
+from bigain.datasets.photos import leaves, repeated
+from bigain.datasets.urls import COCO, IMAGENET, INCEPTION, MANIFEST, PETS
+from bigain.study.weights import WeightsError, read_manifest
+
+WEIGHTS = (".safetensors", ".bin")  # the first is taken where a folder has both
+PLAIN = (".json", ".txt", ".model")
+
+
+class FetchError(RuntimeError):
+    """What could not be fetched, why, and what to do instead."""
+
+
+def backbone(name: str, settings: dict[str, Any]) -> Path:
+    """Download a model's pipeline folder to its `path`, whole and verified, with a manifest of what it is.
+
+    Goes on where a download was cut off; without a network it only verifies what is there. Weights that are published
+    as pickles are turned into safetensors. Raises FetchError.
+    """
+    path, hub, revision = Path(settings["path"]), settings["hub"], settings["revision"]
+    if hub is None:
+        raise FetchError(f"{name}: the config names no `hub` to fetch it from; {path} is a folder of your own")
+    if (path / MANIFEST).is_file():
+        try:
+            manifest = read_manifest(path)
+        except WeightsError as error:
+            raise FetchError(f"{name}: {error}") from error
+        _verify(path, manifest, hub, revision)
+        return path
+    from huggingface_hub import snapshot_download
+
+    info = _repository(hub, revision)
+    chosen = choose([file.rfilename for file in info.siblings])
+    files = {file.rfilename: file for file in info.siblings if file.rfilename in chosen}
+    _check_space(path, sum(file.size or 0 for file in files.values()))
+    try:
+        snapshot_download(hub, revision=info.sha, local_dir=path, allow_patterns=sorted(files))
+    except Exception as error:  # the hub's errors are many; what was loaded stays, and the next call goes on
+        raise FetchError(f"{name}: the download of {hub} stopped ({error}). Run the same command to go on") from error
+    known = {}
+    for file in tqdm(sorted(files), desc="verify"):
+        expected = files[file].lfs.sha256 if files[file].lfs else None
+        known |= _verified(path, file, files[file].size, expected)
+    shutil.rmtree(path / ".cache", ignore_errors=True)
+    write_json(path / MANIFEST, {"hub": hub, "revision": info.sha, "files": known})
+    return path
+
+
+def dataset(name: str, settings: dict[str, Any], archives: Path | None) -> Path:
+    """Download a data set to its `path`, or unpack ImageNet from `archives`. Raises FetchError.
+
+    Archives are unpacked after their md5 was compared.
+    """
+    from torchvision.datasets.utils import download_url
+
+    path = Path(settings["path"])
+    path.mkdir(parents=True, exist_ok=True)
+    reader = settings["reader"]
+    try:
+        if reader.startswith("pets"):
+            for archive in PETS:
+                download_url(archive.url, path, md5=archive.checksum)
+                unpack(path / archive.url.rsplit("/", 1)[1], path)
+        elif reader == "coco2017":
+            for archive in COCO:
+                download_url(archive.url, path, md5=archive.checksum)
+        elif reader.startswith("imagenet"):
+            _link_archives(name, path, archives)
+            _unpack_imagenet(path)
+        else:
+            raise FetchError(f"{name}: {reader} is part of this repository; there is nothing to fetch")
+        record_sums(reader, str(path))
+    except FetchError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        belongs = f"Downloaded elsewhere, {path} has to hold {SOURCES[reader].layout}"
+        raise FetchError(f"{name}: {error}. {belongs}") from error
+    finally:
+        if not any(path.iterdir()):
+            path.rmdir()
+    return path
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a tar file of plain files and folders into a folder, which it is told to stay in.
+
+    Raises FetchError naming the archive and the entry that is a link or a device, leaves the folder or is there twice,
+    if there is no space for what it says it holds, and if it is damaged.
+    """
+    try:
+        with tarfile.open(archive, "r:gz" if archive.suffix == ".gz" else "r:") as opened:
+            members = opened.getmembers()
+            for member in members:
+                if not (member.isreg() or member.isdir()) or leaves(member.name):
+                    raise FetchError(f"{archive}: {member.name!r} is a link or a device, or leaves the folder")
+            if twice := repeated(member.name for member in members if member.isreg()):
+                raise FetchError(f"{archive}: {twice!r} is there twice")
+            _check_space(folder, sum(member.size for member in members))
+            opened.extractall(folder, members, filter="data")
+    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
+        raise FetchError(f"{archive} could not be unpacked: {error}. Remove it and fetch again") from error
+
+
+def inception(path: Path) -> Path:
+    """Download pytorch-fid's Inception to a file. Raises FetchError if its sha256 is another."""
+    from torchvision.datasets.utils import download_url
+
+    if not path.is_file():
+        with whole_file(path) as temporary:
+            try:
+                download_url(INCEPTION.url, temporary.parent, temporary.name)
+            except (OSError, RuntimeError) as error:
+                raise FetchError(f"inception: {INCEPTION.url}: {error}") from error
+            _check_sum(temporary, INCEPTION.checksum)
+    _check_sum(path, INCEPTION.checksum)
+    return path
+
+
+def choose(files: list[str]) -> set[str]:
+    """Of a repository's files those of a diffusers pipeline in full precision: configs and tokenizers, and of every
+    sub-folder its weights once, as safetensors where there are any. No checkpoints of other programs, no variants."""
+    files = [file for file in files if not leaves(file)]
+    chosen = {"model_index.json"} & set(files)
+    folders = {file.rsplit("/", 1)[0] for file in files if file.count("/") == 1}
+    for folder in folders:
+        inside = [file for file in files if file.rsplit("/", 1)[0] == folder]
+        chosen |= {file for file in inside if file.endswith(PLAIN)}
+        for suffix in WEIGHTS:
+            weights = {f for f in inside if f.endswith(suffix) and ".fp16." not in f and ".non_ema." not in f}
+            if weights:
+                chosen |= weights
+                break
+    return chosen
+
+
+def _repository(hub: str, revision: str | None) -> Any:
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().model_info(hub, revision=revision, files_metadata=True)
+    except Exception as error:
+        raise FetchError(
+            f"{hub} at revision {revision or 'main'} cannot be reached: {error}. If it has moved, set `hub` to where "
+            "it is now, or put the pipeline's folder at `path` and set `hub: null`"
+        ) from error
+
+
+def _check_space(path: Path, needed: int) -> None:
+    place = path
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise FetchError(f"{path}: {needed / 1e9:.1f} GB are needed, and {free / 1e9:.1f} GB are free")
+
+
+def _verified(path: Path, name: str, size: int | None, expected: str | None) -> dict[str, dict[str, Any]]:
+    """The manifest's entry of a file, after it was compared with what the hub says; pickles become safetensors."""
+    file = path / name
+    found = sha256(file)
+    if file.stat().st_size != size or expected not in (None, found):
+        file.unlink()
+        raise FetchError(f"{file} is not what the hub has (size or sha256): it was removed. Run the same command again")
+    if file.suffix == ".bin":
+        if expected is None:
+            raise FetchError(f"{file} is a pickle, and the hub says no sha256 of it: it is not opened")
+        file = _as_safetensors(file)
+        found = sha256(file)
+    return {str(file.relative_to(path)): {"size": file.stat().st_size, "sha256": found}}
+
+
+def _as_safetensors(pickle: Path) -> Path:
+    """Weights without the pickle around them. Raises FetchError naming a file that holds anything else."""
+    import torch
+    from safetensors.torch import save_file
+
+    try:
+        state = torch.load(pickle, weights_only=True, map_location="cpu")  # nothing in it is executed
+    except (OSError, EOFError, LookupError, RuntimeError, ValueError, UnpicklingError) as error:
+        raise FetchError(f"{pickle} holds more than tensors, or is damaged: {error}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise FetchError(f"{pickle} holds more than named tensors")
+    target = pickle.with_suffix(".safetensors")
+    if pickle.name == "pytorch_model.bin":  # transformers' name; its safetensors have another
+        target = pickle.with_name("model.safetensors")
+    with whole_file(target) as temporary:
+        save_file({key: value.clone().contiguous() for key, value in state.items()}, temporary, {"format": "pt"})
+    pickle.unlink()
+    return target
+
+
+def _verify(path: Path, manifest: dict[str, Any], hub: str, revision: str | None) -> None:
+    """Compare what was fetched with its manifest, all of it. Raises FetchError naming what differs."""
+    if manifest["hub"] != hub or revision not in (None, manifest["revision"]):
+        raise FetchError(
+            f"{path} holds {manifest['hub']} at revision {manifest['revision']}, and the config wants {hub} at "
+            f"{revision or 'main'}: remove the folder, or set another `path`"
+        )
+    for name, known in tqdm(manifest["files"].items(), desc="verify"):
+        file = path / name
+        if not file.is_file() or sha256(file) != known["sha256"]:
+            (path / MANIFEST).unlink()
+            file.unlink(missing_ok=True)
+            raise FetchError(f"{file} was missing or damaged. Run the same command again to download it")
+
+
+def _link_archives(name: str, path: Path, archives: Path | None) -> None:
+    if (path / "val").is_dir():
+        return
+    for archive in IMAGENET:
+        if archives is not None and not (path / archive).exists():
+            if not (archives / archive).is_file():
+                raise FetchError(f"{name}: {archives / archive} is missing")
+            (path / archive).symlink_to((archives / archive).resolve())
+        if not (path / archive).exists():
+            raise FetchError(
+                f"{name}: its terms forbid passing it on. Get {' and '.join(IMAGENET)} from image-net.org and say "
+                f"`--archives FOLDER`, or put them into {path}"
+            )
+
+
+def _unpack_imagenet(path: Path) -> None:
+    """`val/<wnid>/*.JPEG` from the two archives, whose md5 torchvision knows; under another name until it is whole."""
+    from torchvision.datasets.imagenet import ARCHIVE_META, META_FILE, load_meta_file, parse_devkit_archive
+    from torchvision.datasets.utils import check_integrity
+
+    if (path / "val").is_dir():
+        return
+    images, md5 = ARCHIVE_META["val"]
+    parse_devkit_archive(path)  # writes what it found, anew, to META_FILE
+    if not check_integrity(path / images, md5):
+        raise FetchError(f"{path / images} is corrupted: its md5 is not {md5}")
+    wnids, unpacking = load_meta_file(path)[1], path / "val.part"
+    shutil.rmtree(unpacking, ignore_errors=True)
+    unpack(path / images, unpacking)
+    files = sorted(file for file in unpacking.iterdir() if file.is_file())
+    if len(files) != len(wnids):
+        raise FetchError(f"{path / images} holds {len(files)} images; the devkit lists {len(wnids)}")
+    for file, wnid in zip(files, wnids, strict=True):
+        (unpacking / wnid).mkdir(exist_ok=True)
+        file.rename(unpacking / wnid / file.name)
+    unpacking.rename(path / "val")
+    (path / META_FILE).unlink()
+
+
+def _check_sum(path: Path, expected: str) -> None:
+    if (found := sha256(path)) != expected:
+        raise FetchError(f"{path}: sha256 is {found}, and it has to be {expected}: remove it and fetch again")

@@ -1,0 +1,209 @@
+"""From records to numbers: the metrics of one cell, and all cells in one tidy table. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bigain.core.files import whole_file, write_json
+from bigain.core.records import summary
+from bigain.core.validation import TRIALS, read_columns, read_features, read_report
+from bigain.datasets import load as load_dataset
+from bigain.datasets.base import Dataset
+from bigain.metrics import FEWEST_IMAGES
+from bigain.metrics import accuracy as acc
+from bigain.metrics.fidelity import SUBSET, kernel_distance, precision_recall
+from bigain.metrics.frechet import frechet
+
+Spec = dict[str, Any]
+TIMESTEPS = 1000
+LARGEST = 1e300  # of an estimate; what is larger has overflowed somewhere
+NUMBER, COUNT, TEXT = {"type": "number"}, {"type": "integer", "minimum": 0}, {"type": "string"}
+# What is read of the provenance beside a chunk, and of a metrics file.
+PROVENANCE = {
+    "seconds": NUMBER,
+    "compressed": {"type": "array"},
+    "environments": {"type": "array", "items": {"type": "object"}},
+}
+METRICS = {
+    "cell": {
+        "type": "object",
+        "required": ["strength"],
+        "properties": {"strength": {"type": ["number", "null"]}, "seed": COUNT},
+        "additionalProperties": TEXT,
+    },
+    "metrics": {
+        "type": "object",
+        "additionalProperties": {
+            "type": "object",
+            "required": ["value", "low", "high"],
+            "properties": {"value": {}, "low": {}, "high": {}, "n": COUNT},
+            "additionalProperties": False,
+        },
+    },
+    "seconds": NUMBER,
+    "environments": {"type": "array", "items": {"type": "object"}},
+}
+
+
+def score_classification(spec: Spec, chunks: list[Path], output: Path) -> None:
+    """Acc@1, its mean over classes (and, for multi-label data, mAP in three variants) of a cell, with every image's hit
+    for paired tests.
+
+    Raises ValueError naming the file, and the column, image or key of it, that is no result of this cell.
+    """
+    dataset = load_dataset(spec["dataset"])
+    classified = dataset.first(spec["images"])
+    labels = dict(zip(classified.ids, classified.labels, strict=True))
+    trials = _trials(chunks, classified)
+    predicted = acc.decisions(trials)
+    hits = acc.correct(predicted, labels)
+    metrics = {"acc@1": acc.accuracy(hits)}
+    left_out = {}
+    if spec["images"] > len(hits):
+        left_out["images"] = f"{spec['images'] - len(hits)} of {spec['images']} could not be read"
+    items = {"image": predicted.index.tolist(), "predicted": predicted.tolist(), "acc@1": hits.astype(int).tolist()}
+    if dataset.multi_label:
+        seed = spec["cell"]["seed"]
+        precision = acc.image_average_precision(acc.ranking(trials), labels)
+        released = acc.image_average_precision(acc.released_ranking(trials), labels)
+        metrics["map"] = acc.mean_average_precision(precision, seed)
+        metrics["map_released"] = acc.mean_average_precision(released, seed)
+        metrics["map_macro"] = acc.macro_average_precision(trials, labels, seed)
+        items["map"] = precision.tolist()
+    else:
+        items["label"] = [labels[image][0] for image in predicted.index]
+        metrics["class_acc@1"] = acc.class_accuracy(hits, items["label"])
+    found = {"metrics": metrics, "items": items, "left_out": left_out, "classes": list(dataset.class_names)}
+    _write(output, spec, found, chunks)
+
+
+def _trials(chunks: list[Path], classified: Dataset) -> pd.DataFrame:
+    """The trials of all chunks. Raises ValueError naming a chunk with trials that this data set cannot have."""
+    ids, classes = np.array(classified.ids), len(classified.prompts)
+    parts: list[pd.DataFrame] = []
+    known = np.array([], dtype=np.int64)
+    for chunk in chunks:
+        part = read_columns(chunk, TRIALS).to_pandas()
+        image = part["image"].to_numpy()
+        if (foreign := image[~np.isin(image, ids)]).size:
+            raise ValueError(f"{chunk}: image {foreign[0]} is none of the {len(ids)} images of {classified.name}")
+        if (again := image[np.isin(image, known)]).size:
+            raise ValueError(f"{chunk}: image {again[0]} is in another chunk, too")
+        for name, beyond in (("class", classes), ("t", TIMESTEPS), ("stage", TIMESTEPS)):
+            if (wrong := part[name][~part[name].between(0, beyond - 1)]).size:
+                raise ValueError(f"{chunk}: column {name!r} holds {wrong.iloc[0]}; allowed are 0 to {beyond - 1}")
+        if (twice := part.duplicated(["image", "class", "t"])).any():
+            place = part[twice].iloc[0]
+            raise ValueError(f"{chunk}: image {place['image']:g}, class {place['class']:g}, t {place['t']:g} twice")
+        if (counts := part[part["stage"] == 0].groupby("image")["class"].nunique()).size < part["image"].nunique():
+            raise ValueError(f"{chunk}: an image has no trials of stage 0")
+        if (fewer := counts[counts < classes]).size:
+            raise ValueError(f"{chunk}: image {fewer.index[0]} has {fewer.iloc[0]} of {classes} classes in stage 0")
+        known = np.union1d(known, image)
+        parts.append(part)
+    if not known.size:
+        raise ValueError(f"{', '.join(map(str, chunks))}: no trials, of any image")
+    return pd.concat(parts, ignore_index=True)
+
+
+def score_generation(spec: Spec, reference: Path, chunks: list[Path], output: Path) -> None:
+    """How far a cell's generated images are from the data set's: `fid`, `kid`, `precision` and `recall` with Inception
+    features, `fd` with others. With too few images for a distance it is left out, and the file says so.
+
+    Raises ValueError naming the file and the tensor that is no result of this cell.
+    """
+    stored = read_features(reference, with_statistics=True)
+    parts = [read_features(chunk)["features"] for chunk in chunks]
+    for chunk, part in zip(chunks, parts, strict=True):
+        if part.shape[1] != stored["features"].shape[1]:
+            wanted = stored["features"].shape[1]
+            raise ValueError(f"{chunk}: features have {part.shape[1]} numbers an image; those of {reference} {wanted}")
+    generated = np.concatenate(parts)
+    inception = spec["network"] == "inception"
+    metrics, left_out = {}, {}
+    if len(generated) < FEWEST_IMAGES[spec["network"]]:
+        left_out["fid" if inception else "fd"] = (
+            f"{len(generated)} generated images; at least {FEWEST_IMAGES[spec['network']]} are needed"
+        )
+    elif inception and len(stored["features"]) < SUBSET:
+        raise ValueError(f"{reference}: features of {len(stored['features'])} images; KID needs at least {SUBSET}")
+    else:
+        metrics["fid" if inception else "fd"] = frechet(stored["mu"], stored["sigma"], generated)
+        if inception:
+            metrics["kid"] = kernel_distance(stored["features"], generated)
+            metrics |= precision_recall(stored["features"], generated)
+    _write(output, spec, {"metrics": metrics, "items": {}, "left_out": left_out}, chunks)
+
+
+def _write(output: Path, spec: Spec, found: dict[str, Any], chunks: list[Path]) -> None:
+    provenance = [read_report(f"{chunk}.json", PROVENANCE) for chunk in chunks]
+    for chunk, info in zip(chunks, provenance, strict=True):
+        _in_one_line(f"{chunk}.json", info["environments"])
+    write_json(
+        output,
+        {
+            "cell": spec["cell"],
+            **found,
+            "metrics": {name: asdict(estimate) for name, estimate in found["metrics"].items()},
+            "seconds": sum(info["seconds"] for info in provenance),
+            "compressed": provenance[0]["compressed"],
+            "environments": _distinct(one for info in provenance for one in info["environments"]),
+        },
+    )
+
+
+def _distinct(environments: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each environment that jobs of a cell ran in, once."""
+    found: list[dict[str, Any]] = []
+    for one in environments:
+        if one not in found:
+            found.append(one)
+    return found
+
+
+def _in_one_line(file: Path | str, environments: list[dict[str, Any]]) -> str:
+    """What of a file's environments may change numbers. Raises ValueError naming the file and what it does not say."""
+    try:
+        return " and ".join(sorted(map(summary, environments)))
+    except KeyError as error:
+        raise ValueError(f"{file}: environments: {error} is missing") from error
+
+
+def collect(files: list[Path], output: Path) -> None:
+    """One row a cell and metric: the study's tidy results, parquet, with the environment that they come from.
+
+    Raises ValueError naming the file and metric of a number that is not finite, the file and key of what no metrics
+    file has, and if no cell has a metric.
+    """
+    rows = []
+    for file in files:
+        scored = read_report(file, METRICS)
+        environment = _in_one_line(file, scored["environments"])
+        for metric, estimate in scored["metrics"].items():
+            if not all(_is_finite(estimate[name]) for name in ("value", "low", "high")):
+                raise ValueError(f"{file}: {metric} is no finite number: {estimate}")
+            rows.append(
+                {
+                    **scored["cell"],
+                    "metric": metric,
+                    **{name: value if name == "n" else float(value) for name, value in estimate.items()},
+                    "seconds": scored["seconds"],
+                    "environment": environment,
+                }
+            )
+    if not rows:
+        raise ValueError("no cell has a metric: every one has too few images (see `left_out` in the metrics files)")
+    frame = pd.DataFrame(rows)
+    frame["strength"] = frame["strength"].astype(float)
+    with whole_file(output) as temporary:
+        frame.to_parquet(temporary, index=False)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST

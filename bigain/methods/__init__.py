@@ -1,0 +1,1 @@
+"""Compression methods as data. No torch."""

@@ -1,0 +1,144 @@
+"""What a compression method is: an operator of `bigain.tokens`, its options and where it acts. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import Literal
+
+from bigain.methods import counts
+
+Family = Literal["unet", "dit", "flux"]
+Task = Literal["classification", "generation"]
+StrengthKind = Literal["none", "merge_ratio", "downsample_factor", "flops_reduction_percent"]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """An option that changes linearly with the timestep: `start` at t = 999 (noise), `end` at t = 0 (image)."""
+
+    start: float
+    end: float
+
+    def at(self, t):  # noqa: ANN001, ANN201 - a number or a tensor of numbers, and the same comes back
+        """start * t / 999 + end * (1 - t / 999)."""
+        return self.start * (t / 999) + self.end * (1 - t / 999)
+
+
+@dataclass(frozen=True)
+class ByTask:
+    """An option whose value depends on the backbone's family and the task."""
+
+    unet_classification: float
+    unet_generation: float | Linear
+    dit: float
+
+    def resolve(self, family: Family, task: Task) -> float | Linear:
+        """The value for one family and task."""
+        if family == "dit":
+            return self.dit
+        return self.unet_classification if task == "classification" else self.unet_generation
+
+
+class Draw(Enum):
+    """An option that is drawn at random for every call of the operator, keyed by what the row of the batch is."""
+
+    PLACES = "a place in every cell, all equally likely: integers [B, D] below the cell's size"
+    NORMALS = "a standard normal number for every token: [B, N]"
+
+
+Option = str | int | float | bool | tuple[int, int] | Linear | ByTask | Draw
+
+
+@dataclass(frozen=True)
+class Method:
+    """A compression method.
+
+    `operator` is a key of `bigain.tokens.OPERATORS`; `acts_on` says what its function returns: a plan that merges
+    tokens before a layer and restores them after it, or reduced keys and values. `options` go to the operator. A method
+    that acts on the `model` is one of `bigain.compression.structural`, calibrated first to a reduction of operations.
+
+    `layers` are those of a block that run on merged tokens: self-attention (sa), cross-attention (ca, its queries),
+    feed-forward (mlp). `plan_for` says what one plan serves: a block, or all blocks of a stage, or of the whole model,
+    in one forward pass.
+    `draws` says how often random numbers are drawn: for every forward pass and block, or once for every noised image
+    and block, the same for all classes. `skip_t0` leaves the model alone at t = 0, as the released code does. `clamp`
+    lowers a merge ratio that a grid cannot reach to the largest it can, which is an error otherwise. `noise` is what
+    the classifier adds to an image: fresh for every timestep, or one noise for all of them, which are then visited from
+    high to low as if an image were sampled (for methods that reuse what an earlier step computed). `levels` of a U-Net
+    and `blocks` of a DiT (or one of `bigain.methods.ids.PARTS`) say where a method acts and override the backbone's.
+    """
+
+    id: str
+    label: str
+    operator: str = ""
+    acts_on: Literal["nothing", "tokens", "keys_values", "model"] = "nothing"
+    strength_kind: StrengthKind = "none"
+    options: Mapping[str, Option] = field(default_factory=dict)
+    layers: tuple[str, ...] = ("sa",)
+    plan_for: Literal["block", "stage", "model"] = "block"
+    draws: Literal["forward", "noise"] = "forward"
+    skip_t0: bool = False
+    clamp: bool = False
+    noise: Literal["fresh", "shared"] = "fresh"
+    levels: tuple[int, ...] | None = None
+    blocks: tuple[int, ...] | str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+
+    def check_strength(self, strength: float | None) -> float | int | None:
+        """The strength as its kind wants it. Raises ValueError that names the method, the value and what is allowed."""
+        match self.strength_kind, strength:
+            case "none", None:
+                return None
+            case "merge_ratio", int() | float() if 0 <= strength < 1:
+                return float(strength)
+            case "downsample_factor", int() | float() if strength >= 1 and strength == int(strength):
+                return int(strength)
+            case "flops_reduction_percent", int() | float() if 0 < strength < 100:
+                return float(strength)
+        raise ValueError(f"{self.id}: {strength!r} is not possible here; it takes {STRENGTHS[self.strength_kind]}")
+
+    def strength_on(self, strength: float | int, height: int, width: int) -> float | int:
+        """The strength that its operator gets on a height x width grid: lower than asked for only if it is clamped."""
+        if not self.clamp or self.options.get("rule") in ("tile_fraction", "quantile"):  # which reach every ratio
+            return strength
+        protect = self.options.get("protect", 0.0)
+        return min(strength, counts.largest_ratio(height, width, self.options["cell"], protect))
+
+    @property
+    def depends_on_image(self) -> bool:
+        """Whether how many tokens are left is known only when an image is seen."""
+        return self.options.get("rule") == "quantile"
+
+    def tokens_left(self, strength: float | int | None, height: int, width: int) -> tuple[int, int]:
+        """N' queries and M keys of a height x width grid; the fewest possible where they depend on the image.
+
+        Raises ValueError if the strength cannot be reached on it.
+        """
+        tokens = height * width
+        if self.acts_on in ("nothing", "model"):
+            return tokens, tokens
+        if self.acts_on == "keys_values":
+            rows, columns = counts.reduced_grid(strength, height, width)
+            return tokens, rows * columns
+        cell, strength = self.options["cell"], self.strength_on(strength, height, width)
+        if self.options.get("destinations") == "official_v1" and (height % cell[0] or width % cell[1]):
+            raise ValueError(f"{self.id} needs a grid of whole cells; {cell[0]}x{cell[1]} do not fill {height}x{width}")
+        if "rule" in self.options:
+            merged = counts.merged_cells(strength, height, width, cell, self.options["rule"])
+            left = tokens - merged * (cell[0] * cell[1] - 1)
+        else:
+            left = tokens - counts.removed_tokens(strength, height, width, cell, self.options.get("protect", 0.0))
+        return left, left
+
+
+STRENGTHS: dict[StrengthKind, str] = {
+    "none": "no strength",
+    "merge_ratio": "a merge ratio from 0 to below 1 (the fraction of all tokens that is merged away)",
+    "downsample_factor": "a whole downsample factor of at least 1 (per axis)",
+    "flops_reduction_percent": "a reduction of operations, above 0 and below 100 percent, and a calibration for it",
+}

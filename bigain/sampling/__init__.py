@@ -1,0 +1,1 @@
+"""Generate images with the backbones' samplers."""

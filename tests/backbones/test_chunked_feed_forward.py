@@ -1,0 +1,119 @@
+"""Feed-forward layers in parts: counted rows, equal results under every token method, nothing left behind."""
+
+import pytest
+import torch
+
+import bigain
+from bigain.backbones import chunked_feed_forward
+from bigain.backbones.chunked_feed_forward import feed_forward_in_parts, rows_together
+from bigain.classifier.classify import Protocol, classify_block
+from bigain.classifier.timesteps import Stages
+from bigain.compression.targets import blocks_of
+from bigain.methods.ids import method_of
+from bigain.sampling.generate import Sampling, sample_block
+from tests.classifier.test_classify import latents
+from tests.classifier.test_shared_prefix import IDS, STRENGTHS, count_rows
+from tests.helpers.models import RUN
+from tests.helpers.tiny import TinyBackbone
+
+ROW = 256 * 128 * 4  # bytes of one row behind the first projection: 256 tokens; U-Net: 2 * 64 wide, DiT: 128
+
+
+@pytest.fixture(params=["unet", "dit"])
+def backbone(request):
+    return TinyBackbone(request.getfixturevalue(request.param), request.param)
+
+
+def errors(backbone, method="none", rows=12):
+    protocol = Protocol(Stages((2, 4), (3, 1)), seed=0, batch_size=rows)
+    strength = STRENGTHS[method_of(method).strength_kind]
+    with bigain.compressed(backbone.denoiser, method, task="classification", **strength) as at:
+        trials = classify_block(backbone, latents([4]), [4], backbone.conditions_of(6), protocol, at)
+    return torch.tensor([trial.error for trial in trials])
+
+
+@pytest.mark.parametrize(
+    ("backbone", "method"),
+    [(family, id) for family in ("unet", "dit") for id in IDS if family == "unet" or "ca" not in method_of(id).layers],
+    indirect=["backbone"],
+)
+def test_errors_are_those_of_whole_batches(backbone, monkeypatch, method):
+    monkeypatch.setattr(chunked_feed_forward, "CACHE", 3 * ROW)
+    in_parts = errors(backbone, method)
+    monkeypatch.setattr(chunked_feed_forward, "CACHE", 0)
+    torch.testing.assert_close(in_parts, errors(backbone, method), atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "fit", "parts"),
+    [(12, 12, [12]), (12, 11, [6, 6]), (12, 4.9, [4, 4, 4]), (7, 6, [1] * 7), (12, 0.9, [12])],
+    ids=["all", "largest divisor", "cut off", "prime", "not one row"],
+)
+def test_a_batch_is_cut_into_equal_parts_that_fit(backbone, monkeypatch, rows, fit, parts):
+    monkeypatch.setattr(chunked_feed_forward, "CACHE", int(fit * ROW))
+    block = blocks_of(backbone.denoiser)[0].module
+    seen = count_rows(monkeypatch, block.ff)
+    with feed_forward_in_parts(backbone.denoiser, rows, None):
+        RUN[backbone.family](backbone.denoiser, batch=rows)
+    assert seen == parts
+
+
+def test_a_smaller_grid_takes_more_rows(unet):
+    highest, middle = blocks_of(unet)[0], next(b for b in blocks_of(unet) if b.place == 1)
+    assert (highest.grid.tokens, middle.grid.tokens) == (256, 64)
+    assert rows_together(highest, 64) == chunked_feed_forward.CACHE // ROW == 16
+    assert rows_together(middle, 64) == 2 * 16  # a quarter of the tokens, each twice as wide
+
+
+def test_layers_around_which_tokens_are_merged_stay_whole(unet, monkeypatch):
+    monkeypatch.setattr(chunked_feed_forward, "CACHE", 4 * ROW)
+    first, middle = unet.down_blocks[0].attentions[0], unet.mid_block.attentions[0]
+    seen = [count_rows(monkeypatch, owner.transformer_blocks[0].ff.net[2]) for owner in (first, middle)]
+    errors(TinyBackbone(unet, "unet"), "bigain_tm@sa+mlp")
+    assert seen[0] == [12, 12]
+    assert set(seen[1]) == {6}
+
+
+def test_methods_that_change_the_model_run_on_whole_batches(dit, monkeypatch):
+    """DiP-GO keeps what a layer gave for all rows."""
+    monkeypatch.setattr(chunked_feed_forward, "CACHE", ROW)
+    with feed_forward_in_parts(dit, 4, object()):
+        assert {block.module._chunk_size for block in blocks_of(dit)} == {None}
+
+
+def test_sampling_takes_parts_of_both_guidance_halves(backbone, monkeypatch):
+    monkeypatch.setattr(chunked_feed_forward, "CACHE", 3 * ROW)
+    seen = count_rows(monkeypatch, blocks_of(backbone.denoiser)[0].module.ff)
+    given = ([1, 2, 3], backbone.conditions_of(3), backbone.null_condition(), Sampling(2, 2.0, seed=0), None)
+    in_parts = sample_block(backbone, *given)
+    assert seen == [3, 3] * 2
+    monkeypatch.setattr(chunked_feed_forward, "CACHE", 0)
+    torch.testing.assert_close(in_parts, sample_block(backbone, *given), atol=1e-4, rtol=0)
+
+
+def test_what_was_set_before_is_set_again(dit):
+    """Also on an error."""
+    block, during = dit.transformer_blocks[0], []
+
+    def fail() -> None:
+        with feed_forward_in_parts(dit, 32, None):
+            during.append((block._chunk_size, block._chunk_dim))
+            raise RuntimeError("midway")
+
+    block.set_chunk_feed_forward(2, 1)
+    with pytest.raises(RuntimeError, match="midway"):
+        fail()
+    after = block._chunk_size, block._chunk_dim
+    block.set_chunk_feed_forward(None, 0)
+    assert (during, after) == ([(16, 0)], (2, 1))
+    assert {block._chunk_size for block in dit.transformer_blocks} == {None}
+
+
+def test_a_model_of_another_kind_is_left_alone():
+    from diffusers import FluxTransformer2DModel
+
+    model = FluxTransformer2DModel(
+        num_layers=1, num_single_layers=0, attention_head_dim=8, num_attention_heads=1, axes_dims_rope=(2, 2, 4)
+    )
+    with feed_forward_in_parts(model, 4, None):
+        pass

@@ -1,0 +1,76 @@
+"""FLUX.1 in a tiny real config: its epsilon, its sampler, and that token methods say they do not fit."""
+
+import pytest
+import torch
+from diffusers import FluxPipeline
+
+import bigain
+from bigain import backbones
+from bigain.classifier.classify import Protocol, classify_block
+from bigain.classifier.timesteps import Stages
+from bigain.core.rng import torch_generator
+from bigain.sampling.generate import Sampling, generate_block
+from tests.helpers.random_pipelines import flux
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["distilled", "plain"])
+def backbone(request, tmp_path_factory):
+    return backbones.load("flux", flux(tmp_path_factory.mktemp("flux") / "model", guidance_embeds=request.param))
+
+
+def test_epsilon_is_recovered_from_the_velocity(backbone, monkeypatch):
+    """A model that says v = eps - x_0 predicts eps at every t."""
+    x_0, eps = (torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
+    t = torch.tensor([25, 500, 975])
+    monkeypatch.setattr(backbone, "predict", lambda x_t, t, conditions: eps - x_0)
+    found = backbone.predict_noise(backbone.noised(x_0, eps, t), t, torch.zeros(3))
+    assert torch.allclose(found, eps, atol=1e-5)
+
+
+def test_it_classifies(backbone):
+    conditions = backbone.conditions(["a photo of a bag", "a photo of a coat"], [])
+    latents = torch.randn(2, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
+    trials = classify_block(backbone, latents, [4, 7], conditions, Protocol(Stages((1, 2), (2, 1)), 0, 3), None)
+    assert len(trials) == 2 * 2 * 2
+    assert {trial.image for trial in trials} == {4, 7}
+    assert len({trial.error for trial in trials}) == 8
+
+
+def test_it_samples_what_diffusers_pipeline_samples(backbone):
+    prompt, steps, distilled = "a bag", 3, backbone.denoiser.config.guidance_embeds
+    conditions = backbone.conditions([prompt] * 2, [])
+    sampling = Sampling(steps, guidance=3.5 if distilled else 1.0, seed=0)
+    ours = generate_block(backbone, [0, 1], conditions, backbone.null_condition(), sampling, None)
+    pipe = FluxPipeline.from_pretrained(backbone.path)
+    pipe.set_progress_bar_config(disable=True)
+    noise = torch.stack([torch.randn(backbone.latent_shape, generator=torch_generator(0, "x_T", k)) for k in (0, 1)])
+    theirs = pipe(
+        prompt_embeds=conditions[:, 1:],
+        pooled_prompt_embeds=conditions[:, 0, :16],
+        latents=FluxPipeline._pack_latents(noise, 2, *backbone.latent_shape),
+        height=64,
+        width=64,
+        num_inference_steps=steps,
+        guidance_scale=3.5,
+        output_type="pt",
+    ).images
+    assert ours.shape == theirs.shape == (2, 3, 64, 64)
+    assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_the_autoencoder_shifts_both_ways(backbone):
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    config = backbone.vae.config
+    with torch.inference_mode():
+        mean = backbone.vae.encode(image * 2 - 1).latent_dist.mean
+        decoded = backbone.vae.decode(mean).sample
+    latents = backbone.encode_images(image)
+    assert torch.allclose(latents, (mean - config.shift_factor) * config.scaling_factor, atol=1e-6)
+    assert torch.allclose(backbone.decode(latents), (decoded / 2 + 0.5).clamp(0, 1), atol=1e-4)
+
+
+def test_token_methods_say_that_they_do_not_fit(backbone):
+    with pytest.raises(TypeError, match="FluxTransformer2DModel is not supported: UNet2DConditionModel"):
+        bigain.apply(backbone.denoiser, "bigain_tm", ratio=0.5)
+    with bigain.compressed(backbone.denoiser, "none") as what:
+        assert what is None

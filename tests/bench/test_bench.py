@@ -1,0 +1,120 @@
+"""The benchmarks' own arithmetic, and that the plain loop they compare with decides what the engine decides."""
+
+import pytest
+import torch
+import typer
+
+from bench import reference_loop, sd2
+from bench.__main__ import GPU_PARTS, main, page
+from bench.profile import operators
+from bench.rounds import compare, row
+from bigain.classifier.classify import Protocol, classify_block
+from bigain.classifier.timesteps import Stages
+from bigain.measure.flops import architecture, count
+from tests.classifier.test_classify import latents
+from tests.helpers.tiny import TinyBackbone
+
+
+def test_a_ratio_is_the_median_over_rounds_of_the_same_round_s_seconds():
+    times = [{"a": 2.0, "b": 1.0}, {"a": 30.0, "b": 10.0}, {"a": 4.0, "b": 1.0}]
+    found = row("x", "y", "b", "a", times)
+    assert (found["seconds"], found["ratio"], found["rounds"]) == (1.0, 3.0, 3)
+    assert found["low"] <= 3 <= found["high"]
+
+
+def test_arms_take_turns_and_nobody_always_goes_first():
+    calls = []
+    compare("x", "y", {name: lambda name=name: calls.append(name) for name in "ab"}, rounds=3)
+    assert "".join(calls) == "ab" + "ab" + "ba" + "ab"
+
+
+def test_the_page_holds_every_row():
+    rows = [row("x", "case", arm, "a", [{"a": 2.0, "b": 1.0}]) for arm in "ab"]
+    machine = {"device": "made up", "threads": 3, "torch": "0"}
+    equal = [{"benchmark": "equal decisions", "case": "m", "equal": 4, "of": 5}]
+    slow = [{"case": "m", "arm": "a", "operator": "aten::mm", "seconds": 1.5, "share": 0.75, "calls": 6}]
+    parts = {"speed": rows, "decisions": equal, "profile": slow}
+    text = page({"parts": {name: {"machine": machine, "rows": of} for name, of in parts.items()}})
+    assert "| x | case | b | 1.000 | 2.00 | 2.00 to 2.00 | 1 |" in text
+    assert "| m | 4 of 5 |" in text
+    assert "| m | a | aten::mm | 1.50 | 75% | 6 |" in text
+    assert text.count("made up, threads a process: 3") == 3
+
+
+def test_a_profile_ranks_operators_by_their_own_time_and_loses_none():
+    x = torch.ones(300, 300)
+    found = operators(lambda: [(x @ x).relu() for _ in range(4)], on_gpu=False, shown=1)
+    assert [row["operator"] for row in found] == ["aten::mm", "all others"]
+    assert found[0]["calls"] == 4
+    assert sum(row["share"] for row in found) == pytest.approx(1)
+    assert found[0]["seconds"] > found[1]["seconds"] / 10 > 0
+
+
+@pytest.mark.parametrize("family", ["unet", "dit"])
+def test_the_plain_loop_runs_the_engine_s_trials(request, family):
+    backbone = TinyBackbone(request.getfixturevalue(family), family)
+    protocol = Protocol(Stages((2, 4), (3, 1)), seed=0, batch_size=24)
+    given = (backbone, latents([4, 9]), [4, 9], backbone.conditions_of(6), protocol)
+    plain = {(t.image, t.class_index, t.t, t.stage): t.error for t in reference_loop.classify(*given)}
+    ours = {(t.image, t.class_index, t.t, t.stage): t.error for t in classify_block(*given, None)}
+    assert plain.keys() == ours.keys()
+    assert torch.tensor([abs(plain[key] - ours[key]) for key in ours]).max() < 1e-5
+
+
+@pytest.fixture
+def small(monkeypatch, root):
+    """What only a GPU runs at full size, on a small architecture."""
+    sizes = {
+        "IMAGES": 1,
+        "CLASSES": 3,
+        "TRIALS": 2,
+        "BATCH": 6,
+        "GUIDED": 2,
+        "ARMS": {"none": {}, "bigain_tm": {"ratio": 0.7}},
+    }
+    for name, size in sizes.items():
+        monkeypatch.setattr(sd2, name, size)
+    monkeypatch.setattr(sd2, "missing_compiler", lambda device: "left out here")
+    return sd2.RandomStableDiffusion(str(root / "resources/mini-unet"), "cpu", torch.float32)
+
+
+def test_classification_counts_the_operations_that_ran(small):
+    plain, engine = sd2.classification(small, rounds=1)
+    worked = [row["teraflops"] * row["seconds"] * 1e12 for row in (plain, engine)]
+    one = count(architecture(small.name), "none").total
+    assert worked[0] == pytest.approx(6 * one)
+    assert 0.8 * worked[0] < worked[1] < 0.97 * worked[0]  # the engine shares what the classes have in common
+    assert (plain["arm"], engine["arm"], plain["share_of_peak"]) == ("reference loop", "engine", None)
+
+
+def test_every_method_and_tomesd_run_on_a_model_of_their_own(small):
+    before = {name: id(module) for name, module in small.denoiser.named_modules()}
+    rows = sd2.attention(small, rounds=1)
+    assert [(row["benchmark"], row["arm"]) for row in rows] == [
+        ("SDPA attention", arm) for arm in ("none", "bigain_tm", "tomesd")
+    ]
+    assert {name: id(module) for name, module in small.denoiser.named_modules()} == before
+    assert not any(hasattr(module, "_diffusers_hook") for module in small.denoiser.modules())
+
+
+def test_a_share_of_the_peak_is_of_the_device_that_ran(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
+    found = sd2.with_rate({"seconds": 2.0}, worked=989 * 10**12)
+    assert found == {"seconds": 2.0, "teraflops": 494.5, "share_of_peak": 0.5}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    ("part", "message"), [(next(iter(GPU_PARTS)), "needs a GPU"), ("speed", "no part of the suite")]
+)
+def test_a_part_that_cannot_run_is_refused(tmp_path, part, message):
+    with pytest.raises(typer.BadParameter, match=f"{part} .*{message}.*: allowed are classification"):
+        main(tmp_path / "found", [part])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_gpu_s_model_is_stable_diffusion_2():
+    model = sd2.RandomStableDiffusion("sd2", "meta", torch.bfloat16)
+    assert (str(model), model.latent_shape, model.prompts(2).shape) == ("sd2, bfloat16", (4, 64, 64), (2, 77, 1024))
+    assert round(sum(weight.numel() for weight in model.denoiser.parameters()) / 1e6, 1) == 865.9

@@ -1,0 +1,172 @@
+"""What classes share is computed once: counted work, equal results under every token method, nothing left behind."""
+
+import copy
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounter
+from torch.utils.flop_counter import FlopCounterMode
+
+import bigain
+from bigain.backbones.unet import memory_format
+from bigain.classifier.classify import Protocol, classify_block
+from bigain.classifier.engine import Engine, Row
+from bigain.classifier.shared_prefix import NarrowHook, shared_between_classes
+from bigain.classifier.timesteps import Stages
+from bigain.compression.state import Attachment
+from bigain.methods.presets import METHODS
+from tests.classifier.test_classify import latents
+from tests.helpers.models import RUN
+from tests.helpers.tiny import TinyBackbone
+
+STRENGTHS = {"none": {}, "merge_ratio": {"ratio": 0.5}, "downsample_factor": {"factor": 2}}
+IDS = [
+    *(method.id for method in METHODS.values() if method.acts_on != "model"),
+    "bigain_tm@sa+ca+mlp",
+    "bigain_tm@sa+mlp",
+    "sito@sa+ca",
+    "tome@sa+ca+mlp",
+    "bigain_tm_block~rule-quantile",
+    "bigain_tm~plan_for-model",
+]
+
+
+def classify(backbone, method, batch_size=24, classes=6, **where):
+    images = [4, 9]
+    protocol = Protocol(Stages((2, 4), (3, 1)), seed=0, batch_size=batch_size)
+    strength = STRENGTHS[bigain.methods.ids.method_of(method).strength_kind]
+    with bigain.compressed(backbone.denoiser, method, task="classification", **strength, **where) as at:
+        return classify_block(backbone, latents(images), images, backbone.conditions_of(classes), protocol, at)
+
+
+@pytest.mark.parametrize("method", IDS)
+@pytest.mark.parametrize("metric_site", ["block_input", "norm1_output"])
+def test_errors_are_those_of_rows_that_share_nothing(unet, monkeypatch, method, metric_site):
+    backbone = TinyBackbone(unet, "unet")
+    shared = classify(backbone, method, metric_site=metric_site)
+    monkeypatch.setattr(Engine, "_repeats", lambda self, pair_of: None)
+    apart = classify(backbone, method, metric_site=metric_site)
+    assert [(a.image, a.class_index, a.t, a.stage) for a in shared] == [
+        (b.image, b.class_index, b.t, b.stage) for b in apart
+    ]
+    difference = torch.tensor([a.error - b.error for a, b in zip(shared, apart, strict=True)]).abs()
+    assert difference.max() <= 2e-5
+
+
+@pytest.mark.parametrize("method", IDS)
+def test_errors_are_those_of_a_model_whose_channels_lie_last(unet, method):
+    """As a GPU's half-precision U-Net does."""
+    last = copy.deepcopy(unet).to(memory_format=torch.channels_last)
+    assert last.conv_out.weight.stride()[1] == 1
+    found = [classify(TinyBackbone(network, "unet"), method) for network in (unet, last)]
+    difference = torch.tensor([a.error - b.error for a, b in zip(*found, strict=True)]).abs()
+    assert difference.max() <= 2e-5
+
+
+def test_channels_lie_last_where_convolutions_run_on_tensor_cores():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert memory_format(gpu, torch.float16) == memory_format(gpu, torch.bfloat16) == torch.channels_last
+    assert memory_format(gpu, torch.float32) == memory_format(cpu, torch.bfloat16) == torch.preserve_format
+
+
+def count_rows(monkeypatch, module):
+    """The rows that a module sees in every call from now on."""
+    seen = []
+    forward = module.forward
+    monkeypatch.setattr(
+        module, "forward", lambda x, *rest, **named: (seen.append(len(x)), forward(x, *rest, **named))[1]
+    )
+    return seen
+
+
+def test_the_shared_part_runs_on_distinct_rows_only(unet, monkeypatch):
+    backbone = TinyBackbone(unet, "unet")
+    block = unet.down_blocks[0].attentions[0].transformer_blocks[0]
+    shared = [unet.conv_in, unet.down_blocks[0].resnets[0], block.norm1, block.attn1, block.norm2, block.attn2.to_q]
+    counts = [count_rows(monkeypatch, module) for module in shared]
+    after = [count_rows(monkeypatch, module) for module in (block.ff, unet.conv_out)]
+    classify(backbone, "none")
+    # Two images, two timesteps, six classes: 24 rows, 4 of them distinct; then two new timesteps and three classes.
+    assert counts == [[4, 4]] * len(shared)
+    assert [sum(rows) for rows in after] == [24 + 24] * len(after)
+
+
+def test_random_draws_of_their_own_end_the_shared_part_before_the_method(unet, monkeypatch):
+    block = unet.down_blocks[0].attentions[0].transformer_blocks[0]
+    before, method = count_rows(monkeypatch, unet.conv_in), count_rows(monkeypatch, block.attn1.to_out[0])
+    classify(TinyBackbone(unet, "unet"), "tome")
+    assert before == [4, 4]
+    assert method[0] == 24
+
+
+def test_prompts_are_projected_once(unet, monkeypatch):
+    layers = [module.to_k for name, module in unet.named_modules() if name.endswith("attn2")]
+    seen = [count_rows(monkeypatch, layer) for layer in layers]
+    classify(TinyBackbone(unet, "unet"), "none")
+    assert seen == [[6]] * len(layers)
+
+
+def test_a_table_of_prompts_has_a_largest_size(unet, monkeypatch):
+    layer = next(module.to_k for name, module in unet.named_modules() if name.endswith("attn2"))
+    seen = count_rows(monkeypatch, layer)
+    monkeypatch.setattr("bigain.classifier.shared_prefix.LARGEST_TABLE", 0)
+    classify(TinyBackbone(unet, "unet"), "none")
+    assert seen == [24, 24]
+
+
+def test_fewer_operations_are_counted(unet, monkeypatch):
+    backbone = TinyBackbone(unet, "unet")
+
+    def flops():
+        with FlopCounterMode(display=False) as counter:
+            classify(backbone, "none")
+        return counter.get_total_flops()
+
+    shared = flops()
+    monkeypatch.setattr(Engine, "_repeats", lambda self, pair_of: None)
+    assert shared < 0.97 * flops()
+
+
+def test_nothing_is_left_behind(unet):
+    """Also on an error."""
+    before, state = RUN["unet"](unet), {id(module): set(vars(module)) for module in unet.modules()}
+    conditions = torch.randn(3, 5, 16)
+    with pytest.raises(RuntimeError, match="midway"), shared_between_classes(unet, conditions, None):
+        raise RuntimeError("midway")
+    assert {id(module): set(vars(module)) for module in unet.modules()} == state
+    assert torch.equal(RUN["unet"](unet), before)
+
+
+def test_nothing_of_a_dit_is_shared(dit):
+    with shared_between_classes(dit, torch.arange(3), None) as sharing:
+        assert not sharing.shares
+        assert not any(hasattr(module, "_diffusers_hook") for module in dit.modules())
+
+
+def test_an_attachment_without_random_draws_hashes_no_rows(unet):
+    with bigain.compressed(unet, "bigain_tm", ratio=0.5) as at:
+        assert isinstance(at, Attachment)
+        at.set_rows([])
+        assert at.row_seeds is None
+
+
+def test_batches_of_one_wave_are_one_graph(unet):
+    """Other rows, classes and timesteps in the same shapes do not trace the model again."""
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    backbone = TinyBackbone(unet, "unet")
+    network = backbone.denoiser
+    compiled = torch.compile(network, backend=counter, dynamic=False, fullgraph=True)
+    backbone.predict = lambda x, t, c: compiled(x, t, encoder_hidden_states=c, return_dict=False)[0]
+    conditions = backbone.conditions_of(4)
+    draw = lambda place, t: torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(t))  # noqa: E731
+    with (
+        torch.inference_mode(),
+        bigain.compressed(network, "bigain_tm", ratio=0.5) as at,
+        shared_between_classes(network, conditions, at) as sharing,
+    ):
+        assert any(isinstance(hook, NarrowHook) for hook in network.conv_in._diffusers_hook.hooks.values())
+        engine = Engine(backbone, latents([1, 2]), [1, 2], conditions, draw, "l2", 8, at, sharing)
+        found = engine.errors([Row(i, c, t) for i in (0, 1) for t in (10, 500, 900) for c in range(4)])
+    assert len(found) == 24
+    assert counter.frame_count == 1

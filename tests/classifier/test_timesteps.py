@@ -1,0 +1,44 @@
+"""Table 10's schedules and what cannot be one."""
+
+import pytest
+
+from bigain.classifier.timesteps import Stages
+
+
+def test_the_paper_s_two_stages():
+    first, second = Stages((5, 20), (5, 1)).timesteps()
+    assert first == [125, 325, 525, 725, 925]
+    assert sorted(first + second) == list(range(25, 1000, 50))
+
+
+def test_three_stages_do_not_nest():
+    new = Stages((5, 20, 100), (50, 10, 1)).timesteps()
+    assert [len(stage) for stage in new] == [5, 20, 75]
+    assert new[0] == [105, 305, 505, 705, 905]
+    assert len({t for stage in new for t in stage}) == 100
+
+
+@pytest.mark.parametrize(("classes", "evaluations"), [(37, 260), (80, 475), (100, 575)])
+def test_evaluations_per_image(classes, evaluations):
+    assert Stages((5, 20), (5, 1)).evaluations(classes) == evaluations
+
+
+def test_evaluations_of_imagenet():
+    assert Stages((5, 20, 100), (50, 10, 1)).evaluations(1000) == 6750
+
+
+def test_random_timesteps_are_keyed_by_image_and_never_repeat():
+    stages = Stages((5, 20), (5, 1))
+    one, other = stages.random_timesteps(0, 1), stages.random_timesteps(0, 2)
+    assert one == stages.random_timesteps(0, 1) != other
+    assert [len(stage) for stage in one] == [5, 15]
+    assert len({t for stage in one for t in stage}) == 20
+
+
+@pytest.mark.parametrize(
+    ("targets", "keep"),
+    [((5, 20), (5,)), ((20, 5), (5, 1)), ((5, 20), (1, 5)), ((5, 20), (5, 2)), ((), ()), ((3, 20), (5, 1))],
+)
+def test_impossible_stages(targets, keep):
+    with pytest.raises(ValueError, match="stages"):
+        Stages(targets, keep)

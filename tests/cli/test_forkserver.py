@@ -1,0 +1,147 @@
+"""The warm process: a handed-over command is the command itself, only sooner."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from bigain.cli.forkserver import KEEP_MEMORY, LENGTH, SOCKET, Warm, hand_over
+
+
+def bigain(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "bigain", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def warm():
+    process = Warm()
+    where = os.environ[SOCKET]
+    wait_until(Path(where).exists)
+    yield where
+    process.stop()
+    assert SOCKET not in os.environ
+    assert not Path(where).exists()
+
+
+def test_without_a_warm_process_a_command_runs_by_itself(monkeypatch, tmp_path):
+    monkeypatch.delenv(SOCKET, raising=False)
+    assert hand_over(["methods"]) is None
+    monkeypatch.setenv(SOCKET, str(tmp_path / "nobody"))
+    assert hand_over(["methods"]) is None
+    found = bigain("methods")
+    assert (found.returncode, "bigain_tm" in found.stdout) == (0, True)
+
+
+@pytest.mark.system
+def test_forks_keep_memory_as_jobs_of_their_own_do(monkeypatch):
+    """glibc reads its settings as a process starts, so a fork can have them only from the warm process."""
+    for name in KEEP_MEMORY:
+        monkeypatch.delenv(name, raising=False)
+    process = Warm()
+    (started,) = (child for child in psutil.Process().children() if "warm" in child.cmdline())
+    assert started.environ().items() >= KEEP_MEMORY.items()
+    process.stop()
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    "arguments", [["methods"], ["nonsense"], ["table", "x"], ["flops", "--backbone", "none/at/all"]]
+)
+def test_output_and_exit_code_are_the_command_s_own(warm, arguments):
+    cold, forked = bigain(*arguments, **{SOCKET: ""}), bigain(*arguments, **{SOCKET: warm})
+    assert (forked.returncode, forked.stdout) == (cold.returncode, cold.stdout)
+    assert forked.stderr == cold.stderr
+
+
+@pytest.mark.system
+def test_a_job_s_records_are_the_same_bit_for_bit(warm, root, tmp_path, monkeypatch):
+    from bigain.core.records import canonical
+    from bigain.jobs.encode import encode_conditions, encode_images
+    from tests.jobs.test_jobs import FASHION, backbone, classification
+
+    monkeypatch.chdir(root)
+    common = {"backbone": backbone("unet"), "dataset": FASHION}
+    encode_images(common | {"images": 8}, tmp_path / "latents.safetensors")
+    encode_conditions(common | {"captions": 0}, tmp_path / "conditions.safetensors")
+    for name, where in (("cold", ""), ("forked", warm)):
+        spec = classification("unet", "tome", tmp_path / name) | {"threads": 2}
+        files = ["--latents", tmp_path / "latents.safetensors", "--conditions", tmp_path / "conditions.safetensors"]
+        written = ["--output", tmp_path / f"{name}.parquet", "--info", tmp_path / f"{name}.json"]
+        done = bigain("classify", "--spec", canonical(spec), *map(str, files + written), **{SOCKET: where})
+        assert done.returncode == 0, done.stderr
+    cold, forked = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("cold", "forked"))
+    assert cold.equals(forked)
+
+
+@pytest.fixture
+def stuck(warm, tmp_path):
+    """A command whose fork opens a pipe that nobody writes to, in a library that keeps the interpreter's lock."""
+    os.mkfifo(tmp_path / "features")
+    command = [sys.executable, "-m", "bigain", "statistics", "--reference", "features", "--output", "x.npz"]
+    environment = {**os.environ, SOCKET: warm}
+    stuck = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: len(processes_in(tmp_path)) == 2 and at_rest(tmp_path))
+        yield stuck
+    finally:
+        stuck.kill()
+        stuck.communicate()
+
+
+@pytest.mark.system
+def test_a_killed_command_takes_its_fork_with_it(stuck, tmp_path):
+    stuck.send_signal(signal.SIGKILL)
+    stuck.wait()
+    wait_until(lambda: not processes_in(tmp_path))
+
+
+@pytest.mark.system
+def test_a_killed_fork_fails_its_command(stuck, tmp_path):
+    (fork,) = set(processes_in(tmp_path)) - {stuck.pid}
+    os.kill(fork, signal.SIGKILL)
+    _, said = stuck.communicate(timeout=60)
+    assert (stuck.returncode, said) == (1, "the process that this command was handed to was killed\n")
+
+
+@pytest.mark.system
+def test_a_request_that_breaks_off_leaves_the_warm_process_at_work(warm):
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(warm)
+        socket.send_fds(connection, [(100).to_bytes(LENGTH, "big")], [0, 1, 2])
+        connection.sendall(b"{")
+    found = bigain("methods", **{SOCKET: warm})
+    assert (found.returncode, "bigain_tm" in found.stdout) == (0, True)
+
+
+def wait_until(holds, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def processes_in(folder: Path) -> list[int]:
+    """The processes of this machine that work in a folder."""
+    return [int(process.name) for process in Path("/proc").glob("[0-9]*") if folder_of(process) == folder]
+
+
+def at_rest(folder: Path) -> bool:
+    """Whether the processes that work in a folder have taken no processor time for a second."""
+    before = [psutil.Process(number).cpu_times() for number in processes_in(folder)]
+    time.sleep(1)
+    return before == [psutil.Process(number).cpu_times() for number in processes_in(folder)]
+
+
+def folder_of(process: Path) -> Path | None:
+    try:
+        return (process / "cwd").readlink()
+    except OSError:  # it has just ended
+        return None

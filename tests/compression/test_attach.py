@@ -1,0 +1,228 @@
+"""Attaching: equal to its peer, exactly undone, loud about what cannot be."""
+
+import copy
+
+import pytest
+import tomesd
+import torch
+
+import bigain
+from bigain.compression.state import all_finite
+from bigain.methods.presets import ALPHA, METHODS
+from tests.helpers.models import RUN, run_unet
+
+TOKEN_METHODS = [id for id, method in METHODS.items() if method.acts_on != "model"]
+STRENGTH = {"merge_ratio": {"ratio": 0.5}, "downsample_factor": {"factor": 2}, "none": {}}
+EVERY_BLOCK = {"unet": {}, "dit": {"blocks": (0, 1, 2, 3)}}
+
+
+@pytest.fixture(params=["unet", "dit"])
+def model(request):
+    return request.param, request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.75])
+def test_tome_fixed_equals_tomesd(model, ratio):
+    family, network = model
+    peer_model = copy.deepcopy(network)
+    tomesd.apply_patch(peer_model, ratio=ratio, max_downsample=1, use_rand=False)
+    peer = RUN[family](peer_model)
+    plain = RUN[family](network)
+    with bigain.compressed(network, "tome_fixed", ratio=ratio, metric_site="block_input", **EVERY_BLOCK[family]):
+        ours = RUN[family](network)
+    assert torch.allclose(ours, peer, atol=1e-5)
+    assert (ours - plain).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("method", TOKEN_METHODS)
+def test_every_method_changes_the_output_and_is_undone_exactly(model, method):
+    family, network = model
+    plain = RUN[family](network)
+    with bigain.compressed(network, method, **STRENGTH[METHODS[method].strength_kind]):
+        inside = RUN[family](network)
+    assert torch.equal(inside, plain) == (method == "none")
+    assert torch.equal(RUN[family](network), plain)
+    assert bigain.attached_to(network) is None
+    assert not any({"forward", "_diffusers_hook"} & set(vars(module)) for module in network.modules())
+
+
+@pytest.mark.parametrize("method", ["tome", "tome_fixed", "bigain_tm"])
+def test_ratio_zero_is_the_untouched_model(model, method):
+    family, network = model
+    plain = RUN[family](network)
+    with bigain.compressed(network, method, ratio=0.0):
+        assert torch.allclose(RUN[family](network), plain, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["todo", "avg_pool", "bigain_td"])
+def test_factor_one_is_the_untouched_model(model, method):
+    family, network = model
+    plain = RUN[family](network)
+    with bigain.compressed(network, method, factor=1):
+        assert torch.allclose(RUN[family](network), plain, atol=1e-6)
+
+
+def test_it_says_which_blocks_and_how_many_tokens(unet):
+    with bigain.compressed(unet, "bigain_tm", ratio=0.7) as attachment:
+        assert [site.block.name for site in attachment.sites] == [
+            "down_blocks.0.attentions.0.transformer_blocks.0",
+            "up_blocks.1.attentions.0.transformer_blocks.0",
+            "up_blocks.1.attentions.1.transformer_blocks.0",
+        ]
+        assert {(site.grid.tokens, site.kept, site.keys) for site in attachment.sites} == {(256, 77, 77)}
+    with bigain.compressed(unet, "todo", factor=3, levels=(0, 1)) as attachment:
+        assert [(str(s.grid), s.kept, s.keys) for s in attachment.sites] == [
+            ("16x16", 256, 25),
+            ("8x8", 64, 4),
+            ("16x16", 256, 25),
+            ("16x16", 256, 25),
+        ]
+
+
+def test_rectangles_get_their_own_grid(unet):
+    with bigain.compressed(unet, "bigain_tm", ratio=0.5) as attachment:
+        run_unet(unet, height=18, width=26)
+        assert {(str(site.grid), site.kept) for site in attachment.sites} == {("18x26", 234)}
+
+
+def test_dit_default_blocks_leave_first_and_last(dit):
+    with bigain.compressed(dit, "todo", factor=2) as attachment:
+        assert [site.block.place for site in attachment.sites] == [1, 2]
+
+
+def test_the_metric_site_matters(unet):
+    outputs = []
+    for site in ("block_input", "norm1_output"):
+        with bigain.compressed(unet, "bigain_tm", ratio=0.5, metric_site=site):
+            outputs.append(run_unet(unet))
+    assert not torch.equal(*outputs)
+
+
+def test_random_destinations_are_new_every_call_and_repeat_with_the_seed(unet):
+    def two_calls(seed):
+        with bigain.compressed(unet, "tome", ratio=0.5, seed=seed):
+            return run_unet(unet), run_unet(unet)
+
+    first, second = two_calls(0)
+    assert not torch.equal(first, second)
+    again = two_calls(0)
+    assert torch.equal(first, again[0])
+    assert torch.equal(second, again[1])
+    assert not torch.equal(first, two_calls(1)[0])
+
+
+def test_random_destinations_ignore_the_global_generator(unet):
+    outputs = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        with bigain.compressed(unet, "tome", ratio=0.5):
+            outputs.append(run_unet(unet))
+    assert torch.equal(*outputs)
+
+
+def test_guidance_halves_share_random_destinations(unet):
+    x, context = torch.randn(1, 4, 16, 16), torch.randn(1, 5, 16)
+    with torch.no_grad(), bigain.compressed(unet, "tome", ratio=0.5):
+        out = unet(torch.cat([x, x]), 10, encoder_hidden_states=torch.cat([context, context]), return_dict=False)[0]
+    assert torch.allclose(out[0], out[1], atol=1e-6)
+
+
+def test_alpha_follows_family_task_and_timestep():
+    assert ALPHA.resolve("unet", "classification") == 0.9
+    assert ALPHA.resolve("dit", "generation") == 0.1
+    schedule = ALPHA.resolve("unet", "generation")
+    assert schedule.at(999) == pytest.approx(0.8)
+    assert schedule.at(0) == pytest.approx(1.2)
+    assert torch.allclose(schedule.at(torch.tensor([999.0, 0.0])), torch.tensor([0.8, 1.2]))
+
+
+def test_bigain_td_uses_its_schedule_in_generation(unet):
+    def at(t, task):
+        torch.manual_seed(0)
+        x, context = torch.randn(1, 4, 16, 16), torch.randn(1, 5, 16)
+        with torch.no_grad(), bigain.compressed(unet, "bigain_td", factor=2, task=task) as attachment:
+            unet(x, t, encoder_hidden_states=context)
+            return attachment.operator_options(attachment.sites[0], torch.device("cpu"))["alpha"]
+
+    assert float(at(torch.tensor(999), "generation")) == pytest.approx(0.8)
+    assert float(at(torch.tensor(0), "generation")) == pytest.approx(1.2)
+    assert at(500, "classification") == 0.9
+
+
+@pytest.mark.parametrize("method", TOKEN_METHODS)
+def test_it_survives_a_whole_graph_capture(model, method):
+    """Twice: the second call draws anew and must not need another graph."""
+    family, network = model
+    outputs = []
+    for compiled in (False, True):
+        torch._dynamo.reset()
+        run = torch.compile(network, backend="eager", fullgraph=True) if compiled else network
+        with bigain.compressed(network, method, **STRENGTH[METHODS[method].strength_kind]):
+            outputs.append([RUN[family](run) for _ in range(2)])
+    for eager, captured in zip(*outputs, strict=True):
+        assert torch.allclose(eager, captured, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "message"),
+    [
+        ("bigain_tn", {"ratio": 0.5}, r"unknown method 'bigain_tn'\. Did you mean 'bigain_tm'\?"),
+        ("tome", {"ratio": 0.8}, "largest ratio is 0.75"),
+        ("tome", {"ratio": 1.7}, "1.7 is not possible"),
+        ("tome", {"factor": 2}, "takes a merge ratio"),
+        ("tome", {}, "takes a merge ratio"),
+        ("todo", {"factor": 17}, "allowed are 1 to 16"),
+        ("todo", {"factor": 2.5}, "2.5 is not possible"),
+        ("none", {"ratio": 0.1}, "takes no strength"),
+        (
+            "todo",
+            {"factor": 2, "levels": (3,)},
+            r"no self-attention at level \(3,\): this model has it at levels \[0, 1\]",
+        ),
+        ("todo", {"factor": 2, "levels": ()}, "no self-attention"),
+        ("todo", {"factor": 2, "blocks": (1,)}, "chosen by `levels`"),
+    ],
+)
+def test_what_cannot_be_is_an_error_and_leaves_the_model_alone(unet, method, arguments, message):
+    plain = run_unet(unet)
+    with pytest.raises(ValueError, match=message):
+        bigain.apply(unet, method, **arguments)
+    assert torch.equal(run_unet(unet), plain)
+
+
+def test_twice_is_an_error_and_so_is_removing_nothing(unet):
+    bigain.apply(unet, "todo", factor=2)
+    try:
+        with pytest.raises(ValueError, match="todo is on this model already"):
+            bigain.apply(unet, "tome", ratio=0.5)
+    finally:
+        bigain.remove(unet)
+    with pytest.raises(ValueError, match="no method is on this model"):
+        bigain.remove(unet)
+
+
+def test_another_kind_of_model_is_refused():
+    with pytest.raises(TypeError, match="Linear is not supported"):
+        bigain.apply(torch.nn.Linear(2, 2), "tome", ratio=0.5)
+
+
+def test_fused_projections_are_refused():
+    from tests.helpers.models import tiny_unet
+
+    network = tiny_unet()
+    network.fuse_qkv_projections()
+    with bigain.compressed(network, "todo", factor=2), pytest.raises(ValueError, match="fuse_qkv_projections"):
+        run_unet(network)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_a_number_that_is_not_finite_is_found_and_an_overflowing_sum_is_none(bad):
+    x = torch.full((2, 3), 3e38)
+    assert not x.sum().isfinite()
+    assert all_finite(x)
+    assert all_finite(torch.ones(2, 3))
+    for size in (1.0, 3e38):
+        x = torch.full((2, 3), size)
+        x[1, 2] = bad
+        assert not all_finite(x)
+    assert not all_finite(torch.tensor([torch.inf, -torch.inf]))

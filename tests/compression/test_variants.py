@@ -1,0 +1,257 @@
+"""Method ids with variants, and what they do to a model."""
+
+import pytest
+import torch
+
+import bigain
+from bigain.compression.state import RowKey
+from bigain.compression.targets import part_of
+from bigain.methods.ids import method_of
+from bigain.methods.method import Linear
+from bigain.methods.presets import METHODS
+from tests.helpers.models import RUN, run_dit, run_unet
+
+
+def test_an_id_says_layers_and_options():
+    changed = method_of("bigain_tm@sa+mlp~score-l2_norm~cell-4x4~protect-0.1")
+    assert changed.layers == ("sa", "mlp")
+    assert dict(changed.options) == {**METHODS["bigain_tm"].options, "score": "l2_norm", "cell": (4, 4), "protect": 0.1}
+    assert method_of("bigain_td~alpha-0.8to1.2").options["alpha"] == Linear(0.8, 1.2)
+    assert method_of("bigain_td~alpha--0.5").options["alpha"] == -0.5
+    assert method_of("todo~skip_t0-on").skip_t0
+    assert METHODS["bigain_tm"].options["score"] == "laplacian_l1"
+
+
+def test_an_id_has_one_spelling():
+    assert method_of("tome@sa") is METHODS["tome"]
+    assert method_of("bigain_tm~score-laplacian_l1~cell-2x2") is METHODS["bigain_tm"]
+    assert method_of("bigain_tm@mlp+sa~score-l2_norm~cell-4x4").id == "bigain_tm@sa+mlp~cell-4x4~score-l2_norm"
+    assert method_of("bigain_tm@sa+mlp").label == "BiGain_TM (SA+MLP)"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("bigain_tm~scor-l2_norm", r"unknown option 'scor'\. Did you mean 'score'\?"),
+        (
+            "bigain_tm~score-l3_norm",
+            r"score cannot be 'l3_norm': .* Did you mean 'l[12]_norm'\?",
+        ),
+        ("bigain_tm~cell-2", "cell cannot be '2'"),
+        ("bigain_tm~cell-1x1", "at least two tokens"),
+        ("bigain_tm~protect-1.5", "below 1"),
+        ("bigain_tm@ca", "layers are sa, always"),
+        ("bigain_tm@sa+sa", "layers are sa, always"),
+        ("bigain_tm@sa+ff", "layers are sa, always"),
+        ("todo@sa+ca", "only merging methods"),
+        ("todo~score-l2_norm", "unknown option 'score'"),
+        ("todo~clamp-on", "unknown option 'clamp'"),
+        ("none~skip_t0-on", "unknown option"),
+        ("bigain_tn~score-l2_norm", r"Did you mean 'bigain_tm'\?"),
+    ],
+)
+def test_a_wrong_id_says_what_is_allowed(name, message):
+    with pytest.raises(ValueError, match=message):
+        method_of(name)
+
+
+def test_larger_cells_reach_larger_ratios(unet):
+    with pytest.raises(ValueError, match=r"cells of 2x2 only 192 can be merged: the largest ratio is 0\.75"):
+        bigain.apply(unet, "bigain_tm", ratio=0.9)
+    with bigain.compressed(unet, "bigain_tm~cell-4x4", ratio=0.9) as attachment:
+        run_unet(unet)
+        assert {site.kept for site in attachment.sites} == {256 - 230}
+
+
+@pytest.mark.parametrize(
+    ("method", "kept"),
+    [("bigain_tm", 64), ("tome_fixed", 64), ("bigain_tm~protect-0.1", 64 + 25), ("bigain_tm_block", 64), ("sito", 64)],
+)
+def test_a_clamped_ratio_is_the_largest_there_is(unet, method, kept):
+    with pytest.raises(ValueError, match="the largest ratio is"):
+        bigain.apply(unet, method, ratio=0.9)
+    with bigain.compressed(unet, f"{method}~clamp-on", ratio=0.9) as attachment:
+        run_unet(unet)
+        assert {site.kept for site in attachment.sites} == {kept}
+    with bigain.compressed(unet, f"{method}~clamp-on", ratio=0.5) as attachment:
+        assert {site.kept for site in attachment.sites} <= {128, 130}
+
+
+@pytest.mark.parametrize(
+    ("variant", "places"),
+    [("blocks-first_12", [0, 1]), ("blocks-1_6", [0]), ("blocks-7_12", [1]), ("blocks-0+3", [0, 3])],
+)
+def test_an_id_that_names_blocks_has_its_way(dit, variant, places):
+    with bigain.compressed(dit, f"bigain_tm~{variant}", ratio=0.5, blocks=(1, 2)) as attachment:
+        assert [site.block.place for site in attachment.sites] == places
+
+
+def test_an_id_that_names_levels_has_its_way(unet):
+    with bigain.compressed(unet, "todo~levels-1", factor=2) as attachment:
+        assert {str(site.grid) for site in attachment.sites} == {"8x8"}
+    with pytest.raises(ValueError, match="chosen by `levels`"):
+        bigain.apply(unet, "todo~blocks-1", factor=2)
+
+
+def test_parts_of_dit_xl_are_those_of_the_paper():
+    assert part_of("first_12", 28) == tuple(range(12))
+    assert part_of("1_6", 28) + part_of("7_12", 28) == tuple(range(12))
+    assert part_of("first_12", 6) == (0, 1, 2)
+
+
+def test_a_method_without_options_says_so():
+    with pytest.raises(ValueError, match="mosaicdiff has no options to change"):
+        method_of("mosaicdiff~clamp-on")
+
+
+def test_a_plan_for_a_stage_is_the_cached_variant():
+    assert method_of("bigain_tm~plan_for-stage") == method_of("bigain_tm_cached")
+    assert method_of("bigain_tm_cached~plan_for-block~score-l2_norm") == method_of("bigain_tm~score-l2_norm")
+    assert method_of("bigain_tm_cached~plan_for-model").plan_for == "model"
+
+
+@pytest.mark.parametrize(("rule", "same"), [("top_left", "tome_fixed"), ("random", "tome")])
+def test_destinations_that_no_score_picks_are_tome(rule, same):
+    assert method_of(f"bigain_tm~destinations-{rule}") == method_of(same)
+    assert method_of(f"bigain_tm@sa+mlp~destinations-{rule}") == method_of(f"{same}@sa+mlp")
+
+
+def test_what_the_quantile_rule_left_is_measured(unet):
+    with bigain.compressed(unet, "bigain_tm_block@sa+mlp~rule-quantile", ratio=0.7) as attachment:
+        changed = run_unet(unet)
+        fewest = method_of("bigain_tm_block~rule-quantile").tokens_left(0.7, 16, 16)[0]
+        assert all(fewest < site.kept < 256 for site in attachment.sites)
+    assert not torch.equal(changed, run_unet(unet))
+    with pytest.raises(ValueError, match="no ca with it"):
+        bigain.apply(unet, "bigain_tm_block@sa+ca~rule-quantile", ratio=0.7)
+
+
+@pytest.mark.parametrize(("height", "width"), [(10, 10), (7, 9), (33, 18), (64, 64)])
+def test_the_largest_ratio_is_reached_exactly(height, width):
+    left = method_of("tome~clamp-on").tokens_left(0.99, height, width)[0]
+    assert left == (height // 2) * (width // 2)
+
+
+class Counted:
+    """Counts the token rows that a layer is really given."""
+
+    def __init__(self, layer):
+        self.tokens = []
+        self.handle = layer.register_forward_pre_hook(
+            lambda module, args, kwargs: self.tokens.append((args[0] if args else kwargs["hidden_states"]).shape[1]),
+            with_kwargs=True,
+        )
+
+
+@pytest.mark.parametrize(("layers", "expected"), [("sa", (256, 256)), ("sa+ca", (77, 256)), ("sa+ca+mlp", (77, 77))])
+def test_cross_attention_and_feed_forward_run_on_merged_tokens(unet, layers, expected):
+    block = unet.down_blocks[0].attentions[0].transformer_blocks[0]
+    inner = [Counted(block.attn2.to_q), Counted(block.ff.net[0])]
+    plain = run_unet(unet)
+    with bigain.compressed(unet, f"bigain_tm@{layers}", ratio=0.7):
+        for counter in inner:
+            counter.tokens.clear()
+        changed = run_unet(unet)
+    for counter in inner:
+        counter.handle.remove()
+    assert tuple(counter.tokens[0] for counter in inner) == expected
+    assert not torch.equal(changed, plain)
+    assert torch.equal(run_unet(unet), plain)
+
+
+def test_layers_at_ratio_zero_change_nothing(unet, dit):
+    for run, network, layers in ((run_unet, unet, "sa+ca+mlp"), (run_dit, dit, "sa+mlp")):
+        plain = run(network)
+        with bigain.compressed(network, f"bigain_tm@{layers}", ratio=0.0):
+            assert torch.allclose(run(network), plain, atol=1e-6)
+
+
+def test_calls_of_one_seed_are_not_those_of_another(unet):
+    """Nor a permutation of them, as seed xor call would give."""
+    drawn = []
+    for seed in (0, 1):
+        with bigain.compressed(unet, "tome", ratio=0.5, seed=seed) as attachment:
+            for _ in range(4):
+                run_unet(unet)
+                offsets = attachment.operator_options(attachment.sites[0], torch.device("cpu"))["offsets"]
+                drawn.append(tuple(offsets.flatten().tolist()))
+    assert len(set(drawn)) == 8
+
+
+def test_official_v1_is_refused_where_cells_do_not_fill_the_grid(unet):
+    with bigain.compressed(unet, "bigain_tm~destinations-official_v1", ratio=0.5):
+        run_unet(unet)
+        with pytest.raises(ValueError, match="whole cells; 2x2 do not fill 17x16"):
+            run_unet(unet, height=17)
+
+
+def test_a_dit_has_no_cross_attention(dit):
+    with pytest.raises(ValueError, match=r"transformer_blocks\.1 has no cross-attention"):
+        bigain.apply(dit, "bigain_tm@sa+ca", ratio=0.5)
+
+
+def plans_made(network, run, method, **arguments):
+    with bigain.compressed(network, method, ratio=0.5, **arguments) as attachment:
+        made, operator = [], attachment.operator_options
+        attachment.operator_options = lambda site, device: made.append(site.block.name) or operator(site, device)
+        run(network)
+        first = list(made)
+        run(network)
+    assert made == first * 2, "nothing crosses forward passes"
+    return first
+
+
+def test_cached_merging_plans_once_a_stage(unet, dit):
+    everywhere = plans_made(unet, run_unet, "bigain_tm")
+    cached = plans_made(unet, run_unet, "bigain_tm_cached")
+    assert len(everywhere) == 3
+    assert cached == [
+        "down_blocks.0.attentions.0.transformer_blocks.0",
+        "up_blocks.1.attentions.0.transformer_blocks.0",
+    ]
+    runs = plans_made(dit, run_dit, "bigain_tm_cached", blocks=(0, 1, 3))
+    assert runs == ["transformer_blocks.0", "transformer_blocks.3"]
+
+
+def test_cached_plans_of_two_resolutions_do_not_mix(unet):
+    with bigain.compressed(unet, "bigain_tm_cached", ratio=0.5, levels=(0, 1)):
+        run_unet(unet)
+
+
+@pytest.mark.parametrize(("method", "same"), [("tome", False), ("tome_shared", True), ("sito", True)])
+def test_who_shares_random_draws(unet, method, same):
+    """Two rows of one image and t but different classes; the U-Net's first block has not seen the class yet."""
+    plans = []
+    x, context = torch.randn(1, 4, 16, 16), torch.randn(2, 5, 16)
+    with torch.no_grad(), bigain.compressed(unet, method, ratio=0.5) as attachment:
+        attachment.set_rows([RowKey(3, 0, 10), RowKey(3, 1, 10)])
+        make = attachment.plan
+        attachment.plan = lambda site, tokens: plans.append(make(site, tokens)) or plans[-1]
+        unet(x.expand(2, -1, -1, -1), 10, encoder_hidden_states=context)
+    index = plans[0].merged if hasattr(plans[0], "merged") else plans[0].pruned
+    assert torch.equal(index[0], index[1]) == same
+
+
+@pytest.mark.parametrize("method", ["todo", "bigain_tm", "bigain_tm@sa+mlp"])
+def test_skip_t0_rests_at_t_zero_only(model_and_run, method):
+    network, run = model_and_run
+    strength = {"factor": 2} if method == "todo" else {"ratio": 0.5}
+    plain = {t: run(network, t=t) for t in (0, 10)}
+    with bigain.compressed(network, f"{method}~skip_t0-on", **strength):
+        assert torch.equal(run(network, t=0), plain[0])
+        assert not torch.equal(run(network, t=10), plain[10])
+        with pytest.raises(ValueError, match="one timestep for the whole batch"):
+            run(network, t=torch.tensor([0, 10]))
+
+
+@pytest.fixture(params=["unet", "dit"])
+def model_and_run(request):
+    return request.getfixturevalue(request.param), RUN[request.param]
+
+
+@pytest.mark.parametrize("method", ["bigain_tm", "todo"])
+def test_tokens_that_are_not_finite_are_an_error(unet, method):
+    strength = {"factor": 2} if method == "todo" else {"ratio": 0.5}
+    x = torch.full((1, 4, 16, 16), torch.nan)
+    with bigain.compressed(unet, method, **strength), pytest.raises(ValueError, match="not all finite"):
+        unet(x, 1, encoder_hidden_states=torch.zeros(1, 5, 16))

@@ -1,0 +1,186 @@
+"""Pipeline folders with random weights: the true architectures of SD 2.0 and DiT-XL/2, or small ones of the same shape.
+
+`python -m tests.helpers.random_pipelines` writes what config/paper_smoke.yaml needs (about 8 GB).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DiTTransformer2DModel,
+    FlowMatchEulerDiscreteScheduler,
+    FluxTransformer2DModel,
+    PNDMScheduler,
+    UNet2DConditionModel,
+)
+from pytorch_fid import inception
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel
+
+from bigain.core.files import read_json, write_json
+from bigain.measure.flops import ARCHITECTURES
+
+KL = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "latent_channels": 4,
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "block_out_channels": [128, 256, 512, 512],
+    "layers_per_block": 2,
+    "sample_size": 512,
+    "scaling_factor": 0.18215,
+}
+# OpenCLIP-H's text part as Stability's folder has it.
+TEXT = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16}
+SMALL_KL = {**KL, "block_out_channels": [8, 8, 16, 16], "norm_num_groups": 4, "layers_per_block": 1, "sample_size": 64}
+SMALL_TEXT = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+SMALL = {
+    "sd2": {
+        "sample_size": 8,
+        "block_out_channels": [16, 32],
+        "attention_head_dim": [2, 4],
+        "cross_attention_dim": 16,
+        "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+    },
+    "dit_xl2": {"sample_size": 8, "num_layers": 4, "num_attention_heads": 2, "attention_head_dim": 8},
+}
+SD2_SCHEDULER = {  # what the hub's folder holds; the paper samples with Euler from the same betas
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "prediction_type": "epsilon",
+}
+DIT_SCHEDULER = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear", "clip_sample": False}
+
+
+def stable_diffusion(folder: Path, small: bool = False) -> Path:
+    """A StableDiffusionPipeline folder; its tokenizer knows letters, not words."""
+    torch.manual_seed(0)
+    config = read_json(ARCHITECTURES / "sd2.json") | (SMALL["sd2"] if small else {})
+    UNet2DConditionModel.from_config(config).save_pretrained(folder / "unet")
+    AutoencoderKL(**(SMALL_KL if small else KL)).save_pretrained(folder / "vae")
+    _text(folder, SMALL_TEXT if small else TEXT)
+    PNDMScheduler(**SD2_SCHEDULER).save_pretrained(folder / "scheduler")
+    parts = {
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "scheduler": ["diffusers", "PNDMScheduler"],
+        "safety_checker": [None, None],
+        "feature_extractor": [None, None],
+    }
+    write_json(folder / "model_index.json", {"_class_name": "StableDiffusionPipeline", **parts})
+    return folder
+
+
+def dit(folder: Path, small: bool = False) -> Path:
+    """A DiTPipeline folder."""
+    torch.manual_seed(1)
+    config = read_json(ARCHITECTURES / "dit_xl2.json") | (SMALL["dit_xl2"] if small else {})
+    DiTTransformer2DModel.from_config(config).save_pretrained(folder / "transformer")
+    AutoencoderKL(**(SMALL_KL if small else KL)).save_pretrained(folder / "vae")
+    DDIMScheduler(**DIT_SCHEDULER).save_pretrained(folder / "scheduler")
+    parts = {
+        "transformer": ["diffusers", "DiTTransformer2DModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+    }
+    write_json(folder / "model_index.json", {"_class_name": "DiTPipeline", **parts})
+    return folder
+
+
+def flux(folder: Path, guidance_embeds: bool) -> Path:
+    """A small FluxPipeline folder."""
+    torch.manual_seed(2)
+    FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=16,
+        guidance_embeds=guidance_embeds,
+        axes_dims_rope=(4, 4, 8),
+    ).save_pretrained(folder / "transformer")
+    AutoencoderKL(**SMALL_KL, shift_factor=0.1).save_pretrained(folder / "vae")
+    _text(folder, SMALL_TEXT)
+    T5EncoderModel(T5Config(vocab_size=600, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2)).save_pretrained(
+        folder / "text_encoder_2"
+    )
+    CLIPTokenizer.from_pretrained(folder / "tokenizer").save_pretrained(folder / "tokenizer_2")
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0)
+    scheduler.save_pretrained(folder / "scheduler")
+    parts = {
+        "transformer": ["diffusers", "FluxTransformer2DModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "text_encoder_2": ["transformers", "T5EncoderModel"],
+        "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+    }
+    write_json(folder / "model_index.json", {"_class_name": "FluxPipeline", **parts})
+    return folder
+
+
+def inception_weights(path: Path) -> Path:
+    """Random weights in pytorch-fid's own form."""
+    torch.manual_seed(3)
+    network = inception._inception_v3(num_classes=1008, aux_logits=False, weights=None)
+    for name, block in {
+        "Mixed_5b": inception.FIDInceptionA(192, pool_features=32),
+        "Mixed_5c": inception.FIDInceptionA(256, pool_features=64),
+        "Mixed_5d": inception.FIDInceptionA(288, pool_features=64),
+        "Mixed_6b": inception.FIDInceptionC(768, channels_7x7=128),
+        "Mixed_6c": inception.FIDInceptionC(768, channels_7x7=160),
+        "Mixed_6d": inception.FIDInceptionC(768, channels_7x7=160),
+        "Mixed_6e": inception.FIDInceptionC(768, channels_7x7=192),
+        "Mixed_7b": inception.FIDInceptionE_1(1280),
+        "Mixed_7c": inception.FIDInceptionE_2(2048),
+    }.items():
+        setattr(network, name, block)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def _text(folder: Path, sizes: dict) -> None:
+    letters = [chr(code) for code in _byte_letters()]
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    (folder / "tokenizer").mkdir(parents=True)
+    (folder / "tokenizer" / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", model_max_length=77)
+    tokenizer.save_pretrained(folder / "tokenizer")
+    config = CLIPTextConfig(
+        vocab_size=49408, max_position_embeddings=77, hidden_act="gelu", projection_dim=512, **sizes
+    )
+    config.eos_token_id = vocabulary["<|endoftext|>"]
+    CLIPTextModel(config).save_pretrained(folder / "text_encoder")
+
+
+def _byte_letters() -> list[int]:
+    """The characters by which byte-level tokenizers write the 256 bytes."""
+    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    return [*visible, *(256 + k for k in range(256 - len(visible)))]
+
+
+if __name__ == "__main__":
+    stable_diffusion(Path("models/random-sd2"))
+    dit(Path("models/random-dit-xl2"))
+    inception_weights(Path("models/random-inception.pth"))

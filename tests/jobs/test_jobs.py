@@ -1,0 +1,371 @@
+"""Jobs on the embedded models: records do not depend on shards, order or resume, and damage is loud."""
+
+import json
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bigain.backbones.unet import StableDiffusion
+from bigain.classifier.classify import classify_block
+from bigain.core.records import canonical
+from bigain.jobs.calibrate import calibrate
+from bigain.jobs.classify import classify
+from bigain.jobs.common import missing_compiler
+from bigain.jobs.encode import encode_conditions, encode_images
+from bigain.jobs.generate import generate
+from bigain.methods.presets import METHODS
+from tests.helpers.repository import ROOT
+
+FASHION = {"id": "fashion", "reader": "fashion", "path": "resources/fashion", "data": "-", "allow_missing": 0}
+
+
+@pytest.fixture(autouse=True)
+def _in_the_repository(root, monkeypatch):
+    monkeypatch.chdir(root)
+
+
+def backbone(family: str) -> dict:
+    sites = {"levels": None, "blocks": [1, 2] if family == "dit" else None, "metric_site": None}
+    own = {"id": f"mini_{family}", "family": family, "path": f"resources/mini-{family}", "weights": "-"}
+    return own | {"dtype": "float32", "device": "cpu", "compile": "off"} | sites
+
+
+@pytest.fixture(scope="module", params=["unet", "dit"])
+def inputs(request, root, tmp_path_factory):
+    """Family, latents and conditions of eight images."""
+    folder = tmp_path_factory.mktemp(request.param)
+    common = {"backbone": backbone(request.param), "dataset": FASHION | {"path": str(root / "resources/fashion")}}
+    common["backbone"]["path"] = str(root / f"resources/mini-{request.param}")
+    encode_images(common | {"images": 8}, folder / "latents.safetensors")
+    encode_conditions(common | {"captions": 40}, folder / "conditions.safetensors")
+    return request.param, folder
+
+
+def classification(family: str, method: str, results: Path, images=(0, 8), shard=4, block=2) -> dict:
+    kind = METHODS[method].strength_kind
+    strength = {"none": None, "merge_ratio": 0.5, "downsample_factor": 2, "flops_reduction_percent": 10}[kind]
+    protocol = {"stages": [1, 2], "keep": [2, 1], "timesteps": "grid", "loss": "l2", "noise": "keyed", "batch": 7}
+    protocol |= {"smaller_batch": None, "elimination": None}
+    return {
+        "results": str(results),
+        "task": "classification",
+        "backbone": backbone(family),
+        "dataset": FASHION,
+        "method": method,
+        "strength": strength,
+        "seed": 0,
+        "protocol": protocol,
+        "block": block,
+        "shard": shard,
+        "images": list(images),
+        "threads": 1,
+        "version": 1,
+    }
+
+
+def run(spec: dict, folder: Path, output: Path):
+    classify(spec, folder / "latents.safetensors", folder / "conditions.safetensors", output, Path(f"{output}.json"))
+    return pq.read_table(output).replace_schema_metadata(None)
+
+
+def test_what_is_encoded_does_not_depend_on_how_much_else_is(inputs, tmp_path):
+    """Neither latents nor captions of before change to the bit when a study gets more images."""
+    family, _ = inputs
+    common = {"backbone": backbone(family), "dataset": FASHION}
+    for count, name in ((3, "few"), (70, "many")):
+        encode_images(common | {"images": count}, tmp_path / f"{name}-latents.safetensors")
+        encode_conditions(common | {"captions": count}, tmp_path / f"{name}-conditions.safetensors")
+    few, many = (load_file(tmp_path / f"{name}-latents.safetensors")["latents"] for name in ("few", "many"))
+    assert torch.equal(many[:3], few)
+    few, many = (load_file(tmp_path / f"{name}-conditions.safetensors") for name in ("few", "many"))
+    of_few, of_many = (found["captions"][found["caption_of_image"][:3]] for found in (few, many))
+    assert torch.equal(of_few, of_many)
+
+
+def command(spec: dict, folder: Path, output: Path) -> list[str]:
+    """The same as a process of its own."""
+    files = {name: folder / f"{name}.safetensors" for name in ("latents", "conditions")}
+    files |= {"output": output, "info": f"{output}.json"}
+    options = [part for option, file in files.items() for part in (f"--{option}", str(file))]
+    return [sys.executable, "-m", "bigain", "classify", "--spec", canonical(spec), *options]
+
+
+@pytest.mark.parametrize("method", ["none", "tome", "bigain_tm", "bigain_td"])
+def test_records_are_bit_identical_for_any_shards_and_order(inputs, method, tmp_path):
+    family, folder = inputs
+    whole = run(classification(family, method, tmp_path / "a", shard=8), folder, tmp_path / "a.parquet")
+    assert whole.num_rows == 8 * (10 + 2)
+    many = run(classification(family, method, tmp_path / "b", shard=2), folder, tmp_path / "b.parquet")
+    assert many.equals(whole)
+    second = run(classification(family, method, tmp_path / "c", images=(4, 8)), folder, tmp_path / "c1.parquet")
+    first = run(classification(family, method, tmp_path / "c", images=(0, 4)), folder, tmp_path / "c0.parquet")
+    assert first.equals(whole.slice(0, 48))
+    assert second.equals(whole.slice(48))
+
+
+def test_records_are_bit_identical_for_one_two_and_seven_shards(inputs, tmp_path):
+    """Blocks of one image, seven of them; the shards of the last run are found in any order."""
+    family, folder = inputs
+
+    def with_shards(shard: int):
+        spec = classification(family, "bigain_tm", tmp_path / str(shard), images=(0, 7), shard=shard, block=1)
+        return run(spec, folder, tmp_path / f"{shard}.parquet")
+
+    assert with_shards(7).equals(with_shards(4))
+    assert with_shards(7).equals(with_shards(1))
+    assert len(list((tmp_path / "1/work").rglob("images-*"))) == 7
+
+
+def test_a_half_done_shard_goes_on_at_its_next_block(inputs, tmp_path, monkeypatch):
+    family, folder = inputs
+    spec = classification(family, "tome", tmp_path / "a", shard=8)
+    blocks = []
+
+    def stopping(*arguments, after: int):
+        if len(blocks) == after:
+            raise KeyboardInterrupt
+        blocks.append(arguments[2])
+        return classify_block(*arguments)
+
+    monkeypatch.setattr("bigain.jobs.classify.classify_block", partial(stopping, after=3))
+    with pytest.raises(KeyboardInterrupt):
+        run(spec, folder, tmp_path / "a.parquet")
+    assert len(list((tmp_path / "a/work").rglob("images-*"))) == 3
+    assert not (tmp_path / "a.parquet").exists()
+    monkeypatch.setattr("bigain.jobs.classify.classify_block", partial(stopping, after=-1))
+    resumed = run(spec, folder, tmp_path / "a.parquet")
+    assert [len(images) for images in blocks] == [2, 2, 2, 2]
+    (shard,) = (tmp_path / "a/work").rglob("images-*")
+    assert shard.name.startswith("images-000000-000008-")
+    info = json.loads((tmp_path / "a.parquet.json").read_text())
+    assert info["images_computed"] == 2
+    monkeypatch.undo()
+    monkeypatch.chdir(ROOT)
+    assert resumed.equals(run(spec | {"results": str(tmp_path / "b")}, folder, tmp_path / "b.parquet"))
+
+
+def test_what_it_took_and_where_is_kept_over_resumes(inputs, tmp_path, monkeypatch):
+    family, folder = inputs
+    spec = classification(family, "none", tmp_path, shard=2)
+    monkeypatch.setattr("bigain.jobs.shards.environment_of", lambda _: {"device": "an old one"})
+    run(spec | {"images": [0, 4]}, folder, tmp_path / "a.parquet")
+    before = json.loads((tmp_path / "a.parquet.json").read_text())
+    monkeypatch.setattr("bigain.jobs.shards.environment_of", lambda _: {"device": "a new one"})
+    run(spec, folder, tmp_path / "b.parquet")
+    info = json.loads((tmp_path / "b.parquet.json").read_text())
+    assert info["environments"] == [{"device": "an old one"}, {"device": "a new one"}]
+    assert info["seconds"] > before["seconds"] > 0
+    assert info["images_computed"] == 4
+
+
+def test_a_shard_of_other_inputs_is_not_used(inputs, tmp_path):
+    """Whatever the spec says: changed latents, such as of an image that was mended, are computed anew."""
+    family, folder = inputs
+    spec = classification(family, "none", tmp_path, shard=2)
+    one = run(spec, folder, tmp_path / "a.parquet")
+    stored = load_file(folder / "latents.safetensors")
+    stored["latents"][3] *= 0.5
+    (tmp_path / "other").mkdir()
+    save_file(stored, tmp_path / "other/latents.safetensors")
+    (tmp_path / "other/conditions.safetensors").symlink_to(folder / "conditions.safetensors")
+    other = run(spec, tmp_path / "other", tmp_path / "b.parquet")
+    assert not other.slice(24, 24).equals(one.slice(24, 24))
+    assert other.slice(48).equals(one.slice(48))
+    assert json.loads((tmp_path / "b.parquet.json").read_text())["images_computed"] == 2
+
+
+@pytest.mark.system
+def test_two_processes_at_the_same_work_do_not_disturb_each_other(inputs, tmp_path):
+    """A job whose workflow was killed may still be writing when the next one starts."""
+    family, folder = inputs
+    spec = classification(family, "tome", tmp_path / "both", shard=4)
+    alone = run(spec | {"results": str(tmp_path / "alone")}, folder, tmp_path / "alone.parquet")
+    names = ("one", "two")
+    jobs = [subprocess.Popen(command(spec, folder, tmp_path / f"{name}.parquet"), cwd=ROOT) for name in names]
+    assert [job.wait(timeout=200) for job in jobs] == [0, 0]
+    for name in names:
+        assert pq.read_table(tmp_path / f"{name}.parquet").replace_schema_metadata(None).equals(alone)
+    assert len(list((tmp_path / "both/work").rglob("*-*"))) == 2
+
+
+@pytest.mark.parametrize("method", ["dip_go", "mosaicdiff"])
+def test_structural_methods_are_calibrated_and_record_the_same_for_any_shards(inputs, root, method, tmp_path):
+    family, folder = inputs
+    data = {"id": "c", "reader": "fashion", "path": str(root / "resources/fashion-calibration"), "data": "-"}
+    stages = {"stages": [1, 4], "keep": [2, 1]}
+    calibration = {
+        "backbone": backbone(family),
+        "dataset": data,
+        "method": method,
+        "reduction": 10,
+        "seed": 0,
+        "threads": 1,
+        "images": 4,
+        "updates": 1,
+        "protocol": stages,
+    }
+    files = [tmp_path / "a/calibration.safetensors", tmp_path / "b/calibration.safetensors"]
+    for file in files[: 2 if family == "unet" else 1]:
+        calibrate(calibration, file)
+    assert family == "dit" or files[0].read_bytes() == files[1].read_bytes()
+
+    def classified(name, **changes):
+        spec = classification(family, method, tmp_path / name, **changes)
+        spec["protocol"] |= stages
+        return run(
+            spec | {"calibration": {"file": str(files[0]), "spec": calibration}}, folder, tmp_path / f"{name}.parquet"
+        )
+
+    whole = classified("whole", images=(0, 4), shard=4)
+    assert whole.equals(classified("shards", images=(0, 4), shard=2))
+    assert whole.slice(2 * 16).equals(classified("part", images=(2, 4), shard=2))
+    compressed = json.loads((tmp_path / "whole.parquet.json").read_text())["compressed"]
+    assert {row["unit"] for row in compressed} == ({"step"} if method == "dip_go" else {"head", "neuron"})
+    assert any(row["kept"] < row["tokens"] for row in compressed)
+
+
+def test_released_noise_depends_on_an_images_place_not_on_shards(inputs, tmp_path):
+    """One stream in the data set's order: a job of the last images draws what a job of all draws for them."""
+    family, folder = inputs
+
+    def released(name: str, **more):
+        spec = classification(family, "none", tmp_path / name, **more)
+        spec["protocol"] = spec["protocol"] | {"noise": "released", "loss": "huber"}
+        return run(spec, folder, tmp_path / f"{name}.parquet")
+
+    whole, second = released("a", shard=8), released("b", images=(4, 8), shard=2)
+    assert second.equals(whole.slice(len(whole) - len(second)))
+    keyed = run(classification(family, "none", tmp_path / "c"), folder, tmp_path / "c.parquet")
+    assert not keyed["error"].equals(whole["error"])
+
+
+def test_images_that_could_not_be_read_are_left_out(inputs, tmp_path):
+    family, folder = inputs
+    whole = run(classification(family, "tome", tmp_path / "a"), folder, tmp_path / "a.parquet")
+    stored = load_file(folder / "latents.safetensors")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "conditions.safetensors").symlink_to(folder / "conditions.safetensors")
+    save_file(stored | {"unreadable": torch.tensor([2, 3, 5])}, tmp_path / "damaged" / "latents.safetensors")
+    left = run(classification(family, "tome", tmp_path / "b"), tmp_path / "damaged", tmp_path / "b.parquet").to_pandas()
+    ids = whole["image"].unique().to_pylist()
+    assert left["image"].unique().tolist() == [ids[k] for k in (0, 1, 4, 6, 7)]
+    same = whole.to_pandas().set_index(["image", "class", "t"])["error"]
+    first = left[left["image"].isin(ids[:2])].set_index(["image", "class", "t"])["error"]
+    assert (same.loc[first.index] == first).all()  # a block without unreadable images is the same to the bit
+
+
+def test_a_changed_setting_never_meets_an_old_shard(inputs, tmp_path):
+    family, folder = inputs
+    one = run(classification(family, "none", tmp_path), folder, tmp_path / "a.parquet")
+    other = run(classification(family, "none", tmp_path) | {"seed": 1}, folder, tmp_path / "b.parquet")
+    assert not one.equals(other)
+
+
+def test_a_truncated_shard_is_an_error_that_names_it(inputs, tmp_path):
+    family, folder = inputs
+    run(classification(family, "none", tmp_path), folder, tmp_path / "a.parquet")
+    shard = next((tmp_path / "work").rglob("*.parquet"))
+    shard.write_bytes(shard.read_bytes()[:100])
+    (tmp_path / "a.parquet").unlink()
+    with pytest.raises(ValueError, match=shard.name):
+        run(classification(family, "none", tmp_path), folder, tmp_path / "a.parquet")
+    assert not (tmp_path / "a.parquet").exists()
+
+
+def test_generation_records_features_and_the_first_images(inputs, root, tmp_path):
+    family, folder = inputs
+    weights = str(root / "resources/fashion-net/fashion-net.safetensors")
+    network = {"name": "fashion-net", "weights": weights, "sha256": "-"}
+    protocol = {"steps": 2, "guidance": 2.0, "keep_images": 3, "encoding": "float", "feature_network": network}
+
+    def generated(name: str, shard: int):
+        spec = classification(family, "bigain_td", tmp_path / name, images=(0, 8), shard=shard)
+        spec |= {"task": "generation", "protocol": protocol}
+        output = tmp_path / f"{name}.safetensors"
+        generate(spec, folder / "conditions.safetensors", output, Path(f"{output}.json"))
+        return load_file(output)
+
+    one, many = generated("one", 8), generated("many", 2)
+    assert one["features"].shape == (8, 64)
+    assert one["images"].shape == (3, 1, 32, 32)
+    assert all(torch.equal(one[name], many[name]) for name in one)
+
+
+def test_missing_and_damaged_models_are_named(inputs, tmp_path):
+    family, folder = inputs
+    spec = classification(family, "none", tmp_path)
+    spec["backbone"]["path"] = "resources/nowhere"
+    with pytest.raises(FileNotFoundError, match=r"resources/nowhere/model_index\.json is missing"):
+        run(spec, folder, tmp_path / "a.parquet")
+
+
+def small_memory(monkeypatch, rows):
+    """A device into which no more rows fit."""
+    predict = StableDiffusion.predict
+
+    def limited(self, x_t, t, conditions):
+        if len(x_t) > rows:
+            raise torch.OutOfMemoryError("made up")
+        return predict(self, x_t, t, conditions)
+
+    monkeypatch.setattr(StableDiffusion, "predict", limited)
+
+
+def test_a_batch_that_does_not_fit_says_what_to_lower(inputs, tmp_path, monkeypatch):
+    family, folder = inputs
+    if family == "dit":
+        pytest.skip("the memory of a U-Net's backbone is what is small here")
+    small_memory(monkeypatch, 5)
+    with pytest.raises(ValueError, match="a batch of 7 rows does not fit into the memory of cpu: lower `classif"):
+        run(classification(family, "none", tmp_path), folder, tmp_path / "a.parquet")
+    assert not (tmp_path / "a.parquet").exists()
+
+
+def test_where_it_is_allowed_a_smaller_batch_is_taken_and_said(inputs, tmp_path, monkeypatch):
+    """Its records are those of a study with that batch from the start."""
+    family, folder = inputs
+    if family == "dit":
+        pytest.skip("the memory of a U-Net's backbone is what is small here")
+    small = classification(family, "none", tmp_path / "small")
+    small["protocol"]["batch"] = 4
+    run(small, folder, tmp_path / "small.parquet")
+    small_memory(monkeypatch, 5)
+    spec = classification(family, "none", tmp_path / "own")
+    spec["protocol"]["smaller_batch"] = 4
+    run(spec, folder, tmp_path / "own.parquet")
+    info = json.loads((tmp_path / "own.parquet.json").read_text())
+    assert [environment["batch"] for environment in info["environments"]] == [4]
+    assert pq.read_table(tmp_path / "own.parquet").equals(pq.read_table(tmp_path / "small.parquet"))
+    spec["protocol"]["smaller_batch"] = 6
+    with pytest.raises(ValueError, match="a batch of 6 rows does not fit"):
+        run(spec | {"results": str(tmp_path / "again")}, folder, tmp_path / "again.parquet")
+
+
+def test_without_a_compiler_a_job_runs_as_it_is_and_says_so(inputs, tmp_path, monkeypatch):
+    family, folder = inputs
+    spec = classification(family, "none", tmp_path)
+    run(spec, folder, tmp_path / "plain.parquet")
+    monkeypatch.setattr("bigain.jobs.common.missing_compiler", lambda device: "no C++ compiler")
+    spec = spec | {"backbone": spec["backbone"] | {"compile": "default"}, "results": str(tmp_path / "other")}
+    run(spec, folder, tmp_path / "asked.parquet")
+    info = json.loads((tmp_path / "asked.parquet.json").read_text())
+    assert [environment["compile"] for environment in info["environments"]] == ["off: no C++ compiler"]
+    assert pq.read_table(tmp_path / "asked.parquet").equals(pq.read_table(tmp_path / "plain.parquet"))
+
+
+def test_a_missing_compiler_is_found_missing(monkeypatch):
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    def none():
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", none)
+    assert missing_compiler(torch.device("cpu")) == "no C++ compiler"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert missing_compiler(torch.device("cuda")) == "no Triton"
