@@ -7,6 +7,7 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bigain.core.files import whole_file
+from bigain.core.specs import CellJobSpec
 
 SPEC_KEY = b"bigain.spec"
 
 
-def canonical(spec: dict[str, Any]) -> str:
+def canonical(spec: Mapping[str, Any]) -> str:
     """The one text of a spec: sorted keys, no blanks. Equal settings give equal texts."""
     return json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
-def work_folder(spec: dict[str, Any]) -> Path:
+def work_folder(spec: CellJobSpec) -> Path:
     """Where the shards of a cell's jobs are: under the hash of the cell's own settings, whichever images a job has."""
     own = {key: value for key, value in spec.items() if key not in ("images", "shard")}
     return Path(spec["results"], "work", hashlib.sha256(canonical(own).encode()).hexdigest()[:16])
 
 
-def write_table(path: Path | str, columns: dict[str, list], spec: dict[str, Any]) -> None:
+def write_table(path: Path | str, columns: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
     """Write columns as parquet, whole or not at all, with the spec that made them."""
     table = pa.table(columns).replace_schema_metadata({SPEC_KEY: canonical(spec).encode()})
     with whole_file(path) as temporary:
