@@ -35,11 +35,13 @@ def read_jobs(folder: Path) -> list[Job]:
     if not metadata.is_dir():
         raise FileNotFoundError(f"{metadata} does not exist: Snakemake has not run in {folder}")
     records = [json.loads(file.read_text(encoding="utf-8")) for file in metadata.rglob("*") if file.is_file()]
-    jobs = {
-        Job(record["rule"], record["log"][0] if record["log"] else "", record["starttime"], record["endtime"])
-        for record in records
-        if record.get("endtime")
-    }
+    spans: dict[tuple[str, str], tuple[float, float]] = {}
+    for record in records:
+        if record.get("endtime"):  # outputs of one job have its log in common, and differ by the time of their record
+            key = record["rule"], record["log"][0] if record["log"] else ""
+            start, end = spans.get(key, (record["starttime"], record["endtime"]))
+            spans[key] = min(start, record["starttime"]), max(end, record["endtime"])
+    jobs = [Job(rule, log, start, end) for (rule, log), (start, end) in spans.items()]
     return sorted(jobs, key=lambda job: job.seconds, reverse=True)
 
 

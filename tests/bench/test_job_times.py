@@ -14,8 +14,8 @@ def record(rule, log, start, end):
 def test_a_job_of_two_outputs_counts_once_and_the_longest_comes_first(tmp_path):
     folder = tmp_path / ".snakemake" / "metadata"
     (folder / "deep").mkdir(parents=True)
-    for name in ("a", "deep/b"):
-        (folder / name).write_text(record("classify", "none.log", 10.0, 40.0))
+    for name, end in (("a", 39.9), ("deep/b", 40.0)):
+        (folder / name).write_text(record("classify", "none.log", 10.0, end))
     (folder / "c").write_text(record("classify", "tome.log", 40.0, 50.0))
     (folder / "d").write_text(record("page", "page.log", 50.0, 52.0))
     jobs = read_jobs(tmp_path)
