@@ -1,6 +1,6 @@
 """The paper's claims, judged: on the study's own cells, with paired tests, and on the paper's own printed numbers.
 
-A claim is data (`config/claims.yaml`) that says which comparisons it makes. Every comparison is one cell against
+A claim is data (`claims.yaml`) that says which comparisons it makes. Every comparison is one cell against
 another on the same images; p-values are corrected by Holm within a claim. The verdict is the worst of them:
 
 - holds: every comparison is clearly in the claim's favour;

@@ -12,7 +12,9 @@ from bigain.core.messages import unknown
 from bigain.methods.ids import method_of
 from bigain.study.cells import Cell
 
-PUBLISHED = Path(__file__).parents[2] / "reports" / "published"  # the paper's printed numbers
+TABLES, CLAIMS = Path(__file__).with_name("tables.yaml"), Path(__file__).with_name("claims.yaml")
+TEMPLATES = Path(__file__).parent / "templates"
+PRINTED = Path(__file__).parent / "printed_values"  # of the paper's tables
 
 FIGURES = (
     {
@@ -61,6 +63,31 @@ def figures_of(probed: bool) -> tuple[dict[str, str], ...]:
     return FIGURES + (PROBES if probed else ())
 
 
+def tables_file(config: dict[str, Any]) -> Path:
+    """Return the file that describes a study's tables: the config's, or the package's."""
+    return Path(config["tables"]) if config["tables"] else _from_working_directory(TABLES)
+
+
+def claims_file(config: dict[str, Any]) -> Path:
+    """Return the file of the claims that a study judges: the config's, or the package's."""
+    return Path(config["claims"]) if config["claims"] else _from_working_directory(CLAIMS)
+
+
+def template_files(name: str, suffixes: tuple[str, ...] = ("tex", "html")) -> list[Path]:
+    """Return the files of a template."""
+    return [_from_working_directory(TEMPLATES / f"{name}.{suffix}.j2") for suffix in suffixes]
+
+
+def printed_files(*names: str) -> list[Path]:
+    """Return files of the paper's printed values."""
+    return [_from_working_directory(PRINTED / f"{name}.csv") for name in names]
+
+
+def _from_working_directory(path: Path) -> Path:
+    """Return a path below the working directory relative to it, so that results survive a move of the whole folder."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def read_tables(path: Path | str) -> dict[str, dict[str, Any]]:
     """The tables' data. Raises ValueError that names a table whose methods do not exist."""
     tables = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -84,7 +111,7 @@ def read_table_entry(path: Path | str, name: str) -> dict[str, Any]:
 
 def has_published(cells: list[Cell]) -> bool:
     """Whether the paper prints a number of any backbone, data set and task of these cells."""
-    with open(PUBLISHED / "values.csv", newline="", encoding="utf-8") as handle:
+    with open(PRINTED / "values.csv", newline="", encoding="utf-8") as handle:
         printed = {(row["task"], row["backbone"], row["dataset"]) for row in csv.DictReader(handle)}
     return any((cell.task, cell.backbone, cell.dataset) in printed for cell in cells)
 

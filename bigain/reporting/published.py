@@ -8,7 +8,7 @@ import pandas as pd
 
 from bigain.methods.ids import method_of
 from bigain.reporting.names import METRICS
-from bigain.reporting.plan import PUBLISHED
+from bigain.reporting.plan import PRINTED
 
 # Table 1 prints what a method saves; its accuracies are those of these strengths in Tables 2 and 4 (and of SiTo at 0.7,
 # which saves 6.93%). Of the downsampling methods it says 14.2%, which is what 8x saves; 3x, whose accuracies it prints,
@@ -28,7 +28,7 @@ COLUMNS = ("table", "backbone", "dataset", "task", "metric", "method", "strength
 
 def values() -> pd.DataFrame:
     """Every printed number, with methods and strengths as cells name them; `printed` holds the number."""
-    frame = pd.read_csv(PUBLISHED / "values.csv", dtype={"table": str}).rename(columns={"value": "printed"})
+    frame = pd.read_csv(PRINTED / "values.csv", dtype={"table": str}).rename(columns={"value": "printed"})
     frame["method"] = [method_of(method).id for method in frame["method"]]
     first, twelfth = frame["table"] == "1", frame["table"] == "12"
     frame.loc[first, "strength"] = frame.loc[first, "method"].map(TABLE_1)
@@ -38,7 +38,7 @@ def values() -> pd.DataFrame:
 
 def deltas() -> pd.DataFrame:
     """Every printed difference of Tables 2-5, positive for better."""
-    return pd.read_csv(PUBLISHED / "deltas.csv", dtype={"table": str})
+    return pd.read_csv(PRINTED / "deltas.csv", dtype={"table": str})
 
 
 def printed_by_cell() -> dict[tuple, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -11,8 +10,7 @@ import pandas as pd
 
 from bigain.methods.ids import method_of
 from bigain.reporting import names
-
-TEMPLATES = Path(__file__).parents[2] / "reports" / "templates"
+from bigain.reporting.plan import TEMPLATES
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from bigain.study.weights import WeightsError, token_grid
 MOST_TIMESTEPS, MOST_CELLS = 1000, 1_000_000
 METHOD_ID = re.compile(r"[A-Za-z0-9_.@~+-]+")  # which names a folder
 LONGEST_MESSAGE = 300  # of what the schema says of one value
-SCHEMA = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.json"
+SCHEMA = Path(__file__).with_name("config.schema.json")
 
 
 class ConfigError(ValueError):

@@ -17,7 +17,7 @@ from bigain.study.weights import check as check_weights
 def missing_files(config: dict[str, Any]) -> Iterator[str]:
     """What belongs to the repository or to the user: published models and data are looked for before the first job."""
     for key in ("tables", "claims"):
-        if not Path(config[key]).is_file():
+        if config[key] is not None and not Path(config[key]).is_file():
             yield f"{key}: {config[key]} is missing"
     for name in sorted({group["backbone"] for group in config["cells"]}):
         backbone = config["backbones"][name]

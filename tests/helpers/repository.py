@@ -17,8 +17,6 @@ def copy_repository(root: Path, folder: Path) -> None:
         place = root / name
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(place, folder / name, ignore=ignore) if place.is_dir() else shutil.copy(place, folder)
-    for name in ("templates", "published"):
-        shutil.copytree(root / "reports" / name, folder / "reports" / name)
 
 
 def snakemake(folder: Path, *arguments: str, configs: tuple[str, ...] = ("study.yaml",)) -> subprocess.CompletedProcess:

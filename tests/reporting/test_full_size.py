@@ -23,7 +23,7 @@ from pathlib import Path
 from bigain.cli.study import merged_config
 from bigain.reporting import classes, efficiency, figures, latex, overview, page, protocol, schedules, table_files
 from bigain.reporting import theorem, token_figures, tradeoff, verdicts
-from bigain.reporting.plan import table_names
+from bigain.reporting.plan import claims_file, table_names, tables_file
 from bigain.study.study import Study
 
 study = Study(merged_config([Path("config/paper.yaml")]))
@@ -36,12 +36,12 @@ config = study.config
 def three(name):
     return [out / f"{name}.{suffix}" for suffix in ("tex", "csv", "html")]
 
-names = table_names(config["tables"], study.cells, config["backbones"])
+names = table_names(tables_file(config), study.cells, config["backbones"])
 for name in names:
-    table_files.write_table_files(results, measured, Path(config["tables"]), name, spec, *three(name))
+    table_files.write_table_files(results, measured, tables_file(config), name, spec, *three(name))
 overview.write_overview(results, measured, spec, *three("table1"))
 efficiency.write_efficiency(measured, spec, *three("table11"))
-verdicts.write_claims(metrics, Path(config["claims"]), spec, *three("claims"))
+verdicts.write_claims(metrics, claims_file(config), spec, *three("claims"))
 verdicts.write_beside(results, measured, spec, *three("beside"))
 verdicts.write_audit(*three("audit"))
 protocol.write_listings(spec, out)
@@ -60,7 +60,7 @@ for (backbone, dataset), files in study.sheets().items():
 listed = ("table9", "table10", "table11", "table13", "claims", "beside", "audit")
 drawn = [out / f"{name}.tex" for name in ("table1", *names, "theorem1", *listed)]
 latex.write_report(drawn, spec, out / "report.tex")
-page.write_page(results, metrics, Path(config["tables"]), out / "report.pdf", spec, out / "index.html")
+page.write_page(results, metrics, tables_file(config), out / "report.pdf", spec, out / "index.html")
 assert "torch" not in sys.modules
 print(" ".join(names))
 """

@@ -9,7 +9,7 @@ import pytest
 from bigain.methods.ids import SCORE_NAMES
 from bigain.reporting import names, protocol, table_files, tables
 from bigain.reporting.figures import percent_change, write_figure_1
-from bigain.reporting.plan import read_tables, table_names
+from bigain.reporting.plan import TABLES, read_tables, table_names
 from bigain.study.cells import Cell
 
 TABLE = {
@@ -173,9 +173,9 @@ def test_figure_1_of_a_study_with_and_without_compressed_cells(tmp_path, methods
     assert (tmp_path / "f.png").stat().st_size > 1000
 
 
-def test_a_study_has_the_tables_it_has_cells_for(root, tmp_path):
+def test_a_study_has_the_tables_it_has_cells_for(tmp_path):
     cells = [Cell("classification", "u", "d", "none", None, 0), Cell("classification", "u", "d", "tome", 0.5, 0)]
-    assert table_names(root / "config/tables.yaml", cells, {"u": {"family": "unet"}}) == ["table4"]
+    assert table_names(TABLES, cells, {"u": {"family": "unet"}}) == ["table4"]
     (tmp_path / "t.yaml").write_text("table4: {methods: [tom]}")
     with pytest.raises(ValueError, match=r"table4: unknown method 'tom'\. Did you mean 'tome'\?"):
         read_tables(tmp_path / "t.yaml")

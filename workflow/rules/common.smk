@@ -11,8 +11,12 @@ sys.path.insert(0, workflow.basedir)
 from bigain.reporting.plan import (
     figures_of,
     has_published,
+    claims_file,
+    printed_files,
     read_tables,
     table_names,
+    tables_file,
+    template_files,
 )
 from bigain.study.fingerprints import changed
 from bigain.study.config import ConfigError
@@ -42,7 +46,7 @@ wildcard_constraints:
     backbone="|".join(config["backbones"]),
     dataset="|".join(config["datasets"]),
     chunk=r"\d+",
-    table="|".join(read_tables(study.config["tables"])),
+    table="|".join(read_tables(tables_file(study.config))),
 
 
 onstart:

@@ -52,9 +52,9 @@ rule page:
     input:
         metrics=study.score_files(),
         results=f"{study.results}/results.parquet",
-        tables=study.config["tables"],
+        tables=tables_file(study.config),
         document=f"{study.reports}/{DOCUMENT}",
-        template="reports/templates/index.html.j2",
+        template=template_files("index", ("html",)),
         fragments=expand(
             f"{study.reports}/{{table}}.html",
             table=EVERY_TABLE,

@@ -1,6 +1,6 @@
 # Tables, verdicts on the paper, and what every cell compressed. A table is an entry in the tables' data plus a template.
 
-TABLES = table_names(study.config["tables"], study.cells, study.config["backbones"])
+TABLES = table_names(tables_file(study.config), study.cells, study.config["backbones"])
 PROTOCOL = ["table9", "table10", "table13"]
 PROBED = study.probed()
 # What the paper says against what was found; its numbers stand beside a study's only where it prints any of its cells.
@@ -34,8 +34,8 @@ rule table:
     input:
         results=f"{study.results}/results.parquet",
         measured=MEASURED,
-        tables=study.config["tables"],
-        templates=["reports/templates/table.tex.j2", "reports/templates/table.html.j2"],
+        tables=tables_file(study.config),
+        templates=template_files("table"),
     output:
         tex=f"{study.reports}/{{table}}.tex",
         csv=f"{study.reports}/{{table}}.csv",
@@ -62,10 +62,7 @@ rule table1:
     input:
         results=f"{study.results}/results.parquet",
         measured=MEASURED,
-        templates=[
-            "reports/templates/overview.tex.j2",
-            "reports/templates/overview.html.j2",
-        ],
+        templates=template_files("overview"),
     output:
         tex=f"{study.reports}/table1.tex",
         csv=f"{study.reports}/table1.csv",
@@ -91,10 +88,7 @@ rule table1:
 rule table11:
     input:
         measured=MEASURED,
-        templates=[
-            "reports/templates/efficiency.tex.j2",
-            "reports/templates/efficiency.html.j2",
-        ],
+        templates=template_files("efficiency"),
     output:
         tex=f"{study.reports}/table11.tex",
         csv=f"{study.reports}/table11.csv",
@@ -119,10 +113,7 @@ rule table11:
 
 rule protocol_tables:
     input:
-        templates=[
-            "reports/templates/listing.tex.j2",
-            "reports/templates/listing.html.j2",
-        ],
+        templates=template_files("listing"),
     output:
         expand(
             f"{study.reports}/{{table}}.{{form}}", table=PROTOCOL, form=["tex", "csv"]
@@ -150,10 +141,7 @@ rule theorem:
     input:
         spectra=[f"{study.results}/probes/{b}/{d}/spectrum.parquet" for b, d in PROBED],
         metrics=study.score_files(),
-        templates=[
-            "reports/templates/theorem1.tex.j2",
-            "reports/templates/theorem1.html.j2",
-        ],
+        templates=template_files("theorem1"),
     output:
         tex=f"{study.reports}/theorem1.tex",
         csv=f"{study.reports}/theorem1.csv",
@@ -186,12 +174,9 @@ rule theorem:
 rule claims:
     input:
         metrics=study.score_files(),
-        claims=study.config["claims"],
-        values="reports/published/values.csv",
-        templates=[
-            "reports/templates/claims.tex.j2",
-            "reports/templates/claims.html.j2",
-        ],
+        claims=claims_file(study.config),
+        values=printed_files("values"),
+        templates=template_files("claims"),
     output:
         tex=f"{study.reports}/claims.tex",
         csv=f"{study.reports}/claims.csv",
@@ -218,11 +203,8 @@ rule beside:
     input:
         results=f"{study.results}/results.parquet",
         measured=MEASURED,
-        values="reports/published/values.csv",
-        templates=[
-            "reports/templates/beside.tex.j2",
-            "reports/templates/beside.html.j2",
-        ],
+        values=printed_files("values"),
+        templates=template_files("beside"),
     output:
         tex=f"{study.reports}/beside.tex",
         csv=f"{study.reports}/beside.csv",
@@ -247,8 +229,8 @@ rule beside:
 
 rule audit:
     input:
-        numbers=["reports/published/values.csv", "reports/published/deltas.csv"],
-        templates=["reports/templates/audit.tex.j2", "reports/templates/audit.html.j2"],
+        numbers=printed_files("values", "deltas"),
+        templates=template_files("audit"),
     output:
         tex=f"{study.reports}/audit.tex",
         csv=f"{study.reports}/audit.csv",
