@@ -71,7 +71,7 @@ def seconds_of_jobs(study: Study) -> dict[str, float]:
     """By output: what a cell's hours come to, for its jobs in equal parts."""
     plan, seconds = Plan(study), {}
     for cell in study.cells:
-        files = study.chunk_files(cell, "parquet" if cell.task == "classification" else "safetensors")
+        files = study.chunk_files(cell)
         seconds |= dict.fromkeys(files, plan.cost(cell).hours * 3600 / SPEED / len(files))
     return seconds
 

@@ -9,6 +9,7 @@ runs by itself. No torch here until the warm process loads it.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import select
@@ -23,6 +24,10 @@ from typing import NoReturn
 
 SOCKET = "BIGAIN_WARM"  # the environment's name for where the warm process listens
 STARTED, LENGTH = b"s", 8
+PRELOADED = (
+    *("backbones.dit", "backbones.unet", "reporting.page", "reporting.table_files"),
+    *(f"jobs.{name}" for name in ("classify", "efficiency", "encode", "generate", "probes", "reference", "score")),
+)
 
 # For every process that runs models: glibc is to keep memory below 1 GiB. It gives that of every large tensor back to
 # the kernel otherwise and faults it in again for the next one, which more than doubled the time of the embedded study's
@@ -69,7 +74,9 @@ def serve(path: Path, run: Callable[[list[str]], int]) -> None:
 
 
 def _preload() -> None:
-    """Import what commands import: models, then numbers and pictures."""
+    """Import the modules that commands import, and with them PyTorch, diffusers and matplotlib."""
+    for module in PRELOADED:
+        importlib.import_module(f"bigain.{module}")
 
 
 def _watch(connection: socket.socket, run: Callable[[list[str]], int]) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Cells: every (task, backbone, dataset, method, strength, seed) of a study, and where its files are."""
+"""Cells: every (task, backbone, dataset, method, strength, seed) of a study, and the folder of each."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from bigain.methods.ids import method_of
 from bigain.methods.method import StrengthKind, Task
 
+Config = dict[str, Any]  # as `bigain.study.config.load` returns it: checked, defaults filled in
 STRENGTH_NAMES: dict[StrengthKind, str] = {
     "merge_ratio": "ratio",
     "downsample_factor": "factor",
@@ -18,7 +19,7 @@ STRENGTH_NAMES: dict[StrengthKind, str] = {
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One cell. `strength` is None for the uncompressed model, a merge ratio or a whole downsample factor."""
+    """A cell of the study. Without compression the strength is None; its kind depends on the method (StrengthKind)."""
 
     task: Task
     backbone: str
@@ -29,44 +30,45 @@ class Cell:
 
     @property
     def strength_name(self) -> str:
-        """As in a path: `ratio-0.7`, `factor-2` or `full`."""
+        """Strength as it stands in paths: `ratio-0.7`, `factor-2`, `reduction-10` or `full`."""
         kind = method_of(self.method).strength_kind
         return "full" if kind == "none" else f"{STRENGTH_NAMES[kind]}-{self.strength:g}"
 
     @property
     def structural(self) -> bool:
-        """Whether its method acts on the model itself, and has to be calibrated."""
+        """Whether the method changes the model itself, and so needs a calibration."""
         return method_of(self.method).acts_on == "model"
 
     @property
     def path(self) -> str:
-        """The cell's folder below the study's: it says all of it."""
+        """Folder of the cell below results/<study>/cells."""
         return "/".join((self.task, self.backbone, self.dataset, self.method, self.strength_name, f"seed-{self.seed}"))
 
 
-def expand(config: dict[str, Any]) -> list[Cell]:
-    """Every cell of a validated config, each once, in the config's order."""
+def expand(config: Config) -> list[Cell]:
+    """Return every cell of a checked config once, in the config's order."""
     return [cell for cells in sections(config).values() for cell in cells]
 
 
-def sections(config: dict[str, Any]) -> dict[tuple[str, str | None], list[Cell]]:
-    """The cells by (group, table), each where it is first needed."""
+def sections(config: Config) -> dict[tuple[str, str | None], list[Cell]]:
+    """Return the cells by (group, table), each under the first that needs it."""
     seen: set[Cell] = set()
-    found: dict[tuple[str, str | None], list[Cell]] = {}
-    for group in config["cells"]:
-        here = found.setdefault((group["group"], group["table"]), [])
-        for cell in _cells(config, group):
+    cells_of: dict[tuple[str, str | None], list[Cell]] = {}
+    for entry in config["cells"]:
+        section = cells_of.setdefault((entry["group"], entry["table"]), [])
+        for cell in _cells(config, entry):
             if cell not in seen:
                 seen.add(cell)
-                here.append(cell)
-    return found
+                section.append(cell)
+    return cells_of
 
 
-def _cells(config: dict[str, Any], group: dict[str, Any]) -> Iterator[Cell]:
-    strengths = {**config["strengths"], **group["strengths"]}
-    for method in map(method_of, group["methods"]):
+def _cells(config: Config, entry: dict[str, Any]) -> Iterator[Cell]:
+    """Yield the cells of one entry of the config's `cells`."""
+    strengths = {**config["strengths"], **entry["strengths"]}
+    for method in map(method_of, entry["methods"]):
         kind = method.strength_kind
         for strength in [None] if kind == "none" else strengths[kind]:
             for seed in config["seeds"]:
                 value = method.check_strength(strength)
-                yield Cell(group["task"], group["backbone"], group["dataset"], method.id, value, seed)
+                yield Cell(entry["task"], entry["backbone"], entry["dataset"], method.id, value, seed)

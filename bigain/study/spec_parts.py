@@ -1,80 +1,132 @@
-"""The parts that specs are made of: what a job has to know of a backbone, a data set, a network or a cell, and no more.
+"""The parts that specs are made of: what a job has to know about a backbone, a data set, a network or a cell.
 
-A change in the config re-runs exactly the jobs whose parts it changes.
+A part holds nothing else, so a change in the config re-runs exactly the jobs that it concerns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bigain.core.specs import BackboneSpec, CellSpec, DatasetSpec, FeatureNetworkSpec, MethodDefinition
 from bigain.datasets import SOURCES, fingerprint
 from bigain.methods.ids import method_of
-from bigain.study.cells import Cell
+from bigain.methods.method import Method
+from bigain.study.cells import Cell, Config
+from bigain.study.fingerprints import BACKBONES, READERS, operators
 from bigain.study.weights import ABSENT, WeightsError, digest, identity, sha256_of
 
-Config = dict[str, Any]
-Part = dict[str, Any]
 
-
-def backbone_part(config: Config, name: str, compressed: bool) -> Part:
-    """A backbone with its weights' identity; with `compressed`, where token methods act on it."""
+def backbone_part(config: Config, name: str, compressed: bool) -> BackboneSpec:
+    """Return a backbone with its weights' identity; with `compressed`, also where token methods act on it."""
     settings = config["backbones"][name]
-    part = {"id": name, "family": settings["family"], "path": settings["path"], "dtype": settings["dtype"]}
-    part |= {"weights": _identity(settings), "device": config["device"], "compile": config["compile"]}
-    sites = {key: settings[key] for key in ("levels", "blocks", "metric_site")}
-    return part | (sites if compressed else {})
+    part: BackboneSpec = {
+        "id": name,
+        "family": settings["family"],
+        "path": settings["path"],
+        "dtype": settings["dtype"],
+        "weights": _weights(settings),
+        "device": config["device"],
+        "compile": config["compile"],
+    }
+    if compressed:
+        part["levels"] = settings["levels"]
+        part["blocks"] = settings["blocks"]
+        part["metric_site"] = settings["metric_site"]
+    return part
 
 
-def dataset_part(config: Config, name: str, classified: bool = False) -> Part:
-    """A data set as its captions and labels are read: the part that is classified, or all of it."""
+def dataset_part(config: Config, name: str, classified: bool = False) -> DatasetSpec:
+    """Return a data set with its labels and captions: all of it, or the subset that is classified."""
     settings = config["datasets"][name]
-    part = {"id": name} | {key: settings[key] for key in ("reader", "path", "prompts", "candidates")}
-    return part | {"data": _data(part)} | ({"subset": settings["subset"]} if classified else {})
+    part = _dataset(name, settings, settings["reader"])
+    return part | {"subset": settings["subset"]} if classified else part
 
 
-def photos_part(config: Config, name: str) -> Part:
-    """The part of a data set that is classified, as its images are decoded."""
+def photos_part(config: Config, name: str) -> DatasetSpec:
+    """Return the classified subset of a data set for jobs that decode its images."""
     return dataset_part(config, name, classified=True) | {"allow_missing": config["datasets"][name]["allow_missing"]}
 
 
-def reference_part(config: Config, name: str) -> Part:
-    """The real images that a data set's generated ones are compared with: all of it, or another reader's view of it."""
+def reference_part(config: Config, name: str) -> DatasetSpec:
+    """Return the real images that generated ones are compared with: the whole set, or its `reference` reader's."""
     settings = config["datasets"][name]
-    part = dataset_part(config, name) | {"reader": settings["reference"] or settings["reader"]}
-    return part | {"data": _data(part), "allow_missing": settings["allow_missing"]}
+    part = _dataset(name, settings, settings["reference"] or settings["reader"])
+    return part | {"allow_missing": settings["allow_missing"]}
 
 
-def network_part(config: Config) -> Part:
-    """The feature network with its file's sha256, which the job compares before it opens the file."""
-    settings, found = config["feature_network"], ABSENT
+def network_part(config: Config) -> FeatureNetworkSpec:
+    """Return the feature network with the sha256 of its file, which the job compares before it opens the file."""
+    settings, checksum = config["feature_network"], ABSENT
     if Path(settings["weights"]).exists():
-        digest(settings["weights"])  # against the sums beside it, if there are any
-        found = sha256_of(Path(settings["weights"]))
-    return {"name": settings["name"], "weights": settings["weights"], "sha256": found}
+        digest(settings["weights"])  # raises if a SHA256SUMS beside it says otherwise
+        checksum = sha256_of(Path(settings["weights"]))
+    return {"name": settings["name"], "weights": settings["weights"], "sha256": checksum}
 
 
-def method_part(method: str) -> Part:
-    """What a method's id stands for, whatever it is called: a preset that changes computes its cells again."""
-    found = method_of(method)
-    part = {one.name: getattr(found, one.name) for one in fields(found) if one.name not in ("id", "label", "options")}
+def method_part(name: str) -> MethodDefinition:
+    """Return a method's definition without its name, so that a changed preset computes its cells again."""
+    method = method_of(name)
+    names = [field.name for field in fields(Method) if field.name not in ("id", "label", "options")]
+    options = {option: str(value) for option, value in method.options.items()}
+    return {**{name: str(getattr(method, name)) for name in names}, "options": options}
+
+
+def cell_part(cell: Cell) -> CellSpec:
+    """Return a cell as a row of the tidy results has it."""
     return {
-        **{key: str(value) for key, value in part.items()},
-        "options": {k: str(v) for k, v in found.options.items()},
+        "task": cell.task,
+        "backbone": cell.backbone,
+        "dataset": cell.dataset,
+        "method": cell.method,
+        "strength": cell.strength,
+        "strength_kind": method_of(cell.method).strength_kind,
+        "seed": cell.seed,
     }
 
 
-def cell_part(cell: Cell) -> Part:
-    """A cell, as a row of the tidy results says it."""
-    kind = method_of(cell.method).strength_kind
-    keys = ("task", "backbone", "dataset", "method", "strength", "seed")
-    return {key: getattr(cell, key) for key in keys} | {"strength_kind": kind}
+# -- parts of the code that a job runs ---------------------------------------------------------------------------------
 
 
-def _identity(backbone: Part) -> str:
-    """ABSENT too for fetched weights that are wrong, which `requirements` says before the first job."""
+def cell_code(config: Config, cell: Cell) -> list[str]:
+    """Return the parts of the code that a cell's errors or images come from."""
+    model = model_code(config, cell.backbone, [cell.method])
+    if cell.task == "classification":
+        return ["jobs.classify", *model, reader_code(config, cell.dataset)]
+    return ["jobs.generate", *model]
+
+
+def model_code(config: Config, backbone: str, methods: Iterable[str] = ()) -> list[str]:
+    """Return the parts of the code of a backbone and of the methods attached to it."""
+    modules, named = operators(), [method_of(method).operator for method in methods]
+    return [BACKBONES[config["backbones"][backbone]["family"]], *(modules[operator] for operator in named if operator)]
+
+
+def reader_code(config: Config, dataset: str) -> str:
+    """Return the part of the code that reads a data set."""
+    return READERS[config["datasets"][dataset]["reader"]]
+
+
+# -- identities --------------------------------------------------------------------------------------------------------
+
+
+def _dataset(name: str, settings: dict[str, Any], reader: str) -> DatasetSpec:
+    path = settings["path"]
+    return {
+        "id": name,
+        "reader": reader,
+        "path": path,
+        "prompts": settings["prompts"],
+        "candidates": settings["candidates"],
+        "data": _official_data(reader, Path(path).resolve()) if SOURCES[reader].official else digest(path),
+    }
+
+
+def _weights(backbone: dict[str, Any]) -> str:
+    """Return the identity of weights; ABSENT also for damaged downloads, which `requirements` reports before a run."""
     try:
         return identity(backbone)
     except WeightsError:
@@ -83,16 +135,12 @@ def _identity(backbone: Part) -> str:
         raise
 
 
-def _data(part: Part) -> str:
-    """A data set's identity; ABSENT if it is not there, or not whole, which only a dry run sees."""
-    if not SOURCES[part["reader"]].official:
-        return digest(part["path"])
-    return _official(part["reader"], Path(part["path"]).resolve())
-
-
 @cache
-def _official(reader: str, path: Path) -> str:
-    """Asked once: every job of a study says its data, and looking for what is not there takes as long as reading it."""
+def _official_data(reader: str, path: Path) -> str:
+    """Return the identity of an official data set; ABSENT if it is missing or incomplete, which only a dry run sees.
+
+    Cached, because every job's spec asks for it, and failing to find files takes as long as reading them.
+    """
     try:
         return fingerprint(reader, str(path))
     except (OSError, ValueError):

@@ -212,7 +212,8 @@ def test_the_cost_of_a_cell_is_its_operations(raw):
     assert gflops("sd2", "dip_go", 10.0) == pytest.approx(0.9 * 804.257)
     assert gflops("mine", "tome", 0.7) == 1.0
     study = Study(merged(raw, one_cell(methods=["none"])))
-    assert list(study.cost.values()) == [100 * 22 * gflops("mini_unet", "none", None)]  # images, predictions of each
+    images, predictions = study.config["datasets"]["fashion"]["images"], 22
+    assert list(study.cost.values()) == [images * predictions * gflops("mini_unet", "none", None)]
 
 
 def test_swapping_two_values_changes_the_spec(raw):

@@ -76,7 +76,7 @@ def test_nothing_chosen_is_in_what_chooses():
         ("metrics/frechet.py", "import numpy as np", "import numpy as np\n\nX = 1", ["jobs.reference", "score"]),
         ("datasets/coco.py", "CLASSES", "X = 1\nCLASSES", ["datasets.coco"]),
         ("tokens/prune.py", "import torch\n", "import torch\n\nX = 1\n", ["tokens.prune"]),
-        ("study/study.py", "REFERENCE_BATCH = 50", "REFERENCE_BATCH = 51", []),  # it stands in specs
+        ("study/input_specs.py", "REFERENCE_BATCH = 50", "REFERENCE_BATCH = 51", []),  # it stands in specs
     ],
 )
 def test_a_change_concerns_the_parts_that_run_it(package, file, old, new, expected):

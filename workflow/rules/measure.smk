@@ -7,8 +7,8 @@ localrules:
 
 rule score_classification:
     input:
-        chunks=lambda w: study.chunk_files(study.cell(w.cell), "parquet"),
-        infos=lambda w: study.chunk_files(study.cell(w.cell), "parquet.json"),
+        chunks=lambda w: study.chunk_files(study.cell(w.cell)),
+        infos=lambda w: study.chunk_files(study.cell(w.cell), ".json"),
     output:
         f"{study.results}/cells/{{cell}}/metrics.json",
     log:
@@ -28,8 +28,8 @@ rule score_classification:
 rule score_generation:
     input:
         reference=lambda w: f"{study.results}/inputs/reference/{study.cell(w.cell).dataset}.safetensors",
-        chunks=lambda w: study.chunk_files(study.cell(w.cell), "safetensors"),
-        infos=lambda w: study.chunk_files(study.cell(w.cell), "safetensors.json"),
+        chunks=lambda w: study.chunk_files(study.cell(w.cell)),
+        infos=lambda w: study.chunk_files(study.cell(w.cell), ".json"),
     output:
         f"{study.results}/cells/{{cell}}/metrics.json",
     log:

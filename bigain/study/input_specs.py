@@ -1,0 +1,59 @@
+"""Specs of what all methods share: encoded images and conditions, and the features of real images."""
+
+from __future__ import annotations
+
+from bigain.core.specs import DatasetSpec, EncodeConditionsSpec, EncodeImagesSpec, ReferenceSpec
+from bigain.study.fingerprints import READERS, code_of
+from bigain.study.spec_parts import (
+    backbone_part,
+    dataset_part,
+    model_code,
+    network_part,
+    photos_part,
+    reference_part,
+)
+from bigain.study.workload import Workload
+
+REFERENCE_BATCH = 50  # real images that go through the feature network together
+
+
+def latents_spec(work: Workload, backbone: str, dataset: str) -> EncodeImagesSpec:
+    """Return the spec of a data set's latents."""
+    part = photos_part(work.config, dataset)
+    return {
+        "backbone": backbone_part(work.config, backbone, compressed=False),
+        "dataset": part,
+        "images": work.size(dataset)[0],
+        "threads": work.config["threads"],
+        "code": _encoding_code(work, backbone, part),
+    }
+
+
+def conditions_spec(work: Workload, backbone: str, dataset: str) -> EncodeConditionsSpec:
+    """Return the spec of the candidates' conditions, and of the captions' where images are generated from them."""
+    part, place = dataset_part(work.config, dataset), ("generation", backbone, dataset)
+    generates = any((cell.task, cell.backbone, cell.dataset) == place for cell in work.cells)
+    return {
+        "backbone": backbone_part(work.config, backbone, compressed=False),
+        "dataset": part,
+        "captions": work.generated(dataset) if generates else 0,
+        "threads": work.config["threads"],
+        "code": _encoding_code(work, backbone, part),
+    }
+
+
+def reference_spec(work: Workload, dataset: str) -> ReferenceSpec:
+    """Return the spec of the real images' features: of the whole data set, whichever subset is classified."""
+    part, real = reference_part(work.config, dataset), work.config["generation"]["real"]
+    return {
+        "dataset": part,
+        "recipe": {"crop": real["crop"], "size": real["size"], "filter": real["filter"], "batch": REFERENCE_BATCH},
+        "feature_network": network_part(work.config),
+        "threads": work.config["threads"],
+        "device": work.config["device"],
+        "code": code_of("jobs.reference", READERS[part["reader"]]),
+    }
+
+
+def _encoding_code(work: Workload, backbone: str, dataset: DatasetSpec) -> dict[str, str]:
+    return code_of("jobs.encode", *model_code(work.config, backbone), READERS[dataset["reader"]])

@@ -1,0 +1,100 @@
+"""Specs of measurements on a backbone: FLOPs and seconds (Table 11), tokens (Figures 2, 3), bands (Theorem 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bigain.core.specs import EfficiencySpec, ProbeSpec, SpectrumSpec, TokenMapsSpec
+from bigain.datasets import SOURCES
+from bigain.methods.ids import method_of
+from bigain.methods.presets import METHODS
+from bigain.study.cell_specs import calibration_file
+from bigain.study.cells import Cell
+from bigain.study.fingerprints import code_of
+from bigain.study.spec_parts import backbone_part, method_part, model_code, photos_part, reader_code
+from bigain.study.workload import Workload
+
+FIGURE_3_METHODS = ("tome~cell-4x4", "bigain_tm~cell-4x4")
+FIGURE_3_RATIO = 0.9  # which cells of 2x2 tokens cannot reach: they end at 0.75
+
+
+def efficiency_spec(work: Workload, backbone: str) -> EfficiencySpec:
+    """Return the spec of a backbone's FLOPs and seconds: every method and strength that the study has for it."""
+    arms: dict[tuple[str, float | int | None], str | None] = {("none", None): None}
+    for cell in work.cells:
+        if cell.backbone == backbone:
+            arms.setdefault((cell.method, cell.strength), calibration_file(work, cell) if cell.structural else None)
+    methods = [method for method, _ in arms]
+    return {
+        "backbone": backbone_part(work.config, backbone, compressed=True),
+        "arms": [(method, strength, calibration) for (method, strength), calibration in arms.items()],
+        "definitions": {method: method_part(method) for method in methods},
+        "batch": work.config["efficiency"]["batch"],
+        "rounds": work.config["efficiency"]["rounds"],
+        "threads": work.config["threads"],
+        "code": code_of("jobs.efficiency", *model_code(work.config, backbone, methods)),
+    }
+
+
+def probed(work: Workload) -> list[tuple[str, str]]:
+    """Return the (backbone, data set) pairs to probe: those with token methods and a single label per image.
+
+    Data sets with captions of their own have several labels per image.
+    """
+    pairs = dict.fromkeys((cell.backbone, cell.dataset) for cell in work.cells if _is_probed(cell))
+    readers = {name: SOURCES[settings["reader"]] for name, settings in work.config["datasets"].items()}
+    return [(b, d) for b, d in pairs if not readers[d].own_captions and work.size(d)[1] > 1]
+
+
+def in_figures(work: Workload) -> list[tuple[str, str]]:
+    """Return the pairs that Figures 2 and 3 show: the first probed data set of each backbone."""
+    first: dict[str, str] = {}
+    for backbone, dataset in probed(work):
+        first.setdefault(backbone, dataset)
+    return list(first.items())
+
+
+def token_maps_spec(work: Workload, backbone: str, dataset: str) -> TokenMapsSpec:
+    """Return the spec of Figures 2 and 3 on a backbone and data set."""
+    settings = work.config["probes"]
+    return {
+        **_probe(work, backbone, dataset, settings["shown"], FIGURE_3_METHODS),
+        "methods": list(FIGURE_3_METHODS),
+        "ratio": FIGURE_3_RATIO,
+        "timestep": settings["timestep"],
+        "draws": settings["draws"],
+    }
+
+
+def spectrum_spec(work: Workload, backbone: str, dataset: str) -> SpectrumSpec:
+    """Return the spec of Theorem 1's bands: the uncompressed model, then every token method and strength."""
+    settings = work.config["probes"]
+    cells = [cell for cell in work.cells if (cell.backbone, cell.dataset) == (backbone, dataset)]
+    arms = dict.fromkeys((cell.method, cell.strength) for cell in cells if _is_probed(cell))
+    images = min(settings["images"], work.size(dataset)[0])
+    return {
+        **_probe(work, backbone, dataset, images, [method for method, _ in arms]),
+        "arms": [("none", None), *arms],
+        "batch": work.config["classification"]["batch"],
+        "timesteps": settings["timesteps"],
+        "bands": settings["bands"],
+    }
+
+
+def _is_probed(cell: Cell) -> bool:
+    """Return whether a cell classifies with a preset token method; variants of one are not probed."""
+    token_method = cell.method in METHODS and method_of(cell.method).acts_on in ("tokens", "keys_values")
+    return cell.task == "classification" and token_method
+
+
+def _probe(work: Workload, backbone: str, dataset: str, images: int, methods: Iterable[str]) -> ProbeSpec:
+    code = model_code(work.config, backbone, methods)
+    return {
+        "backbone": backbone_part(work.config, backbone, compressed=True),
+        "dataset": photos_part(work.config, dataset),
+        "definitions": {method: method_part(method) for method in methods},
+        "images": images,
+        "seed": work.config["seeds"][0],
+        "threads": work.config["threads"],
+        "code": code_of("jobs.probes", *code, reader_code(work.config, dataset)),
+    }

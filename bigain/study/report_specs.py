@@ -1,0 +1,69 @@
+"""Specs at the two ends of a study: what it downloads, and what its tables and page say about it."""
+
+from __future__ import annotations
+
+from bigain.core.specs import DatasetProtocol, FetchSpec, ReportSpec
+from bigain.datasets import SOURCES
+from bigain.study.cell_specs import stage_schedule
+from bigain.study.fingerprints import code_of
+from bigain.study.measurement_specs import probed
+from bigain.study.workload import Workload
+
+
+def fetchable(work: Workload) -> list[str]:
+    """Return the backbones and data sets of the study that can be downloaded, and `inception` if it is used."""
+    models = [name for name in work.backbones() if work.config["backbones"][name]["hub"]]
+    used = dict.fromkeys(cell.dataset for cell in work.cells)
+    datasets = [name for name in used if SOURCES[work.config["datasets"][name]["reader"]].downloadable]
+    network = ["inception"] if work.config.get("feature_network", {}).get("name") == "inception" else []
+    return models + datasets + network
+
+
+def fetch_spec(work: Workload, name: str) -> FetchSpec:
+    """Return what `bigain fetch` needs to know about a backbone, a data set or the Inception."""
+    if name == "inception":
+        return {"weights": work.config["feature_network"]["weights"]}
+    if name in work.config["datasets"]:
+        settings = work.config["datasets"][name]
+        return {"reader": settings["reader"], "path": settings["path"]}
+    settings = work.config["backbones"][name]
+    hub, revision = settings["hub"], settings["revision"]
+    return {"family": settings["family"], "hub": hub, "revision": revision, "path": settings["path"]}
+
+
+def report_spec(work: Workload) -> ReportSpec:
+    """Return what the tables and the page say about the study itself."""
+    config = work.config
+    return {
+        "study": work.name,
+        "of_paper": any(config["backbones"][name]["architecture"] for name in work.backbones()),
+        "classification": config["classification"],
+        "generation": config["generation"],
+        "datasets": {name: _protocol(work, name) for name in dict.fromkeys(cell.dataset for cell in work.cells)},
+        "backbones": {name: settings["family"] for name, settings in config["backbones"].items()},
+        "seeds": config["seeds"],
+        "probed": bool(probed(work)),
+        "code": code_of("cli_report"),
+    }
+
+
+def sample_sheets(work: Workload) -> dict[tuple[str, str], list[str]]:
+    """Return the sample sheets by (backbone, data set): a generated chunk of each cell, one per row."""
+    sheets: dict[tuple[str, str], list[str]] = {}
+    if work.config["generation"]["keep_images"]:
+        for cell in work.cells:
+            if cell.task == "generation" and cell.seed == work.config["seeds"][0]:
+                sheets.setdefault((cell.backbone, cell.dataset), []).append(work.chunk_files(cell)[0])
+    return sheets
+
+
+def _protocol(work: Workload, dataset: str) -> DatasetProtocol:
+    tasks = {cell.task for cell in work.cells if cell.dataset == dataset}
+    protocol: DatasetProtocol = {"reader": work.config["datasets"][dataset]["reader"]}
+    if "classification" in tasks:
+        images, classes = work.size(dataset)
+        schedule = stage_schedule(work, dataset)
+        protocol |= {"images": images, "classes": classes, "stages": schedule["stages"], "keep": schedule["keep"]}
+    if "generation" in tasks:
+        protocol["generated"] = work.generated(dataset)
+    return protocol

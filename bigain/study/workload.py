@@ -1,0 +1,134 @@
+"""The cells of a study and the work that each of them is: images, jobs, files, noise predictions, operations."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from bigain.classifier.timesteps import Stages
+from bigain.core.files import write_json
+from bigain.core.messages import unknown
+from bigain.datasets import SOURCES, subset
+from bigain.datasets import load as load_dataset
+from bigain.study.cells import Cell, Config, expand
+from bigain.study.config import ConfigError
+from bigain.study.cost import gflops
+
+
+class Workload:
+    """The cells of a config that `bigain.study.config.load` has checked."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.name: str = config["study"]
+        self.results = f"results/{self.name}"
+        self.reports = f"reports/{self.name}"
+        self.cells = expand(config)
+        self._by_path = {cell.path: cell for cell in self.cells}
+        self._sizes: dict[str, tuple[int, int]] = {}
+
+    def cell(self, path: str) -> Cell:
+        """Return the cell with this path. Raises ConfigError with a suggestion if the study has none."""
+        if path not in self._by_path:
+            raise ConfigError(unknown(f"cell of study {self.name}:", path, self._by_path))
+        return self._by_path[path]
+
+    def backbones(self) -> list[str]:
+        """Return the backbones that have cells, in the config's order."""
+        used = {cell.backbone for cell in self.cells}
+        return [name for name in self.config["backbones"] if name in used]
+
+    def size(self, dataset: str) -> tuple[int, int]:
+        """Return how many images of a data set are classified, and among how many classes.
+
+        The sizes of official data sets are known before they are on disk.
+        """
+        if dataset not in self._sizes:
+            self._sizes[dataset] = self._size(dataset)
+        return self._sizes[dataset]
+
+    def _size(self, dataset: str) -> tuple[int, int]:
+        settings = self.config["datasets"][dataset]
+        source = SOURCES[settings["reader"]]
+        if source.images is None or source.classes is None:
+            loaded = load_dataset(settings)
+            return settings["images"] or len(loaded), len(loaded.prompts)
+        images = len(subset(settings["subset"])) if settings["subset"] else source.images
+        return settings["images"] or images, len(settings["candidates"] or range(source.classes))
+
+    def images(self, cell: Cell) -> int:
+        """Return how many images a cell classifies or generates."""
+        return self.size(cell.dataset)[0] if cell.task == "classification" else self.generated(cell.dataset)
+
+    def generated(self, dataset: str) -> int:
+        """Return how many images are generated from a data set's captions."""
+        return self.config["datasets"][dataset]["generate"] or self.config["generation"]["images"]
+
+    def stages(self, dataset: str) -> Stages:
+        """Return the classifier's stages on a data set (Table 10)."""
+        settings, default = self.config["datasets"][dataset], self.config["classification"]
+        targets, keep = (settings[key] or default[key] for key in ("stages", "keep"))
+        return Stages(tuple(targets), tuple(keep))
+
+    # -- jobs --------------------------------------------------------------------------------------------------------
+
+    def batch(self, cell: Cell) -> int:
+        """Return how many images go through the model together (the config's `block`)."""
+        return self.config[cell.task]["block"]
+
+    def shard(self, cell: Cell) -> int:
+        """Return how many images a shard holds."""
+        return self.config["shards"]["blocks"] * self.batch(cell)
+
+    def chunks(self, cell: Cell) -> list[tuple[int, int]]:
+        """Return the image ranges [first, last) of a cell's jobs, each of whole shards."""
+        limits, count = self.config["shards"], self.images(cell)
+        per_job = limits["per_job"]
+        if limits["predictions_per_job"] is not None:
+            per_shard = self.shard(cell) * self.predictions(cell)
+            per_job = min(per_job, max(1, limits["predictions_per_job"] // per_shard))
+        step = per_job * self.shard(cell)
+        return [(first, min(first + step, count)) for first in range(0, count, step)]
+
+    def chunk_files(self, cell: Cell, companion: str = "") -> list[str]:
+        """Return the output file of each of a cell's jobs, or its companion: ".json" for the provenance."""
+        suffix = ("parquet" if cell.task == "classification" else "safetensors") + companion
+        return [f"{self.results}/cells/{cell.path}/chunk-{i}.{suffix}" for i in range(len(self.chunks(cell)))]
+
+    def score_files(self) -> list[str]:
+        """Return the metrics file of every cell."""
+        return [f"{self.results}/cells/{cell.path}/metrics.json" for cell in self.cells]
+
+    # -- cost --------------------------------------------------------------------------------------------------------
+
+    def predictions(self, cell: Cell) -> int:
+        """Return the noise predictions per image of a cell; guidance takes two per step.
+
+        With elimination, an upper bound: how soon classes are dropped is known only afterwards.
+        """
+        if cell.task == "generation":
+            return 2 * self.config["generation"]["steps"]
+        stages, classes = self.stages(cell.dataset), self.size(cell.dataset)[1]
+        if self.config["classification"]["elimination"] is not None:
+            return stages.trials * classes
+        return stages.evaluations(classes)
+
+    def gflops(self, cell: Cell) -> float:
+        """Return the GFLOPs of one noise prediction of a cell."""
+        name = self.config["backbones"][cell.backbone]["architecture"] or cell.backbone
+        return gflops(name, cell.method, cell.strength)
+
+    @cached_property
+    def cost(self) -> dict[str, float]:
+        """GFLOPs of every classification and generation job, by its output file."""
+        cost = {}
+        for cell in self.cells:
+            per_image = self.predictions(cell) * self.gflops(cell)
+            for file, (first, last) in zip(self.chunk_files(cell), self.chunks(cell), strict=True):
+                cost[file] = (last - first) * per_image
+        return cost
+
+    def write_plan(self) -> None:
+        """Write results/<study>/plan.json, from which running jobs tell how much is left."""
+        done = [file for file in self.cost if Path(file).exists()]
+        write_json(f"{self.results}/plan.json", {"cost": self.cost, "done_before": done})
