@@ -7,15 +7,12 @@ import torch
 
 import bigain
 from bigain import backbones
-from bigain.methods.ids import strength_of
-from bigain.methods.presets import METHODS
 from bigain.tokens import OPERATORS, TokenGrid
 from bigain.tokens.draws import normals, uniform_places
 from bigain.tokens.merge import TokenPlan
+from tests.helpers.methods import COMPRESSING_TOKENS, arguments_for
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-STRENGTHS = {"merge_ratio": 0.5, "downsample_factor": 2}
-TOKEN_METHODS = [id for id, method in METHODS.items() if method.acts_on in ("tokens", "keys_values")]
 
 
 def test_random_draws_are_the_same_numbers():
@@ -42,7 +39,7 @@ def test_channels_of_a_half_precision_unet_lie_last(root):
 
 
 @pytest.mark.parametrize("family", ["unet", "dit"])
-@pytest.mark.parametrize("method", TOKEN_METHODS)
+@pytest.mark.parametrize("method", COMPRESSING_TOKENS)
 def test_models_agree_up_to_rounding(request, family, method):
     network = request.getfixturevalue(family)
     x = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -54,7 +51,7 @@ def test_models_agree_up_to_rounding(request, family, method):
             if family == "unet"
             else {"class_labels": torch.arange(2, device=device)}
         )
-        with bigain.compressed(model, method, **strength_of(method, STRENGTHS[METHODS[method].strength_kind])):
+        with bigain.compressed(model, method, **arguments_for(method)):
             t = torch.full((2,), 500, device=device)
             with torch.no_grad():
                 outputs.append(model(x.to(device), timestep=t, return_dict=False, **condition)[0].cpu())

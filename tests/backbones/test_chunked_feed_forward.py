@@ -11,10 +11,9 @@ from bigain.classifier.timesteps import Stages
 from bigain.compression.targets import blocks_of
 from bigain.methods.ids import method_of
 from bigain.sampling.generate import Sampling, sample_block
-from tests.classifier.test_classify import latents
-from tests.classifier.test_shared_prefix import IDS, STRENGTHS, count_rows
-from tests.helpers.models import RUN
-from tests.helpers.tiny import TinyBackbone
+from tests.helpers.methods import WITH_VARIANTS, arguments_for
+from tests.helpers.models import RUN, count_rows
+from tests.helpers.tiny import TinyBackbone, latents
 
 ROW = 256 * 128 * 4  # bytes of one row behind the first projection: 256 tokens; U-Net: 2 * 64 wide, DiT: 128
 
@@ -26,15 +25,14 @@ def backbone(request):
 
 def errors(backbone, method="none", rows=12):
     protocol = Protocol(Stages((2, 4), (3, 1)), seed=0, batch_size=rows)
-    strength = STRENGTHS[method_of(method).strength_kind]
-    with bigain.compressed(backbone.denoiser, method, task="classification", **strength) as at:
+    with bigain.compressed(backbone.denoiser, method, task="classification", **arguments_for(method)) as at:
         trials = classify_block(backbone, latents([4]), [4], backbone.conditions_of(6), protocol, at)
     return torch.tensor([trial.error for trial in trials])
 
 
 @pytest.mark.parametrize(
     ("backbone", "method"),
-    [(family, id) for family in ("unet", "dit") for id in IDS if family == "unet" or "ca" not in method_of(id).layers],
+    [("unet", id) for id in WITH_VARIANTS] + [("dit", id) for id in WITH_VARIANTS if "ca" not in method_of(id).layers],
     indirect=["backbone"],
 )
 def test_errors_are_those_of_whole_batches(backbone, monkeypatch, method):

@@ -11,8 +11,7 @@ from bench.rounds import compare, row
 from bigain.classifier.classify import Protocol, classify_block
 from bigain.classifier.timesteps import Stages
 from bigain.measure.flops import architecture, count
-from tests.classifier.test_classify import latents
-from tests.helpers.tiny import TinyBackbone
+from tests.helpers.tiny import TinyBackbone, latents
 
 
 def test_a_ratio_is_the_median_over_rounds_of_the_same_round_s_seconds():

@@ -6,19 +6,13 @@ import torch
 import bigain
 from bigain.classifier.classify import Protocol, classify_block, noise
 from bigain.classifier.timesteps import Stages
-from tests.helpers.tiny import TinyBackbone
-
-SHAPE = (4, 16, 16)
-
-
-def latents(images):
-    return torch.stack([torch.randn(SHAPE, generator=torch.Generator().manual_seed(i)) for i in images])
+from tests.helpers.methods import arguments_for
+from tests.helpers.tiny import LATENT_SHAPE, TinyBackbone, latents
 
 
 def classify(backbone, images, method="none", batch_size=12, classes=4, stages=((1, 4), (2, 1)), **options):
     protocol = Protocol(Stages(*stages), seed=0, batch_size=batch_size, **options)
-    strength = {"none": {}, "todo": {"factor": 2}, "bigain_td": {"factor": 2}}.get(method, {"ratio": 0.5})
-    with bigain.compressed(backbone.denoiser, method, task="classification", **strength) as at:
+    with bigain.compressed(backbone.denoiser, method, task="classification", **arguments_for(method)) as at:
         return classify_block(backbone, latents(images), images, backbone.conditions_of(classes), protocol, at)
 
 
@@ -29,7 +23,7 @@ def backbone(request):
 
 def test_an_error_is_the_mean_squared_error_of_the_predicted_noise(backbone):
     trial = classify(backbone, [7])[0]
-    t, eps = trial.t, noise(0, 7, trial.t, SHAPE)
+    t, eps = trial.t, noise(0, 7, trial.t, LATENT_SHAPE)
     alpha_bar = backbone.alphas_bar[t]
     x_t = alpha_bar.sqrt() * latents([7]) + (1 - alpha_bar).sqrt() * eps
     with torch.no_grad():
@@ -38,7 +32,7 @@ def test_an_error_is_the_mean_squared_error_of_the_predicted_noise(backbone):
 
 
 def test_an_error_that_is_no_number_stops_the_job(backbone):
-    x = torch.full((1, *SHAPE), torch.inf)
+    x = torch.full((1, *LATENT_SHAPE), torch.inf)
     protocol = Protocol(Stages((1,), (1,)), seed=0, batch_size=4)
     with pytest.raises(ValueError, match="image 5, class 0, t 500: the error is"):
         classify_block(backbone, x, [5], backbone.conditions_of(2), protocol, None)
@@ -62,9 +56,14 @@ def test_another_batch_size_gives_the_same_errors_within_rounding(backbone, meth
 
 
 def test_noise_is_shared_by_classes_and_methods_and_keyed_by_image_and_t():
-    assert torch.equal(noise(0, 5, 100, SHAPE), noise(0, 5, 100, SHAPE))
-    others = [noise(1, 5, 100, SHAPE), noise(0, 6, 100, SHAPE), noise(0, 5, 101, SHAPE), noise(0, 5, 100, SHAPE, 1)]
-    assert not any(torch.equal(noise(0, 5, 100, SHAPE), other) for other in others)
+    assert torch.equal(noise(0, 5, 100, LATENT_SHAPE), noise(0, 5, 100, LATENT_SHAPE))
+    others = [
+        noise(1, 5, 100, LATENT_SHAPE),
+        noise(0, 6, 100, LATENT_SHAPE),
+        noise(0, 5, 101, LATENT_SHAPE),
+        noise(0, 5, 100, LATENT_SHAPE, 1),
+    ]
+    assert not any(torch.equal(noise(0, 5, 100, LATENT_SHAPE), other) for other in others)
 
 
 def test_equal_candidates_tie_and_the_lowest_wins(backbone):

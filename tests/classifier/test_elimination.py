@@ -11,8 +11,8 @@ from bigain.classifier.elimination import TESTS, Elimination, cantelli, empirica
 from bigain.classifier.timesteps import Stages
 from bigain.metrics.accuracy import decisions
 from bigain.metrics.replay import by_stages, by_test, full_errors
-from tests.classifier.test_classify import latents
-from tests.helpers.tiny import TinyBackbone
+from tests.helpers.methods import arguments_for
+from tests.helpers.tiny import TinyBackbone, latents
 
 DIFFERENCES = np.array([[1.0, 3.0, 5.0, 7.0]])  # standard deviation sqrt(20 / 3), range 6
 
@@ -74,7 +74,7 @@ def test_a_run_decides_and_costs_what_its_replay_from_full_errors_says(unet, met
 
     def run(stages, elimination):
         protocol = Protocol(stages, seed=0, batch_size=8, elimination=elimination)
-        with bigain.compressed(unet, method, **({} if method == "none" else {"ratio": 0.5})) as at:
+        with bigain.compressed(unet, method, **arguments_for(method)) as at:
             trials = classify_block(backbone, latents(images), images, backbone.conditions_of(5), protocol, at)
         frame = pd.DataFrame([vars(trial) for trial in trials]).rename(columns={"class_index": "class"})
         return frame, decisions(frame).reindex(sorted(images))

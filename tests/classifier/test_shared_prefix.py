@@ -14,32 +14,20 @@ from bigain.classifier.engine import Engine, Row
 from bigain.classifier.shared_prefix import NarrowHook, shared_between_classes
 from bigain.classifier.timesteps import Stages
 from bigain.compression.state import Attachment
-from bigain.methods.presets import METHODS
-from tests.classifier.test_classify import latents
-from tests.helpers.models import RUN
-from tests.helpers.tiny import TinyBackbone
-
-STRENGTHS = {"none": {}, "merge_ratio": {"ratio": 0.5}, "downsample_factor": {"factor": 2}}
-IDS = [
-    *(method.id for method in METHODS.values() if method.acts_on != "model"),
-    "bigain_tm@sa+ca+mlp",
-    "bigain_tm@sa+mlp",
-    "sito@sa+ca",
-    "tome@sa+ca+mlp",
-    "bigain_tm_block~rule-quantile",
-    "bigain_tm~plan_for-model",
-]
+from tests.helpers.methods import WITH_VARIANTS, arguments_for
+from tests.helpers.models import RUN, count_rows
+from tests.helpers.tiny import TinyBackbone, latents
 
 
 def classify(backbone, method, batch_size=24, classes=6, **where):
     images = [4, 9]
     protocol = Protocol(Stages((2, 4), (3, 1)), seed=0, batch_size=batch_size)
-    strength = STRENGTHS[bigain.methods.ids.method_of(method).strength_kind]
-    with bigain.compressed(backbone.denoiser, method, task="classification", **strength, **where) as at:
+    arguments = arguments_for(method) | where
+    with bigain.compressed(backbone.denoiser, method, task="classification", **arguments) as at:
         return classify_block(backbone, latents(images), images, backbone.conditions_of(classes), protocol, at)
 
 
-@pytest.mark.parametrize("method", IDS)
+@pytest.mark.parametrize("method", WITH_VARIANTS)
 @pytest.mark.parametrize("metric_site", ["block_input", "norm1_output"])
 def test_errors_are_those_of_rows_that_share_nothing(unet, monkeypatch, method, metric_site):
     backbone = TinyBackbone(unet, "unet")
@@ -53,7 +41,7 @@ def test_errors_are_those_of_rows_that_share_nothing(unet, monkeypatch, method, 
     assert difference.max() <= 2e-5
 
 
-@pytest.mark.parametrize("method", IDS)
+@pytest.mark.parametrize("method", WITH_VARIANTS)
 def test_errors_are_those_of_a_model_whose_channels_lie_last(unet, method):
     """As a GPU's half-precision U-Net does."""
     last = copy.deepcopy(unet).to(memory_format=torch.channels_last)
@@ -67,16 +55,6 @@ def test_channels_lie_last_where_convolutions_run_on_tensor_cores():
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     assert memory_format(gpu, torch.float16) == memory_format(gpu, torch.bfloat16) == torch.channels_last
     assert memory_format(gpu, torch.float32) == memory_format(cpu, torch.bfloat16) == torch.preserve_format
-
-
-def count_rows(monkeypatch, module):
-    """The rows that a module sees in every call from now on."""
-    seen = []
-    forward = module.forward
-    monkeypatch.setattr(
-        module, "forward", lambda x, *rest, **named: (seen.append(len(x)), forward(x, *rest, **named))[1]
-    )
-    return seen
 
 
 def test_the_shared_part_runs_on_distinct_rows_only(unet, monkeypatch):

@@ -65,10 +65,10 @@ def test_output_and_exit_code_are_the_command_s_own(warm, arguments):
 def test_a_job_s_records_are_the_same_bit_for_bit(warm, root, tmp_path, monkeypatch):
     from bigain.core.records import canonical
     from bigain.jobs.encode import encode_conditions, encode_images
-    from tests.jobs.test_jobs import FASHION, backbone, classification
+    from tests.helpers.jobs import FASHION, backbone_spec, classification
 
     monkeypatch.chdir(root)
-    common = {"backbone": backbone("unet"), "dataset": FASHION}
+    common = {"backbone": backbone_spec("unet"), "dataset": FASHION}
     encode_images(common | {"images": 8}, tmp_path / "latents.safetensors")
     encode_conditions(common | {"captions": 0}, tmp_path / "conditions.safetensors")
     for name, where in (("cold", ""), ("forked", warm)):

@@ -8,11 +8,10 @@ import torch
 
 import bigain
 from bigain.compression.state import all_finite
-from bigain.methods.presets import ALPHA, METHODS
-from tests.helpers.models import RUN, run_unet
+from bigain.methods.presets import ALPHA
+from tests.helpers.methods import WITHOUT_CALIBRATION, arguments_for
+from tests.helpers.models import RUN, run_unet, tiny_unet
 
-TOKEN_METHODS = [id for id, method in METHODS.items() if method.acts_on != "model"]
-STRENGTH = {"merge_ratio": {"ratio": 0.5}, "downsample_factor": {"factor": 2}, "none": {}}
 EVERY_BLOCK = {"unet": {}, "dit": {"blocks": (0, 1, 2, 3)}}
 
 
@@ -34,11 +33,11 @@ def test_tome_fixed_equals_tomesd(model, ratio):
     assert (ours - plain).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("method", TOKEN_METHODS)
+@pytest.mark.parametrize("method", WITHOUT_CALIBRATION)
 def test_every_method_changes_the_output_and_is_undone_exactly(model, method):
     family, network = model
     plain = RUN[family](network)
-    with bigain.compressed(network, method, **STRENGTH[METHODS[method].strength_kind]):
+    with bigain.compressed(network, method, **arguments_for(method)):
         inside = RUN[family](network)
     assert torch.equal(inside, plain) == (method == "none")
     assert torch.equal(RUN[family](network), plain)
@@ -149,7 +148,7 @@ def test_bigain_td_uses_its_schedule_in_generation(unet):
     assert at(500, "classification") == 0.9
 
 
-@pytest.mark.parametrize("method", TOKEN_METHODS)
+@pytest.mark.parametrize("method", WITHOUT_CALIBRATION)
 def test_it_survives_a_whole_graph_capture(model, method):
     """Twice: the second call draws anew and must not need another graph."""
     family, network = model
@@ -157,7 +156,7 @@ def test_it_survives_a_whole_graph_capture(model, method):
     for compiled in (False, True):
         torch._dynamo.reset()
         run = torch.compile(network, backend="eager", fullgraph=True) if compiled else network
-        with bigain.compressed(network, method, **STRENGTH[METHODS[method].strength_kind]):
+        with bigain.compressed(network, method, **arguments_for(method)):
             outputs.append([RUN[family](run) for _ in range(2)])
     for eager, captured in zip(*outputs, strict=True):
         assert torch.allclose(eager, captured, atol=1e-5)
@@ -207,8 +206,6 @@ def test_another_kind_of_model_is_refused():
 
 
 def test_fused_projections_are_refused():
-    from tests.helpers.models import tiny_unet
-
     network = tiny_unet()
     network.fuse_qkv_projections()
     with bigain.compressed(network, "todo", factor=2), pytest.raises(ValueError, match="fuse_qkv_projections"):

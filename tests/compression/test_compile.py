@@ -4,18 +4,13 @@ import pytest
 import torch
 
 import bigain
-from bigain.methods.ids import strength_of
-from bigain.methods.presets import METHODS
+from tests.helpers.methods import COMPRESSING_TOKENS, arguments_for
 from tests.helpers.models import RUN
-
-STRENGTHS = {"none": None, "merge_ratio": 0.5, "downsample_factor": 2}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["unet", "dit"])
-@pytest.mark.parametrize(
-    "method", [id for id, method in METHODS.items() if method.acts_on in ("tokens", "keys_values")]
-)
+@pytest.mark.parametrize("method", COMPRESSING_TOKENS)
 def test_one_graph_computes_what_the_eager_model_computes(request, family, method):
     """Twice, since random methods draw anew in every call."""
     network = request.getfixturevalue(family)
@@ -23,7 +18,7 @@ def test_one_graph_computes_what_the_eager_model_computes(request, family, metho
     for compiled in (False, True):
         torch._dynamo.reset()
         run = torch.compile(network, fullgraph=True, dynamic=False) if compiled else network
-        with bigain.compressed(network, method, **strength_of(method, STRENGTHS[METHODS[method].strength_kind])):
+        with bigain.compressed(network, method, **arguments_for(method)):
             outputs.append([RUN[family](run) for _ in range(2)])
     for eager, fast in zip(*outputs, strict=True):
         assert torch.allclose(eager, fast, atol=1e-4)

@@ -9,6 +9,7 @@ from bigain.compression.targets import part_of
 from bigain.methods.ids import method_of
 from bigain.methods.method import Linear
 from bigain.methods.presets import METHODS
+from tests.helpers.methods import arguments_for
 from tests.helpers.models import RUN, run_dit, run_unet
 
 
@@ -235,9 +236,8 @@ def test_who_shares_random_draws(unet, method, same):
 @pytest.mark.parametrize("method", ["todo", "bigain_tm", "bigain_tm@sa+mlp"])
 def test_skip_t0_rests_at_t_zero_only(model_and_run, method):
     network, run = model_and_run
-    strength = {"factor": 2} if method == "todo" else {"ratio": 0.5}
     plain = {t: run(network, t=t) for t in (0, 10)}
-    with bigain.compressed(network, f"{method}~skip_t0-on", **strength):
+    with bigain.compressed(network, f"{method}~skip_t0-on", **arguments_for(method)):
         assert torch.equal(run(network, t=0), plain[0])
         assert not torch.equal(run(network, t=10), plain[10])
         with pytest.raises(ValueError, match="one timestep for the whole batch"):
@@ -251,7 +251,6 @@ def model_and_run(request):
 
 @pytest.mark.parametrize("method", ["bigain_tm", "todo"])
 def test_tokens_that_are_not_finite_are_an_error(unet, method):
-    strength = {"factor": 2} if method == "todo" else {"ratio": 0.5}
     x = torch.full((1, 4, 16, 16), torch.nan)
-    with bigain.compressed(unet, method, **strength), pytest.raises(ValueError, match="not all finite"):
+    with bigain.compressed(unet, method, **arguments_for(method)), pytest.raises(ValueError, match="not all finite"):
         unet(x, 1, encoder_hidden_states=torch.zeros(1, 5, 16))

@@ -56,3 +56,13 @@ def run_dit(model, batch: int = 2, t=500):
 
 
 RUN = {"unet": run_unet, "dit": run_dit}
+
+
+def count_rows(monkeypatch, module) -> list[int]:
+    """Record the batch size of each call of a module from now on."""
+    rows = []
+    forward = module.forward
+    monkeypatch.setattr(
+        module, "forward", lambda x, *rest, **named: (rows.append(len(x)), forward(x, *rest, **named))[1]
+    )
+    return rows

@@ -1,4 +1,4 @@
-"""A tiny real backbone around the session's tiny networks."""
+"""A tiny real backbone around the session's tiny networks, and latents for it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler
 from bigain.backbones.base import Backbone
 from bigain.backbones.dit import DiT
 from bigain.backbones.unet import StableDiffusion
+
+LATENT_SHAPE = (4, 16, 16)
+
+
+def latents(images) -> torch.Tensor:
+    """Draw the latent of each image from the image's id."""
+    return torch.stack([torch.randn(LATENT_SHAPE, generator=torch.Generator().manual_seed(id)) for id in images])
 
 
 class TinyBackbone(Backbone):

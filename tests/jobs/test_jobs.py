@@ -19,10 +19,8 @@ from bigain.jobs.classify import classify
 from bigain.jobs.common import missing_compiler
 from bigain.jobs.encode import encode_conditions, encode_images
 from bigain.jobs.generate import generate
-from bigain.methods.presets import METHODS
+from tests.helpers.jobs import FASHION, backbone_spec, classification
 from tests.helpers.repository import ROOT
-
-FASHION = {"id": "fashion", "reader": "fashion", "path": "resources/fashion", "data": "-", "allow_missing": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -30,43 +28,14 @@ def _in_the_repository(root, monkeypatch):
     monkeypatch.chdir(root)
 
 
-def backbone(family: str) -> dict:
-    sites = {"levels": None, "blocks": [1, 2] if family == "dit" else None, "metric_site": None}
-    own = {"id": f"mini_{family}", "family": family, "path": f"resources/mini-{family}", "weights": "-"}
-    return own | {"dtype": "float32", "device": "cpu", "compile": "off"} | sites
-
-
 @pytest.fixture(scope="module", params=["unet", "dit"])
-def inputs(request, root, tmp_path_factory):
+def inputs(request, tmp_path_factory):
     """Family, latents and conditions of eight images."""
     folder = tmp_path_factory.mktemp(request.param)
-    common = {"backbone": backbone(request.param), "dataset": FASHION | {"path": str(root / "resources/fashion")}}
-    common["backbone"]["path"] = str(root / f"resources/mini-{request.param}")
+    common = {"backbone": backbone_spec(request.param), "dataset": FASHION}
     encode_images(common | {"images": 8}, folder / "latents.safetensors")
     encode_conditions(common | {"captions": 40}, folder / "conditions.safetensors")
     return request.param, folder
-
-
-def classification(family: str, method: str, results: Path, images=(0, 8), shard=4, block=2) -> dict:
-    kind = METHODS[method].strength_kind
-    strength = {"none": None, "merge_ratio": 0.5, "downsample_factor": 2, "flops_reduction_percent": 10}[kind]
-    protocol = {"stages": [1, 2], "keep": [2, 1], "timesteps": "grid", "loss": "l2", "noise": "keyed", "batch": 7}
-    protocol |= {"smaller_batch": None, "elimination": None}
-    return {
-        "results": str(results),
-        "task": "classification",
-        "backbone": backbone(family),
-        "dataset": FASHION,
-        "method": method,
-        "strength": strength,
-        "seed": 0,
-        "protocol": protocol,
-        "block": block,
-        "shard": shard,
-        "images": list(images),
-        "threads": 1,
-        "version": 1,
-    }
 
 
 def run(spec: dict, folder: Path, output: Path):
@@ -77,7 +46,7 @@ def run(spec: dict, folder: Path, output: Path):
 def test_what_is_encoded_does_not_depend_on_how_much_else_is(inputs, tmp_path):
     """Neither latents nor captions of before change to the bit when a study gets more images."""
     family, _ = inputs
-    common = {"backbone": backbone(family), "dataset": FASHION}
+    common = {"backbone": backbone_spec(family), "dataset": FASHION}
     for count, name in ((3, "few"), (70, "many")):
         encode_images(common | {"images": count}, tmp_path / f"{name}-latents.safetensors")
         encode_conditions(common | {"captions": count}, tmp_path / f"{name}-conditions.safetensors")
@@ -200,7 +169,7 @@ def test_structural_methods_are_calibrated_and_record_the_same_for_any_shards(in
     data = {"id": "c", "reader": "fashion", "path": str(root / "resources/fashion-calibration"), "data": "-"}
     stages = {"stages": [1, 4], "keep": [2, 1]}
     calibration = {
-        "backbone": backbone(family),
+        "backbone": backbone_spec(family),
         "dataset": data,
         "method": method,
         "reduction": 10,

@@ -16,8 +16,8 @@ from bigain.jobs import generate as job
 from bigain.jobs.encode import encode_conditions
 from bigain.jobs.shards import SecondHalves
 from bigain.sampling.generate import Sampling, generate_block, sample_block
+from tests.helpers.jobs import FASHION, backbone_spec
 
-FASHION = {"id": "fashion", "reader": "fashion", "path": "resources/fashion", "data": "-", "allow_missing": 0}
 COUNT, BLOCK = 6, 2
 
 
@@ -89,17 +89,10 @@ def test_what_does_not_fit_says_what_to_lower(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def conditions_file(root, tmp_path_factory):
+def conditions_file(tmp_path_factory):
     file = tmp_path_factory.mktemp("encoded") / "conditions.safetensors"
-    dataset = FASHION | {"path": str(root / "resources/fashion")}
-    encode_conditions({"backbone": mini_dit(root), "dataset": dataset, "captions": COUNT}, file)
+    encode_conditions({"backbone": backbone_spec("dit"), "dataset": FASHION, "captions": COUNT}, file)
     return file
-
-
-def mini_dit(root) -> dict:
-    own = {"id": "mini_dit", "family": "dit", "path": str(root / "resources/mini-dit"), "weights": "-"}
-    sites = {"levels": None, "blocks": [1, 2], "metric_site": None}
-    return own | {"dtype": "float32", "device": "cpu", "compile": "off"} | sites
 
 
 @pytest.fixture
@@ -113,7 +106,7 @@ def generated(root, conditions_file, tmp_path, monkeypatch):
         spec = {
             "results": str(tmp_path / name),
             "task": "generation",
-            "backbone": mini_dit(root),
+            "backbone": backbone_spec("dit"),
             "dataset": FASHION,
             "method": "bigain_tm",
             "strength": 0.5,

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from bigain.tokens import TokenGrid, kernels, matching
+from tests.helpers.cosines import all_cosines, check_random_vectors, check_ties, split_at_random
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -20,46 +21,11 @@ BLOCKS = {"block_sources": kernels.SOURCES, "block_destinations": kernels.DESTIN
 
 INTERPRETED = """
 import torch
-from tests.tokens.test_kernels import compare, compare_ties
+from tests.helpers.cosines import check_random_vectors, check_ties
 for shape in ((1, 20, 1, 3), (2, 200, 70, 40), (3, 150, 129, 33), (2, 64, 63, 1), (1, 300, 128, 64)):
-    compare(*shape, "cpu")
-    compare_ties(*shape, "cpu")
+    check_random_vectors(*shape, "cpu")
+    check_ties(*shape, "cpu")
 """
-
-
-def parts(batch, tokens, destinations, seed=0):
-    """Sources and destinations of a batch, drawn at random."""
-    order = torch.rand(batch, tokens, generator=torch.Generator().manual_seed(seed)).argsort(dim=1)
-    return matching.split(order[:, :destinations], tokens)
-
-
-def every_cosine(unit, sources, destinations):
-    return matching.rows(unit, sources) @ matching.rows(unit, destinations).transpose(1, 2)
-
-
-def compare(batch, tokens, destinations, channels, device):
-    """With unit vectors the kernel finds the largest cosine; its place may differ between near ties alone."""
-    x = torch.randn(batch, tokens, channels, generator=torch.Generator().manual_seed(1))
-    unit = F.normalize(x, dim=-1)
-    places = parts(batch, tokens, destinations)
-    cosines = every_cosine(unit, *places)
-    found = kernels.best_destinations(*(part.to(device) for part in (unit, *places)))
-    similarity, place = (part.cpu() for part in found)
-    torch.testing.assert_close(similarity, cosines.amax(dim=-1), atol=1e-5, rtol=0)
-    chosen = cosines.gather(-1, place.unsqueeze(-1)).squeeze(-1)
-    torch.testing.assert_close(chosen, cosines.amax(dim=-1), atol=1e-5, rtol=0)
-
-
-def compare_ties(batch, tokens, destinations, channels, device):
-    """Whole numbers: sums are exact, many are equal, some vectors are zero, some tokens twice."""
-    x = torch.randint(-2, 3, (batch, tokens, channels), generator=torch.Generator().manual_seed(2)).float()
-    x[:, ::5] = 0
-    x[:, tokens // 2 :] = x[:, : tokens - tokens // 2].clone()
-    places = parts(batch, tokens, destinations)
-    cosines = every_cosine(x, *places)
-    similarity, place = kernels.best_destinations(*(part.to(device) for part in (x, *places)))
-    assert torch.equal(place.cpu(), cosines.argmax(dim=-1))
-    assert torch.equal(similarity.cpu(), cosines.amax(dim=-1))
 
 
 @needs_triton
@@ -123,8 +89,8 @@ def test_torch_finds_what_the_whole_matrix_says(monkeypatch, limit):
     monkeypatch.setattr(matching, "SIMILARITIES", limit)
     x = torch.randn(2, 90, 7, generator=torch.Generator().manual_seed(3))
     x[:, 4] = 0
-    places = parts(2, 90, 23)
-    cosines = every_cosine(F.normalize(x, dim=-1), *places)
+    places = split_at_random(2, 90, 23)
+    cosines = all_cosines(F.normalize(x, dim=-1), *places)
     similarity, place = matching.best_destinations(x, *places)
     assert torch.equal(place, cosines.argmax(dim=-1))
     torch.testing.assert_close(similarity, cosines.amax(dim=-1))
@@ -135,8 +101,8 @@ def test_torch_finds_what_the_whole_matrix_says(monkeypatch, limit):
 @pytest.mark.parametrize("shape", [(1, 20, 1, 3), (2, 200, 70, 40), (3, 1500, 375, 333), (2, 4096, 1024, 320)])
 def test_on_a_gpu_it_finds_what_torch_finds(shape):
     assert kernels.backend(CUDA) == "triton"
-    compare(*shape, CUDA)
-    compare_ties(*shape, CUDA)
+    check_random_vectors(*shape, CUDA)
+    check_ties(*shape, CUDA)
 
 
 @needs_gpu

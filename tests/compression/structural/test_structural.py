@@ -18,10 +18,9 @@ from bigain.compression.structural.reuse import Gates, blocks_of
 from bigain.methods.ids import method_of
 from bigain.methods.presets import METHODS
 from tests.helpers.models import RUN, run_unet, tiny_unet
-from tests.helpers.tiny import TinyBackbone
+from tests.helpers.tiny import LATENT_SHAPE, TinyBackbone, latents
 
 STAGES = Stages((2, 8), (2, 1))
-SHAPE = (4, 16, 16)
 
 
 @pytest.fixture(params=["unet", "dit"])
@@ -30,8 +29,8 @@ def backbone(request):
 
 
 def data(backbone, count=6):
-    latents = torch.stack([torch.randn(SHAPE, generator=torch.Generator().manual_seed(i)) for i in range(count)])
-    return CalibrationData(list(range(count)), latents, backbone.conditions_of(count), backbone.null_condition())
+    images = list(range(count))
+    return CalibrationData(images, latents(images), backbone.conditions_of(count), backbone.null_condition())
 
 
 def calibrated(backbone, method, reduction, tmp_path, updates=2, generation=False):
@@ -51,10 +50,10 @@ def calibrated(backbone, method, reduction, tmp_path, updates=2, generation=Fals
 
 def classify(backbone, method, path=None, images=(0, 1, 2)):
     protocol = Protocol(STAGES, seed=0, batch_size=5, noise=method_of(method).noise)
-    latents, candidates = data(backbone).latents[list(images)], backbone.conditions_of(4)
+    candidates = backbone.conditions_of(4)
     options = {} if path is None else {"calibration": path}
     with bigain.compressed(backbone.denoiser, method, **options) as at:
-        return classify_block(backbone, latents, list(images), candidates, protocol, at)
+        return classify_block(backbone, latents(images), list(images), candidates, protocol, at)
 
 
 def counted(function):
@@ -253,7 +252,7 @@ def test_a_calibration_is_needed_whole_and_of_this_method(backbone, tmp_path):
 def test_a_calibration_serves_a_plain_pipeline(root, method, tmp_path):
     backbone = StableDiffusion(root / "resources/mini-unet", "cpu", "float32")
     conditions = backbone.conditions(["a photo of a bag", "a photo of a coat"], [])
-    latents = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0))
+    latents = torch.randn(2, *LATENT_SHAPE, generator=torch.Generator().manual_seed(0))
     few = CalibrationData([0, 1], latents, conditions.clone(), backbone.null_condition().clone())
     if method == "dip_go":
 

@@ -1,0 +1,29 @@
+"""Method ids for tests that run many methods, and a strength of each kind."""
+
+from __future__ import annotations
+
+from bigain.methods.ids import method_of, strength_of
+from bigain.methods.presets import METHODS
+
+STRENGTHS = {"none": None, "merge_ratio": 0.5, "downsample_factor": 2, "flops_reduction_percent": 10}
+COMPRESSING_TOKENS = [id for id, method in METHODS.items() if method.acts_on in ("tokens", "keys_values")]
+WITHOUT_CALIBRATION = [id for id, method in METHODS.items() if method.acts_on != "model"]
+WITH_VARIANTS = [
+    *WITHOUT_CALIBRATION,
+    "bigain_tm@sa+ca+mlp",
+    "bigain_tm@sa+mlp",
+    "sito@sa+ca",
+    "tome@sa+ca+mlp",
+    "bigain_tm_block~rule-quantile",
+    "bigain_tm~plan_for-model",
+]
+
+
+def strength_for(method: str) -> float | None:
+    """Return the strength at which tests run a method."""
+    return STRENGTHS[method_of(method).strength_kind]
+
+
+def arguments_for(method: str) -> dict[str, float | int | None]:
+    """Return that strength as keyword arguments of `bigain.compressed`."""
+    return strength_of(method, strength_for(method))
