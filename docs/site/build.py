@@ -1,0 +1,87 @@
+"""Render the Markdown pages and the API reference to HTML: `python docs/site/build.py build/docs`.
+
+The site mirrors the repository's folders, so that the relative links of a page hold on both.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import markdown2
+import pdoc
+from jinja2 import Environment, FileSystemLoader
+
+ROOT = Path(__file__).parents[2]
+PAGES = {
+    "docs/index.md": "Documentation",
+    "README.md": "README",
+    "docs/methods.md": "Methods",
+    "docs/architecture.md": "Architecture",
+    "docs/running.md": "Long runs",
+    "docs/performance.md": "Performance",
+    "docs/responsible-use.md": "Responsible use",
+    "CONTRIBUTING.md": "Contributing",
+    "CHANGELOG.md": "Changelog",
+}
+# Pages that the others link to; they are rendered, but not in the navigation.
+FURTHER = (
+    "docs/showcase/README.md",
+    "profiles/README.md",
+    "envs/README.md",
+    "resources/README.md",
+    "results/README.md",
+    "reports/README.md",
+)
+API = "api/bigain.html"
+EXTRAS = ["fenced-code-blocks", "tables", "header-ids", "code-friendly", "cuddled-lists", "mermaid"]
+LINK = re.compile(r'\b(href|src)="([^"]+)"')
+
+
+def build(output: Path) -> list[str]:
+    """Write the whole site and return its broken links."""
+    template = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=False).get_template("page.html")
+    broken = []
+    for page in (*PAGES, *FURTHER):
+        broken += [f"{page}: {link}" for link in render(page, output, template)]
+    (output / "index.html").write_text('<meta http-equiv="refresh" content="0; url=docs/index.html">\n', "utf-8")
+    pdoc.render.configure(docformat="markdown", footer_text="BiGain")
+    pdoc.pdoc("bigain", "!bigain.__main__", output_directory=output / "api")
+    return broken
+
+
+def render(page: str, output: Path, template: object) -> list[str]:
+    """Write one page, copy the files that it shows or links to, and return its broken links."""
+    html = markdown2.markdown((ROOT / page).read_text("utf-8"), extras=EXTRAS)
+    broken = []
+
+    def resolved(match: re.Match[str]) -> str:
+        attribute, link = match.groups()
+        if link.startswith(("http://", "https://", "mailto:", "#")):
+            return match.group(0)
+        path, hash_sign, anchor = link.partition("#")
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(page), path))
+        if not (ROOT / target).exists():
+            broken.append(link)
+        elif target in PAGES or target in FURTHER:
+            path = path.removesuffix(".md") + ".html"
+        elif (ROOT / target).is_file():
+            (output / target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / target, output / target)
+        return f'{attribute}="{path}{hash_sign}{anchor}"'
+
+    body = LINK.sub(resolved, html)
+    place = output / page.replace(".md", ".html")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    up = "../" * page.count("/")
+    links = {up + name.replace(".md", ".html"): title for name, title in PAGES.items()} | {up + API: "API"}
+    place.write_text(template.render(title=PAGES.get(page, page), links=links, body=body), "utf-8")
+    return broken
+
+
+if __name__ == "__main__":
+    if problems := build(Path(sys.argv[1])):
+        sys.exit("\n".join(["broken links:", *problems]))
