@@ -12,7 +12,7 @@ export MPLBACKEND = Agg
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 
-.PHONY: demo test test-system test-slow lint short bench clean
+.PHONY: demo test test-system test-slow lint short bench docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES)
@@ -41,6 +41,11 @@ short: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m bench results/bench
 
+# The Markdown pages, and the API reference from the docstrings.
+docs: $(INSTALLED)
+	$(BIN)/python docs/site/build.py build/docs
+	@echo "Open build/docs/index.html"
+
 $(INSTALLED): envs/requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11, 4), "Python 3.11.4 or newer is needed: make PYTHON=python3.11"'
 	$(PYTHON) -m venv $(VENV)
@@ -49,4 +54,5 @@ $(INSTALLED): envs/requirements.lock pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) results reports/*/index.html .snakemake
+	rm -rf $(VENV) .snakemake build/docs
+	find results reports -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +

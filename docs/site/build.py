@@ -1,6 +1,6 @@
 """Render the Markdown pages and the API reference to HTML: `python docs/site/build.py build/docs`.
 
-The site mirrors the repository's folders, so that the relative links of a page hold on both.
+The site mirrors the repository's folders, so that the relative links of a page hold in both.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ import posixpath
 import re
 import shutil
 import sys
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import markdown2
 import pdoc
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, Template
+
+import bigain
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -27,7 +31,7 @@ PAGES = {
     "CONTRIBUTING.md": "Contributing",
     "CHANGELOG.md": "Changelog",
 }
-# Pages that the others link to; they are rendered, but not in the navigation.
+# Pages that these link to; they are rendered, but not in the navigation.
 FURTHER = (
     "docs/showcase/README.md",
     "profiles/README.md",
@@ -46,34 +50,36 @@ def build(output: Path) -> list[str]:
     template = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=False).get_template("page.html")
     broken = []
     for page in (*PAGES, *FURTHER):
-        broken += [f"{page}: {link}" for link in render(page, output, template)]
+        broken += [f"{page}: {link}" for link in write_page(page, output, template)]
     (output / "index.html").write_text('<meta http-equiv="refresh" content="0; url=docs/index.html">\n', "utf-8")
-    pdoc.render.configure(docformat="markdown", footer_text="BiGain")
+    for name in bigain.__all__:  # imported lazily, which pdoc does not see
+        setattr(bigain, name, getattr(bigain, name))
+    pdoc.render.configure(docformat="markdown", footer_text=f"BiGain {version('bigain')}")
     pdoc.pdoc("bigain", "!bigain.__main__", output_directory=output / "api")
     return broken
 
 
-def render(page: str, output: Path, template: object) -> list[str]:
+def write_page(page: str, output: Path, template: Template) -> list[str]:
     """Write one page, copy the files that it shows or links to, and return its broken links."""
-    html = markdown2.markdown((ROOT / page).read_text("utf-8"), extras=EXTRAS)
     broken = []
 
     def resolved(match: re.Match[str]) -> str:
         attribute, link = match.groups()
-        if link.startswith(("http://", "https://", "mailto:", "#")):
+        if link.startswith(("http://", "https://")):
             return match.group(0)
-        path, hash_sign, anchor = link.partition("#")
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(page), path))
-        if not (ROOT / target).exists():
+        path, _, anchor = link.partition("#")
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(page), path)) if path else page
+        is_page = target in PAGES or target in FURTHER
+        if not (ROOT / target).exists() or (anchor and not (is_page and f'id="{anchor}"' in html_of(target))):
             broken.append(link)
-        elif target in PAGES or target in FURTHER:
-            path = path.removesuffix(".md") + ".html"
+        elif is_page:
+            link = link.replace(".md", ".html", 1)
         elif (ROOT / target).is_file():
             (output / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / target, output / target)
-        return f'{attribute}="{path}{hash_sign}{anchor}"'
+        return f'{attribute}="{link}"'
 
-    body = LINK.sub(resolved, html)
+    body = LINK.sub(resolved, html_of(page))
     place = output / page.replace(".md", ".html")
     place.parent.mkdir(parents=True, exist_ok=True)
     up = "../" * page.count("/")
@@ -82,6 +88,12 @@ def render(page: str, output: Path, template: object) -> list[str]:
     return broken
 
 
+@cache
+def html_of(page: str) -> str:
+    """Return the HTML of a Markdown page, without its frame."""
+    return markdown2.markdown((ROOT / page).read_text("utf-8"), extras=EXTRAS)
+
+
 if __name__ == "__main__":
-    if problems := build(Path(sys.argv[1])):
-        sys.exit("\n".join(["broken links:", *problems]))
+    if broken_links := build(Path(sys.argv[1])):
+        sys.exit("\n".join(["broken links:", *broken_links]))

@@ -1,0 +1,151 @@
+"""What the pages say is there: links, paths, commands, flags, packages, and the numbers of the README."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from itertools import pairwise, product
+
+import jinja2
+import pytest
+import typer
+import yaml
+
+from bigain.cli.main import app
+from tests.helpers.repository import ROOT
+
+SITE = importlib.util.spec_from_file_location("site_build", ROOT / "docs" / "site" / "build.py")
+build = importlib.util.module_from_spec(SITE)
+SITE.loader.exec_module(build)
+
+ALL_PAGES = (*build.PAGES, *build.FURTHER)
+CODE = re.compile(r"^```\w*\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
+TOP_FOLDERS = ("bigain", "bench", "config", "docs", "envs", "profiles", "resources", "tests", "workflow", ".ci")
+PATH = re.compile(rf"(?<![\w/.-])(?:{'|'.join(map(re.escape, TOP_FOLDERS))})/[\w./-]*\w(?![\w/]*[<*{{])")
+MADE_UP = {"profiles/kubernetes/config.yaml"}  # which a reader of the page would write
+
+
+def code_of(page: str) -> list[str]:
+    """The code blocks, line by line, and the code spans of a page."""
+    found = CODE.findall((ROOT / page).read_text("utf-8"))
+    return [line for block, span in found for line in (block or span).splitlines()]
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_links_and_anchors_lead_somewhere(page, tmp_path):
+    assert build.write_page(page, tmp_path, jinja2.Template("{{ body }}")) == []
+
+
+def test_every_page_is_on_the_site():
+    written = {*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")}
+    assert {str(path.relative_to(ROOT)) for path in written} == set(ALL_PAGES)
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_paths_exist(page):
+    paths = {path for line in code_of(page) for path in PATH.findall(line)} - MADE_UP
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_bigain_commands_and_their_flags_exist(page):
+    commands = typer.main.get_command(app).commands
+    for line in code_of(page):
+        for command in re.split(r";\s*", line.partition("#")[0]):
+            words = command.split()
+            if words[:1] != ["bigain"] or len(words) < 2:
+                continue
+            assert words[1] in commands, command
+            group = getattr(commands[words[1]], "commands", {})
+            chosen = group[words[2]] if group and len(words) > 2 else commands[words[1]]
+            flags = {flag for parameter in chosen.params for flag in parameter.opts}
+            assert {word for word in words if word.startswith("--")} <= flags, command
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_make_targets_exist(page):
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = {words[1] for line in code_of(page) if (words := line.split())[:1] == ["make"] and len(words) > 1}
+    assert named <= targets
+
+
+def test_the_table_of_the_readme_is_that_of_the_showcase():
+    rows = csv.DictReader((ROOT / "docs/showcase/table1.csv").open(encoding="utf-8"))
+    cells = {(row["backbone"], row["row"], row["strength"], row["metric"]): row for row in rows}
+    shown = {
+        "no compression": ("no compression", ""),
+        "ToMe, 70% merged": ("ToMe", "0.7"),
+        "BiGain_TM, 70% merged": ("BiGain_TM", "0.7"),
+        "ToDo, 2x downsampled": ("ToDo", "2x"),
+        "BiGain_TD, 2x downsampled": ("BiGain_TD", "2x"),
+    }
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for label, (row, strength) in shown.items():
+        accuracy, distance, dit = (
+            cells[backbone, row, strength, metric]
+            for backbone, metric in (("mini_unet", "acc@1"), ("mini_unet", "fd"), ("mini_dit", "acc@1"))
+        )
+        saved = [f"{float(cell['saved_percent']):.1f}%" if strength else "" for cell in (accuracy, dit)]
+        numbers = [
+            f"{float(cell['value']):.1f} ± {float(cell['half_width_95']):.1f}" for cell in (accuracy, distance, dit)
+        ]
+        line = f"| {label} | {saved[0]} | {numbers[0]} | {numbers[1]} | {saved[1]} | {numbers[2]} |"
+        assert " ".join(line.split()) in readme
+
+
+def test_the_cost_of_the_papers_study_is_as_planned():
+    command = [sys.executable, "-m", "bigain", "plan", "--configfile", "config/paper.yaml"]
+    planned = subprocess.run(command, cwd=ROOT, env={"COLUMNS": "200"}, capture_output=True, text=True, check=True)
+    rows = {
+        cells[0]: cells[1:] for line in planned.stdout.splitlines() if (cells := re.split(r"\s*[│|]\s*", line)[1:-1])
+    }
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    paper, controls, everything = rows["paper, all"], rows["controls, all"], rows["everything"]
+    assert f"{paper[0]} cells for the paper's tables ({float(paper[6]):.0f} GPU-hours) and {controls[0]} for" in readme
+    assert f"{everything[0]} cells and {float(everything[6]):.0f} GPU-hours in all" in readme
+    images = float(everything[4].replace(",", ""))
+    assert f"{float(everything[3]):.0f} million noise predictions and {images / 1e6:.2f} million generated" in readme
+
+
+def test_packages_are_in_the_architecture_and_import_only_what_is_below():
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    packages = re.findall(r"^\| `(\w+)` \| (?:top|ground|paper wing|tensor wing) \|", text, re.MULTILINE)
+    assert set(packages) == {path.parent.name for path in (ROOT / "bigain").glob("*/__init__.py")}
+    upwards = [
+        f"{path.relative_to(ROOT)} imports {imported}"
+        for package, above in zip(packages, [packages[:place] for place in range(len(packages))], strict=True)
+        for path in (ROOT / "bigain" / package).rglob("*.py")
+        for imported in imports(ast.parse(path.read_text("utf-8")).body)
+        if imported in above
+    ]
+    assert upwards == ["bigain/datasets/download.py imports study"]  # the page says so
+
+
+def test_arrows_of_the_architecture_are_imports():
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    diagram = text[text.index("flowchart TB") :].partition("```")[0]
+    for line in diagram.splitlines():
+        packages = [step.split(" & ") for step in line.strip().split(" --> ")]
+        for package, imported in (pair for above, below in pairwise(packages) for pair in product(above, below)):
+            modules = (ROOT / "bigain" / package).rglob("*.py")
+            assert any(imported in imports(ast.walk(ast.parse(path.read_text("utf-8")))) for path in modules), line
+
+
+def imports(nodes: Iterable[ast.AST]) -> set[str]:
+    """The packages of bigain that import statements name."""
+    modules = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {module.split(".")[1] for module in modules if module.startswith("bigain.")}
+
+
+def test_the_citation_names_the_paper_and_the_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    for author in citation["preferred-citation"]["authors"]:
+        assert f"{author['given-names']} {author['family-names']}" in readme
+    assert f'version = "{citation["version"]}"' in (ROOT / "pyproject.toml").read_text("utf-8")
+    assert f"## {citation['version']} - " in (ROOT / "CHANGELOG.md").read_text("utf-8")
