@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from bigain.core.files import sha256, whole_file, write_json
 from bigain.datasets import SOURCES, record_sums
+from bigain.datasets.manifest import MANIFEST, read_manifest
 from bigain.datasets.photos import leaves, repeated
-from bigain.datasets.urls import COCO, IMAGENET, INCEPTION, MANIFEST, PETS
-from bigain.study.weights import WeightsError, read_manifest
+from bigain.datasets.urls import COCO, IMAGENET, INCEPTION, PETS
 
 WEIGHTS = (".safetensors", ".bin")  # the first is taken where a folder has both
 PLAIN = (".json", ".txt", ".model")
@@ -40,7 +40,7 @@ def backbone(name: str, settings: dict[str, Any]) -> Path:
     if (path / MANIFEST).is_file():
         try:
             manifest = read_manifest(path)
-        except WeightsError as error:
+        except (OSError, ValueError) as error:
             raise FetchError(f"{name}: {error}") from error
         _verify(path, manifest, hub, revision)
         return path

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MANIFEST = "bigain-manifest.json"  # in a fetched model's folder: hub, revision, and every file's size and sha256
-
 
 @dataclass(frozen=True)
 class Published:

@@ -11,8 +11,8 @@ from typing import Any
 
 from bigain.core.files import read_json, sha256, write_json
 from bigain.core.validation import naming
+from bigain.datasets.manifest import MANIFEST, read_manifest
 from bigain.datasets.photos import leaves
-from bigain.datasets.urls import MANIFEST
 
 ARCHITECTURES = Path(__file__).parents[1] / "measure" / "architectures"
 FOLDERS = {"unet": "unet", "dit": "transformer", "flux": "transformer"}  # of a pipeline's denoiser
@@ -86,24 +86,6 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """What was fetched into a folder: `hub`, `revision`, and of each of the `files` its `size` and `sha256`.
-
-    Raises WeightsError naming the manifest if it says something else, or lists a file outside of the folder.
-    """
-    path = folder / MANIFEST
-    manifest = read_mapping(path)
-    files = manifest.get("files")
-    said = [manifest.get(key) for key in ("hub", "revision")]
-    if not all(isinstance(text, str) and text.isprintable() for text in said) or not isinstance(files, dict):
-        raise WeightsError(f"{path} says no hub, revision and files: remove the folder and fetch again")
-    for name, known in files.items():
-        whole = isinstance(known, dict) and type(known.get("size")) is int and isinstance(known.get("sha256"), str)
-        if leaves(name) or not name.isprintable() or not whole:
-            raise WeightsError(f"{path}: {name!r} needs a size and a sha256, and a name inside the folder")
-    return manifest
-
-
 def _config_file(backbone: dict[str, Any]) -> Path:
     return Path(backbone["path"]) / FOLDERS[backbone["family"]] / "config.json"
 
@@ -144,7 +126,10 @@ def _other_architecture(backbone: dict[str, Any]) -> Iterator[str]:
 
 def _check_manifest(backbone: dict[str, Any]) -> None:
     path = Path(backbone["path"])
-    manifest = read_manifest(path)
+    try:
+        manifest = read_manifest(path)
+    except (OSError, ValueError) as error:
+        raise WeightsError(str(error)) from error
     for key in ("hub", "revision"):
         if backbone[key] is not None and manifest[key] != backbone[key]:
             raise WeightsError(

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from bigain.cli.main import app
 from bigain.core.files import read_json, sha256
 from bigain.datasets import download
-from bigain.datasets.urls import MANIFEST
+from bigain.datasets.manifest import MANIFEST
 
 COMMIT = "c0ffee"
 

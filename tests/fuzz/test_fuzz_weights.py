@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bigain.core.files import read_json, sha256
 from bigain.datasets import download
-from bigain.datasets.urls import MANIFEST
+from bigain.datasets.manifest import MANIFEST
 from bigain.study import weights
 from bigain.study.weights import WeightsError, check, digest, token_grid
 from tests.helpers.mutations import MARKS, broken_bytes, broken_tree, cases, odd_values, refusal

@@ -249,19 +249,6 @@ def test_planning_imports_no_torch(root):
     assert done.returncode == 0, done.stderr
 
 
-def test_reporting_imports_no_torch(root):
-    import subprocess
-    import sys
-
-    code = (
-        "import sys\n"
-        "import bigain.jobs.score, bigain.reporting.page, bigain.reporting.figures, bigain.reporting.tables\n"
-        "sys.exit('torch is imported' if 'torch' in sys.modules else 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 def test_the_schema_s_defaults_are_filled_in(raw):
     del raw["classification"]
     settings = load(raw)["classification"]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bigain.core.files import read_json, sha256, write_json
-from bigain.datasets.urls import MANIFEST
+from bigain.datasets.manifest import MANIFEST
 from bigain.study import weights
 from bigain.study.weights import ABSENT, WeightsError, check, identity, token_grid
 
