@@ -113,5 +113,6 @@ def test_a_model_of_another_kind_is_left_alone():
     model = FluxTransformer2DModel(
         num_layers=1, num_single_layers=0, attention_head_dim=8, num_attention_heads=1, axes_dims_rope=(2, 2, 4)
     )
+    before = {name: set(vars(module)) for name, module in model.named_modules()}
     with feed_forward_in_parts(model, 4, None):
-        pass
+        assert {name: set(vars(module)) for name, module in model.named_modules()} == before

@@ -214,9 +214,14 @@ def test_cached_merging_plans_once_a_stage(unet, dit):
     assert runs == ["transformer_blocks.0", "transformer_blocks.3"]
 
 
-def test_cached_plans_of_two_resolutions_do_not_mix(unet):
-    with bigain.compressed(unet, "bigain_tm_cached", ratio=0.5, levels=(0, 1)):
-        run_unet(unet)
+@pytest.mark.parametrize(
+    ("plan_for", "planning"),
+    [("stage", ["down_blocks.0", "mid_block", "up_blocks.1"]), ("model", ["down_blocks.0", "mid_block"])],
+)
+def test_cached_plans_of_two_resolutions_do_not_mix(unet, plan_for, planning):
+    """The middle block has a smaller grid than the other two, which share a plan where the whole model has one."""
+    plans = plans_made(unet, run_unet, f"bigain_tm~plan_for-{plan_for}", levels=(0, 1))
+    assert plans == [f"{stage}.attentions.0.transformer_blocks.0" for stage in planning]
 
 
 @pytest.mark.parametrize(("method", "same"), [("tome", False), ("tome_shared", True), ("sito", True)])
