@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bigain.tokens import TokenGrid
-from bigain.tokens.downsample import average, interpolate_extrapolate, nearest, reduced_grid
+from bigain.tokens.downsample import average, interpolate_extrapolate, most_detailed, nearest, reduced_grid, smoothest
 
 
 def rows(grid, factor):
@@ -90,3 +90,13 @@ def test_reducing_before_a_projection_equals_reducing_after_it():
 def test_a_factor_beyond_the_grid_says_what_is_allowed(factor):
     with pytest.raises(ValueError, match=f"factor {factor} does not fit a 4x6 grid: allowed are 1 to 4"):
         nearest(torch.zeros(1, 24, 1), TokenGrid(4, 6), factor)
+
+
+def test_extreme_keys_are_the_extremes_in_token_order():
+    x = torch.tensor([5.0, -1, 3, 9, 0, 2, 2, 7, 1]).view(1, 9, 1)
+    grid = TokenGrid(3, 3)
+    assert most_detailed(x, grid, 2, "l1_norm").flatten().tolist() == [9]
+    x, grid = torch.tensor([[4.0, 1, 3, 2] * 4]).view(1, 16, 1), TokenGrid(4, 4)
+    assert most_detailed(x, grid, 2, "l1_norm").flatten().tolist() == [4, 4, 4, 4]
+    assert smoothest(x, grid, 2, "l1_norm").flatten().tolist() == [1, 1, 1, 1]
+    assert smoothest(x, grid, 4, "l1_norm").shape == (1, 1, 1)

@@ -1,4 +1,5 @@
-"""Top-k and compaction instead of sorting: exactly what a stable argsort gives, ties included."""
+"""Destinations by score; and top-k and compaction instead of sorting: exactly what a stable argsort gives, ties
+included."""
 
 import numpy as np
 import pytest
@@ -140,3 +141,31 @@ def test_one_compiled_graph_breaks_ties_alike():
     expected = merge.soft_matching(x, destinations, 40)
     for name in expected.__dataclass_fields__:
         assert torch.equal(getattr(matched, name), getattr(expected, name))
+
+
+def test_the_smoothest_token_of_each_cell_is_its_destination():
+    grid = TokenGrid(4, 4)
+    scores = torch.tensor([[9.0, 1, 5, 5, 9, 9, 5, 5, 4, 3, 9, 9, 2, 1, 9, 0]])
+    assert matching.cell_argmin(scores, grid, CELL).tolist() == [[1, 2, 13, 15]]
+
+
+@pytest.mark.parametrize("width", [64, 16])
+def test_official_v1_is_its_description(width):
+    """In a two-row band, "cell" k looks at 4 consecutive pixels: of the upper row in the first half, then the lower;
+    the place found there is used in the real 2x2 cell k."""
+    grid = TokenGrid(width, width)
+    scores = torch.randn(1, grid.tokens, generator=torch.Generator().manual_seed(1))
+    found = matching.official_v1(scores, grid, CELL)[0].tolist()
+    image, half, expected = scores.view(width, width), width // 4, []
+    for band in range(width // 2):
+        for k in range(width // 2):
+            row, column = (2 * band, 4 * k) if k < half else (2 * band + 1, 4 * (k - half))
+            place = int(image[row, column : column + 4].argmin())
+            expected.append((2 * band + place // 2) * width + 2 * k + place % 2)
+    assert found == expected
+    assert found != matching.cell_argmin(scores, grid, CELL)[0].tolist()
+
+
+def test_official_v1_refuses_a_strip():
+    with pytest.raises(ValueError, match="whole cells"):
+        matching.official_v1(torch.zeros(1, 15), TokenGrid(3, 5), CELL)

@@ -5,52 +5,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigain.methods.counts import removed_tokens
 from bigain.tokens import TokenGrid, matching, merge
-from bigain.tokens.scores import laplacian, laplacian_l1
+from bigain.tokens.scores import SCORES
+from tests.helpers.tokens import random_tokens
 
 CELL = (2, 2)
-
-
-def metric(grid, batch=2, channels=5, seed=0):
-    return torch.randn(batch, grid.tokens, channels, generator=torch.Generator().manual_seed(seed))
-
-
-def test_cells_of_a_rectangle_leave_the_strip_out():
-    grid = TokenGrid(5, 4)
-    assert grid.cell_tokens(CELL).tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
-
-
-def test_sequence_and_map_are_inverse():
-    grid = TokenGrid(3, 7)
-    x = metric(grid)
-    assert torch.equal(grid.to_sequence(grid.to_map(x)), x)
-    assert grid.to_map(x)[1, 2, 1, 4] == x[1, 1 * 7 + 4, 2]
-
-
-def test_laplacian_closed_form():
-    """Of i^2 + 3j it is 2 inside; of a constant 0 inside, |c| on edges, 2|c| in corners (zero padding)."""
-    grid = TokenGrid(6, 5)
-    i, j = torch.meshgrid(torch.arange(6.0), torch.arange(5.0), indexing="ij")
-    x = (i**2 + 3 * j).reshape(1, -1, 1)
-    assert torch.equal(laplacian(x, grid)[0, 0, 1:-1, 1:-1], torch.full((4, 3), 2.0))
-    constant = laplacian_l1(torch.full((1, 30, 2), -3.0), grid).view(6, 5)
-    assert constant[0, 0] == 6
-    assert constant[0, 2] == 3
-    assert constant[2, 2] == 0
-
-
-def test_the_smoothest_token_of_each_cell_is_its_destination():
-    grid = TokenGrid(4, 4)
-    scores = torch.tensor([[9.0, 1, 5, 5, 9, 9, 5, 5, 4, 3, 9, 9, 2, 1, 9, 0]])
-    assert matching.cell_argmin(scores, grid, CELL).tolist() == [[1, 2, 13, 15]]
+GRID = TokenGrid(16, 16)
 
 
 @pytest.mark.parametrize("grid", [TokenGrid(16, 16), TokenGrid(9, 7), TokenGrid(18, 26)])
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 0.5])
 @pytest.mark.parametrize("operator", ["random", "top_left", "smooth"])
 def test_reduce_and_restore_have_the_right_shapes_and_restore_what_was_kept(grid, ratio, operator):
-    x = metric(grid)
+    x = random_tokens(grid)
     plan = build(operator, x, grid, ratio)
     reduced = plan.reduce(x)
     removed = int(grid.tokens * ratio)
@@ -97,7 +64,7 @@ def test_ties_go_to_the_lowest_index():
 
 
 def test_a_zero_vector_gives_no_nan():
-    x = metric(TokenGrid(4, 4))
+    x = random_tokens(TokenGrid(4, 4))
     x[:, 3] = 0
     plan = merge.merge_top_left(x, TokenGrid(4, 4), 0.75, CELL)
     assert torch.isfinite(plan.reduce(x)).all()
@@ -105,7 +72,7 @@ def test_a_zero_vector_gives_no_nan():
 
 def test_samples_do_not_see_each_other():
     grid = TokenGrid(8, 8)
-    x = metric(grid, batch=4)
+    x = random_tokens(grid, batch=4)
     together = merge.merge_smooth(x, grid, 0.6, CELL, "laplacian_l1").reduce(x)
     for b in range(4):
         alone = merge.merge_smooth(x[b : b + 1], grid, 0.6, CELL, "laplacian_l1").reduce(x[b : b + 1])
@@ -118,7 +85,7 @@ def test_samples_do_not_see_each_other():
 def test_tomesd_s_own_operator_merges_the_same_tokens(grid, cell, ratio):
     from tomesd.merge import bipartite_soft_matching_random2d
 
-    x = metric(grid, batch=3, channels=8)
+    x = random_tokens(grid, batch=3, channels=8)
     removed = int(grid.tokens * ratio)
     peer_merge, peer_unmerge = bipartite_soft_matching_random2d(
         x, grid.width, grid.height, cell[1], cell[0], removed, no_rand=True
@@ -129,26 +96,33 @@ def test_tomesd_s_own_operator_merges_the_same_tokens(grid, cell, ratio):
     assert torch.allclose(plan.restore(plan.reduce(x)), peer_unmerge(peer_merge(x)), atol=1e-6)
 
 
-def test_an_unreachable_ratio_says_what_is_allowed():
-    with pytest.raises(ValueError, match=r"merge ratio 0\.8 removes 204 of the 256 .* largest ratio is 0\.75"):
-        removed_tokens(0.8, 16, 16, CELL)
-    assert removed_tokens(0.75, 16, 16, CELL) == 192
-
-
-@pytest.mark.parametrize(
-    ("ratio", "kept"), [(0.1, 3687), (0.2, 3277), (0.3, 2868), (0.4, 2458), (0.5, 2048), (0.6, 1639), (0.7, 1229)]
-)
-def test_token_counts_of_the_paper(ratio, kept):
-    assert 4096 - removed_tokens(ratio, 64, 64, CELL) == kept
-
-
 @settings(max_examples=30, deadline=None)
 @given(height=st.integers(2, 9), width=st.integers(2, 9), ratio=st.floats(0, 0.5), seed=st.integers(0, 99))
 def test_every_token_is_in_exactly_one_role(height, width, ratio, seed):
     grid = TokenGrid(height, width)
-    x = metric(grid, batch=1, seed=seed)
+    x = random_tokens(grid, batch=1, seed=seed)
     plan = merge.merge_smooth(x, grid, ratio, CELL, "laplacian_l1")
     places = torch.cat([plan.kept, plan.merged, plan.destinations], dim=1)
     assert sorted(places[0].tolist()) == list(range(grid.tokens))
     total = plan.reduce(torch.ones(1, grid.tokens, 1))
     assert torch.allclose(total, torch.ones_like(total))
+
+
+def test_protected_tokens_are_merged_into_no_other():
+    x = random_tokens(GRID)
+    plan = merge.merge_smooth(x, GRID, 0.3, CELL, "laplacian_l1", protect=0.25)
+    highest = SCORES["laplacian_l1"](x, GRID).argsort(dim=1, descending=True, stable=True)[:, :64]
+    assert plan.merged.shape == (2, int(256 * 0.3))
+    for merged, protected in zip(plan.merged, highest, strict=True):
+        assert not set(merged.tolist()) & set(protected.tolist())
+    with pytest.raises(ValueError, match="64 protected tokens only 128"):
+        merge.merge_smooth(x, GRID, 0.6, CELL, "laplacian_l1", protect=0.25)
+
+
+def test_similarities_computed_in_chunks_give_the_same_plan(monkeypatch):
+    x = random_tokens(GRID)
+    whole = merge.merge_smooth(x, GRID, 0.5, CELL, "laplacian_l1")
+    monkeypatch.setattr(matching, "SIMILARITIES", 1000)
+    chunked = merge.merge_smooth(x, GRID, 0.5, CELL, "laplacian_l1")
+    assert torch.equal(whole.merged, chunked.merged)
+    assert torch.equal(whole.target, chunked.target)

@@ -7,6 +7,7 @@ import torch
 from bigain.methods.ids import SCORE_NAMES
 from bigain.tokens import TokenGrid
 from bigain.tokens.scores import SCORES
+from bigain.tokens.scores import laplacian as laplacian_map
 
 GRID = TokenGrid(4, 5)
 C = 6
@@ -79,3 +80,15 @@ def test_half_precision_tokens_are_scored_in_float32_and_zeros_give_no_nan(name,
 def test_one_token_has_no_neighbours():
     with pytest.raises(ValueError, match="no neighbours"):
         SCORES["cosine_to_neighbours"](torch.zeros(1, 1, 3), TokenGrid(1, 1))
+
+
+def test_laplacian_closed_form():
+    """Of i^2 + 3j it is 2 inside; of a constant 0 inside, |c| on edges, 2|c| in corners (zero padding)."""
+    grid = TokenGrid(6, 5)
+    i, j = torch.meshgrid(torch.arange(6.0), torch.arange(5.0), indexing="ij")
+    x = (i**2 + 3 * j).reshape(1, -1, 1)
+    assert torch.equal(laplacian_map(x, grid)[0, 0, 1:-1, 1:-1], torch.full((4, 3), 2.0))
+    constant = SCORES["laplacian_l1"](torch.full((1, 30, 2), -3.0), grid).view(6, 5)
+    assert constant[0, 0] == 6
+    assert constant[0, 2] == 3
+    assert constant[2, 2] == 0
