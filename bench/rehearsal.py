@@ -21,7 +21,7 @@ import psutil
 import yaml
 
 from bigain.cli.study import merged_config
-from bigain.study.plan import Plan
+from bigain.study.cost import StudyCost
 from bigain.study.study import Study
 from tests.helpers.repository import copy_repository
 
@@ -69,7 +69,7 @@ def main(folder: Path) -> None:
 
 def seconds_of_jobs(study: Study) -> dict[str, float]:
     """By output: what a cell's hours come to, for its jobs in equal parts."""
-    plan, seconds = Plan(study), {}
+    plan, seconds = StudyCost(study), {}
     for cell in study.cells:
         files = study.chunk_files(cell)
         seconds |= dict.fromkeys(files, plan.cost(cell).hours * 3600 / SPEED / len(files))

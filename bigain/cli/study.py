@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from bigain.study.plan import Cost, Plan
-    from bigain.study.status import Stage
+    from bigain.study.cost import Cost, StudyCost
+    from bigain.study.status import Phase
     from bigain.study.study import Study
 
 app = typer.Typer()
@@ -30,9 +30,9 @@ def plan(
     """What a study costs, by table and in all: cells, jobs, noise predictions, images, operations, hours, disk."""
     from dataclasses import asdict
 
-    from bigain.study.plan import Plan
+    from bigain.study.cost import StudyCost
 
-    made = Plan(_study(configfile))
+    made = StudyCost(_study(configfile))
     if as_json:
         parts = [{"group": group, "table": table, **asdict(cost)} for (group, table), cost in made.parts.items()]
         totals = {group: asdict(made.total(group)) for group in made.groups}
@@ -45,11 +45,11 @@ def plan(
 @app.command()
 def check(configfile: ConfigFiles = None) -> None:
     """What a study still needs on this machine: weights, data, disk, a GPU. Exit code 1 if anything is missing."""
-    from bigain.study.plan import Plan
+    from bigain.study.cost import StudyCost
     from bigain.study.requirements import Needs, problems
 
     study = _study(configfile)
-    found = problems(study, Plan(study), Needs.of_study(study))
+    found = problems(study, StudyCost(study), Needs.of_study(study))
     for problem in found:
         typer.echo(f"- {problem}")
     typer.echo(f"{len(found)} problems" if found else f"{study.name}: everything is there")
@@ -62,10 +62,10 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of tables")] = False,
 ) -> None:
     """How far a study is, running or not: jobs done, failed with the reason, started and left, with their hours."""
-    from bigain.study.status import as_dict, stages
+    from bigain.study.status import as_dict, phases
 
     study = _study(configfile)
-    found = stages(study)
+    found = phases(study)
     if as_json:
         typer.echo(json.dumps({"study": study.name, "stages": [as_dict(stage) for stage in found]}, indent=2))
         return
@@ -162,7 +162,7 @@ def _settings(name: str, configfiles: list[Path]) -> dict[str, Any]:
     return known[name]
 
 
-def _print_plan(made: Plan) -> None:
+def _print_plan(made: StudyCost) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -185,11 +185,11 @@ def _print_plan(made: Plan) -> None:
     console.print(f"Hours are of {made.device}, denoiser only. Disk with what methods share: {disk:.1f} GB.")
 
 
-def _print_status(name: str, found: list[Stage]) -> None:
+def _print_status(name: str, found: list[Phase]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from bigain.study.status import failure_lines, failures, last_sign
+    from bigain.study.status import failure_lines, failures, minutes_silent
 
     console = Console(width=120)
     for line in failure_lines(failures(found, ended=False)):
@@ -206,7 +206,9 @@ def _print_status(name: str, found: list[Stage]) -> None:
         table.add_row(stage.name, str(len(stage.jobs)), *(str(count) for count in counts), share, spent, left)
     console.print(table)
     for job in (job for stage in found for job in stage.jobs if job.state == "started"):
-        said = f"started, last sign {last_sign(job):.0f} min ago: {job.name}, {job.finished} of {job.images} images"
+        said = (
+            f"started, last sign {minutes_silent(job):.0f} min ago: {job.name}, {job.finished} of {job.images} images"
+        )
         console.print(said, highlight=False, markup=False)
 
 

@@ -60,7 +60,7 @@ class Dataset:
     def first(self, count: int) -> Dataset:
         """The first `count` images. Raises ValueError if there are fewer."""
         if count > len(self):
-            raise ValueError(f"{self.name}: {count} images asked for, {len(self)} there")
+            raise ValueError(f"{self.name}: {count} images requested, {len(self)} available")
         return self.select(range(count))
 
     def select(self, positions: Sequence[int]) -> Dataset:

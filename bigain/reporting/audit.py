@@ -10,7 +10,7 @@ import pandas as pd
 
 from bigain.reporting import names
 from bigain.reporting.published import deltas, values
-from bigain.study.cost import gflops
+from bigain.study.flops_table import gflops
 
 IMAGES = {"pets": 3669, "imagenet100": 5000, "imagenet1k": 2000, "coco2017": 5000}  # that each data set classifies
 # Of the abstract: accuracy up by 7.1 points, FID down by 0.56 (3.1%), merging 70% on ImageNet-1K.

@@ -1,30 +1,143 @@
-"""What a noise prediction costs, from the committed table of FLOPs (`bigain flops-table` writes it). No torch."""
+"""What a study costs before it runs: cells, shards, noise predictions, images, operations, hours, disk. No torch.
+
+Operations come from the committed table of FLOPs; hours from what the study has measured, else from the throughput that
+the config assumes. Neither includes encoding and decoding images, loading, and what planning a merge takes beyond its
+counted operations.
+"""
 
 from __future__ import annotations
 
 import csv
-from functools import cache
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 
-from bigain.methods.ids import method_of
+from bigain.datasets import SOURCES
+from bigain.study.cells import Cell, sections
+from bigain.study.workload import Workload
 
-TABLE = Path(__file__).with_name("flops.csv")
-
-
-@cache
-def _table() -> dict[tuple[str, str, float | None], float]:
-    with open(TABLE, newline="", encoding="utf-8") as handle:
-        rows = list(csv.DictReader(handle))
-    strength = {row["strength"]: float(row["strength"]) if row["strength"] else None for row in rows}
-    return {(row["backbone"], row["method"], strength[row["strength"]]): float(row["total"]) for row in rows}
+TRIAL_BYTES = 5.8  # per stored trial: measured on 1,175,000 of the embedded study, compressed
+FEATURE_BYTES = {"inception": 2048 * 4, "fashion-net": 64 * 4}  # per image
+LATENT_BYTES = 4 * 64 * 64 * 4  # per image of 512 px
+PROMPT_BYTES = 77 * 1024 * 2  # per encoded prompt
 
 
-def gflops(backbone: str, method: str, strength: float | int | None) -> float:
-    """GFLOPs of one noise prediction: of the cell itself if the table has it, else of the preset that it varies; of a
-    structural method what it is calibrated to. 1 for a backbone that is not in the table: its cells then count alike.
-    """
-    plain = _table().get((backbone, "none", None), 1.0)
-    if method_of(method).acts_on == "model":
-        return plain * (1 - strength / 100)
-    preset = _table().get((backbone, method.split("~")[0], strength), plain)
-    return _table().get((backbone, method, strength), preset)
+@dataclass
+class Cost:
+    """Cost of some cells. `images` counts the generated ones."""
+
+    cells: int = 0
+    shards: int = 0
+    jobs: int = 0
+    predictions: int = 0
+    images: int = 0
+    tflops: float = 0.0
+    hours: float = 0.0
+    gigabytes: float = 0.0
+
+    def add(self, other: Cost) -> None:
+        """Add the cost of other cells."""
+        for item in fields(self):
+            setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
+
+
+@dataclass
+class StudyCost:
+    """Cost of a study by (group, table), each cell under the first that needs it."""
+
+    study: Workload
+    parts: dict[tuple[str, str | None], Cost] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for section, cells in sections(self.study.config).items():
+            self.parts[section] = Cost()
+            for cell in cells:
+                self.parts[section].add(self.cost(cell))
+
+    def total(self, group: str | None = None) -> Cost:
+        """Return the cost of a group, or of the whole study."""
+        total = Cost()
+        for (name, _), cost in self.parts.items():
+            if group in (None, name):
+                total.add(cost)
+        return total
+
+    @property
+    def groups(self) -> list[str]:
+        """Groups of the study."""
+        return list(dict.fromkeys(group for group, _ in self.parts))
+
+    def disk_gb(self, cells: Iterable[Cell]) -> float:
+        """Return the gigabytes of these cells' results and of the inputs that they share."""
+        cells = list(cells)
+        return sum(self.cost(cell).gigabytes for cell in cells) + self._shared_gb(cells)
+
+    @property
+    def device(self) -> str:
+        """Device that the hours are for, and whether they are measured or assumed."""
+        assumed = self.study.config["throughput"]
+        names = {name for name, _ in self._measured.values()}
+        if len(self._measured) < len(self.study.backbones()):
+            names.add(f"{assumed['device']} at {assumed['tflops']:g} TFLOP/s")
+        return ", ".join(sorted(names))
+
+    def evaluations(self) -> dict[tuple[str, str, str], int]:
+        """Return the noise predictions per image, by (task, backbone, data set)."""
+        return {(c.task, c.backbone, c.dataset): self.study.predictions(c) for c in self.study.cells}
+
+    def cost(self, cell: Cell) -> Cost:
+        """Return the cost of one cell."""
+        images, chunks = self.study.images(cell), self.study.chunks(cell)
+        predictions = images * self.study.predictions(cell)
+        generated = images if cell.task == "generation" else 0
+        tflops = predictions * self.study.gflops(cell) / 1e3
+        stored = generated * self._feature_bytes if generated else predictions * TRIAL_BYTES
+        return Cost(
+            cells=1,
+            shards=sum(-(-(last - first) // self.study.shard(cell)) for first, last in chunks),
+            jobs=len(chunks),
+            predictions=predictions,
+            images=generated,
+            tflops=tflops,
+            hours=self._hours(cell, predictions, tflops),
+            gigabytes=2 * stored / 1e9,  # the shards, and the file that joins them
+        )
+
+    @property
+    def _feature_bytes(self) -> int:
+        return FEATURE_BYTES[self.study.config["feature_network"]["name"]]
+
+    def _hours(self, cell: Cell, predictions: int, tflops: float) -> float:
+        if cell.backbone in self._measured:
+            _, seconds = self._measured[cell.backbone]
+            return predictions * seconds.get((cell.method, cell.strength), seconds["none", None]) / 3600
+        return tflops / self.study.config["throughput"]["tflops"] / 3600
+
+    @cached_property
+    def _measured(self) -> dict[str, tuple[str, dict[tuple[str, float | None], float]]]:
+        """The device and the seconds per noise prediction by (method, strength), of every backbone measured so far."""
+        measured = {}
+        for backbone in self.study.backbones():
+            path = Path(self.study.results, "efficiency", f"{backbone}.csv")
+            if path.is_file():
+                with open(path, newline="", encoding="utf-8") as handle:
+                    rows = list(csv.DictReader(handle))
+                seconds = {
+                    (row["method"], float(row["strength"]) if row["strength"] else None): float(row["seconds"])
+                    / int(row["batch"])
+                    for row in rows
+                }
+                measured[backbone] = (f"{rows[0]['device']} (measured)", seconds)
+        return measured
+
+    def _shared_gb(self, cells: list[Cell]) -> float:
+        """Return the gigabytes of latents and conditions, which all methods share."""
+        total = 0
+        for task, _, dataset in {(cell.task, cell.backbone, cell.dataset) for cell in cells}:
+            images, classes = self.study.size(dataset)
+            if task == "classification":
+                total += images * LATENT_BYTES + classes * PROMPT_BYTES
+            elif SOURCES[self.study.config["datasets"][dataset]["reader"]].own_captions:
+                total += self.study.generated(dataset) * PROMPT_BYTES
+        return total / 1e9

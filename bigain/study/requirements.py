@@ -1,4 +1,4 @@
-"""What a study needs of the machine before its first job: weights, data, disk, a GPU; what is missing in one list."""
+"""List what a study lacks on this machine before its first job: weights, data, disk space, a GPU."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ from bigain.core.files import sha256
 from bigain.datasets import problems as dataset_problems
 from bigain.datasets.urls import INCEPTION
 from bigain.study.cells import Cell
-from bigain.study.plan import Plan
+from bigain.study.cost import StudyCost
 from bigain.study.study import Study
 from bigain.study.weights import WeightsError, check
 
-SMALLER = "config/config.yaml (the embedded study, minutes on a CPU), config/paper_smoke.yaml (the paper's rules)"
+SMALLER_STUDIES = (
+    "config/config.yaml (the embedded study, minutes on a CPU), config/paper_smoke.yaml (the paper's rules)"
+)
 
 
 @dataclass
 class Needs:
-    """What jobs are going to use. `references` are the data sets whose real images generated ones are compared with."""
+    """What jobs are going to use.
+
+    `references` are the data sets whose real images generated ones are compared with, `network` is whether the feature
+    network is used.
+    """
 
     cells: set[Cell] = field(default_factory=set)
     backbones: set[str] = field(default_factory=set)
@@ -31,7 +37,7 @@ class Needs:
 
     @classmethod
     def of_study(cls, study: Study) -> Needs:
-        """Of everything."""
+        """Return what all cells of a study use."""
         needs = cls()
         for cell in study.cells:
             needs.add_cell(study, cell)
@@ -39,7 +45,7 @@ class Needs:
 
     @classmethod
     def of_jobs(cls, study: Study, jobs: Iterable[tuple[str, dict[str, str]]]) -> Needs:
-        """Of these jobs, by rule and wildcards; rules without a model need nothing."""
+        """Return what some jobs use, named by rule and wildcards; rules without a model use nothing."""
         needs = cls()
         for rule, wildcards in jobs:
             if rule in ("classify", "generate", "calibrate"):
@@ -55,7 +61,7 @@ class Needs:
         return needs
 
     def add_cell(self, study: Study, cell: Cell) -> None:
-        """What a cell's own jobs use."""
+        """Add what a cell's jobs use."""
         self.cells.add(cell)
         self.backbones.add(cell.backbone)
         self.datasets.add(cell.dataset)
@@ -66,19 +72,27 @@ class Needs:
             self.network = True
 
 
-def before_first_job(study: Study, jobs: Iterable[tuple[str, dict[str, str]]], here: bool) -> str:
-    """What stops these jobs (rule and wildcards), as one message; empty if nothing does. `here`: whether they run on
-    this machine."""
+def before_first_job(study: Study, jobs: Iterable[tuple[str, dict[str, str]]], local: bool) -> str:
+    """Return one message about everything that would stop these jobs (rule and wildcards), or an empty string.
+
+    `local` is whether they run on this machine.
+    """
     needs = Needs.of_jobs(study, jobs)
-    found = problems(study, Plan(study), needs, here) if needs.backbones or needs.references else []
-    return "\n".join((f"{study.name} cannot run yet:", *(f"- {one}" for one in found))) if found else ""
+    if not needs.backbones and not needs.references:
+        return ""
+    lines = [f"- {problem}" for problem in problems(study, StudyCost(study), needs, local)]
+    return "\n".join((f"{study.name} cannot run yet:", *lines)) if lines else ""
 
 
-def problems(study: Study, plan: Plan, needs: Needs, here: bool = True) -> list[str]:
-    """Everything that would stop what is needed, a line each. `here`: whether jobs run on this machine."""
-    found = [*_weights(study, needs), *_data(study, needs), *_network(study, needs), *_disk(study, plan, needs)]
-    gpu = here and bool(needs.backbones)
-    return list(dict.fromkeys(found + (list(_gpu(study, plan)) if gpu else [])))
+def problems(study: Study, cost: StudyCost, needs: Needs, local: bool = True) -> list[str]:
+    """Return everything that stands in the way of what is needed, one line per problem.
+
+    `local` is whether jobs run on this machine, which then needs the GPU.
+    """
+    lines = [*_weights(study, needs), *_data(study, needs), *_network(study, needs), *_disk(study, cost, needs)]
+    if local and needs.backbones:
+        lines += _gpu(study, cost)
+    return list(dict.fromkeys(lines))
 
 
 def _weights(study: Study, needs: Needs) -> Iterator[str]:
@@ -96,7 +110,7 @@ def _data(study: Study, needs: Needs) -> Iterator[str]:
         if name in needs.references:
             readers.append(settings["reference"] or settings["reader"])
         for reader in dict.fromkeys(readers):
-            yield from (f"datasets.{name}: {one}" for one in dataset_problems({**settings, "reader": reader}))
+            yield from (f"datasets.{name}: {problem}" for problem in dataset_problems({**settings, "reader": reader}))
 
 
 def _network(study: Study, needs: Needs) -> Iterator[str]:
@@ -107,22 +121,22 @@ def _network(study: Study, needs: Needs) -> Iterator[str]:
     expected = network["sha256"] or (INCEPTION.checksum if network["name"] == "inception" else None)
     if not path.is_file():
         yield f"feature_network: {path} is missing; `bigain fetch inception` downloads {INCEPTION.url}"
-    elif expected not in (None, "any") and (found := sha256(path)) != expected:
-        yield f"feature_network: {path}: sha256 is {found}, and it has to be {expected} (damaged, or another network)"
+    elif expected not in (None, "any") and (actual := sha256(path)) != expected:
+        yield f"feature_network: {path}: sha256 is {actual}, must be {expected} (damaged, or another network)"
 
 
-def _disk(study: Study, plan: Plan, needs: Needs) -> Iterator[str]:
-    place = Path(study.results)
-    while not place.exists():
-        place = place.parent
-    free, needed = shutil.disk_usage(place).free / 1e9, plan.disk_gb(needs.cells)
+def _disk(study: Study, cost: StudyCost, needs: Needs) -> Iterator[str]:
+    folder = Path(study.results)
+    while not folder.exists():
+        folder = folder.parent
+    free, needed = shutil.disk_usage(folder).free / 1e9, cost.disk_gb(needs.cells)
     if free < needed:
         yield f"disk: {study.results} needs about {needed:.0f} GB, and {free:.0f} GB are free"
 
 
-def _gpu(study: Study, plan: Plan) -> Iterator[str]:
+def _gpu(study: Study, cost: StudyCost) -> Iterator[str]:
     if study.config["device"] == "cuda" and not gpu_locks.listed():
         yield (
-            f"device: cuda, and this machine shows no GPU. The study takes about {plan.total().hours:.0f} hours on "
-            f"{plan.device}; run it on such a machine or cluster (`bigain plan` says more). Smaller: {SMALLER}"
+            f"device: cuda, and this machine has no GPU. The study takes about {cost.total().hours:.0f} hours on "
+            f"{cost.device}; run it where there is one (see `bigain plan`). Smaller studies: {SMALLER_STUDIES}"
         )

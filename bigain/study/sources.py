@@ -1,8 +1,8 @@
-"""What a config names: tables, weights, data sets, a feature network; whether they are there, and enough of them."""
+"""Check that what a config names exists and suffices: tables, weights, data sets, the feature network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,39 +10,44 @@ from bigain.core.messages import unknown
 from bigain.datasets import SOURCES, Source, subset
 from bigain.datasets import load as load_dataset
 from bigain.metrics import FEWEST_IMAGES
+from bigain.study.cells import Config
 from bigain.study.weights import WeightsError, digest
 from bigain.study.weights import check as check_weights
 
 
-def missing_files(config: dict[str, Any]) -> Iterator[str]:
-    """What belongs to the repository or to the user: published models and data are looked for before the first job."""
+def missing_files(config: Config) -> Iterator[str]:
+    """Find missing or damaged files, one line per problem.
+
+    Covers what belongs to the repository or the user; downloads are looked for before the first job.
+    """
     for key in ("tables", "claims"):
         if config[key] is not None and not Path(config[key]).is_file():
             yield f"{key}: {config[key]} is missing"
-    for name in sorted({group["backbone"] for group in config["cells"]}):
+    for name in sorted({entry["backbone"] for entry in config["cells"]}):
         backbone = config["backbones"][name]
         if not backbone["hub"]:
             yield from _prefixed(f"backbones.{name}", lambda name=name, b=backbone: check_weights(name, b))
-    for name in sorted({group["dataset"] for group in config["cells"]}):
-        tasks = {group["task"] for group in config["cells"] if group["dataset"] == name}
-        yield from check_dataset(f"datasets.{name}", config["datasets"][name], _generated(config, name, tasks))
-    if any(group["task"] == "generation" for group in config["cells"]):
-        yield from _missing_network(config)
+    generating = {entry["dataset"] for entry in config["cells"] if entry["task"] == "generation"}
+    for name in sorted({entry["dataset"] for entry in config["cells"]}):
+        generated = _generated(config, name) if name in generating else 0
+        yield from check_dataset(f"datasets.{name}", config["datasets"][name], generated)
+    if generating:
+        yield from _missing_network(config, sorted(generating))
 
 
-def _generated(config: dict[str, Any], name: str, tasks: set[str]) -> int:
-    return (config["datasets"][name]["generate"] or config["generation"]["images"]) if "generation" in tasks else 0
+def _generated(config: Config, dataset: str) -> int:
+    return config["datasets"][dataset]["generate"] or config["generation"]["images"]
 
 
-def _missing_network(config: dict[str, Any]) -> Iterator[str]:
+def _missing_network(config: Config, generating: list[str]) -> Iterator[str]:
     if "feature_network" not in config:
-        yield "feature_network: generation cells need it, and the config has none"
+        yield "feature_network: generation cells need it, and the config does not set it"
         return
     network = config["feature_network"]
     yield from _prefixed("feature_network", lambda: _check_network(network))
     fewest = FEWEST_IMAGES[network["name"]]
-    for name in sorted({group["dataset"] for group in config["cells"] if group["task"] == "generation"}):
-        count = _generated(config, name, {"generation"})
+    for name in generating:
+        count = _generated(config, name)
         if count < fewest and not config["generation"]["allow_few"]:
             where = "generation.images" if config["datasets"][name]["generate"] is None else f"datasets.{name}.generate"
             yield (
@@ -52,54 +57,58 @@ def _missing_network(config: dict[str, Any]) -> Iterator[str]:
 
 
 def _check_network(network: dict[str, Any]) -> None:
-    """The Inception may be fetched later; if anything is there, it has to be a file."""
+    """Raise WeightsError if the network's file is missing or damaged. The Inception may be downloaded later."""
     path = Path(network["weights"])
     if not path.is_file() and (path.exists() or network["name"] != "inception"):
-        raise WeightsError(f"{path} is missing, or no file")
+        raise WeightsError(f"{path} is missing or not a file")
     if network["name"] != "inception":
         digest(network["weights"])
 
 
 def check_dataset(where: str, settings: dict[str, Any], generated: int) -> Iterator[str]:
-    """What is wrong with a data set's settings, a line each, beginning with `where`; so many images are generated."""
+    """Find what is wrong with a data set's settings, one line per problem, beginning with `where`.
+
+    `generated` images are to be generated from its captions.
+    """
     source = SOURCES[settings["reader"]]
     reference = settings["reference"]
     if reference is not None and reference not in SOURCES:
         yield f"{where}.reference: {unknown('reader', reference, SOURCES)}"
     elif reference is not None and SOURCES[reference].layout != source.layout:
-        yield f"{where}.reference: {reference} reads another layout than {settings['reader']}"
+        yield f"{where}.reference: {reference} and {settings['reader']} read different folder layouts"
     if settings["prompts"] not in source.forms:
         yield f"{where}.prompts: {settings['reader']} has no {settings['prompts']!r} prompts"
     if not source.official:
-        yield from _prefixed(where, lambda: _embedded(settings, generated))
+        yield from _prefixed(where, lambda: _check_embedded(settings, generated))
         return
     if settings["candidates"] and settings["images"] is None:
-        yield f"{where}.candidates: say with `images` how many images of these classes there are"
-    yield from _prefixed(where, lambda: _official(settings, source, generated))
+        yield f"{where}.candidates: set `images` to how many images of these classes are classified"
+    yield from _prefixed(where, lambda: _check_official(settings, source, generated))
 
 
-def _embedded(settings: dict[str, Any], generated: int) -> None:
+def _check_embedded(settings: dict[str, Any], generated: int) -> None:
     load_dataset({**settings, "subset": None}).first(generated)
     load_dataset(settings).first(settings["images"] or 0)
-    digest(settings["path"])  # last: of a folder that is no data set, whatever it holds, nothing more is read
+    digest(settings["path"])  # last, because a folder that is not a data set may hold anything
 
 
-def _official(settings: dict[str, Any], source: Source, generated: int) -> None:
-    """What can be said of a published data set before it is there."""
-    if source.images is None:
+def _check_official(settings: dict[str, Any], source: Source, generated: int) -> None:
+    """Raise ValueError for settings that an official data set cannot fulfil, whether or not it is on disk."""
+    if source.images is None or source.classes is None:
         raise ValueError(f"reader: {settings['reader']} is for `reference` only")
     positions = subset(settings["subset"]) if settings["subset"] else range(source.images)
     if max(positions) >= source.images:
         raise ValueError(f"subset: position {max(positions)} is beyond the {source.images} images")
     if (settings["images"] or 0) > len(positions):
-        raise ValueError(f"images: {settings['images']} asked for, {len(positions)} there")
+        raise ValueError(f"images: {settings['images']} requested, {len(positions)} available")
     if generated > source.images:
-        raise ValueError(f"generate: {generated} asked for, and there are prompts of {source.images} images")
+        raise ValueError(f"generate: {generated} requested, and there are prompts of {source.images} images")
     if settings["candidates"] and max(settings["candidates"]) >= source.classes:
         raise ValueError(f"candidates: {max(settings['candidates'])} is beyond the {source.classes} classes")
 
 
-def _prefixed(where: str, check: Any) -> Iterator[str]:
+def _prefixed(where: str, check: Callable[[], None]) -> Iterator[str]:
+    """Run a check; turn its error into a line that begins with `where`."""
     try:
         check()
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What a config is made of, whatever its keys mean: text, finite numbers, lists and mappings, in sane amounts."""
+"""Check a config's values whatever their keys mean: text, finite numbers, lists and mappings, in sane amounts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from bigain.core.validation import LARGEST
 
 MOST_VALUES, DEEPEST = 100_000, 20
-LONGEST_TEXT, LONGEST_NAME = 1000, 100  # characters; names become names of folders
-LONGEST_PART = 255  # bytes between two slashes: no file has a longer name
+LONGEST_TEXT, LONGEST_NAME = 1000, 100  # characters; names become folders
+LONGEST_FILE_NAME = 255  # bytes, on all common file systems
 
 
-def unusable(config: Any) -> Iterator[str]:
-    """What no config can hold, a line each, with the key: first of all, because it stops whatever reads further."""
+def unusable_values(config: Any) -> Iterator[str]:
+    """Find what no config can hold, one line per problem, with the key. Runs first: it would stop all later checks."""
     waiting: list[tuple[tuple[str, ...], Any]] = [((), config)]
     for _ in range(MOST_VALUES):
         if not waiting:
@@ -23,14 +23,14 @@ def unusable(config: Any) -> Iterator[str]:
         path, value = waiting.pop()
         where = ".".join(path) or "config"
         if len(path) > DEEPEST:
-            yield f"{where}: nested more than {DEEPEST} deep"
+            yield f"{where}: nested more than {DEEPEST} levels deep"
         elif isinstance(value, dict):
-            yield from (f"{where}: the key {_shown(key)} {odd}" for key in value if (odd := _odd_key(key)))
-            waiting += [((*path, key), item) for key, item in value.items() if not _odd_key(key)]
+            yield from (f"{where}: the key {_shown(key)} {fault}" for key in value if (fault := _key_fault(key)))
+            waiting += [((*path, key), item) for key, item in value.items() if not _key_fault(key)]
         elif isinstance(value, list):
-            waiting += [((*path, str(place)), item) for place, item in enumerate(value)]
-        elif odd := _odd_value(value, LONGEST_NAME if path == ("study",) else LONGEST_TEXT):
-            yield f"{where}: {odd}"
+            waiting += [((*path, str(index)), item) for index, item in enumerate(value)]
+        elif fault := _value_fault(value, LONGEST_NAME if path == ("study",) else LONGEST_TEXT):
+            yield f"{where}: {fault}"
     if waiting:
         yield f"{'.'.join(waiting[-1][0])}: the config has more than {MOST_VALUES} values"
 
@@ -39,20 +39,21 @@ def _shown(key: Any) -> str:
     return "a number" if isinstance(key, int) and abs(key) > LARGEST else f"{key!r:.100}"
 
 
-def _odd_key(key: Any) -> str:
-    return _odd_value(key, LONGEST_NAME) if isinstance(key, str) and key else "has to be text"
+def _key_fault(key: Any) -> str:
+    """Return what is wrong with a key, or nothing."""
+    return _value_fault(key, LONGEST_NAME) if isinstance(key, str) and key else "must be text"
 
 
-def _odd_value(value: Any, longest: int) -> str:
-    """What is wrong with a single value; empty if nothing is."""
+def _value_fault(value: Any, longest: int) -> str:
+    """Return what is wrong with a single value, or nothing."""
     if isinstance(value, str):
         if len(value) > longest:
             return f"{value[:20]!r}... has {len(value)} characters; at most {longest} are allowed"
         if any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
-            return f"{value!r:.100} holds a character that no text has"
-        if max(len(part.encode()) for part in value.split("/")) > LONGEST_PART:
-            return f"{value[:20]!r}... is no name of a file: these have at most {LONGEST_PART} bytes"
+            return f"{value!r:.100} has a control character or half a surrogate pair"
+        if max(len(part.encode()) for part in value.split("/")) > LONGEST_FILE_NAME:
+            return f"{value[:20]!r}... cannot be the name of a file, which has at most {LONGEST_FILE_NAME} bytes"
     elif isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) <= LARGEST:
         shown = value if isinstance(value, float) and not math.isinf(value) else "a number"
-        return f"{shown} is not allowed; numbers are finite, and at most {LARGEST}"
+        return f"{shown} is not allowed; numbers must be finite and at most {LARGEST}"
     return ""

@@ -12,7 +12,7 @@ from bigain.datasets import SOURCES, subset
 from bigain.datasets import load as load_dataset
 from bigain.study.cells import Cell, Config, expand
 from bigain.study.config import ConfigError
-from bigain.study.cost import gflops
+from bigain.study.flops_table import gflops
 
 
 class Workload:

@@ -55,7 +55,7 @@ def test_a_scene_is_four_halves_in_reading_order():
 
 
 def test_more_images_than_there_are(items):
-    with pytest.raises(ValueError, match="fashion: 2001 images asked for, 2000 there"):
+    with pytest.raises(ValueError, match="fashion: 2001 images requested, 2000 available"):
         items.first(2001)
 
 

@@ -86,7 +86,7 @@ def small(tmp_path_factory):
 def names_the_place(message, raw, path):
     """Whether a message names the key of a place, one on the way to it, or the file that is written there."""
     heading, *lines = message.splitlines()
-    assert heading == "the config cannot work:"
+    assert heading == "invalid config:"
     said, found = " ".join(lines), list(path)
     for key in path:
         raw = raw[key] if isinstance(raw, dict) and key in raw else None
@@ -176,17 +176,17 @@ def test_a_count_is_a_positive_whole_number(key, value):
     ("changes", "names"),
     [
         ({"strengths": {}}, "cells.0: tome needs strengths.merge_ratio"),
-        ({"study": "mini\n"}, "study: 'mini\\n' holds a character"),
+        ({"study": "mini\n"}, "study: 'mini\\n' has a control character"),
         ({"study": "m" * 200}, "study: "),
         ({"seeds": [10**5000]}, "seeds.0: a number is not allowed"),
-        ({"datasets": {1: {}}}, "datasets: the key 1 has to be text"),
+        ({"datasets": {1: {}}}, "datasets: the key 1 must be text"),
         ({"classification": {"stages": [1, 10**9], "keep": [2, 1]}}, "at most 1000 trials"),
         ({"strengths": STRENGTHS | {"merge_ratio": [0.5, 0.5000001]}}, "0.5000001 and 0.5 are both ratio-0.5"),
         (
             {"seeds": list(range(90_000)), "strengths": STRENGTHS | {"downsample_factor": [*range(1, 9)]}},
             "cells are not",
         ),
-        ({"feature_network": {"name": "inception", "weights": "."}}, "feature_network: . is missing, or no file"),
+        ({"feature_network": {"name": "inception", "weights": "."}}, "feature_network: . is missing or not a file"),
         ({"generation": {"steps": [1] * 200_000}}, "more than 100000 values"),
     ],
 )

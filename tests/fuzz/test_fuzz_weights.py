@@ -88,7 +88,7 @@ def test_a_broken_memory_of_checksums_is_named(tmp_path_factory, content):
     (folder / "checksums.json").write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weights, "LARGE", 10)
-        patch.setattr(weights, "SUMS", folder / "checksums.json")
+        patch.setattr(weights, "CHECKSUMS", folder / "checksums.json")
         message = refusal(lambda: digest(str(folder / "large")), WeightsError)
     assert message is None or "checksums.json" in message
 

@@ -9,7 +9,7 @@ import pytest
 
 from bigain.cli.study import merged_config
 from bigain.study.config import ConfigError
-from bigain.study.plan import Plan
+from bigain.study.cost import StudyCost
 from bigain.study.requirements import Needs, before_first_job, problems
 from bigain.study.study import Study
 
@@ -37,7 +37,7 @@ def elsewhere(raw, folder):
 
 
 def test_the_plan_agrees_with_protocol_1_8(raw):
-    plan = Plan(Study(raw))
+    plan = StudyCost(Study(raw))
     total = plan.total("paper")
     assert total.cells == 370
     assert round(total.predictions / 1e6) == 952
@@ -65,7 +65,7 @@ def test_hours_are_measured_ones_where_the_study_has_timed_its_backbones(raw, mo
     ]
     raw["strengths"] = {"downsample_factor": [2]}
     raw["study"] = "timed"
-    assumed = Plan(Study(raw))
+    assumed = StudyCost(Study(raw))
     assert assumed.device == "an H100 (assumed) at 350 TFLOP/s"
     assert assumed.total().hours == pytest.approx(assumed.total().tflops / 350 / 3600)
     folder = Path("results/timed/efficiency")
@@ -74,7 +74,7 @@ def test_hours_are_measured_ones_where_the_study_has_timed_its_backbones(raw, mo
         (folder / "sd2.csv").write_text(
             "method,strength,seconds,batch,device\nnone,,0.8,8,a card\ntodo,2,0.4,8,a card\n"
         )
-        timed = Plan(Study(raw))
+        timed = StudyCost(Study(raw))
         assert timed.device == "a card (measured)"
         assert timed.total().hours == pytest.approx(3669 * 260 * (0.1 + 0.05) / 3600)
     finally:
@@ -83,7 +83,7 @@ def test_hours_are_measured_ones_where_the_study_has_timed_its_backbones(raw, mo
 
 def test_controls_can_be_left_out(raw):
     raw["groups"] = ["paper"]
-    assert Plan(Study(raw)).total().cells == 370
+    assert StudyCost(Study(raw)).total().cells == 370
     raw["groups"] = ["papers"]
     with pytest.raises(ConfigError, match=r"groups: unknown group 'papers'\. Did you mean 'paper'"):
         Study(raw)
@@ -100,8 +100,8 @@ def test_every_cell_of_the_paper_has_its_own_operations_counted(raw):
 def test_planning_needs_neither_torch_nor_data():
     code = (
         "import sys; from pathlib import Path; from bigain.cli.study import merged_config\n"
-        "from bigain.study.plan import Plan; from bigain.study.study import Study\n"
-        "Plan(Study(merged_config([Path('config/paper.yaml')]))).total()\n"
+        "from bigain.study.cost import StudyCost; from bigain.study.study import Study\n"
+        "StudyCost(Study(merged_config([Path('config/paper.yaml')]))).total()\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -111,7 +111,7 @@ def test_everything_that_is_missing_is_said_at_once(raw, tmp_path, monkeypatch):
     monkeypatch.setattr("bigain.core.gpu_locks.listed", list)
     monkeypatch.setattr("shutil.disk_usage", lambda place: type("usage", (), {"free": 5e9}))
     study = Study(elsewhere(raw, tmp_path))
-    said = problems(study, Plan(study), Needs.of_study(study))
+    said = problems(study, StudyCost(study), Needs.of_study(study))
     for start in ("backbones.sd2", "backbones.dit_xl2", "datasets.pets", "datasets.imagenet1k", "datasets.coco2017"):
         assert any(one.startswith(start) for one in said), start
     (gpu,) = [one for one in said if one.startswith("device")]
@@ -126,20 +126,20 @@ def test_a_run_of_some_cells_asks_only_for_what_they_use(raw, tmp_path, monkeypa
     monkeypatch.setattr("bigain.core.gpu_locks.listed", list)
     study = Study(elsewhere(raw, tmp_path))
     cell = next(c.path for c in study.cells if (c.backbone, c.dataset, c.task) == ("sd2", "coco2017", "classification"))
-    message = before_first_job(study, [("classify", {"cell": cell, "chunk": "0"}), ("table", {})], here=False)
+    message = before_first_job(study, [("classify", {"cell": cell, "chunk": "0"}), ("table", {})], local=False)
     assert [line.split(":")[0] for line in message.splitlines()[1:]] == ["- backbones.sd2", "- datasets.coco2017"]
     structural = next(c.path for c in study.cells if c.method == "dip_go")
-    assert "datasets.pets_trainval" in before_first_job(study, [("calibrate", {"cell": structural})], here=True)
-    reference = before_first_job(study, [("reference_features", {"dataset": "pets"})], here=True)
+    assert "datasets.pets_trainval" in before_first_job(study, [("calibrate", {"cell": structural})], local=True)
+    reference = before_first_job(study, [("reference_features", {"dataset": "pets"})], local=True)
     assert [line.split(":")[0] for line in reference.splitlines()[1:]] == ["- datasets.pets", "- feature_network"]
-    assert before_first_job(study, [("table", {}), ("page", {}), ("collect", {})], here=True) == ""
+    assert before_first_job(study, [("table", {}), ("page", {}), ("collect", {})], local=True) == ""
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"datasets": {"pets": {"images": 3670}}}, r"datasets\.pets: images: 3670 asked for, 3669 there"),
-        ({"datasets": {"pets": {"generate": 3670}}}, r"datasets\.pets: generate: 3670 asked for"),
+        ({"datasets": {"pets": {"images": 3670}}}, r"datasets\.pets: images: 3670 requested, 3669 available"),
+        ({"datasets": {"pets": {"generate": 3670}}}, r"datasets\.pets: generate: 3670 requested"),
         (
             {"datasets": {"pets": {"generate": 100}}},
             r"datasets\.pets\.generate: 100 is not allowed; inception's.* 2048",
@@ -169,7 +169,7 @@ def test_a_dit_takes_only_its_own_classes_and_flux_no_methods(raw):
         Study(raw)
     raw["backbones"]["flux"] = {"family": "flux", "hub": "someone/flux", "path": "models/flux"}
     raw["cells"] = [{"task": "classification", "backbone": "flux", "dataset": "pets", "methods": ["none", "tome"]}]
-    with pytest.raises(ConfigError, match="tome: flux is a flux and takes no method yet"):
+    with pytest.raises(ConfigError, match="tome: flux is a flux, which supports no method yet"):
         Study(raw)
 
 

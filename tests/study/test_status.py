@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from bigain.cli.main import app
 from bigain.cli.study import merged_config
 from bigain.core.records import work_folder
-from bigain.study.status import NO_WORD, failures, stages, summary
+from bigain.study.status import NO_MESSAGE, failures, phases, summary
 from bigain.study.study import Study
 
 CELL = "classification/mini_dit/fashion/none/full/seed-0"
@@ -58,7 +58,7 @@ def log(study: Study, name: str, error: str | None = None) -> None:
 
 
 def of(study: Study, name: str):
-    return next(stage for stage in stages(study) if stage.name == name)
+    return next(phase for phase in phases(study) if phase.name == name)
 
 
 def test_jobs_are_counted_with_their_hours(study):
@@ -103,10 +103,10 @@ def test_failures_come_first_with_their_reasons_and_equal_ones_together(study):
     log(study, "report/figure1", "KeyError: 'none'")
     lines = summary(study, ended=True).splitlines()
     assert lines[0].startswith("FAILED inputs/mini_dit/fashion/latents and 1 more: OSError: [Errno 28]")
-    assert lines[1].startswith(f"FAILED {CELL} (images 0 to 19): {NO_WORD} (see results/watched/logs/cells/")
+    assert lines[1].startswith(f"FAILED {CELL} (images 0 to 19): {NO_MESSAGE} (see results/watched/logs/cells/")
     assert lines[2].startswith("FAILED report/figure1: KeyError: 'none'")
     assert lines[3].startswith("watched: 1 of ")
-    assert len(failures(stages(study), ended=False)) == 3  # what was started may be running
+    assert len(failures(phases(study), ended=False)) == 3  # what was started may be running
 
 
 def test_a_job_of_other_settings_is_outdated(study):

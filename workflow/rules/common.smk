@@ -56,7 +56,7 @@ onstart:
             (job.rule.name, job.wildcards_dict)
             for job in workflow.dag.needrun_jobs()
         ],
-        here=workflow.local_exec,
+        local=workflow.local_exec,
     )
     if missing:
         raise WorkflowError(missing)
