@@ -5,10 +5,12 @@ The site mirrors the repository's folders, so that the relative links of a page 
 
 from __future__ import annotations
 
+import pkgutil
 import posixpath
 import re
 import shutil
 import sys
+import warnings
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -54,8 +56,11 @@ def build(output: Path) -> list[str]:
     (output / "index.html").write_text('<meta http-equiv="refresh" content="0; url=docs/index.html">\n', "utf-8")
     for name in bigain.__all__:  # imported lazily, which pdoc does not see
         setattr(bigain, name, getattr(bigain, name))
+    # Every module by its name, since an `__all__` hides a package's modules; pdoc warns of those it then meets twice.
+    modules = [module.name for module in pkgutil.walk_packages(bigain.__path__, "bigain.")]
+    warnings.filterwarnings("ignore", category=UserWarning, module="pdoc")
     pdoc.render.configure(docformat="markdown", footer_text=f"BiGain {version('bigain')}")
-    pdoc.pdoc("bigain", "!bigain.__main__", output_directory=output / "api")
+    pdoc.pdoc("bigain", *(name for name in modules if name != "bigain.__main__"), output_directory=output / "api")
     return broken
 
 
