@@ -11,6 +11,7 @@ from bigain import backbones
 from bigain.backbones.base import Backbone
 from bigain.classifier.classify import Protocol, Trial, classify_block
 from bigain.classifier.timesteps import Stages
+from bigain.compression.attachment import Uncompressed
 from bigain.datasets import load as load_dataset
 from bigain.datasets.photos import centre_crop, pixels
 from bigain.jobs.common import missing_compiler, to_float
@@ -33,12 +34,12 @@ def classification(rounds: int = ROUNDS, compiled: bool = True) -> list[Row]:
         given = (backbone, latents, images, conditions, protocol)
         arms = {
             "reference loop": lambda given=given: reference_loop.classify(*given),
-            "engine": lambda given=given: classify_block(*given, None),
+            "engine": lambda given=given: classify_block(*given, Uncompressed()),
         }
         if compiled and missing_compiler(backbone.device) is None:
             fast = backbones.load(family, path, device)
             fast.denoiser.compile(dynamic=False)
-            arms["engine, compiled"] = lambda given=(fast, *given[1:]): classify_block(*given, None)
+            arms["engine, compiled"] = lambda given=(fast, *given[1:]): classify_block(*given, Uncompressed())
         rows += compare("classification", f"mini_{family}, {TIMED} images", arms, rounds)
     return rows
 
@@ -54,7 +55,7 @@ def equal_decisions(images: int = 500) -> list[Row]:
             trial
             for start in range(0, images, 20)
             for trial in classify_block(
-                backbone, latents[start : start + 20], ids[start : start + 20], conditions, protocol, None
+                backbone, latents[start : start + 20], ids[start : start + 20], conditions, protocol, Uncompressed()
             )
         ]
         theirs = reference_loop.classify(backbone, latents, ids, conditions, protocol)

@@ -13,6 +13,7 @@ from bench.classification import BATCH, MODELS, STAGES, TIMED, inputs
 from bench.rounds import Row
 from bigain import backbones
 from bigain.classifier.classify import Protocol, classify_block
+from bigain.compression.attachment import Uncompressed
 
 SHOWN = 8  # operators of an arm; the rest are one row
 
@@ -27,7 +28,7 @@ def profiles() -> list[Row]:
         given = (backbone, latents, images, conditions, Protocol(STAGES, seed=0, batch_size=BATCH))
         arms = {
             "reference loop": lambda given=given: reference_loop.classify(*given),
-            "engine": lambda given=given: classify_block(*given, None),
+            "engine": lambda given=given: classify_block(*given, Uncompressed()),
         }
         for arm, run in arms.items():
             rows += [{"case": f"mini_{family}", "arm": arm} | row for row in operators(run, on_gpu)]

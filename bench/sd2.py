@@ -20,6 +20,7 @@ from bench.rounds import ROUNDS, Row, compare
 from bigain.backbones.unet import StableDiffusion, memory_format
 from bigain.classifier.classify import Protocol, classify_block
 from bigain.classifier.timesteps import Stages
+from bigain.compression.attachment import Uncompressed
 from bigain.jobs.common import missing_compiler
 from bigain.measure.flops import PROMPT_TOKENS, architecture
 
@@ -119,4 +120,4 @@ def _reference(backbone: RandomStableDiffusion) -> Callable[[], object]:
 
 def _engine(backbone: RandomStableDiffusion) -> Callable[[], object]:
     given = _inputs(backbone)
-    return lambda: classify_block(backbone, *given, None)
+    return lambda: classify_block(backbone, *given, Uncompressed())

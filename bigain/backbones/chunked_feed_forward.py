@@ -13,14 +13,14 @@ from contextlib import ExitStack, contextmanager
 from diffusers import ModelMixin
 from diffusers.models.attention import BasicTransformerBlock
 
-from bigain.compression.state import Attachment, Compression
+from bigain.compression.attachment import Attachment
 from bigain.compression.targets import SUPPORTED, Block, blocks_of
 
 CACHE = 2**21  # bytes of the widest tensor of a part: what a core's second-level cache holds, or a little more
 
 
 @contextmanager
-def feed_forward_in_parts(denoiser: ModelMixin, rows: int, at: Compression | None) -> Iterator[None]:
+def feed_forward_in_parts(denoiser: ModelMixin, rows: int, at: Attachment) -> Iterator[None]:
     """While it is open, feed-forward layers of a denoiser on a CPU take a batch of so many rows part by part.
 
     Whole stay layers of which a single row is too wide, those around which `at` merges tokens (its plan is for all
@@ -33,12 +33,12 @@ def feed_forward_in_parts(denoiser: ModelMixin, rows: int, at: Compression | Non
         yield
 
 
-def _parts(denoiser: ModelMixin, rows: int, at: Compression | None) -> Iterator[tuple[BasicTransformerBlock, int]]:
+def _parts(denoiser: ModelMixin, rows: int, at: Attachment) -> Iterator[tuple[BasicTransformerBlock, int]]:
     """The blocks whose feed-forward layer takes parts, and the rows of a part."""
-    known = isinstance(denoiser, SUPPORTED) and (at is None or isinstance(at, Attachment))
+    known = isinstance(denoiser, SUPPORTED) and at.method.acts_on != "model"
     if not known or denoiser.device.type != "cpu":
         return
-    merged = [site.block.module for site in at.sites] if at is not None and "mlp" in at.method.layers else []
+    merged = [site.block.module for site in at.sites] if "mlp" in at.method.layers else []
     for block in blocks_of(denoiser):
         part = rows_together(block, rows)
         if part is not None and block.module not in merged:

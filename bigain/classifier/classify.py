@@ -21,7 +21,7 @@ from bigain.classifier.elimination import Elimination
 from bigain.classifier.engine import Engine, Row
 from bigain.classifier.shared_prefix import shared_between_classes
 from bigain.classifier.timesteps import Stages
-from bigain.compression.state import Compression
+from bigain.compression.attachment import Attachment
 from bigain.core.rng import torch_generator
 
 
@@ -39,8 +39,8 @@ class Protocol:
     batch_size: int
     loss: str = "l2"
     random_timesteps: bool = False
-    noise: Literal["fresh", "shared"] = "fresh"  # shared: one for all timesteps, visited from high to low
-    drawn: Literal["keyed", "released"] = "keyed"  # released: as `ReleasedNoise` draws it
+    noise_per: Literal["timestep", "image"] = "timestep"  # image: one for all timesteps, visited from high to low
+    noise_source: Literal["keyed", "released"] = "keyed"  # released: as `ReleasedNoise` draws it
     elimination: Elimination | None = None
 
 
@@ -96,7 +96,7 @@ def classify_block(
     images: list[int],
     conditions: Tensor,
     protocol: Protocol,
-    at: Compression | None,
+    at: Attachment,
     released: list[Tensor] | None = None,
 ) -> list[Trial]:
     """Classify the images of one block; every trial that was run, by stage, image, t and class.
@@ -125,7 +125,7 @@ def classify_block(
                 for t in _timesteps(protocol, image)[wave]
                 for c in survivors[i]
             ]
-            run = engine.errors_by_timestep if protocol.noise == "shared" else engine.errors
+            run = engine.errors_by_timestep if protocol.noise_per == "image" else engine.errors
             for row, error in zip(rows, run(rows), strict=True):
                 trials.append(Trial(images[row.place], row.class_index, row.t, wave, error))
                 history[row.place][row.class_index].append(error)
@@ -165,12 +165,12 @@ def _timesteps(protocol: Protocol, image: int) -> list[list[int]]:
 def _keyed(latents: Tensor, images: list[int], protocol: Protocol) -> Callable[[int, int], Tensor]:
     """eps of an image of the block at t, keyed."""
     shape = tuple(latents.shape[1:])
-    return lambda i, t: noise(protocol.seed, images[i], t if protocol.noise == "fresh" else "all", shape)
+    return lambda i, t: noise(protocol.seed, images[i], t if protocol.noise_per == "timestep" else "all", shape)
 
 
 def _by_row(released: list[Tensor], images: list[int], protocol: Protocol) -> Callable[[int, int], Tensor]:
     """eps of an image of the block at t, by the order in which its timesteps are evaluated; one row if shared."""
-    if protocol.noise == "shared":
+    if protocol.noise_per == "image":
         return lambda i, t: released[i][0]
     rows = [[t for stage in _timesteps(protocol, image) for t in stage] for image in images]
     return lambda i, t: released[i][rows[i].index(t)]

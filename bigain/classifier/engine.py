@@ -16,7 +16,8 @@ from torch.nn.functional import huber_loss
 
 from bigain.backbones.base import Backbone
 from bigain.classifier.shared_prefix import Sharing
-from bigain.compression.state import Compression, Repeats, RowKey
+from bigain.compression.attachment import Attachment, RowKey
+from bigain.compression.sites import DistinctRows
 
 LOSSES = {
     "l2": lambda difference: difference.square(),
@@ -49,7 +50,7 @@ class Engine:
         draw: Callable[[int, int], Tensor],
         loss: str,
         batch_size: int,
-        at: Compression | None,
+        at: Attachment,
         sharing: Sharing,
     ) -> None:
         self.backbone, self.images, self.conditions, self.draw = backbone, images, conditions, draw
@@ -103,14 +104,13 @@ class Engine:
         repeats = self._repeats(pair_of)
         errors = []
         for k, batch in enumerate(batches):
-            if self.at is not None:
-                self.at.set_rows([RowKey(self.images[row.place], row.class_index, row.t) for row in batch])
+            self.at.set_rows([RowKey(self.images[row.place], row.class_index, row.t) for row in batch])
             self.sharing.set_batch(chosen[k], None if repeats is None else repeats[k])
             prediction = self.backbone.predict_noise(x_t[pair[k]], t[pair[k]], self.conditions[chosen[k]])
             errors.append(self.loss(eps[pair[k]] - prediction.float()).mean(dim=(1, 2, 3)))
         return torch.cat(errors)[: len(rows)]
 
-    def _repeats(self, pair_of: list[list[int]]) -> list[Repeats] | None:
+    def _repeats(self, pair_of: list[list[int]]) -> list[DistinctRows] | None:
         """Which rows of every batch have the same x_t; None where it is not worth it, or nothing is shared.
 
         All batches of a wave have the same number of distinct rows, the next power of two, so that few shapes exist.
@@ -129,7 +129,7 @@ class Engine:
             place.append([known[pair] for pair in batch])
         device = self.backbone.device
         return [
-            Repeats(*both)
+            DistinctRows(*both)
             for both in zip(torch.tensor(first, device=device), torch.tensor(place, device=device), strict=True)
         ]
 

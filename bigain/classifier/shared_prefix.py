@@ -20,7 +20,9 @@ from diffusers.models.unets.unet_2d_blocks import CrossAttnDownBlock2D, DownBloc
 from torch import Tensor, nn
 
 from bigain.compression.attach import leave_no_trace
-from bigain.compression.state import Attachment, Compression, Repeats
+from bigain.compression.attachment import Attachment
+from bigain.compression.sites import DistinctRows, Site
+from bigain.compression.state import TokenAttachment
 
 HOOK = "bigain_repeats"
 LARGEST_TABLE = 2**31  # bytes of all prompts' keys and values; above it they are computed in every pass
@@ -29,16 +31,16 @@ LARGEST_TABLE = 2**31  # bytes of all prompts' keys and values; above it they ar
 class Sharing:
     """What the coming batch's rows are: set before a forward pass, read by the hooks."""
 
-    def __init__(self, site_repeats: list[Any], shares: bool) -> None:
-        self.repeats: Repeats | None = None
+    def __init__(self, sites: list[Site], shares: bool) -> None:
+        self.repeats: DistinctRows | None = None
         self.classes: Tensor | None = None
-        self.shares, self._sites = shares, site_repeats
+        self.shares, self._sites = shares, sites
 
-    def set_batch(self, classes: Tensor, repeats: Repeats | None) -> None:
+    def set_batch(self, classes: Tensor, repeats: DistinctRows | None) -> None:
         """`classes` [B] says every row's condition; `repeats` which rows are the same but for it, if any are."""
         self.classes, self.repeats = classes, repeats
         for site in self._sites:
-            site.repeats = repeats
+            site.distinct_rows = repeats
 
 
 class NarrowHook(ModelHook):
@@ -72,19 +74,19 @@ class PromptTableHook(ModelHook):
 
 
 @contextmanager
-def shared_between_classes(denoiser: ModelMixin, conditions: Tensor, at: Compression | None) -> Iterator[Sharing]:
+def shared_between_classes(denoiser: ModelMixin, conditions: Tensor, at: Attachment) -> Iterator[Sharing]:
     """While it is open, the denoiser computes once what the candidates `conditions` [K, ...] share.
 
     Of methods that draw random numbers for every class, and of those that change the model itself, only what comes
     before them is shared, or nothing.
     """
-    if not isinstance(denoiser, UNet2DConditionModel) or not (at is None or isinstance(at, Attachment)):
+    if not isinstance(denoiser, UNet2DConditionModel) or at.method.acts_on == "model":
         yield Sharing([], shares=False)
         return
     layers = _shared_layers(denoiser, at)
     first = _first_block(denoiser)
-    sites = [] if at is None or first is None else [site for site in at.sites if site.block.module is first]
-    sharing = Sharing(sites if at is not None and not _draws_per_class(at) else [], shares=bool(layers))
+    sites = [site for site in at.sites if site.block.module is first]
+    sharing = Sharing([] if _draws_per_class(at) else sites, shares=bool(layers))
     hooks: dict[nn.Module, ModelHook] = {
         layer: NarrowHook(sharing, takes, gives) for layer, (takes, gives) in layers.items()
     }
@@ -95,14 +97,14 @@ def shared_between_classes(denoiser: ModelMixin, conditions: Tensor, at: Compres
         yield sharing
     finally:
         for site in sites:
-            site.repeats = None
+            site.distinct_rows = None
         for module in hooks:
             module._diffusers_hook.remove_hook(HOOK, recurse=False)
             leave_no_trace(module)
 
 
 def _draws_per_class(at: Attachment) -> bool:
-    return at.is_random and at.method.draws == "forward"
+    return isinstance(at, TokenAttachment) and at.is_random and at.method.draws_per == "forward"
 
 
 def _first_block(unet: UNet2DConditionModel) -> BasicTransformerBlock | None:
@@ -118,7 +120,7 @@ def _first_block(unet: UNet2DConditionModel) -> BasicTransformerBlock | None:
     return None
 
 
-def _shared_layers(unet: UNet2DConditionModel, at: Attachment | None) -> dict[nn.Module, tuple[bool, bool]]:
+def _shared_layers(unet: UNet2DConditionModel, at: Attachment) -> dict[nn.Module, tuple[bool, bool]]:
     """The modules of the shared part, in order: does each take all rows, and does it have to give all rows?
 
     What a residual or skip connection adds up has all rows; in between, distinct rows go from module to module.
@@ -134,7 +136,7 @@ def _shared_layers(unet: UNet2DConditionModel, at: Attachment | None) -> dict[nn
         layers |= dict.fromkeys([*stage.resnets, *(stage.downsamplers or [])], both)
     first = stage.attentions[0]
     layers |= {stage.resnets[0]: both, first.norm: both, first.proj_in: both}
-    compressed = at is not None and any(site.block.module is block for site in at.sites)
+    compressed = any(site.block.module is block for site in at.sites)
     if compressed and _draws_per_class(at):
         return layers
     layers |= {block.norm1: takes, block.attn1: gives}

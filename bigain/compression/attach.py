@@ -5,23 +5,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Unpack
 
 from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import nn
 
 from bigain.compression import structural
+from bigain.compression.attachment import Attachment, Uncompressed
 from bigain.compression.hooks import AroundHook, AttentionHook, BlockHook, GridHook, TimestepHook
-from bigain.compression.state import Attachment, MetricSite, Site
-from bigain.compression.structural import ReusedSteps, StageSubnets
-from bigain.compression.targets import family_of, select, stages_of
+from bigain.compression.sites import Site
+from bigain.compression.state import TokenAttachment
+from bigain.compression.targets import family_of, plan_groups, select
+from bigain.core.messages import unknown
 from bigain.methods.ids import method_of
-from bigain.methods.method import STRENGTHS, ByTask, Method, Task
+from bigain.methods.method import STRENGTHS, ByTask, Method
+from bigain.methods.options import Options
 
 logger = logging.getLogger(__name__)
 
 HOOK = "bigain"  # the name of our hooks in every registry
+ATTRIBUTE = "_bigain_attachment"  # of the denoiser
 
 
 def denoiser_of(model: ModelMixin | DiffusionPipeline) -> ModelMixin:
@@ -31,55 +35,63 @@ def denoiser_of(model: ModelMixin | DiffusionPipeline) -> ModelMixin:
     return model
 
 
-def apply(
-    model: ModelMixin | DiffusionPipeline,
-    method_id: str,
-    *,
-    ratio: float | None = None,
-    factor: int | None = None,
-    task: Task = "generation",
-    seed: int = 0,
-    levels: tuple[int, ...] | None = None,
-    blocks: tuple[int, ...] | None = None,
-    metric_site: MetricSite | None = None,
-    calibration: Path | str | None = None,
-) -> Attachment | ReusedSteps | StageSubnets | None:
-    """Compress the self-attention tokens of a diffusers U-Net, DiT or pipeline, in place, until `remove`.
+def apply(model: ModelMixin | DiffusionPipeline, method_id: str, **options: Unpack[Options]) -> Attachment:
+    """Compress a diffusers U-Net, DiT or pipeline, in place, until `remove`. Return what is attached.
 
-    Merging methods take `ratio` (the part of all tokens that is merged away), downsampling ones `factor` (per axis).
-    `task` picks the paper's alpha of bigain_td. `levels` (U-Net, default 0: highest resolution) or `blocks` (DiT) say
-    where. `metric_site` is where similarity and score are measured: by default a U-Net's block input (before norm1),
-    a DiT's norm1 output; levels or blocks that the id itself names come before these. Methods that change the model
-    itself (dip_go, mosaicdiff) take no strength but the file of a `calibration`, and always act on all of it. Returns
-    what is attached, or None for "none", which leaves the model untouched.
+    Options, all of which may be left out:
+        ratio: fraction of all tokens that a merging method merges away, from 0 to below 1.
+        factor: downsample factor of keys and values per axis, for downsampling methods.
+        task: "generation" (default) or "classification"; picks the paper's alpha of bigain_td.
+        seed: of what the method draws at random (default 0).
+        levels: U-Net levels to compress, 0 being the highest resolution (default: the highest that has attention).
+        blocks: DiT blocks to compress, from 0 (default: the released code's ten of DiT-XL/2; of another depth all but
+            the first and the last).
+        metric_site: where similarity and score are measured, "block_input" (before norm1; a U-Net's default) or
+            "norm1_output" (a DiT's).
+        calibration: file of a structural method (dip_go, mosaicdiff), which takes no other option.
 
-    Raises ValueError for unknown methods, a strength the method does not take or the grid cannot reach, blocks that do
-    not exist and a model that is already compressed; TypeError for a model of another kind.
+    Levels or blocks in the id itself (`bigain_tm~levels-1`) override the options. "none" attaches something that
+    leaves the model untouched.
+
+    Raises TypeError for an unknown option or a model of another kind; ValueError for an unknown method, a strength that
+    the method does not take or the grid cannot reach, blocks that do not exist, and a model that has a method already.
     """
-    chosen = method_of(method_id)
+    for name in options.keys() - Options.__optional_keys__:
+        raise TypeError("apply: " + unknown("option", name, sorted(Options.__optional_keys__)))
+    method = method_of(method_id)
     denoiser = denoiser_of(model)
-    if chosen.acts_on == "model":
-        _check_structural(chosen, calibration, ratio, factor, levels, blocks)
-    elif calibration is not None:
-        raise ValueError(f"{chosen.id} takes no calibration")
-    if attached_to(denoiser) is not None:
-        raise ValueError(f"{attached_to(denoiser).method.id} is on this model already: remove it first")
-    if chosen.acts_on == "model":
-        return structural.attach(denoiser, chosen, calibration, HOOK)
-    strength = _strength(chosen, ratio, factor)
-    if chosen.acts_on == "nothing":
-        return None
-    family = family_of(denoiser)
-    options = {k: v.resolve(family, task) if isinstance(v, ByTask) else v for k, v in chosen.options.items()}
-    metric_site = metric_site or ("block_input" if family == "unet" else "norm1_output")
-    selected = select(denoiser, chosen.levels or levels, chosen.blocks or blocks)
-    sites = [Site(block, block.grid, stage) for block, stage in zip(selected, stages_of(selected), strict=True)]
-    _check_layers(chosen, sites)
-    attachment = Attachment(chosen, strength, options, metric_site, seed, sites)
+    if method.acts_on == "model":
+        _check_structural(method, options)
+    elif options.get("calibration") is not None:
+        raise ValueError(f"{method.id} takes no calibration")
+    present = attached_to(denoiser)
+    if present is not None:
+        raise ValueError(f"{present.method.id} is on this model already: remove it first")
+    attachment: Attachment
+    if method.acts_on == "model":
+        attachment = structural.attach(denoiser, method, options["calibration"], HOOK)
+    else:
+        strength = _strength(method, options.get("ratio"), options.get("factor"))
+        if method.acts_on == "nothing":
+            attachment = Uncompressed(method)
+        else:
+            attachment = _attach_to_tokens(denoiser, method, strength, options)
+    setattr(denoiser, ATTRIBUTE, attachment)
+    logger.info("%s", attachment)
+    return attachment
+
+
+def _attach_to_tokens(denoiser: ModelMixin, method: Method, strength: float | int, options: Options) -> TokenAttachment:
+    family, task = family_of(denoiser), options.get("task", "generation")
+    resolved = {k: v.resolve(family, task) if isinstance(v, ByTask) else v for k, v in method.options.items()}
+    metric_site = options.get("metric_site") or ("block_input" if family == "unet" else "norm1_output")
+    selected = select(denoiser, method.levels or options.get("levels"), method.blocks or options.get("blocks"))
+    sites = [Site(block, block.grid, group) for block, group in zip(selected, plan_groups(selected), strict=True)]
+    _check_layers(method, sites)
+    attachment = TokenAttachment(method, strength, resolved, metric_site, options.get("seed", 0), sites)
     for site in sites:
         attachment.predict(site)
     _register(denoiser, attachment)
-    logger.info("%s", attachment)
     return attachment
 
 
@@ -90,10 +102,10 @@ def _strength(chosen: Method, ratio: float | None, factor: int | None) -> float 
     return chosen.check_strength(ratio if factor is None else factor)
 
 
-def _check_structural(chosen: Method, calibration: Path | str | None, *others: object) -> None:
-    if calibration is None:
+def _check_structural(chosen: Method, options: Options) -> None:
+    if options.get("calibration") is None:
         raise ValueError(f"{chosen.id} needs calibration=FILE: `bigain calibrate` and the study make one")
-    if any(other is not None for other in others):
+    if any(options.get(name) is not None for name in ("ratio", "factor", "levels", "blocks")):
         raise ValueError(f"{chosen.id} takes no ratio, factor, levels or blocks: its calibration says all of it")
 
 
@@ -108,7 +120,7 @@ def _check_layers(chosen: Method, sites: list[Site]) -> None:
             raise ValueError(f"{chosen.id}: {site.block.name} has no cross-attention to merge around")
 
 
-def _register(denoiser: ModelMixin, attachment: Attachment) -> None:
+def _register(denoiser: ModelMixin, attachment: TokenAttachment) -> None:
     def put(module: nn.Module, hook: ModelHook) -> None:
         HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, HOOK)
 
@@ -125,24 +137,24 @@ def _register(denoiser: ModelMixin, attachment: Attachment) -> None:
         put(owner, GridHook(attachment, sites))
 
 
-def attached_to(model: ModelMixin | DiffusionPipeline) -> Attachment | ReusedSteps | StageSubnets | None:
-    """What is on a model now."""
-    registry = getattr(denoiser_of(model), "_diffusers_hook", None)
-    hook = registry.get_hook(HOOK) if registry else None
-    return hook.attachment if hook else None
+def attached_to(model: ModelMixin | DiffusionPipeline) -> Attachment | None:
+    """Return what `apply` attached to a model, or None."""
+    return vars(denoiser_of(model)).get(ATTRIBUTE)
 
 
 def remove(model: ModelMixin | DiffusionPipeline) -> None:
-    """Take the method off again: the model computes what it computed before, bit for bit.
+    """Detach the method: the model computes what it computed before, bit for bit.
 
-    Raises ValueError if nothing is on it.
+    Raises ValueError if no method is attached.
     """
     if attached_to(model) is None:
         raise ValueError("no method is on this model")
     denoiser = denoiser_of(model)
-    denoiser._diffusers_hook.remove_hook(HOOK, recurse=True)
+    delattr(denoiser, ATTRIBUTE)
     for module in denoiser.modules():
-        leave_no_trace(module)
+        if "_diffusers_hook" in vars(module):
+            module._diffusers_hook.remove_hook(HOOK, recurse=False)
+            leave_no_trace(module)
 
 
 def leave_no_trace(module: nn.Module) -> None:
@@ -158,37 +170,16 @@ def leave_no_trace(module: nn.Module) -> None:
 
 @contextmanager
 def compressed(
-    model: ModelMixin | DiffusionPipeline,
-    method_id: str,
-    *,
-    ratio: float | None = None,
-    factor: int | None = None,
-    task: Task = "generation",
-    seed: int = 0,
-    levels: tuple[int, ...] | None = None,
-    blocks: tuple[int, ...] | None = None,
-    metric_site: MetricSite | None = None,
-    calibration: Path | str | None = None,
-) -> Iterator[Attachment | ReusedSteps | StageSubnets | None]:
-    """`apply` for the length of a with block; arguments and errors are those of `apply`.
+    model: ModelMixin | DiffusionPipeline, method_id: str, **options: Unpack[Options]
+) -> Iterator[Attachment]:
+    """Apply a method for the length of a with block; options and errors are those of `apply`.
 
-    >>> with bigain.compressed(pipe, "bigain_tm", ratio=0.5):
+    >>> with bigain.compressed(pipe, "bigain_tm", ratio=0.5) as attachment:
     ...     image = pipe("a photo of a bag").images[0]
+    >>> print(attachment)  # which blocks, and how many tokens each of them kept
     """
-    attachment = apply(
-        model,
-        method_id,
-        ratio=ratio,
-        factor=factor,
-        task=task,
-        seed=seed,
-        levels=levels,
-        blocks=blocks,
-        metric_site=metric_site,
-        calibration=calibration,
-    )
+    attachment = apply(model, method_id, **options)
     try:
         yield attachment
     finally:
-        if attachment is not None:
-            remove(model)
+        remove(model)

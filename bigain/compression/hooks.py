@@ -14,14 +14,15 @@ from typing import Any
 from diffusers.hooks import ModelHook
 from torch import Tensor, nn
 
-from bigain.compression.state import Attachment, Site
+from bigain.compression.sites import Site
+from bigain.compression.state import TokenAttachment
 from bigain.tokens import TokenGrid
 
 
 class TimestepHook(ModelHook):
     """On the model: sees the timestep and counts the calls."""
 
-    def __init__(self, attachment: Attachment, model: nn.Module) -> None:
+    def __init__(self, attachment: TokenAttachment, model: nn.Module) -> None:
         super().__init__()
         self.attachment = attachment
         self.place = list(inspect.signature(type(model).forward).parameters).index("timestep") - 1  # less self
@@ -35,7 +36,7 @@ class TimestepHook(ModelHook):
 class GridHook(ModelHook):
     """On the last module that sees the tokens as a map: sees height and width, exact for any rectangle."""
 
-    def __init__(self, attachment: Attachment, sites: list[Site]) -> None:
+    def __init__(self, attachment: TokenAttachment, sites: list[Site]) -> None:
         super().__init__()
         self.attachment, self.sites = attachment, sites
 
@@ -52,7 +53,7 @@ class GridHook(ModelHook):
 class BlockHook(ModelHook):
     """On the block: plans from the tokens before norm1, where ToMe measures similarity, or leaves it to attn1."""
 
-    def __init__(self, attachment: Attachment, site: Site) -> None:
+    def __init__(self, attachment: TokenAttachment, site: Site) -> None:
         super().__init__()
         self.attachment, self.site = attachment, site
 
@@ -69,7 +70,7 @@ class BlockHook(ModelHook):
 class AttentionHook(ModelHook):
     """On attn1: reduce, run the untouched attention, restore; or give it fewer keys and values."""
 
-    def __init__(self, attachment: Attachment, site: Site) -> None:
+    def __init__(self, attachment: TokenAttachment, site: Site) -> None:
         super().__init__()
         self.attachment, self.site = attachment, site
 
@@ -90,8 +91,8 @@ class AttentionHook(ModelHook):
             if site.plan is None:
                 site.plan = attachment.plan(site, hidden_states)
             y = site.plan.around(partial(attention, **kwargs), hidden_states)
-            if site.repeats is not None:  # the layers after it may run on all rows
-                site.plan = site.plan.of_rows(site.repeats.place)
+            if site.distinct_rows is not None:  # the layers after it may run on all rows
+                site.plan = site.plan.of_rows(site.distinct_rows.inverse)
             return y
         if getattr(module, "fused_projections", False):
             raise ValueError(f"{site.block.name}: undo fuse_qkv_projections() first; it projects queries with the keys")

@@ -1,102 +1,27 @@
-"""What a method on a model is: where it acts, with which strength and options, and what one forward pass remembers."""
+"""A token method attached to a model: where it acts, its strength and options, and what one forward pass remembers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from bigain.compression.targets import Block
+from bigain.compression.attachment import Attachment, RowKey
+from bigain.compression.sites import Site
 from bigain.core.rng import seed_for
 from bigain.methods.method import Draw, Linear, Method
-from bigain.tokens import OPERATORS, TokenGrid
+from bigain.methods.options import MetricSite
+from bigain.tokens import OPERATORS
 from bigain.tokens.blocks import RaggedPlan
 from bigain.tokens.draws import normals, uniform_places
 
-MetricSite = Literal["block_input", "norm1_output"]
-
-
-@dataclass(frozen=True)
-class Repeats:
-    """Rows of a batch that are the same up to some layer: its distinct rows, and which of them each row is.
-
-    `first` [U] are the places of the distinct rows in the batch, `place` [B] every row's place among these.
-    """
-
-    first: Tensor
-    place: Tensor
-
-    def narrow(self, x: Tensor) -> Tensor:
-        """[B, ...] -> the distinct rows [U, ...]; what has no rows, a number, stays."""
-        return x[self.first] if x.ndim else x
-
-    def widen(self, y: Tensor) -> Tensor:
-        """[U, ...] -> [B, ...]."""
-        return y[self.place]
-
 
 @dataclass
-class Site:
-    """One compressed block: N tokens on a grid, N' left of them as queries, M as keys and values (their means over all
-    samples where they depend on the sample).
-
-    `stage` is the run of blocks that may share one plan: a U-Net's way down, middle and way up; consecutive DiT blocks.
-    """
-
-    block: Block
-    grid: TokenGrid
-    stage: str
-    kept: int | float = 0
-    keys: int | float = 0
-    plan: Any = None  # from the moment it is made to the end of the block
-    salt: int = field(init=False)  # of its random draws
-    repeats: Repeats | None = None  # of the coming batch, where its rows repeat one another up to this block
-    observed: tuple[int, int] = (0, 0)  # samples and the tokens left of them, where these depend on the sample
-
-    def __post_init__(self) -> None:
-        self.salt = seed_for(self.block.name)
-
-    def observe(self, tokens_left: list[int]) -> None:
-        """Make N' and M the mean over all samples seen so far."""
-        samples, tokens = self.observed
-        self.observed = samples + len(tokens_left), tokens + sum(tokens_left)
-        self.kept = self.keys = self.observed[1] / self.observed[0]
-
-    def __str__(self) -> str:
-        left = f"{self.kept:g} (keys and values {self.keys:g})"
-        return f"{self.block.name}: {self.grid} = {self.grid.tokens} tokens -> {left}"
-
-
-@dataclass(frozen=True)
-class RowKey:
-    """What one row of a batch is: it keys the row's random draws, so they depend on nothing else in the batch."""
-
-    image: int
-    condition: int | str
-    t: int
-
-
-class Compression(Protocol):
-    """What a task knows of the method on its model, whether it acts on tokens or on the model itself."""
-
-    method: Method
-
-    def set_rows(self, keys: Sequence[RowKey]) -> None:
-        """Say what the rows of the coming batches are."""
-
-    def report(self) -> list[dict[str, Any]]:
-        """What is compressed, part by part, as plain data."""
-
-    def visits(self) -> list[tuple[float, float]]:
-        """The timesteps, in order, whose cost is the method's, each with its share of the noise predictions."""
-
-
-@dataclass
-class Attachment:
-    """A token method on a model. `sites` says what is compressed, and after a forward pass what was."""
+class TokenAttachment(Attachment):
+    """A token method attached to a model. `sites` says what is compressed, and after a forward pass what was."""
 
     method: Method
     strength: float | int
@@ -138,20 +63,20 @@ class Attachment:
         Raises ValueError for tokens that are not finite; on a GPU, where looking would wait for it, and in a compiled
         model, they show in the task's results, which are checked.
         """
-        shared = f"{site.stage if self.method.plan_for == 'stage' else ''} {site.grid}"
+        shared = f"{site.plan_group if self.method.plan_for == 'stage' else ''} {site.grid}"
         if self.method.plan_for != "block" and shared in self.shared_plans:
             return self.shared_plans[shared]
         if x.device.type == "cpu" and not torch.compiler.is_compiling() and not all_finite(x):
             raise ValueError(f"{site.block.name}: its tokens are not all finite numbers; look at the model's inputs")
-        if site.repeats is not None and len(x) == len(site.repeats.place):
-            x = site.repeats.narrow(x)
+        if site.distinct_rows is not None and len(x) == len(site.distinct_rows.inverse):
+            x = site.distinct_rows.narrow(x)
         operator = OPERATORS[self.method.operator]
         strength = self.method.strength_on(self.strength, site.grid.height, site.grid.width)
         plan = operator(x, site.grid, strength, **self.operator_options(site, x.device))
         if isinstance(plan, RaggedPlan):
             site.observe(plan.tokens_left)
         if self.method.plan_for != "block":
-            self.shared_plans[shared] = plan if site.repeats is None else plan.of_rows(site.repeats.place)
+            self.shared_plans[shared] = plan if site.distinct_rows is None else plan.of_rows(site.distinct_rows.inverse)
         return plan
 
     def operator_options(self, site: Site, device: torch.device) -> dict[str, Any]:
@@ -185,7 +110,7 @@ class Attachment:
         """Say what the rows of the coming batches are, so that each draws its own random numbers."""
         if not self.is_random:
             return
-        shared = self.method.draws == "noise"
+        shared = self.method.draws_per == "noised_image"
         seeds = [seed_for(self.seed, "rows", k.image, "any" if shared else k.condition, k.t, 0) for k in keys]
         self.row_seeds = torch.tensor(seeds)
 
@@ -221,5 +146,5 @@ def all_finite(x: Tensor) -> bool:
 
 def _own(x: Tensor, site: Site) -> Tensor:
     """Of something with a number for every row, the distinct rows' where they repeat one another."""
-    repeats = site.repeats
-    return x if repeats is None or x.ndim == 0 or len(x) != len(repeats.place) else repeats.narrow(x)
+    rows = site.distinct_rows
+    return x if rows is None or x.ndim == 0 or len(x) != len(rows.inverse) else rows.narrow(x)

@@ -73,17 +73,17 @@ def part_of(name: str, depth: int) -> tuple[int, ...]:
     return tuple(range(round(first * depth / 28), round(last * depth / 28)))
 
 
-def stages_of(blocks: list[Block]) -> list[str]:
-    """The stage of every selected block: `down_blocks`, `mid_block` or `up_blocks` of a U-Net; of a DiT, runs of
-    consecutive blocks."""
-    stages: list[str] = []
+def plan_groups(blocks: list[Block]) -> list[str]:
+    """Return, for every selected block, the name of the group that may share one plan: `down_blocks`, `mid_block` or
+    `up_blocks` of a U-Net; of a DiT, a run of consecutive blocks."""
+    groups: list[str] = []
     for i, block in enumerate(blocks):
-        root = block.name.split(".")[0]
-        if root == "transformer_blocks":
+        group = block.name.split(".")[0]
+        if group == "transformer_blocks":
             follows = i > 0 and blocks[i - 1].place == block.place - 1
-            root = stages[-1] if follows else f"from block {block.place}"
-        stages.append(root)
-    return stages
+            group = groups[-1] if follows else f"from block {block.place}"
+        groups.append(group)
+    return groups
 
 
 def _dit_blocks(model: DiTTransformer2DModel | PixArtTransformer2DModel) -> Iterator[Block]:

@@ -13,7 +13,7 @@ from bigain.classifier.classify import Protocol, ReleasedNoise, Trial, classify_
 from bigain.classifier.elimination import Elimination
 from bigain.classifier.engine import TooLarge
 from bigain.classifier.timesteps import Stages
-from bigain.compression.state import Compression
+from bigain.compression.attachment import Attachment
 from bigain.datasets import load as load_dataset
 from bigain.jobs.common import Spec, backbone_of, compile_denoiser
 from bigain.jobs.shards import TABLES, calibration_of, digest, run_shards
@@ -38,12 +38,12 @@ def classify(spec: Spec, latents_file: Path, conditions_file: Path, output: Path
     stream = ReleasedNoise(spec["seed"], protocol.stages.trials, backbone.latent_shape)
     common = digest(candidates, *calibration_of(spec))
 
-    def compute(places: list[int], at: Compression | None) -> pa.Table:
+    def compute(places: list[int], at: Attachment) -> pa.Table:
         block = [place for place in places if place not in unreadable]
         if not block:
             return _table([])
         chosen, x_0 = [ids[place] for place in block], latents[[place - first for place in block]]
-        released = [stream.of(place) for place in block] if protocol.drawn == "released" else None
+        released = [stream.of(place) for place in block] if protocol.noise_source == "released" else None
 
         def run(rows: int) -> pa.Table:
             shaped = replace(protocol, batch_size=rows)
@@ -72,8 +72,8 @@ def _protocol(spec: Spec) -> Protocol:
         batch_size=settings["batch"],
         loss=settings["loss"],
         random_timesteps=settings["timesteps"] == "random",
-        noise=method_of(spec["method"]).noise,
-        drawn=settings["noise"],
+        noise_per=method_of(spec["method"]).noise_per,
+        noise_source=settings["noise"],
         elimination=None if elimination is None else Elimination(**elimination),
     )
 

@@ -16,6 +16,7 @@ from bigain.backbones.base import Backbone
 from bigain.core.files import whole_file
 from bigain.core.records import canonical
 from bigain.methods.ids import method_of
+from bigain.methods.options import Sites
 
 Spec = dict[str, Any]
 
@@ -58,11 +59,14 @@ def missing_compiler(device: torch.device) -> str | None:
     return None
 
 
-def sites_of(spec: Spec) -> dict[str, Any]:
-    """Where a method acts, as `compressed` takes it."""
+def sites_of(spec: Spec) -> Sites:
+    """Return where a method acts, as options of `compressed`."""
     settings = spec["backbone"]
-    places = {name: _tuple(settings.get(name)) for name in ("levels", "blocks")}
-    return {**places, "metric_site": settings.get("metric_site")}
+    return {
+        "levels": _tuple(settings.get("levels")),
+        "blocks": _tuple(settings.get("blocks")),
+        "metric_site": settings.get("metric_site"),
+    }
 
 
 def _tuple(value: list[int] | None) -> tuple[int, ...] | None:

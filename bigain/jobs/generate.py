@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from bigain.compression.state import Compression
+from bigain.compression.attachment import Attachment
 from bigain.jobs.common import Spec, backbone_of, compile_denoiser
 from bigain.jobs.features import feature_network, features_of
 from bigain.jobs.shards import TENSORS, calibration_of, digest, run_shards
@@ -34,7 +34,7 @@ def generate(spec: Spec, conditions_file: Path, output: Path, info: Path) -> Non
     def conditions(places: list[int]) -> Tensor:
         return torch.stack([captions[caption_of_image[place - first]] for place in places])
 
-    def compute(places: list[int], at: Compression | None) -> Tensor:
+    def compute(places: list[int], at: Attachment) -> Tensor:
         return sample_block(backbone, places, conditions(places), null, sampling, at)
 
     def finish(places: list[int], latents: Tensor) -> dict[str, Tensor]:

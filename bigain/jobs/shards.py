@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from bigain.backbones.base import Backbone
 from bigain.compression.attach import compressed
-from bigain.compression.state import Compression
+from bigain.compression.attachment import Attachment
 from bigain.core.files import whole_file, write_json
 from bigain.core.records import SPEC_KEY, canonical, environment, read_table, work_folder
 from bigain.jobs.common import Spec, sites_of
@@ -195,7 +195,7 @@ def run_shards(
     spec: Spec,
     backbone: Backbone,
     form: Form,
-    compute: Callable[[list[int], Compression | None], Any],
+    compute: Callable[[list[int], Attachment], Any],
     inputs: Callable[[list[int]], str],
     output: Path,
     info: Path,
@@ -223,7 +223,7 @@ def run_shards(
             )
             coming = [shards.shard(places) for places in tqdm(ranges, desc="shards")]
         found = [one.result() for one in coming]
-        sites = [] if at is None else at.report()
+        sites = at.report()
     runs = _summed(run for _, own in found for run in own)
     form.write(output, form.join([part for part, _ in found]), {SPEC_KEY.decode(): canonical(spec)})
     provenance = {
@@ -261,7 +261,7 @@ def _summed(runs: Iterable[Run]) -> list[Run]:
     return [{"seconds": total, "environment": json.loads(key)} for key, total in seconds.items()]
 
 
-def _attached(spec: Spec, backbone: Backbone) -> AbstractContextManager[Compression | None]:
+def _attached(spec: Spec, backbone: Backbone) -> AbstractContextManager[Attachment]:
     """The context in which the cell's method is on the backbone's denoiser."""
     if method_of(spec["method"]).acts_on == "model":
         return compressed(backbone.denoiser, spec["method"], calibration=spec["calibration"]["file"])

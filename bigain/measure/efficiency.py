@@ -13,7 +13,6 @@ import statistics
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from diffusers import ModelMixin
@@ -22,11 +21,12 @@ from tqdm import trange
 
 from bigain.backbones.base import Backbone
 from bigain.compression.attach import compressed
-from bigain.compression.state import Compression
+from bigain.compression.attachment import Attachment
 from bigain.compression.structural import Calibration
 from bigain.measure.flops import Flops, architecture, count
 from bigain.measure.vanilla import attention_layers, vanilla_attention
 from bigain.methods.ids import method_of, strength_of
+from bigain.methods.options import Sites
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Arm:
     strength: float | int | None
     calibration: str | None = None
 
-    def on(self, denoiser: ModelMixin, sites: dict[str, Any]) -> AbstractContextManager[Compression | None]:
+    def on(self, denoiser: ModelMixin, sites: Sites) -> AbstractContextManager[Attachment]:
         """The context in which the method is on a model; `sites` say where token methods act."""
         if self.calibration is not None:
             return compressed(denoiser, self.method, calibration=self.calibration)
@@ -55,7 +55,7 @@ def device_name(device: torch.device) -> str:
 
 
 def measure(
-    backbone: Backbone, arms: list[Arm], sites: dict[str, Any], batch: int, rounds: int
+    backbone: Backbone, arms: list[Arm], sites: Sites, batch: int, rounds: int
 ) -> list[dict[str, str | float | int | None]]:
     """One row an arm, the first of which is the uncompressed model.
 
@@ -93,14 +93,14 @@ def _timing(rounds: list[dict[Arm, float]] | None, arm: Arm, kind: str) -> dict[
     }
 
 
-def _operations(model: ModelMixin, arm: Arm, plain: Flops, sites: dict[str, Any]) -> dict[str, float | None]:
+def _operations(model: ModelMixin, arm: Arm, plain: Flops, sites: Sites) -> dict[str, float | None]:
     if arm.calibration is not None:
         saved = Calibration.load(arm.calibration, arm.method).about["reached_percent"]
         parts = dict.fromkeys(("self_attention_gflops", "planning_gflops", "sparsity"))
         return {"gflops": plain.total * (1 - saved / 100) / 1e9, "saved_percent": saved, **parts}
     if method_of(arm.method).depends_on_image:
         return dict.fromkeys(("gflops", "saved_percent", "self_attention_gflops", "planning_gflops", "sparsity"))
-    places = {key: sites[key] for key in ("levels", "blocks")}
+    places: Sites = {"levels": sites["levels"], "blocks": sites["blocks"]}
     flops = count(model, arm.method, **strength_of(arm.method, arm.strength), **places)
     return {
         "gflops": flops.total / 1e9,
@@ -112,7 +112,7 @@ def _operations(model: ModelMixin, arm: Arm, plain: Flops, sites: dict[str, Any]
 
 
 def _seconds(
-    backbone: Backbone, arms: list[Arm], sites: dict[str, Any], batch: int, rounds: int, vanilla: bool
+    backbone: Backbone, arms: list[Arm], sites: Sites, batch: int, rounds: int, vanilla: bool
 ) -> list[dict[Arm, float]]:
     x = torch.randn(batch, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
     condition = backbone.placed(backbone.null_condition())
@@ -128,11 +128,11 @@ def _seconds(
 
 
 @torch.inference_mode()
-def _timed(backbone: Backbone, arm: Arm, sites: dict[str, Any], x: Tensor, condition: Tensor) -> float:
+def _timed(backbone: Backbone, arm: Arm, sites: Sites, x: Tensor, condition: Tensor) -> float:
     """Seconds of a forward pass, averaged over the timesteps that the method is calibrated for, in their order."""
     mean = 0.0
     with arm.on(backbone.denoiser, sites) as at:
-        for timestep, share in [(500.0, 1.0)] if at is None else at.visits():
+        for timestep, share in at.visits():
             t = torch.full((len(x),), timestep, device=backbone.device)
             _wait(backbone.device)
             began = time.perf_counter()

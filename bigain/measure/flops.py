@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from diffusers import DiTTransformer2DModel, ModelMixin, UNet2DConditionModel
@@ -17,10 +17,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from bigain.compression.attach import apply, remove
-from bigain.compression.state import Attachment
+from bigain.compression.attachment import Attachment
+from bigain.compression.state import TokenAttachment
 from bigain.compression.structural.operations import forward
 from bigain.core.messages import unknown
 from bigain.methods.ids import method_of
+from bigain.methods.options import Options
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
 CLASSES = {"UNet2DConditionModel": UNet2DConditionModel, "DiTTransformer2DModel": DiTTransformer2DModel}
@@ -70,30 +72,21 @@ def architecture(name: str) -> ModelMixin:
         return CLASSES[config["_class_name"]].from_config(config).eval()
 
 
-def count(
-    model: ModelMixin,
-    method_id: str,
-    *,
-    ratio: float | None = None,
-    factor: int | None = None,
-    levels: tuple[int, ...] | None = None,
-    blocks: tuple[int, ...] | None = None,
-) -> Flops:
+def count(model: ModelMixin, method_id: str, **options: Unpack[Options]) -> Flops:
     """Count one forward pass of a model on the meta device with a method on it.
 
-    Errors are those of `apply`, and ValueError for methods of which there is nothing to count: structural ones, and
-    those whose plan depends on the image.
+    Options and errors are those of `apply`. Raises ValueError for methods of which there is nothing to count:
+    structural ones, and those whose plan depends on the image.
     """
     if method_of(method_id).acts_on == "model":
         raise ValueError(f"{method_id} is calibrated to a reduction of operations: its calibration says what it saves")
-    at = apply(model, method_id, ratio=ratio, factor=factor, levels=levels, blocks=blocks)
+    at = apply(model, method_id, **options)
     try:
         planning = _Planning(at)
         with FlopCounterMode(display=False) as counter:
             forward(model, _condition(model))
     finally:
-        if at is not None:
-            remove(model)
+        remove(model)
     parts = {"attn1": 0, "attn2": 0, "ff": 0}
     by_module = counter.get_flop_counts()
     for name, operations in by_module.items():
@@ -109,9 +102,9 @@ def count(
 class _Planning:
     """Counts what the attachment's operator itself computes."""
 
-    def __init__(self, at: Attachment | None) -> None:
+    def __init__(self, at: Attachment) -> None:
         self.flops = self.inside_attention = 0
-        if at is None:
+        if not isinstance(at, TokenAttachment):
             return
         plan = at.plan
 
@@ -133,7 +126,7 @@ def _condition(model: ModelMixin) -> Tensor:
     return torch.zeros(1, dtype=torch.int64, device="meta")
 
 
-def _sparsity(at: Attachment | None) -> float:
-    if at is None:
+def _sparsity(at: Attachment) -> float:
+    if not at.sites:
         return 0.0
     return 1 - sum(site.keys for site in at.sites) / sum(site.grid.tokens for site in at.sites)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.classifier.classify import noise
-from bigain.compression.state import Compression, RowKey
+from bigain.compression.attachment import Attachment, RowKey
 from bigain.core.rng import numpy_generator
 
 
@@ -66,7 +66,7 @@ def differences(
     seed: int,
     batch_size: int,
     band_count: int,
-    at: Compression | None,
+    at: Attachment,
 ) -> np.ndarray:
     """Delta_k(t, eps) of every image and timestep: the wrong class's error in band k minus the true one's, [n, T, K].
 
@@ -84,8 +84,7 @@ def differences(
         place, t, chosen = (torch.tensor(column) for column in zip(*full, strict=True))
         eps = torch.stack([eps_of[i, step] for i, step, _ in full])
         x_t = backbone.noised(latents[place], eps, t).to(backbone.device, backbone.dtype)
-        if at is not None:
-            at.set_rows([RowKey(pairs[i].image, c, step) for i, step, c in full])
+        at.set_rows([RowKey(pairs[i].image, c, step) for i, step, c in full])
         prediction = backbone.predict_noise(x_t, t.to(backbone.device), conditions[chosen.to(backbone.device)])
         energies.append(band_energies(eps - prediction.float().cpu(), band_count)[: len(part)])
     wrong, true = np.concatenate(energies).reshape(len(pairs) * len(timesteps), 2, band_count).swapaxes(0, 1)

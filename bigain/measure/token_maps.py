@@ -16,15 +16,16 @@ from torch import Tensor, nn
 from bigain.backbones.base import Backbone
 from bigain.classifier.classify import noise
 from bigain.compression.attach import compressed
-from bigain.compression.state import RowKey
+from bigain.compression.attachment import RowKey
 from bigain.compression.targets import Block, family_of, select
+from bigain.methods.options import Sites
 from bigain.tokens import TokenGrid
 from bigain.tokens.scores import laplacian_l1
 
 ROWS = 50  # noise draws that go through the model together
 
 
-def probed_block(backbone: Backbone, sites: dict[str, Any]) -> Block:
+def probed_block(backbone: Backbone, sites: Sites) -> Block:
     """The last block that token methods act on; `sites` as `compressed` takes them."""
     return select(backbone.denoiser, sites["levels"], sites["blocks"])[-1]
 
@@ -53,7 +54,7 @@ def saliency(
 @torch.inference_mode()
 def merged_tokens(
     backbone: Backbone,
-    sites: dict[str, Any],
+    sites: Sites,
     method: str,
     ratio: float,
     latents: Tensor,

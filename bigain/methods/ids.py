@@ -10,6 +10,7 @@ from functools import cache
 
 from bigain.core.messages import unknown
 from bigain.methods.method import Linear, Method, Option
+from bigain.methods.options import Strength
 from bigain.methods.presets import METHODS
 
 # Names that stand for several ids in a config. `official`: what the paper's released code computes.
@@ -100,7 +101,7 @@ VARIANTS: dict[str, Callable[[str], Option]] = {
     "levels": _numbers,
     "blocks": _blocks,
     "gates": _one_of("searched", "trained"),
-    "noise": _one_of("fresh", "shared"),
+    "noise": lambda text: {"fresh": "timestep", "shared": "image"}[_one_of("fresh", "shared")(text)],
     "skip_t0": _switch,
     "clamp": _switch,
 }
@@ -111,6 +112,7 @@ FIELDS = {
     "tokens": ("skip_t0", "clamp", "plan_for", "levels", "blocks"),
     "model": (),
 }
+FIELD_NAMES = {"noise": "noise_per"}  # of the options that a field of `Method` has another name for
 LAYERS = ("sa", "ca", "mlp")
 # Changes that turn one preset into another: of BiGain_TM without a score that picks destinations, ToMe is left.
 SAME_AS = {
@@ -169,18 +171,21 @@ def _changed(name: str, base: Method, option: str, text: str) -> Method:
         value = VARIANTS[option](text)
     except ValueError as error:
         raise ValueError(f"{name}: {option} cannot be {text!r}: {error}") from None
-    if value == (getattr(base, option) if option in fields else base.options[option]):
+    field = FIELD_NAMES.get(option, option)
+    if value == (getattr(base, field) if option in fields else base.options[option]):
         return base
     changed = replace(base, id=f"{base.id}~{option}-{text}", label=f"{base.label} ({option.replace('_', ' ')}: {text})")
     if option in fields:
-        return replace(changed, **{option: value})
+        return replace(changed, **{field: value})
     return replace(changed, options={**base.options, option: value})
 
 
-def strength_of(method_id: str, strength: float | None) -> dict[str, float | int | None]:
-    """The keyword that a method's strength goes by: `ratio` or `factor`; that of a structural method is in its
-    calibration."""
+def strength_of(method_id: str, strength: float | None) -> Strength:
+    """Return a method's strength as an option of `apply`: `ratio`, `factor`, or neither for "none" and for structural
+    methods, whose strength is in their calibration."""
     kind = method_of(method_id).strength_kind
-    if kind in ("none", "flops_reduction_percent"):
-        return {}
-    return {"ratio": strength} if kind == "merge_ratio" else {"factor": int(strength)}
+    if kind == "merge_ratio":
+        return {"ratio": strength}
+    if kind == "downsample_factor" and strength is not None:
+        return {"factor": int(strength)}
+    return {}

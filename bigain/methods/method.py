@@ -54,21 +54,23 @@ Option = str | int | float | bool | tuple[int, int] | Linear | ByTask | Draw
 
 @dataclass(frozen=True)
 class Method:
-    """A compression method.
+    """A compression method, as data.
 
-    `operator` is a key of `bigain.tokens.OPERATORS`; `acts_on` says what its function returns: a plan that merges
-    tokens before a layer and restores them after it, or reduced keys and values. `options` go to the operator. A method
-    that acts on the `model` is one of `bigain.compression.structural`, calibrated first to a reduction of operations.
-
-    `layers` are those of a block that run on merged tokens: self-attention (sa), cross-attention (ca, its queries),
-    feed-forward (mlp). `plan_for` says what one plan serves: a block, or all blocks of a stage, or of the whole model,
-    in one forward pass.
-    `draws` says how often random numbers are drawn: for every forward pass and block, or once for every noised image
-    and block, the same for all classes. `skip_t0` leaves the model alone at t = 0, as the released code does. `clamp`
-    lowers a merge ratio that a grid cannot reach to the largest it can, which is an error otherwise. `noise` is what
-    the classifier adds to an image: fresh for every timestep, or one noise for all of them, which are then visited from
-    high to low as if an image were sampled (for methods that reuse what an earlier step computed). `levels` of a U-Net
-    and `blocks` of a DiT (or one of `bigain.methods.ids.PARTS`) say where a method acts and override the backbone's.
+    operator: key of `bigain.tokens.OPERATORS`, or the name of a structural method (`bigain.compression.structural`).
+    acts_on: what the operator returns: a plan that merges `tokens` before a layer and restores them after it, or
+        reduced `keys_values`. Structural methods act on the `model` and are calibrated to a reduction of operations.
+    options: keyword arguments of the operator.
+    layers: layers of a block that run on merged tokens: self-attention (sa), cross-attention (ca, its queries),
+        feed-forward (mlp).
+    plan_for: what shares one plan in a forward pass: a block, the blocks of a stage, or the whole model.
+    draws_per: how often a block's random numbers are drawn: for every forward pass, or once for every noised image, the
+        same for all classes.
+    skip_t0: leave the model alone at t = 0, as the released code does.
+    clamp: lower a merge ratio that a grid cannot reach to the largest it can, which is an error otherwise.
+    noise_per: how often the classifier draws an image's noise: for every timestep, or once for all timesteps, which are
+        then visited from high to low as in sampling (for methods that reuse what an earlier step computed).
+    levels, blocks: where a method acts in a U-Net and in a DiT (blocks may be named, as in
+        `bigain.compression.targets.part_of`); they override the backbone's.
     """
 
     id: str
@@ -79,10 +81,10 @@ class Method:
     options: Mapping[str, Option] = field(default_factory=dict)
     layers: tuple[str, ...] = ("sa",)
     plan_for: Literal["block", "stage", "model"] = "block"
-    draws: Literal["forward", "noise"] = "forward"
+    draws_per: Literal["forward", "noised_image"] = "forward"
     skip_t0: bool = False
     clamp: bool = False
-    noise: Literal["fresh", "shared"] = "fresh"
+    noise_per: Literal["timestep", "image"] = "timestep"
     levels: tuple[int, ...] | None = None
     blocks: tuple[int, ...] | str | None = None
 

@@ -44,8 +44,8 @@ METHODS: dict[str, Method] = {
         Method("none", "no compression"),  # 81.03
         _merging("tome", "ToMe", "merge_random", ANY_PLACE),  # 65.76
         _merging("tome_fixed", "ToMe, top-left", "merge_top_left", {"cell": CELL}),  # ours: no randomness
-        _merging("tome_shared", "ToMe, shared", "merge_random", ANY_PLACE, draws="noise"),  # ours: paired classes
-        _merging("sito", "SiTo", "prune_similar", SITO, draws="noise"),  # 68.84
+        _merging("tome_shared", "ToMe, shared", "merge_random", ANY_PLACE, draws_per="noised_image"),  # ours
+        _merging("sito", "SiTo", "prune_similar", SITO, draws_per="noised_image"),  # 68.84
         _merging("bigain_tm", "BiGain_TM", "merge_smooth", GATED),  # 74.63
         _merging("bigain_tm_cached", "BiGain_TM, cached", "merge_smooth", GATED, plan_for="stage"),
         _merging("bigain_tm_block", "BiGain_TM, block", "merge_cells", WHOLE_CELLS),
@@ -54,7 +54,7 @@ METHODS: dict[str, Method] = {
         _downsampling("bigain_td", "BiGain_TD", "interpolate_extrapolate", IE_KVD),  # 79.91
         _downsampling("kv_high_frequency", "high-frequency keys", "most_detailed", EXTREME),  # 26.56
         _downsampling("kv_low_frequency", "low-frequency keys", "smoothest", EXTREME),  # 45.58
-        _structural("dip_go", "DiP-GO", {"gates": "searched"}, noise="shared"),  # 76.53 at 10% fewer operations
+        _structural("dip_go", "DiP-GO", {"gates": "searched"}, noise_per="image"),  # 76.53 at 10% fewer operations
         _structural("mosaicdiff", "MosaicDiff", STAGES),  # 77.38 at 10% fewer operations
     )
 }

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.backbones.chunked_feed_forward import feed_forward_in_parts
-from bigain.compression.state import Compression, RowKey
+from bigain.compression.attachment import Attachment, RowKey
 from bigain.core.rng import torch_generator
 from bigain.datasets.photos import as_jpeg, pixels
 from bigain.sampling.guided import sampler_for
@@ -45,7 +45,7 @@ def as_stored(images: Tensor, encoding: Literal["float", "png", "jpeg"]) -> Tens
 
 @torch.inference_mode()
 def sample_block(
-    backbone: Backbone, images: list[int], conditions: Tensor, null: Tensor, sampling: Sampling, at: Compression | None
+    backbone: Backbone, images: list[int], conditions: Tensor, null: Tensor, sampling: Sampling, at: Attachment
 ) -> Tensor:
     """Sample one latent per id in `images` under `conditions` [n, ...]: [n, C, H, W] on the model's device.
 
@@ -58,8 +58,7 @@ def sample_block(
         noise = [torch.randn(shape, generator=torch_generator(sampling.seed, "x_T", image)) for image in images]
         x = sampler.start(torch.stack(noise))
         for step, t in enumerate(sampler.timesteps):
-            if at is not None:
-                at.set_rows([RowKey(image, "step", step) for image in images] * 2)
+            at.set_rows([RowKey(image, "step", step) for image in images] * 2)
             x = sampler.step(sampler.predict(x, t), t, x)
     return x
 
@@ -77,7 +76,7 @@ def decode_block(backbone: Backbone, images: list[int], latents: Tensor) -> Tens
 
 
 def generate_block(
-    backbone: Backbone, images: list[int], conditions: Tensor, null: Tensor, sampling: Sampling, at: Compression | None
+    backbone: Backbone, images: list[int], conditions: Tensor, null: Tensor, sampling: Sampling, at: Attachment
 ) -> Tensor:
     """Generate one image per id in `images` under `conditions` [n, ...]: [n, C, H, W] in [0, 1], float32."""
     return decode_block(backbone, images, sample_block(backbone, images, conditions, null, sampling, at))

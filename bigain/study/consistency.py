@@ -149,7 +149,7 @@ def _missing_calibrations(config: Config) -> Iterator[str]:
         else:
             images = max(config["calibration"]["images"], config["calibration"]["prompts"])
             yield from check_dataset(f"datasets.{dataset}, of {where}", config["datasets"][dataset], images)
-    on_grid = [c for c in structural if c.task == "classification" and method_of(c.method).noise == "shared"]
+    on_grid = [c for c in structural if c.task == "classification" and method_of(c.method).noise_per == "image"]
     if config["classification"]["timesteps"] == "random" and on_grid:
         yield f"classification.timesteps: {on_grid[0].method} needs 'grid', because its gates belong to timesteps"
 

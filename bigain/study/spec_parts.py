@@ -67,12 +67,23 @@ def network_part(config: Config) -> FeatureNetworkSpec:
     return {"name": settings["name"], "weights": settings["weights"], "sha256": checksum}
 
 
+# Fields of `Method` under the names and values that specs have had for them: a spec identifies finished results.
+SPEC_NAMES = {"noise_per": "noise", "draws_per": "draws"}
+SPEC_VALUES = {
+    "noise_per": {"timestep": "fresh", "image": "shared"},
+    "draws_per": {"forward": "forward", "noised_image": "noise"},
+}
+
+
 def method_part(name: str) -> MethodDefinition:
     """Return a method's definition without its name, so that a changed preset computes its cells again."""
     method = method_of(name)
-    names = [field.name for field in fields(Method) if field.name not in ("id", "label", "options")]
-    options = {option: str(value) for option, value in method.options.items()}
-    return {**{name: str(getattr(method, name)) for name in names}, "options": options}
+    definition: MethodDefinition = {}
+    for field in fields(Method):
+        if field.name not in ("id", "label", "options"):
+            value = str(getattr(method, field.name))
+            definition[SPEC_NAMES.get(field.name, field.name)] = SPEC_VALUES.get(field.name, {}).get(value, value)
+    return definition | {"options": {option: str(value) for option, value in method.options.items()}}
 
 
 def cell_part(cell: Cell) -> CellSpec:

@@ -8,8 +8,10 @@ from bigain.backbones import chunked_feed_forward
 from bigain.backbones.chunked_feed_forward import feed_forward_in_parts, rows_together
 from bigain.classifier.classify import Protocol, classify_block
 from bigain.classifier.timesteps import Stages
+from bigain.compression.attachment import Uncompressed
 from bigain.compression.targets import blocks_of
 from bigain.methods.ids import method_of
+from bigain.methods.presets import METHODS
 from bigain.sampling.generate import Sampling, sample_block
 from tests.helpers.methods import WITH_VARIANTS, arguments_for
 from tests.helpers.models import RUN, count_rows
@@ -51,7 +53,7 @@ def test_a_batch_is_cut_into_equal_parts_that_fit(backbone, monkeypatch, rows, f
     monkeypatch.setattr(chunked_feed_forward, "CACHE", int(fit * ROW))
     block = blocks_of(backbone.denoiser)[0].module
     seen = count_rows(monkeypatch, block.ff)
-    with feed_forward_in_parts(backbone.denoiser, rows, None):
+    with feed_forward_in_parts(backbone.denoiser, rows, Uncompressed()):
         RUN[backbone.family](backbone.denoiser, batch=rows)
     assert seen == parts
 
@@ -75,14 +77,14 @@ def test_layers_around_which_tokens_are_merged_stay_whole(unet, monkeypatch):
 def test_methods_that_change_the_model_run_on_whole_batches(dit, monkeypatch):
     """DiP-GO keeps what a layer gave for all rows."""
     monkeypatch.setattr(chunked_feed_forward, "CACHE", ROW)
-    with feed_forward_in_parts(dit, 4, object()):
+    with feed_forward_in_parts(dit, 4, Uncompressed(METHODS["dip_go"])):
         assert {block.module._chunk_size for block in blocks_of(dit)} == {None}
 
 
 def test_sampling_takes_parts_of_both_guidance_halves(backbone, monkeypatch):
     monkeypatch.setattr(chunked_feed_forward, "CACHE", 3 * ROW)
     seen = count_rows(monkeypatch, blocks_of(backbone.denoiser)[0].module.ff)
-    given = ([1, 2, 3], backbone.conditions_of(3), backbone.null_condition(), Sampling(2, 2.0, seed=0), None)
+    given = ([1, 2, 3], backbone.conditions_of(3), backbone.null_condition(), Sampling(2, 2.0, seed=0), Uncompressed())
     in_parts = sample_block(backbone, *given)
     assert seen == [3, 3] * 2
     monkeypatch.setattr(chunked_feed_forward, "CACHE", 0)
@@ -94,7 +96,7 @@ def test_what_was_set_before_is_set_again(dit):
     block, during = dit.transformer_blocks[0], []
 
     def fail() -> None:
-        with feed_forward_in_parts(dit, 32, None):
+        with feed_forward_in_parts(dit, 32, Uncompressed()):
             during.append((block._chunk_size, block._chunk_dim))
             raise RuntimeError("midway")
 
@@ -114,5 +116,5 @@ def test_a_model_of_another_kind_is_left_alone():
         num_layers=1, num_single_layers=0, attention_head_dim=8, num_attention_heads=1, axes_dims_rope=(2, 2, 4)
     )
     before = {name: set(vars(module)) for name, module in model.named_modules()}
-    with feed_forward_in_parts(model, 4, None):
+    with feed_forward_in_parts(model, 4, Uncompressed()):
         assert {name: set(vars(module)) for name, module in model.named_modules()} == before

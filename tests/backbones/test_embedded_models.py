@@ -7,6 +7,7 @@ import torch
 from bigain import backbones
 from bigain.classifier.classify import Protocol, classify_block
 from bigain.classifier.timesteps import Stages
+from bigain.compression.attachment import Uncompressed
 from bigain.datasets import load
 from bigain.datasets.photos import crops
 from bigain.jobs.common import to_float
@@ -27,7 +28,7 @@ def test_uncompressed_accuracy(root, family, stated):
     trials = []
     for block in torch.arange(IMAGES).split(20):
         ids = [dataset.ids[i] for i in block.tolist()]
-        trials += classify_block(backbone, latents[block], ids, candidates, protocol, None)
+        trials += classify_block(backbone, latents[block], ids, candidates, protocol, Uncompressed())
     frame = pd.DataFrame([(t.image, t.class_index, t.t, t.stage, t.error) for t in trials])
     frame.columns = ["image", "class", "t", "stage", "error"]
     labels = dict(zip(dataset.ids, dataset.labels, strict=True))

@@ -10,6 +10,7 @@ from bench.profile import operators
 from bench.rounds import compare, row
 from bigain.classifier.classify import Protocol, classify_block
 from bigain.classifier.timesteps import Stages
+from bigain.compression.attachment import Uncompressed
 from bigain.measure.flops import architecture, count
 from tests.helpers.tiny import TinyBackbone, latents
 
@@ -55,7 +56,7 @@ def test_the_plain_loop_runs_the_engine_s_trials(request, family):
     protocol = Protocol(Stages((2, 4), (3, 1)), seed=0, batch_size=24)
     given = (backbone, latents([4, 9]), [4, 9], backbone.conditions_of(6), protocol)
     plain = {(t.image, t.class_index, t.t, t.stage): t.error for t in reference_loop.classify(*given)}
-    ours = {(t.image, t.class_index, t.t, t.stage): t.error for t in classify_block(*given, None)}
+    ours = {(t.image, t.class_index, t.t, t.stage): t.error for t in classify_block(*given, Uncompressed())}
     assert plain.keys() == ours.keys()
     assert torch.tensor([abs(plain[key] - ours[key]) for key in ours]).max() < 1e-5
 

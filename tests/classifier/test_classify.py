@@ -6,6 +6,7 @@ import torch
 import bigain
 from bigain.classifier.classify import Protocol, classify_block, noise
 from bigain.classifier.timesteps import Stages
+from bigain.compression.attachment import Uncompressed
 from tests.helpers.methods import arguments_for
 from tests.helpers.tiny import LATENT_SHAPE, TinyBackbone, latents
 
@@ -35,7 +36,7 @@ def test_an_error_that_is_no_number_stops_the_job(backbone):
     x = torch.full((1, *LATENT_SHAPE), torch.inf)
     protocol = Protocol(Stages((1,), (1,)), seed=0, batch_size=4)
     with pytest.raises(ValueError, match="image 5, class 0, t 500: the error is"):
-        classify_block(backbone, x, [5], backbone.conditions_of(2), protocol, None)
+        classify_block(backbone, x, [5], backbone.conditions_of(2), protocol, Uncompressed())
 
 
 @pytest.mark.parametrize("method", ["none", "tome", "bigain_tm", "todo"])
@@ -69,7 +70,7 @@ def test_noise_is_shared_by_classes_and_methods_and_keyed_by_image_and_t():
 def test_equal_candidates_tie_and_the_lowest_wins(backbone):
     protocol = Protocol(Stages((1, 2), (2, 1)), seed=0, batch_size=6)
     same = backbone.conditions_of(1).repeat(3, *[1] * (backbone.conditions_of(1).ndim - 1))
-    trials = classify_block(backbone, latents([1, 2]), [1, 2], same, protocol, None)
+    trials = classify_block(backbone, latents([1, 2]), [1, 2], same, protocol, Uncompressed())
     second_stage = {trial.class_index for trial in trials if trial.stage == 1}
     assert second_stage == {0, 1}
     for image in (1, 2):

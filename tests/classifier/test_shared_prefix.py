@@ -13,7 +13,8 @@ from bigain.classifier.classify import Protocol, classify_block
 from bigain.classifier.engine import Engine, Row
 from bigain.classifier.shared_prefix import NarrowHook, shared_between_classes
 from bigain.classifier.timesteps import Stages
-from bigain.compression.state import Attachment
+from bigain.compression.attachment import Uncompressed
+from bigain.compression.state import TokenAttachment
 from tests.helpers.methods import WITH_VARIANTS, arguments_for
 from tests.helpers.models import RUN, count_rows
 from tests.helpers.tiny import TinyBackbone, latents
@@ -109,21 +110,21 @@ def test_nothing_is_left_behind(unet):
     """Also on an error."""
     before, state = RUN["unet"](unet), {id(module): set(vars(module)) for module in unet.modules()}
     conditions = torch.randn(3, 5, 16)
-    with pytest.raises(RuntimeError, match="midway"), shared_between_classes(unet, conditions, None):
+    with pytest.raises(RuntimeError, match="midway"), shared_between_classes(unet, conditions, Uncompressed()):
         raise RuntimeError("midway")
     assert {id(module): set(vars(module)) for module in unet.modules()} == state
     assert torch.equal(RUN["unet"](unet), before)
 
 
 def test_nothing_of_a_dit_is_shared(dit):
-    with shared_between_classes(dit, torch.arange(3), None) as sharing:
+    with shared_between_classes(dit, torch.arange(3), Uncompressed()) as sharing:
         assert not sharing.shares
         assert not any(hasattr(module, "_diffusers_hook") for module in dit.modules())
 
 
 def test_an_attachment_without_random_draws_hashes_no_rows(unet):
     with bigain.compressed(unet, "bigain_tm", ratio=0.5) as at:
-        assert isinstance(at, Attachment)
+        assert isinstance(at, TokenAttachment)
         at.set_rows([])
         assert at.row_seeds is None
 

@@ -189,15 +189,35 @@ def test_what_cannot_be_is_an_error_and_leaves_the_model_alone(unet, method, arg
     assert torch.equal(run_unet(unet), plain)
 
 
-def test_twice_is_an_error_and_so_is_removing_nothing(unet):
-    bigain.apply(unet, "todo", factor=2)
+@pytest.mark.parametrize("first", ["todo", "none"])
+def test_a_second_method_is_refused_and_so_is_removing_nothing(unet, first):
+    bigain.apply(unet, first, **arguments_for(first))
     try:
-        with pytest.raises(ValueError, match="todo is on this model already"):
+        with pytest.raises(ValueError, match=f"{first} is on this model already"):
             bigain.apply(unet, "tome", ratio=0.5)
     finally:
         bigain.remove(unet)
     with pytest.raises(ValueError, match="no method is on this model"):
         bigain.remove(unet)
+
+
+def test_none_attaches_something_that_does_nothing(model):
+    family, network = model
+    plain = RUN[family](network)
+    attachment = bigain.apply(network, "none")
+    assert bigain.attached_to(network) is attachment
+    attachment.set_rows([])
+    assert (attachment.method.id, attachment.report(), str(attachment)) == ("none", [], "none: no compression")
+    assert torch.equal(RUN[family](network), plain)
+    assert not any({"forward", "_diffusers_hook"} & set(vars(module)) for module in network.modules())
+    bigain.remove(network)
+    assert bigain.attached_to(network) is None
+
+
+def test_an_unknown_option_is_refused(unet):
+    with pytest.raises(TypeError, match=r"unknown option 'ration'\. Did you mean 'ratio'"):
+        bigain.apply(unet, "tome", ration=0.5)
+    assert bigain.attached_to(unet) is None
 
 
 def test_another_kind_of_model_is_refused():

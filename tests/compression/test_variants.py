@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import bigain
-from bigain.compression.state import RowKey
+from bigain.compression.attachment import RowKey
 from bigain.compression.targets import part_of
 from bigain.methods.ids import method_of
 from bigain.methods.method import Linear

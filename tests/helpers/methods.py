@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bigain.methods.ids import method_of, strength_of
+from bigain.methods.options import Strength
 from bigain.methods.presets import METHODS
 
 STRENGTHS = {"none": None, "merge_ratio": 0.5, "downsample_factor": 2, "flops_reduction_percent": 10}
@@ -24,6 +25,6 @@ def strength_for(method: str) -> float | None:
     return STRENGTHS[method_of(method).strength_kind]
 
 
-def arguments_for(method: str) -> dict[str, float | int | None]:
+def arguments_for(method: str) -> Strength:
     """Return that strength as keyword arguments of `bigain.compressed`."""
     return strength_of(method, strength_for(method))

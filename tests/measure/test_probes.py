@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from bigain.classifier.classify import Protocol, classify_block, noise
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attach import attached_to, compressed
-from bigain.compression.state import RowKey
+from bigain.compression.attachment import RowKey
 from bigain.core.records import read_table
 from bigain.jobs import probes
 from bigain.measure.spectrum import Pair, band_energies, bands, differences, draw_pair

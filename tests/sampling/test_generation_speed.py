@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import bigain
 from bench.generation import MODELS, ours_and_theirs
 from bigain import backbones
+from bigain.compression.attachment import Uncompressed
 from bigain.jobs import generate as job
 from bigain.jobs.encode import encode_conditions
 from bigain.jobs.shards import SecondHalves
@@ -81,7 +82,13 @@ def test_what_does_not_fit_says_what_to_lower(monkeypatch):
     def predict(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    given = ([3, 4, 5], backbone.conditions([], [1, 2, 3]), backbone.null_condition(), Sampling(2, 2.5, 0), None)
+    given = (
+        [3, 4, 5],
+        backbone.conditions([], [1, 2, 3]),
+        backbone.null_condition(),
+        Sampling(2, 2.5, 0),
+        Uncompressed(),
+    )
     for name in ("decode", "predict"):
         monkeypatch.setattr(backbone, name, predict)
         with pytest.raises(ValueError, match=r"a block of 3 images does not fit into the memory of cpu: .*ion\.block`"):

@@ -11,7 +11,7 @@ from diffusers import ModelMixin
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
-from bigain.compression.state import RowKey
+from bigain.compression.attachment import Attachment, RowKey
 from bigain.compression.structural.artefact import Calibration
 from bigain.compression.targets import family_of
 from bigain.methods.method import Method
@@ -112,12 +112,14 @@ def _mixed(gate: Tensor, new: Any, old: Any) -> Any:
     return gate * new + (1 - gate) * old
 
 
-class ReusedSteps:
+class ReusedSteps(Attachment):
     """DiP-GO on a model: a schedule of timesteps, visited in order, and the blocks that rest at each.
 
     `timesteps` [P] fall within a run; a run begins where `starts` is set, with all blocks running.
     Rows of different batches do not share a cache: say what they are with `set_rows`.
     """
+
+    sites = ()
 
     def __init__(self, method: Method, blocks: Blocks, calibration: Calibration) -> None:
         self.method, self.gates, self.about = method, Gates(blocks), calibration.about

@@ -13,16 +13,18 @@ from diffusers import ModelMixin
 from diffusers.hooks import ModelHook
 from torch import Tensor, nn
 
-from bigain.compression.state import RowKey
+from bigain.compression.attachment import Attachment, RowKey
 from bigain.compression.structural import operations
 from bigain.compression.structural.artefact import Calibration
 from bigain.compression.structural.layers import layers_of, pruned
 from bigain.methods.method import Method
 
 
-class StageSubnets:
+class StageSubnets(Attachment):
     """The pruned layers of every stage, and where in the model they belong. The model's own layers stay untouched and
     are in place between forward passes."""
+
+    sites = ()
 
     def __init__(self, method: Method, denoiser: ModelMixin, calibration: Calibration) -> None:
         self.method = method

@@ -49,7 +49,7 @@ def calibrated(backbone, method, reduction, tmp_path, updates=2, generation=Fals
 
 
 def classify(backbone, method, path=None, images=(0, 1, 2)):
-    protocol = Protocol(STAGES, seed=0, batch_size=5, noise=method_of(method).noise)
+    protocol = Protocol(STAGES, seed=0, batch_size=5, noise_per=method_of(method).noise_per)
     candidates = backbone.conditions_of(4)
     options = {} if path is None else {"calibration": path}
     with bigain.compressed(backbone.denoiser, method, **options) as at:

@@ -1,0 +1,66 @@
+"""What `apply` returns for every method: the method attached to a model, and how tasks talk to it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bigain.compression.sites import Site
+from bigain.methods.method import Method
+from bigain.methods.presets import METHODS
+
+
+@dataclass(frozen=True)
+class RowKey:
+    """What one row of a batch is. It keys the row's random draws, so that they depend on nothing else in the batch."""
+
+    image: int
+    condition: int | str
+    t: int
+
+
+class Attachment(ABC):
+    """A compression method attached to a model. `sites` are the blocks whose tokens it compresses."""
+
+    method: Method
+    sites: Sequence[Site]
+
+    @abstractmethod
+    def set_rows(self, keys: Sequence[RowKey]) -> None:
+        """Tell the method which rows the next batches hold."""
+
+    @abstractmethod
+    def report(self) -> list[dict[str, Any]]:
+        """Return what is compressed, part by part, as plain data."""
+
+    @abstractmethod
+    def visits(self) -> list[tuple[float, float]]:
+        """Return the timesteps at which cost is measured, in order, each with its share of the noise predictions."""
+
+    @abstractmethod
+    def __str__(self) -> str: ...
+
+
+class Uncompressed(Attachment):
+    """The method `none`: an attachment that leaves its model untouched."""
+
+    sites = ()
+
+    def __init__(self, method: Method = METHODS["none"]) -> None:
+        self.method = method
+
+    def set_rows(self, keys: Sequence[RowKey]) -> None:
+        """Ignore the rows: nothing is drawn."""
+
+    def report(self) -> list[dict[str, Any]]:
+        """Return an empty list."""
+        return []
+
+    def visits(self) -> list[tuple[float, float]]:
+        """Return a single timestep: every step costs the same."""
+        return [(500.0, 1.0)]
+
+    def __str__(self) -> str:
+        return f"{self.method.id}: {self.method.label}"

@@ -1,0 +1,33 @@
+"""Keyword arguments of `bigain.apply` and `bigain.compressed`, typed for callers that pass them on. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from bigain.methods.method import Task
+
+MetricSite = Literal["block_input", "norm1_output"]
+
+
+class Strength(TypedDict, total=False):
+    """How much is compressed: a merge ratio or a downsample factor, whichever the method takes."""
+
+    ratio: float | None
+    factor: int | None
+
+
+class Sites(TypedDict, total=False):
+    """Where a token method acts and what it measures similarity and scores on."""
+
+    levels: tuple[int, ...] | None
+    blocks: tuple[int, ...] | None
+    metric_site: MetricSite | None
+
+
+class Options(Strength, Sites, total=False):
+    """Every option of `apply`, which documents them; all may be left out."""
+
+    task: Task
+    seed: int
+    calibration: Path | str | None
