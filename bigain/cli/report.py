@@ -128,7 +128,7 @@ def claims(
 ) -> None:
     """The paper's claims, judged on the study's cells."""
     with logged(log):
-        from bigain.reporting.verdicts import write_claims
+        from bigain.reporting.claims import write_claims
 
         write_claims(metrics, data, json.loads(spec), tex, csv, html)
 
@@ -145,16 +145,16 @@ def beside(
 ) -> None:
     """The paper's printed numbers beside the study's."""
     with logged(log):
-        from bigain.reporting.verdicts import write_beside
+        from bigain.reporting.paper_comparison import write_comparison
 
-        write_beside(results, measured, json.loads(spec), tex, csv, html)
+        write_comparison(results, measured, json.loads(spec), tex, csv, html)
 
 
 @app.command()
 def audit(tex: File, csv: File, html: File, log: Log = None) -> None:
     """The paper's own inconsistencies, recomputed from its printed numbers."""
     with logged(log):
-        from bigain.reporting.verdicts import write_audit
+        from bigain.reporting.audit import write_audit
 
         write_audit(tex, csv, html)
 

@@ -1,4 +1,4 @@
-"""From records to numbers: the metrics of one cell, and all cells in one tidy table. No torch."""
+"""Score cells: the metrics of one cell from its records, and all cells in one tidy table. No torch."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from bigain.datasets import load as load_dataset
 from bigain.datasets.base import Dataset
 from bigain.metrics import FEWEST_IMAGES
 from bigain.metrics import accuracy as acc
+from bigain.metrics.accuracy import Estimate
 from bigain.metrics.fidelity import SUBSET, kernel_distance, precision_recall
 from bigain.metrics.frechet import frechet
 
 Spec = dict[str, Any]
 TIMESTEPS = 1000
-LARGEST = 1e300  # of an estimate; what is larger has overflowed somewhere
+LARGEST = 1e300  # of an estimate; anything larger is an overflow
 NUMBER, COUNT, TEXT = {"type": "number"}, {"type": "integer", "minimum": 0}, {"type": "string"}
-# What is read of the provenance beside a chunk, and of a metrics file.
+# Schemas of the keys that are read of a chunk's provenance, and of a metrics file.
 PROVENANCE = {
     "seconds": NUMBER,
     "compressed": {"type": "array"},
@@ -52,10 +53,10 @@ METRICS = {
 
 
 def score_classification(spec: Spec, chunks: list[Path], output: Path) -> None:
-    """Acc@1, its mean over classes (and, for multi-label data, mAP in three variants) of a cell, with every image's hit
-    for paired tests.
+    """Write a cell's Acc@1, and its mean over classes (single-label data) or three variants of mAP (multi-label data).
 
-    Raises ValueError naming the file, and the column, image or key of it, that is no result of this cell.
+    Every image's hit is stored for paired tests. Raises ValueError naming the file, and its column, image or key, that
+    cannot be a result of this cell.
     """
     dataset = load_dataset(spec["dataset"])
     classified = dataset.first(spec["images"])
@@ -64,10 +65,14 @@ def score_classification(spec: Spec, chunks: list[Path], output: Path) -> None:
     predicted = acc.decisions(trials)
     hits = acc.correct(predicted, labels)
     metrics = {"acc@1": acc.accuracy(hits)}
-    left_out = {}
+    left_out: dict[str, str] = {}
     if spec["images"] > len(hits):
         left_out["images"] = f"{spec['images'] - len(hits)} of {spec['images']} could not be read"
-    items = {"image": predicted.index.tolist(), "predicted": predicted.tolist(), "acc@1": hits.astype(int).tolist()}
+    items: dict[str, list] = {
+        "image": predicted.index.tolist(),
+        "predicted": predicted.tolist(),
+        "acc@1": hits.astype(int).tolist(),
+    }
     if dataset.multi_label:
         seed = spec["cell"]["seed"]
         precision = acc.image_average_precision(acc.ranking(trials), labels)
@@ -79,12 +84,12 @@ def score_classification(spec: Spec, chunks: list[Path], output: Path) -> None:
     else:
         items["label"] = [labels[image][0] for image in predicted.index]
         metrics["class_acc@1"] = acc.class_accuracy(hits, items["label"])
-    found = {"metrics": metrics, "items": items, "left_out": left_out, "classes": list(dataset.class_names)}
-    _write(output, spec, found, chunks)
+    scores = {"metrics": metrics, "items": items, "left_out": left_out, "classes": list(dataset.class_names)}
+    _write(output, spec, scores, chunks)
 
 
 def _trials(chunks: list[Path], classified: Dataset) -> pd.DataFrame:
-    """The trials of all chunks. Raises ValueError naming a chunk with trials that this data set cannot have."""
+    """Read the trials of all chunks. Raises ValueError naming a chunk with trials that this data set cannot have."""
     ids, classes = np.array(classified.ids), len(classified.prompts)
     parts: list[pd.DataFrame] = []
     known = np.array([], dtype=np.int64)
@@ -92,9 +97,9 @@ def _trials(chunks: list[Path], classified: Dataset) -> pd.DataFrame:
         part = read_columns(chunk, TRIALS).to_pandas()
         image = part["image"].to_numpy()
         if (foreign := image[~np.isin(image, ids)]).size:
-            raise ValueError(f"{chunk}: image {foreign[0]} is none of the {len(ids)} images of {classified.name}")
+            raise ValueError(f"{chunk}: image {foreign[0]} is not one of the {len(ids)} images of {classified.name}")
         if (again := image[np.isin(image, known)]).size:
-            raise ValueError(f"{chunk}: image {again[0]} is in another chunk, too")
+            raise ValueError(f"{chunk}: image {again[0]} is also in another chunk")
         for name, beyond in (("class", classes), ("t", TIMESTEPS), ("stage", TIMESTEPS)):
             if (wrong := part[name][~part[name].between(0, beyond - 1)]).size:
                 raise ValueError(f"{chunk}: column {name!r} holds {wrong.iloc[0]}; allowed are 0 to {beyond - 1}")
@@ -108,67 +113,69 @@ def _trials(chunks: list[Path], classified: Dataset) -> pd.DataFrame:
         known = np.union1d(known, image)
         parts.append(part)
     if not known.size:
-        raise ValueError(f"{', '.join(map(str, chunks))}: no trials, of any image")
+        raise ValueError(f"{', '.join(map(str, chunks))}: no trials")
     return pd.concat(parts, ignore_index=True)
 
 
 def score_generation(spec: Spec, reference: Path, chunks: list[Path], output: Path) -> None:
-    """How far a cell's generated images are from the data set's: `fid`, `kid`, `precision` and `recall` with Inception
-    features, `fd` with others. With too few images for a distance it is left out, and the file says so.
+    """Write the distances of a cell's generated images from the data set's: `fid`, `kid`, `precision` and `recall` with
+    Inception features, `fd` with others. Too few images for a distance are recorded as left out.
 
-    Raises ValueError naming the file and the tensor that is no result of this cell.
+    Raises ValueError naming the file and the tensor that cannot be a result of this cell.
     """
-    stored = read_features(reference, with_statistics=True)
+    real = read_features(reference, with_statistics=True)
     parts = [read_features(chunk)["features"] for chunk in chunks]
     for chunk, part in zip(chunks, parts, strict=True):
-        if part.shape[1] != stored["features"].shape[1]:
-            wanted = stored["features"].shape[1]
-            raise ValueError(f"{chunk}: features have {part.shape[1]} numbers an image; those of {reference} {wanted}")
+        if part.shape[1] != real["features"].shape[1]:
+            expected = real["features"].shape[1]
+            raise ValueError(f"{chunk}: features have {part.shape[1]} dimensions; those of {reference} have {expected}")
     generated = np.concatenate(parts)
     inception = spec["network"] == "inception"
-    metrics, left_out = {}, {}
+    metrics: dict[str, Estimate] = {}
+    left_out: dict[str, str] = {}
     if len(generated) < FEWEST_IMAGES[spec["network"]]:
         left_out["fid" if inception else "fd"] = (
             f"{len(generated)} generated images; at least {FEWEST_IMAGES[spec['network']]} are needed"
         )
-    elif inception and len(stored["features"]) < SUBSET:
-        raise ValueError(f"{reference}: features of {len(stored['features'])} images; KID needs at least {SUBSET}")
+    elif inception and len(real["features"]) < SUBSET:
+        raise ValueError(f"{reference}: features of {len(real['features'])} images; KID needs at least {SUBSET}")
     else:
-        metrics["fid" if inception else "fd"] = frechet(stored["mu"], stored["sigma"], generated)
+        metrics["fid" if inception else "fd"] = frechet(real["mu"], real["sigma"], generated)
         if inception:
-            metrics["kid"] = kernel_distance(stored["features"], generated)
-            metrics |= precision_recall(stored["features"], generated)
+            metrics["kid"] = kernel_distance(real["features"], generated)
+            metrics |= precision_recall(real["features"], generated)
     _write(output, spec, {"metrics": metrics, "items": {}, "left_out": left_out}, chunks)
 
 
-def _write(output: Path, spec: Spec, found: dict[str, Any], chunks: list[Path]) -> None:
+def _write(output: Path, spec: Spec, scores: dict[str, Any], chunks: list[Path]) -> None:
+    """Write a metrics file: the cell's scores, and the provenance of its chunks."""
     provenance = [read_report(f"{chunk}.json", PROVENANCE) for chunk in chunks]
     for chunk, info in zip(chunks, provenance, strict=True):
-        _in_one_line(f"{chunk}.json", info["environments"])
+        _summary(f"{chunk}.json", info["environments"])
     write_json(
         output,
         {
             "cell": spec["cell"],
-            **found,
-            "metrics": {name: asdict(estimate) for name, estimate in found["metrics"].items()},
+            **scores,
+            "metrics": {name: asdict(estimate) for name, estimate in scores["metrics"].items()},
             "seconds": sum(info["seconds"] for info in provenance),
             "compressed": provenance[0]["compressed"],
-            "environments": _distinct(one for info in provenance for one in info["environments"]),
+            "environments": _distinct(environment for info in provenance for environment in info["environments"]),
         },
     )
 
 
 def _distinct(environments: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each environment that jobs of a cell ran in, once."""
-    found: list[dict[str, Any]] = []
-    for one in environments:
-        if one not in found:
-            found.append(one)
-    return found
+    """Return every distinct environment, in order of appearance."""
+    distinct: list[dict[str, Any]] = []
+    for environment in environments:
+        if environment not in distinct:
+            distinct.append(environment)
+    return distinct
 
 
-def _in_one_line(file: Path | str, environments: list[dict[str, Any]]) -> str:
-    """What of a file's environments may change numbers. Raises ValueError naming the file and what it does not say."""
+def _summary(file: Path | str, environments: list[dict[str, Any]]) -> str:
+    """Summarize a file's environments in one line. Raises ValueError naming the file and a missing key."""
     try:
         return " and ".join(sorted(map(summary, environments)))
     except KeyError as error:
@@ -176,18 +183,18 @@ def _in_one_line(file: Path | str, environments: list[dict[str, Any]]) -> str:
 
 
 def collect(files: list[Path], output: Path) -> None:
-    """One row a cell and metric: the study's tidy results, parquet, with the environment that they come from.
+    """Write the study's tidy results as parquet: a row per cell and metric, with the environment it was computed in.
 
-    Raises ValueError naming the file and metric of a number that is not finite, the file and key of what no metrics
-    file has, and if no cell has a metric.
+    Raises ValueError if no cell has a metric, or naming the file and metric of a number that is not finite, or the file
+    and key that does not fit a metrics file.
     """
     rows = []
     for file in files:
         scored = read_report(file, METRICS)
-        environment = _in_one_line(file, scored["environments"])
+        environment = _summary(file, scored["environments"])
         for metric, estimate in scored["metrics"].items():
             if not all(_is_finite(estimate[name]) for name in ("value", "low", "high")):
-                raise ValueError(f"{file}: {metric} is no finite number: {estimate}")
+                raise ValueError(f"{file}: {metric} is not finite: {estimate}")
             rows.append(
                 {
                     **scored["cell"],
@@ -198,7 +205,7 @@ def collect(files: list[Path], output: Path) -> None:
                 }
             )
     if not rows:
-        raise ValueError("no cell has a metric: every one has too few images (see `left_out` in the metrics files)")
+        raise ValueError("no cell has a metric: all have too few images (see `left_out` in the metrics files)")
     frame = pd.DataFrame(rows)
     frame["strength"] = frame["strength"].astype(float)
     with whole_file(output) as temporary:

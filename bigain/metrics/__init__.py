@@ -1,5 +1,4 @@
 """Arrays in, numbers out: accuracy, distances between distributions, significance."""
 
-# With fewer generated images a network's distances say nothing: the Inception's features; two images a block of the
-# small network's jackknife.
+# Fewest generated images for a distance: as many as the Inception has features; two per block of the jackknife.
 FEWEST_IMAGES = {"inception": 2048, "fashion-net": 40}

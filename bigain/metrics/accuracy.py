@@ -1,8 +1,8 @@
-"""From per-trial errors to decisions: Acc@1 and mAP, with intervals. Arrays in, numbers out."""
+"""Decisions from per-trial errors, and their Acc@1 and mAP with 95% intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,13 @@ import pandas as pd
 from scipy import stats
 
 CONFIDENCE = 0.95
+RESAMPLES, RESAMPLES_MACRO = 2000, 200  # of the bootstraps
+Labels = Mapping[int, Sequence[int]]  # the right classes of every image
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95% interval, from n items."""
+    """An estimate from n items, with its 95% interval."""
 
     value: float
     low: float
@@ -23,37 +25,42 @@ class Estimate:
 
 
 def mean_errors(trials: pd.DataFrame, stage: int | None = None) -> pd.DataFrame:
-    """Mean error of every image and class: images x classes, NaN where nothing was run. `stage` restricts to one."""
-    chosen = trials if stage is None else trials[trials["stage"] == stage]
-    return chosen.pivot_table(index="image", columns="class", values="error", aggfunc="mean")
+    """Return the mean error of every image and class, images x classes; NaN for classes without trials.
+
+    `stage` restricts the mean to the trials of one stage.
+    """
+    selected = trials if stage is None else trials[trials["stage"] == stage]
+    return selected.pivot_table(index="image", columns="class", values="error", aggfunc="mean")
 
 
 def last_stages(trials: pd.DataFrame) -> pd.DataFrame:
-    """The last stage that each class of each image took part in: images x classes."""
+    """Return the last stage that every class of every image reached, images x classes."""
     return trials.pivot_table(index="image", columns="class", values="stage", aggfunc="max")
 
 
 def decisions(trials: pd.DataFrame) -> pd.Series:
-    """The predicted class of every image: lowest mean error among those of the last stage, ties to the lowest class."""
+    """Return the class predicted for every image: lowest mean error in the last stage, ties to the lowest class."""
     means, stages = mean_errors(trials), last_stages(trials)
     finalists = means.where(stages.eq(stages.max(axis=1), axis=0))
     return finalists.idxmin(axis=1)
 
 
-def correct(predicted: pd.Series, labels: dict[int, Sequence[int]]) -> np.ndarray:
-    """Whether each image's prediction is among its labels, in the order of `predicted`."""
-    return np.array([choice in labels[image] for image, choice in predicted.items()])
+def correct(predicted: pd.Series, labels: Labels) -> np.ndarray:
+    """Return whether each image's prediction is among its labels, in the order of `predicted`."""
+    return np.array(
+        [label in labels[image] for image, label in zip(predicted.index.tolist(), predicted.tolist(), strict=True)]
+    )
 
 
 def accuracy(hits: np.ndarray) -> Estimate:
-    """Acc@1 in percent with its Wilson interval."""
+    """Return Acc@1 in percent with its Wilson interval."""
     result = stats.binomtest(int(hits.sum()), len(hits))
     interval = result.proportion_ci(CONFIDENCE, method="wilson")
     return Estimate(100 * hits.mean(), 100 * interval.low, 100 * interval.high, len(hits))
 
 
 def class_accuracy(hits: np.ndarray, classes: Sequence[int]) -> Estimate:
-    """The mean over classes of each class's Acc@1, in percent; normal interval from the classes' binomial variances."""
+    """Return the mean of the classes' Acc@1 in percent, with a normal interval from their binomial variances."""
     by_class = pd.Series(hits.astype(float)).groupby(np.asarray(classes))
     means, counts = by_class.mean(), by_class.count()
     spread = 1.96 * np.sqrt((means * (1 - means) / counts).sum()) / len(means)
@@ -62,63 +69,66 @@ def class_accuracy(hits: np.ndarray, classes: Sequence[int]) -> Estimate:
 
 
 def ranking(trials: pd.DataFrame) -> pd.DataFrame:
-    """Every image's classes, best first: images x ranks.
+    """Rank every image's classes, best first: images x ranks.
 
-    Classes that survived longer come first; classes that left after the same stage are compared by their mean error
-    over the timesteps they share. (The release mixes means over different timesteps: `released_ranking`.)
+    Classes that survived longer come first; classes eliminated after the same stage are compared by their mean error,
+    which is over the same timesteps. (The released code mixes means over different timesteps: `released_ranking`.)
     """
     means, stages = mean_errors(trials), last_stages(trials)
     return _ranked(-stages, means)
 
 
 def released_ranking(trials: pd.DataFrame) -> pd.DataFrame:
-    """The released code's order: the winner, then all others by mean error, whatever timesteps it is over."""
-    means, winner = mean_errors(trials), decisions(trials)
-    first = pd.DataFrame(1, index=means.index, columns=means.columns)
-    for image, choice in winner.items():
-        first.loc[image, choice] = 0
-    return _ranked(first, means)
+    """Rank as the released code: the winner, then all others by mean error, whichever timesteps it is over."""
+    means, winners = mean_errors(trials), decisions(trials)
+    is_not_winner = pd.DataFrame(1, index=means.index, columns=means.columns)
+    for image, winner in winners.items():
+        is_not_winner.loc[image, winner] = 0
+    return _ranked(is_not_winner, means)
 
 
-def _ranked(first: pd.DataFrame, then: pd.DataFrame) -> pd.DataFrame:
-    order = np.lexsort((then.to_numpy(), first.to_numpy()), axis=1)
-    return pd.DataFrame(then.columns.to_numpy()[order], index=then.index)
+def _ranked(primary: pd.DataFrame, secondary: pd.DataFrame) -> pd.DataFrame:
+    """Sort every image's classes by a primary key, then by a secondary one, both rising."""
+    order = np.lexsort((secondary.to_numpy(), primary.to_numpy()), axis=1)
+    return pd.DataFrame(secondary.columns.to_numpy()[order], index=secondary.index)
 
 
-def image_average_precision(order: pd.DataFrame, labels: dict[int, Sequence[int]]) -> np.ndarray:
-    """Average precision of every image's ranking against its labels; an image without labels has 0."""
+def image_average_precision(rankings: pd.DataFrame, labels: Labels) -> np.ndarray:
+    """Return the average precision of every image's ranking; 0 for an image without labels."""
     values = []
-    for image, row in zip(order.index, order.to_numpy(), strict=True):
-        hit = np.isin(row, list(labels[image]))
-        precision = np.cumsum(hit) / np.arange(1, len(row) + 1)
+    for image, ranked in zip(rankings.index, rankings.to_numpy(), strict=True):
+        hit = np.isin(ranked, list(labels[image]))
+        precision = np.cumsum(hit) / np.arange(1, len(ranked) + 1)
         values.append(precision[hit].mean() if hit.any() else 0.0)
     return np.array(values)
 
 
 def mean_average_precision(values: np.ndarray, seed: int) -> Estimate:
-    """Mean over images in percent, with a percentile bootstrap over images; of one image nothing is known but it."""
+    """Return the mean over images in percent, with a percentile bootstrap over images; 0 to 100 for a single image."""
     if len(values) == 1:
         return Estimate(100 * float(values[0]), 0.0, 100.0, 1)
     interval = stats.bootstrap(
-        (values,), np.mean, confidence_level=CONFIDENCE, n_resamples=2000, method="percentile", rng=seed
+        (values,), np.mean, confidence_level=CONFIDENCE, n_resamples=RESAMPLES, method="percentile", rng=seed
     ).confidence_interval
     return Estimate(100 * values.mean(), 100 * interval.low, 100 * interval.high, len(values))
 
 
-def macro_average_precision(trials: pd.DataFrame, labels: dict[int, Sequence[int]], seed: int) -> Estimate:
-    """Mean over classes of the average precision over images, in percent, from the first stage (where no class is
-    missing); the score is the image's mean error minus the class's. Bootstrap over images."""
+def macro_average_precision(trials: pd.DataFrame, labels: Labels, seed: int) -> Estimate:
+    """Return the mean over classes of the average precision over images, in percent, with a bootstrap over images.
+
+    Images are ranked by their mean error minus the class's, over the first stage, where no class is missing.
+    """
     from sklearn.metrics import average_precision_score
 
     errors = mean_errors(trials, stage=0)
     scores = errors.mean(axis=1).to_numpy()[:, None] - errors.to_numpy()
-    truth = np.array([[c in labels[image] for c in errors.columns] for image in errors.index])
+    truth = np.array([[label in labels[image] for label in errors.columns] for image in errors.index])
 
     def score(rows: np.ndarray) -> float:
         present = truth[rows].any(axis=0)
         return float(average_precision_score(truth[rows][:, present], scores[rows][:, present], average="macro"))
 
     everything = np.arange(len(truth))
-    draws = np.random.default_rng(seed).integers(len(truth), size=(200, len(truth)))
+    draws = np.random.default_rng(seed).integers(len(truth), size=(RESAMPLES_MACRO, len(truth)))
     low, high = np.percentile([score(rows) for rows in draws], [2.5, 97.5])
     return Estimate(100 * score(everything), 100 * low, 100 * high, len(truth))

@@ -12,7 +12,7 @@ BLOCKS = 20  # of the jackknife
 
 
 def statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """mu [D] and sigma [D, D] (unbiased) of features [N, D], float64, as pytorch-fid stores them."""
+    """Return mu [D] and sigma [D, D] (unbiased) of features [N, D], float64, as pytorch-fid stores them."""
     features = np.asarray(features, dtype=np.float64)
     return features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False))
 
@@ -27,21 +27,22 @@ def frechet_distance(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma
 
 
 def frechet(mu: np.ndarray, sigma: np.ndarray, generated: np.ndarray) -> Estimate:
-    """The distance of generated features [N, D] to the real images' statistics, with a 95% interval: delete-a-block
-    jackknife over the generated.
+    """Return the distance of generated features [N, D] to the real images' statistics.
 
-    Raises ValueError if there are fewer than two images a block.
+    The 95% interval is a delete-a-block jackknife over the generated images. Raises ValueError if there are fewer than
+    two images per block.
     """
     if len(generated) < 2 * BLOCKS:
         raise ValueError(f"{len(generated)} generated images: the interval needs at least {2 * BLOCKS}")
     root = _root(sigma)
     value = _distance(mu, sigma, root, *statistics(generated))
-    left_out = [_distance(mu, sigma, root, *part) for part in _without_each_block(generated)]
+    left_out = np.array([_distance(mu, sigma, root, *part) for part in _without_each_block(generated)])
     spread = 1.96 * np.sqrt((BLOCKS - 1) / BLOCKS * np.sum((left_out - np.mean(left_out)) ** 2))
     return Estimate(value, value - spread, value + spread, len(generated))
 
 
 def _root(sigma: np.ndarray) -> np.ndarray:
+    """Return the square root of a symmetric positive semi-definite matrix."""
     values, vectors = np.linalg.eigh(sigma)
     return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
 
@@ -52,13 +53,13 @@ def _distance(mu1: np.ndarray, sigma1: np.ndarray, root: np.ndarray, mu2: np.nda
 
 
 def _without_each_block(features: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The statistics of all features but those of each block, from sums: features are read once."""
+    """Yield, for each block, the statistics of all other features, from sums: features are read once."""
     features = np.asarray(features, dtype=np.float64)
     centre = features.mean(axis=0)
     blocks = [features[b::BLOCKS] - centre for b in range(BLOCKS)]
     products = [block.T @ block for block in blocks]
     product = np.sum(products, axis=0)
-    for block, own in zip(blocks, products, strict=True):
+    for block, block_product in zip(blocks, products, strict=True):
         left = len(features) - len(block)
-        offset = -block.sum(axis=0) / left  # of what is left, whose whole is centred
-        yield centre + offset, np.atleast_2d((product - own - left * np.outer(offset, offset)) / (left - 1))
+        offset = -block.sum(axis=0) / left  # mean of the rest; that of all is zero
+        yield centre + offset, np.atleast_2d((product - block_product - left * np.outer(offset, offset)) / (left - 1))

@@ -1,7 +1,7 @@
-"""What a schedule would have cost and decided, from a run that stores the error of every class at every trial.
+"""Replay a schedule on a run that stores the error of every class at every trial: its decisions and its cost.
 
-`errors` are [images, K, M] over the grid's timesteps in rising order. A schedule leaves trials out, so its decisions
-follow from what is stored: no model runs here.
+`errors` are [images, K, M] over the grid's timesteps in rising order. A schedule only leaves trials out, so its
+decisions follow from the stored errors without running a model.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import pandas as pd
 
 from bigain.classifier.elimination import Elimination
 from bigain.classifier.timesteps import Stages, midpoints
-from bigain.metrics.accuracy import correct
+from bigain.metrics.accuracy import Labels, correct
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The predicted class and the noise predictions of every image."""
+    """The predicted class of every image, and its number of noise predictions."""
 
     predicted: np.ndarray
     predictions: np.ndarray
 
 
 def full_errors(trials: pd.DataFrame) -> tuple[np.ndarray, list[int], list[int]]:
-    """Errors [images, K, M], the image ids and the timesteps of a run without stages.
+    """Return the errors [images, K, M], the image ids and the timesteps of a run without stages.
 
-    Raises ValueError naming an image that has not every class at every timestep, or timesteps that are no grid.
+    Raises ValueError naming an image that lacks a class at a timestep, or timesteps that are not a grid of midpoints.
     """
     timesteps = sorted(trials["t"].unique().tolist())
     if timesteps != midpoints(len(timesteps)):
@@ -37,51 +37,56 @@ def full_errors(trials: pd.DataFrame) -> tuple[np.ndarray, list[int], list[int]]
     classes = sorted(trials["class"].unique().tolist())
     table = table.reindex(columns=pd.MultiIndex.from_product([classes, timesteps]))
     if len(holes := table.index[table.isna().any(axis=1)]):
-        raise ValueError(f"image {holes[0]} has not every class at every timestep: run it with one stage, keep [1]")
+        raise ValueError(f"image {holes[0]} lacks classes at some timesteps: run it with one stage, keep [1]")
     return table.to_numpy().reshape(len(table), len(classes), -1), table.index.tolist(), timesteps
 
 
 def by_stages(errors: np.ndarray, stages: Stages) -> Outcome:
-    """The fixed stages of Table 10. Raises ValueError if their trials are not those of the run."""
-    place = {t: k for k, t in enumerate(midpoints(errors.shape[2]))}
+    """Replay the fixed stages of Table 10. Raises ValueError unless they end with the run's number of trials."""
     if stages.trials != errors.shape[2]:
-        raise ValueError(f"stages {list(stages.targets)} end with other trials than the run's {errors.shape[2]}")
+        raise ValueError(f"stages {list(stages.targets)} do not end with the run's {errors.shape[2]} trials")
+    trials = _trials(stages.timesteps(), errors.shape[2])
 
-    def one(image: np.ndarray) -> tuple[int, int]:
-        alive, seen, spent = np.arange(len(image)), [], 0
-        for new, keep in zip(stages.timesteps(), stages.keep, strict=True):
-            seen += [place[t] for t in new]
-            spent += len(new) * len(alive)
-            order = image[np.ix_(alive, seen)].mean(axis=1).argsort(kind="stable")
-            alive = np.sort(alive[order[:keep]])
-        return int(alive[0]), spent
+    def replay(image: np.ndarray) -> tuple[int, int]:
+        classes, seen, predictions = np.arange(len(image)), np.empty(0, dtype=int), 0
+        for new, keep in zip(trials, stages.keep, strict=True):
+            seen = np.concatenate([seen, new])
+            predictions += len(new) * len(classes)
+            order = image[np.ix_(classes, seen)].mean(axis=1).argsort(kind="stable")
+            classes = np.sort(classes[order[:keep]])
+        return int(classes[0]), predictions
 
-    return _outcome(one(image) for image in errors)
+    return _outcome(replay(image) for image in errors)
 
 
 def by_test(errors: np.ndarray, elimination: Elimination) -> Outcome:
-    """Elimination by a paired test."""
-    place = {t: k for k, t in enumerate(midpoints(errors.shape[2]))}
-    waves = [[place[t] for t in wave] for wave in elimination.waves(errors.shape[2])]
+    """Replay elimination by a paired test."""
+    waves = _trials(elimination.waves(errors.shape[2]), errors.shape[2])
 
-    def one(image: np.ndarray) -> tuple[int, int]:
-        alive, seen, spent = np.arange(len(image)), [], 0
+    def replay(image: np.ndarray) -> tuple[int, int]:
+        classes, seen, predictions = np.arange(len(image)), np.empty(0, dtype=int), 0
         for wave in waves:
-            seen += wave
-            spent += len(wave) * len(alive)
-            alive = alive[elimination.survivors(image[np.ix_(alive, seen)])]
-            if len(alive) == 1:
+            seen = np.concatenate([seen, wave])
+            predictions += len(wave) * len(classes)
+            classes = classes[elimination.survivors(image[np.ix_(classes, seen)])]
+            if len(classes) == 1:
                 break
-        return int(alive[image[np.ix_(alive, seen)].mean(axis=1).argmin()]), spent
+        return int(classes[image[np.ix_(classes, seen)].mean(axis=1).argmin()]), predictions
 
-    return _outcome(one(image) for image in errors)
+    return _outcome(replay(image) for image in errors)
 
 
-def _outcome(found: Iterable[tuple[int, int]]) -> Outcome:
-    predicted, predictions = zip(*found, strict=True)
+def _trials(timesteps: list[list[int]], count: int) -> list[np.ndarray]:
+    """Return the places of timesteps in the grid of `count` midpoints, list by list."""
+    place = {t: k for k, t in enumerate(midpoints(count))}
+    return [np.array([place[t] for t in part], dtype=int) for part in timesteps]
+
+
+def _outcome(images: Iterable[tuple[int, int]]) -> Outcome:
+    predicted, predictions = zip(*images, strict=True)
     return Outcome(np.array(predicted), np.array(predictions))
 
 
-def hits(outcome: Outcome, images: list[int], labels: dict[int, list[int]]) -> np.ndarray:
-    """Which images are predicted right."""
+def hits(outcome: Outcome, images: list[int], labels: Labels) -> np.ndarray:
+    """Return which images are classified correctly."""
     return correct(pd.Series(outcome.predicted, index=images), labels)

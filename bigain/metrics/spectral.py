@@ -15,7 +15,7 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Moments:
-    """mu_k [K] and sigma_k^2 [K], and sigma^2 of D itself, which holds the covariances of bands as well."""
+    """mu_k [K], sigma_k^2 [K], and sigma^2 of D itself, which includes the covariances between bands."""
 
     mu_k: np.ndarray
     variance_k: np.ndarray
@@ -28,17 +28,18 @@ class Moments:
 
     @property
     def r(self) -> float:
-        """r = sigma / mu, in which the Cantelli bound rises; infinite without a margin."""
+        """r = sigma / mu, which the Cantelli bound increases with; infinite without a margin."""
         return float(np.sqrt(self.variance) / self.mu) if self.mu > 0 else float("inf")
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a method does to the bands, beside the uncompressed model. Intervals are bootstraps over images.
+    """Effect of a method on the bands, relative to the uncompressed model. Intervals are bootstraps over images.
 
-    `response` is H_P(k), NaN where the uncompressed margin mu_k is not clearly above zero; `ratio` is r' / r and
-    `ratio_low`, `ratio_high` its interval. `margin_lost` is Delta mu / mu; `variance_shaved` is Delta sigma^2 / sigma^2
-    as measured, `variance_modelled` the theorem's sum of (1 - H^2) sigma_k^2 through the sum of sigma_k^2.
+    `response` is H_P(k), NaN where the uncompressed margin mu_k is not clearly above zero; `ratio` is r' / r with its
+    interval. `margin_lost` is Delta mu / mu; `variance_shaved` is Delta sigma^2 / sigma^2 as measured,
+    `variance_modelled` the theorem's sum of (1 - H^2) sigma_k^2 over the sum of sigma_k^2. `predicts` says whether the
+    theorem's criterion calls the method an improvement.
     """
 
     before: Moments
@@ -56,34 +57,34 @@ class Response:
 
 
 def moments(differences: np.ndarray) -> Moments:
-    """The moments of paired differences [n, T, K], T at least 2."""
+    """Return the moments of paired differences [n, T, K], T at least 2."""
     mu_k, variance_k, variance = _image_moments(differences)
     return Moments(mu_k.mean(axis=0), variance_k.mean(axis=0), float(variance.mean()))
 
 
 def respond(before: np.ndarray, after: np.ndarray, seed: int) -> Response:
-    """A method's response from the differences [n, T, K] before and after it, on the same images and draws.
+    """Return a method's response from the differences [n, T, K] before and after it, on the same images and draws.
 
     Raises ValueError if the shapes differ.
     """
     if before.shape != after.shape:
         raise ValueError(f"differences before {before.shape} and after {after.shape} are not of the same draws")
     full, compressed = moments(before), moments(after)
-    # A resample of images is how often each is drawn; all methods of a seed share theirs.
+    # Each resample of images is a vector of counts; all methods of a seed share the resamples.
     images = len(before)
     weights = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=RESAMPLES) / images
     margins, r = _resampled(before, weights)
     margins_after, r_after = _resampled(after, weights)
     with np.errstate(divide="ignore", invalid="ignore"):
         responses, ratios = margins_after / margins, r_after / r
-        found = compressed.mu_k / full.mu_k
+        response = compressed.mu_k / full.mu_k
     clear = np.percentile(margins, 2.5, axis=0) > 0
     low, high = np.percentile(responses, [2.5, 97.5], axis=0)
-    modelled = float(((1 - found**2) * full.variance_k).sum())
+    modelled = float(((1 - response**2) * full.variance_k).sum())
     return Response(
         before=full,
         after=compressed,
-        response=np.where(clear, found, np.nan),
+        response=np.where(clear, response, np.nan),
         response_low=np.where(clear, low, np.nan),
         response_high=np.where(clear, high, np.nan),
         margin_lost=(full.mu - compressed.mu) / full.mu,
@@ -99,8 +100,8 @@ def respond(before: np.ndarray, after: np.ndarray, seed: int) -> Response:
 def improves(variance: float, mu: float, variance_change: float, mu_change: float) -> bool:
     """Theorem 1: the bound improves iff Delta sigma^2 > 2 (sigma^2 / mu) Delta mu - (sigma^2 / mu^2) (Delta mu)^2.
 
-    The changes are before minus after. For positive margins it is r' < r written out; it says nothing of a margin
-    that is lost or turned around, for which no bound improves.
+    Changes are before minus after. For positive margins the criterion is r' < r; it does not cover a margin that is
+    lost or reversed, for which the bound does not improve.
     """
     if mu <= 0 or mu - mu_change <= 0:
         return False
@@ -108,13 +109,13 @@ def improves(variance: float, mu: float, variance_change: float, mu_change: floa
 
 
 def _image_moments(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each image's mu_k [n, K], sigma_k^2 [n, K] and sigma^2 of D [n]."""
+    """Return every image's mu_k [n, K], sigma_k^2 [n, K] and sigma^2 of D [n]."""
     total = differences.sum(axis=2)
     return differences.mean(axis=1), differences.var(axis=1, ddof=1), total.var(axis=1, ddof=1)
 
 
 def _resampled(differences: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """mu_k [R, K] and r [R] of R resamples of images, weights [R, n]."""
+    """Return mu_k [R, K] and r [R] of R resamples of images, whose weights are [R, n]."""
     mu_k, _, variance = _image_moments(differences)
     margins = weights @ mu_k
     mu = margins.sum(axis=1)

@@ -1,35 +1,79 @@
-"""The paper's claims, judged: on the study's own cells, with paired tests, and on the paper's own printed numbers.
+"""The paper's claims, judged on the study's own cells with paired tests, and on the paper's own printed numbers.
 
-A claim is data (`claims.yaml`) that says which comparisons it makes. Every comparison is one cell against
-another on the same images; p-values are corrected by Holm within a claim. The verdict is the worst of them:
+A claim is data (claims.yaml) that says which comparisons it makes. Every comparison sets one cell against another on
+the same images; p-values are corrected by Holm within a claim. The verdict is the worst of them:
 
-- holds: every comparison is clearly in the claim's favour;
-- holds within error: none is clearly against it, and some are too close to tell;
-- does not hold: some comparison is clearly against it;
+- holds: every comparison is significantly in the claim's favour;
+- holds within error: none is significantly against it, and some are not significant;
+- does not hold: some comparison is significantly against it;
 - not run: the study has none of its comparisons.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 
 from bigain.core.files import read_json
 from bigain.core.messages import unknown
 from bigain.methods.ids import method_of
-from bigain.metrics.accuracy import Estimate
-from bigain.metrics.significance import bootstrap_p, holm, interval_difference, paired_difference, sign_test
+from bigain.metrics.significance import holm
 from bigain.reporting import names
-from bigain.reporting.published import values
+from bigain.reporting.entries import check_keys
+from bigain.reporting.frames import CellMetric
+from bigain.reporting.paper_values import printed_numbers
+from bigain.reporting.rendering import write_table
+from bigain.reporting.scores import Scores
 
 LEVEL = 0.05
 KINDS = ("better", "close", "grows")
 FAMILIES = {"sd2": "unet", "dit_xl2": "dit"}  # of the paper's own backbones
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An entry of claims.yaml, which explains its keys; `name` is the entry's own."""
+
+    name: str
+    says: str
+    kind: str
+    of: str
+    than: tuple[str, ...]
+    metrics: tuple[str, ...]
+    families: tuple[str, ...] = ("unet", "dit")
+    strengths: tuple[float, ...] | None = None
+    than_strength: float | None = None
+    margin: float = 0
+    control: bool = False
+
+    @classmethod
+    def parse(cls, name: str, entry: dict[str, Any]) -> Claim:
+        """Return a claim with the canonical ids of its methods. Raises ValueError naming what is missing or unknown."""
+        check_keys(entry, cls)
+        lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
+        of, than = method_of(entry["of"]).id, tuple(method_of(method).id for method in entry["than"])
+        settings: dict[str, Any] = {**entry, **lists, "of": of, "than": than}
+        claim = cls(name, **settings)
+        if claim.kind not in KINDS:
+            raise ValueError(unknown("kind", claim.kind, KINDS))
+        for metric in claim.metrics:
+            if metric not in (*names.METRICS, "distance"):
+                raise ValueError(unknown("metric", metric, [*names.METRICS, "distance"]))
+        return claim
+
+    def covers(self, family: str, strength: float | None) -> bool:
+        """Whether the claim speaks of a backbone family and a strength of `of`."""
+        return family in self.families and (self.strengths is None or strength in self.strengths)
+
+    def counterpart(self, cell: CellMetric, than: str) -> CellMetric:
+        """Return the cell that a cell of `of` is compared with: same strength, unless the claim sets another."""
+        strength = cell.strength if self.than_strength is None else self.than_strength
+        return cell._replace(method=than, strength=None if than == "none" else strength)
 
 
 @dataclass(frozen=True)
@@ -45,166 +89,106 @@ class Comparison:
     low: float
     high: float
     p: float
-    favours: bool | None = None  # clearly for the claim, clearly against it, or too close to tell
+    favours: bool | None = None  # significantly for the claim, significantly against it, or not significant
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a claim; `printed` is what the paper's own numbers say of it: (in its favour, of how many)."""
+    """The verdict on a claim, and how many of the paper's own comparisons agree with it, of how many it prints."""
 
-    name: str
-    says: str
-    control: bool
+    claim: Claim
     verdict: str
     comparisons: list[Comparison]
-    printed: tuple[int, int]
+    printed_for: int
+    printed: int
 
 
-def read_claims(path: Path | str) -> dict[str, dict[str, Any]]:
-    """The claims. Raises ValueError that names the claim and the method, kind or metric that does not exist."""
-    claims = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    for name, claim in claims.items():
+def read_claims(path: Path | str) -> dict[str, Claim]:
+    """Read claims.yaml. Raises ValueError naming the file, the claim and what is missing or unknown."""
+    claims = {}
+    for name, entry in yaml.safe_load(Path(path).read_text(encoding="utf-8")).items():
         try:
-            claim["of"] = method_of(claim["of"]).id
-            claim["than"] = [method_of(method).id for method in claim["than"]]
-            if claim["kind"] not in KINDS:
-                raise ValueError(unknown("kind", claim["kind"], KINDS))
-            for metric in claim["metrics"]:
-                if metric not in (*names.METRICS, "distance"):
-                    raise ValueError(unknown("metric", metric, [*names.METRICS, "distance"]))
-        except KeyError as error:
-            raise ValueError(f"{path}: {name}: {error.args[0]} is missing") from None
+            claims[name] = Claim.parse(name, entry)
         except ValueError as error:
             raise ValueError(f"{path}: {name}: {error}") from None
     return claims
 
 
-class Scores:
-    """What a study's cells scored, ready to be compared: hits and average precisions by image, distances as values.
-
-    Several seeds of a cell count as one: by image their mean, of distances their mean and mean interval.
-    """
-
-    def __init__(self, scored: list[dict[str, Any]], families: dict[str, str]) -> None:
-        self.families = families
-        by_image: dict[tuple, list[pd.Series]] = {}
-        distances: dict[tuple, list[Estimate]] = {}
-        for entry in scored:
-            cell = entry["cell"]
-            key = (cell["backbone"], cell["dataset"], cell["method"], cell["strength"])
-            for metric in ("acc@1", "map"):
-                if metric in entry["items"]:
-                    items = pd.Series(entry["items"][metric], index=entry["items"]["image"], dtype=float)
-                    by_image.setdefault((metric, *key), []).append(items)
-            for metric in names.DISTANCES:
-                if metric in entry["metrics"]:
-                    distances.setdefault((metric, *key), []).append(Estimate(**entry["metrics"][metric]))
-        self.images = {key: pd.concat(parts, axis=1).mean(axis=1) for key, parts in by_image.items()}
-        self.distances = {key: _mean_estimate(parts) for key, parts in distances.items()}
-
-    def keys(self, metric: str, method: str) -> list[tuple]:
-        """(metric, backbone, data set, method, strength) of every cell of a method that has the metric."""
-        wanted = names.DISTANCES if metric == "distance" else (metric,)
-        return [key for key in (*self.images, *self.distances) if key[0] in wanted and key[3] == method]
-
-    def has(self, key: tuple) -> bool:
-        """Whether there is such a cell."""
-        return key in self.images or key in self.distances
-
-    def lead(self, ours: tuple, theirs: tuple) -> tuple[Estimate, float]:
-        """How much better one cell is than another, in points or as a smaller distance, and the p-value of none."""
-        if ours[0] in names.DISTANCES:
-            return interval_difference(self.distances[theirs], self.distances[ours])
-        a, b = self.images[ours].align(self.images[theirs], join="inner")
-        difference = (a - b).to_numpy()
-        p = sign_test(difference) if ours[0] == "acc@1" else bootstrap_p(difference, seed=0)
-        return paired_difference(a.to_numpy(), b.to_numpy(), seed=0), p
-
-    def growth(self, ours: tuple, theirs: tuple, more: float) -> tuple[Estimate, float]:
-        """How much a lead is larger at a strength `more` than at the keys' own, image by image."""
-        at = [self.images[key] for key in (ours, theirs, (*ours[:-1], more), (*theirs[:-1], more))]
-        joined = pd.concat(at, axis=1, join="inner").to_numpy()
-        leads = joined[:, 2] - joined[:, 3], joined[:, 0] - joined[:, 1]
-        return paired_difference(*leads, seed=0), bootstrap_p(leads[0] - leads[1], seed=0)
+def judge(claim: Claim, scores: Scores, families: Mapping[str, str]) -> Verdict:
+    """Judge a claim on a study's cells, whose backbones are of these families, and on the printed numbers."""
+    comparisons = [c for metric in claim.metrics for c in _comparisons(claim, metric, scores, families)]
+    corrected = holm([c.p for c in comparisons])
+    judged = [replace(c, p=p, favours=_favours(claim, c, p)) for c, p in zip(comparisons, corrected, strict=True)]
+    return Verdict(claim, _verdict(judged), judged, *in_print(claim))
 
 
-def judge(name: str, claim: dict[str, Any], scores: Scores) -> Verdict:
-    """The verdict of a claim on a study's cells, and what the printed numbers say of it."""
-    found = [one for metric in claim["metrics"] for one in _comparisons(claim, metric, scores)]
-    corrected = holm([one.p for one in found])
-    found = [replace(one, p=p, favours=_favours(claim, one, p)) for one, p in zip(found, corrected, strict=True)]
-    control = claim.get("control", False)
-    return Verdict(name, claim["says"], control, _verdict(found), found, in_print(claim))
-
-
-def in_print(claim: dict[str, Any]) -> tuple[int, int]:
-    """How many of a claim's comparisons the paper's printed numbers show in its favour, of how many they show."""
-    printed = {}
-    for row in values().itertuples():
-        strength = None if pd.isna(row.strength) else row.strength
-        printed.setdefault((row.metric, row.backbone, row.dataset, row.method, strength), row.printed)
-    metrics = ["fid" if metric == "distance" else metric for metric in claim["metrics"]]
+def in_print(claim: Claim) -> tuple[int, int]:
+    """Count the claim's comparisons that the paper's printed numbers bear out, and all that they show."""
+    printed = printed_numbers()
+    metrics = ["fid" if metric == "distance" else metric for metric in claim.metrics]
     outcomes = []
-    for key in [key for key in printed if key[0] in metrics and key[3] == claim["of"]]:
-        if not _wanted(claim, FAMILIES[key[1]], key[4]):
+    for cell, number in printed.items():
+        if cell.metric not in metrics or cell.method != claim.of:
             continue
-        for than in claim["than"]:
-            other = (*key[:3], than, _than_strength(claim, than, key[4]))
+        if not claim.covers(FAMILIES[cell.backbone], cell.strength):
+            continue
+        for than in claim.than:
+            other = claim.counterpart(cell, than)
             if other not in printed:
                 continue
-            lead = printed[key] - printed[other]
-            lead = -lead if key[0] == "fid" else lead
-            if claim["kind"] == "better":
-                outcomes.append(lead > 0)
-            elif claim["kind"] == "close":
-                outcomes.append(abs(lead) <= claim["margin"])
-            elif key[4] == min(k[4] for k in printed if k[:4] == key[:4]):
-                most = max(k[4] for k in printed if k[:4] == key[:4])
-                outcomes.append(printed[*key[:4], most] - printed[*key[:3], than, most] > lead)
+            gain = printed[other] - number if cell.metric == "fid" else number - printed[other]
+            if claim.kind == "better":
+                outcomes.append(gain > 0)
+            elif claim.kind == "close":
+                outcomes.append(abs(gain) <= claim.margin)
+            else:
+                strengths = _strengths(cell, list(printed))
+                if cell.strength == strengths[0]:
+                    last = cell._replace(strength=strengths[-1])
+                    outcomes.append(printed[last] - printed[last._replace(method=than)] > gain)
     return sum(outcomes), len(outcomes)
 
 
-def _comparisons(claim: dict[str, Any], metric: str, scores: Scores) -> list[Comparison]:
-    found = []
-    keys = [key for key in scores.keys(metric, claim["of"]) if _wanted(claim, scores.families[key[1]], key[4])]
-    for key in keys:
-        for than in claim["than"]:
-            other = (*key[:3], than, _than_strength(claim, than, key[4]))
-            if not scores.has(other):
+def _comparisons(claim: Claim, metric: str, scores: Scores, families: Mapping[str, str]) -> list[Comparison]:
+    """Return a claim's comparisons in a metric, before any correction of their p-values."""
+    comparisons = []
+    cells = [cell for cell in scores.cells(metric, claim.of) if claim.covers(families[cell.backbone], cell.strength)]
+    kind = method_of(claim.of).strength_kind
+    for cell in cells:
+        for than in claim.than:
+            other = claim.counterpart(cell, than)
+            if other not in scores:
                 continue
-            shown = names.strength(method_of(claim["of"]).strength_kind, key[4])
-            if claim["kind"] == "grows":
-                strengths = sorted(k[4] for k in keys if k[:4] == key[:4] and scores.has((*other[:-1], k[4])))
-                if len(strengths) < 2 or key[4] != strengths[0]:
+            shown = names.strength(kind, cell.strength)
+            if claim.kind == "grows":
+                strengths = [s for s in _strengths(cell, cells) if other._replace(strength=s) in scores]
+                if len(strengths) < 2 or cell.strength != strengths[0]:
                     continue
-                shown += f" to {names.strength(method_of(claim['of']).strength_kind, strengths[-1])}"
-                lead, p = scores.growth(key, other, strengths[-1])
+                shown += f" to {names.strength(kind, strengths[-1])}"
+                gain, p = scores.growth(cell, other, strengths[-1])
             else:
-                lead, p = scores.lead(key, other)
-            found.append(Comparison(key[1], key[2], key[0], than, shown, lead.value, lead.low, lead.high, p))
-    return found
+                gain, p = scores.improvement(cell, other)
+            place = (cell.backbone, cell.dataset, cell.metric)
+            comparisons.append(Comparison(*place, than, shown, gain.value, gain.low, gain.high, p))
+    return comparisons
 
 
-def _wanted(claim: dict[str, Any], family: str, strength: float | None) -> bool:
-    return family in claim.get("families", ("unet", "dit")) and strength in claim.get("strengths", (strength,))
+def _strengths(cell: CellMetric, cells: list[CellMetric]) -> list[float]:
+    """Return the strengths, in rising order, of the cells that differ from this one by their strength at most."""
+    return sorted(c.strength for c in cells if c.strength is not None and c._replace(strength=cell.strength) == cell)
 
 
-def _than_strength(claim: dict[str, Any], than: str, strength: float | None) -> float | None:
-    """The strength that a method is compared at: the same, unless the claim says another or there is none."""
-    return None if than == "none" else claim.get("than_strength", strength)
-
-
-def _favours(claim: dict[str, Any], one: Comparison, p: float) -> bool | None:
-    if claim["kind"] == "close":
-        margin = claim["margin"]
-        if -margin <= one.low and one.high <= margin:
+def _favours(claim: Claim, comparison: Comparison, p: float) -> bool | None:
+    """Return whether a comparison is significantly for (True) or against (False) the claim, or neither (None)."""
+    if claim.kind == "close":
+        if -claim.margin <= comparison.low and comparison.high <= claim.margin:
             return True
-        return False if one.low > margin or one.high < -margin else None
-    return one.value > 0 if p < LEVEL else None
+        return False if comparison.low > claim.margin or comparison.high < -claim.margin else None
+    return comparison.value > 0 if p < LEVEL else None
 
 
 def _verdict(comparisons: list[Comparison]) -> str:
-    favours = [one.favours for one in comparisons]
+    favours = [comparison.favours for comparison in comparisons]
     if not favours:
         return "not run"
     if False in favours:
@@ -212,21 +196,48 @@ def _verdict(comparisons: list[Comparison]) -> str:
     return "holds" if all(favours) else "holds within error"
 
 
-def _mean_estimate(parts: list[Estimate]) -> Estimate:
-    numbers = np.mean([[one.value, one.low, one.high] for one in parts], axis=0)
-    return Estimate(*map(float, numbers), parts[0].n)
-
-
-def judge_all(metrics: list[Path], claims: Path, families: dict[str, str]) -> list[Verdict]:
-    """Every claim's verdict on a study, from its cells' metrics files."""
-    scores = Scores([read_json(file) for file in metrics], families)
-    return [judge(name, claim, scores) for name, claim in read_claims(claims).items()]
-
-
 def to_frame(verdicts: list[Verdict]) -> pd.DataFrame:
-    """A row a comparison, and one for every claim without any."""
+    """Return a row per comparison, and one for every claim without any."""
     rows = []
     for verdict in verdicts:
-        own = {"claim": verdict.name, "verdict": verdict.verdict, "says": verdict.says}
-        rows += [own | asdict(one) for one in verdict.comparisons] or [own]
+        claim = {"claim": verdict.claim.name, "verdict": verdict.verdict, "says": verdict.claim.says}
+        rows += [claim | asdict(comparison) for comparison in verdict.comparisons] or [claim]
     return pd.DataFrame(rows)
+
+
+def write_claims(metrics: list[Path], data: Path, spec: dict[str, Any], tex: Path, csv: Path, html: Path) -> None:
+    """Judge every claim on a study, from its cells' metrics files, and write the verdicts in three formats."""
+    scores = Scores([read_json(file) for file in metrics])
+    verdicts = [judge(claim, scores, spec["backbones"]) for claim in read_claims(data).values()]
+    numbers = to_frame(verdicts).to_csv(index=False, float_format="%.5f", lineterminator="\n")
+    context = {"spec": spec, "verdicts": [_printed_verdict(verdict) for verdict in verdicts]}
+    write_table("claims", context, numbers, tex, csv, html)
+
+
+def _printed_verdict(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict for print."""
+    favours = [comparison.favours for comparison in verdict.comparisons]
+    rows = [
+        {
+            "where": f"{c.backbone}, {c.dataset}, {names.METRICS[c.metric].label}, {c.strength}",
+            "than": method_of(c.than).label,
+            "value": c.value,
+            "low": c.low,
+            "high": c.high,
+            "p": c.p,
+            "favours": {True: "for", False: "against", None: "not significant"}[c.favours],
+        }
+        for c in verdict.comparisons
+    ]
+    return {
+        "says": verdict.claim.says,
+        "control": verdict.claim.control,
+        "verdict": verdict.verdict,
+        "ahead": sum(comparison.value > 0 for comparison in verdict.comparisons),
+        "significant_for": favours.count(True),
+        "significant_against": favours.count(False),
+        "count": len(favours),
+        "printed_for": verdict.printed_for,
+        "printed": verdict.printed,
+        "rows": rows,
+    }

@@ -1,9 +1,9 @@
-"""The change of accuracy class by class, which a mean hides: who pays for compression?"""
+"""Per-class change of accuracy, which a mean over classes hides: which classes pay for compression?"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,75 +12,107 @@ import pandas as pd
 from bigain.core.files import read_json
 from bigain.methods.ids import method_of
 from bigain.reporting import names, style
+from bigain.reporting.frames import CellMetric, by_method, groups
 
-NAMED = 40  # classes that have room for their names; of more, only the sorted changes are drawn
+NAMED = 40  # the most classes whose names fit; of more, only the sorted changes are drawn
 SHOWN = ("tome", "bigain_tm", "todo", "bigain_td")
 
 
+class ClassAccuracy(NamedTuple):
+    """Acc@1 of every class in percent, and the number of its images."""
+
+    accuracy: pd.Series
+    images: pd.Series
+
+
 def write_class_changes(metrics: list[Path], pdf: Path, png: Path) -> None:
-    """Per class, Acc@1 minus the uncompressed model's, in points: each shown method at its highest strength."""
+    """Draw every class's Acc@1 minus the uncompressed model's, in points, each shown method at its highest strength."""
     changes = class_changes([read_json(file) for file in metrics])
-    panels = list(changes.groupby(["backbone", "dataset"], sort=False))
+    panels = groups(changes, ["backbone", "dataset"])
     if not panels:
         style.save(style.message("This study has no compressed single-label cells."), pdf, png)
         return
-    with plt.rc_context(style.SETTINGS):
-        heights = [max(2.5, 0.22 * min(part["class"].nunique(), NAMED)) for _, part in panels]
+    with style.look():
+        heights = [max(2.5, 0.22 * min(rows["class"].nunique(), NAMED)) for _, rows in panels]
         figure, axes = plt.subplots(
             len(panels), 1, figsize=(7, sum(heights) + 0.8 * len(panels)), squeeze=False, height_ratios=heights
         )
-        for axis, ((backbone, dataset), part) in zip(axes[:, 0], panels, strict=True):
-            draw = _named if part["class"].nunique() <= NAMED else _sorted
-            draw(axis, part)
+        for axis, ((backbone, dataset), rows) in zip(axes[:, 0], panels, strict=True):
+            draw = _draw_named if rows["class"].nunique() <= NAMED else _draw_sorted
+            draw(axis, rows)
             axis.set_title(f"{backbone}, {dataset}", loc="left")
             axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
         figure.tight_layout()
     style.save(figure, pdf, png)
 
 
-def class_changes(scored: list[dict[str, Any]]) -> pd.DataFrame:
-    """A row a backbone, data set, method and class: `change` of Acc@1 in points against the uncompressed model on the
-    same images, at the method's highest strength, averaged over seeds; `images` of that class."""
-    by_class: dict[tuple, list[pd.Series]] = {}
-    counts: dict[tuple, pd.Series] = {}
-    for entry in scored:
-        cell, items = entry["cell"], entry["items"]
+def class_changes(metrics: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return a row per backbone, data set, method (at its highest strength) and class, averaged over seeds.
+
+    Columns: `change` of Acc@1 in points from the uncompressed model on the same images, and the class's `images`.
+    """
+    seeds: dict[CellMetric, list[ClassAccuracy]] = {}
+    for scored in metrics:
+        cell, items = scored["cell"], scored["items"]
         if "label" in items:
-            known = np.array(entry["classes"])[items["label"]]
-            hits = pd.Series(items["acc@1"], dtype=float).groupby(known)
-            key = (cell["backbone"], cell["dataset"], cell["method"], cell["strength"])
-            by_class.setdefault(key, []).append(100 * hits.mean())
-            counts[key] = hits.count()
-    rows = []
-    for backbone, dataset, method in dict.fromkeys(key[:3] for key in by_class if key[2] in SHOWN):
-        strength = max(key[3] for key in by_class if key[:3] == (backbone, dataset, method))
-        plain, ours = (backbone, dataset, "none", None), (backbone, dataset, method, strength)
-        if plain in by_class:
-            change = sum(by_class[ours]) / len(by_class[ours]) - sum(by_class[plain]) / len(by_class[plain])
-            shown = names.strength(method_of(method).strength_kind, strength)
-            own = {"backbone": backbone, "dataset": dataset, "method": method, "strength": shown}
-            rows += [own | {"class": c, "change": v, "images": counts[ours][c]} for c, v in change.items()]
+            key = CellMetric("acc@1", cell["backbone"], cell["dataset"], cell["method"], cell["strength"])
+            seeds.setdefault(key, []).append(_class_accuracy(items, scored["classes"]))
+    rows: list[dict[str, Any]] = []
+    for ours in _at_highest_strength([cell for cell in seeds if cell.method in SHOWN]):
+        uncompressed = ours._replace(method="none", strength=None)
+        if uncompressed in seeds:
+            change = _mean(seeds[ours]) - _mean(seeds[uncompressed])
+            images = seeds[ours][-1].images
+            shown = names.strength(method_of(ours.method).strength_kind, ours.strength)
+            place = {"backbone": ours.backbone, "dataset": ours.dataset, "method": ours.method, "strength": shown}
+            rows += [place | {"class": name, "change": change[name], "images": images[name]} for name in change.index]
     return pd.DataFrame(rows, columns=["backbone", "dataset", "method", "strength", "class", "change", "images"])
 
 
-def _named(axis: plt.Axes, part: pd.DataFrame) -> None:
-    """A row a class, the one that loses most on top; a marker a method."""
-    order = part.groupby("class")["change"].mean().sort_values(ascending=False).index.tolist()
-    for method, mine in part.groupby("method", sort=False):
-        y = mine["class"].map(order.index)
-        text = f"{style.label(method)}, {mine['strength'].iloc[0]}"
-        axis.plot(mine["change"], y, style.MARKERS[method], color=style.COLOURS[method], ms=5, label=text)
+def _at_highest_strength(cells: list[CellMetric]) -> list[CellMetric]:
+    """Return the cell of the highest strength of every backbone, data set and method."""
+    highest: dict[CellMetric, CellMetric] = {}
+    for cell in cells:
+        best = highest.setdefault(cell._replace(strength=None), cell)
+        if (cell.strength or 0) > (best.strength or 0):
+            highest[cell._replace(strength=None)] = cell
+    return list(highest.values())
+
+
+def _class_accuracy(items: dict[str, Any], classes: list[str]) -> ClassAccuracy:
+    hits = pd.Series(items["acc@1"], dtype=float).groupby(np.array(classes)[items["label"]])
+    return ClassAccuracy(100 * hits.mean(), hits.count())
+
+
+def _mean(seeds: list[ClassAccuracy]) -> pd.Series:
+    total = seeds[0].accuracy
+    for seed in seeds[1:]:
+        total = total + seed.accuracy
+    return total / len(seeds)
+
+
+def _draw_named(axis: plt.Axes, changes: pd.DataFrame) -> None:
+    """Draw a row per class, the one that loses most on top, and a marker per method."""
+    order = changes.groupby("class")["change"].mean().sort_values(ascending=False).index.tolist()
+    for method, rows in by_method(changes):
+        y = rows["class"].map(order.index)
+        axis.plot(
+            rows["change"], y, style.MARKERS[method], color=style.COLOURS[method], ms=5, label=_label(method, rows)
+        )
     axis.axvline(0, color="black", lw=0.8)
     axis.set_yticks(range(len(order)), order)
     axis.grid(axis="y", color="#eeeeee")
     axis.set_xlabel("change of Acc@1 in points")
 
 
-def _sorted(axis: plt.Axes, part: pd.DataFrame) -> None:
-    """Each method's changes from the worst class to the best."""
-    for method, mine in part.groupby("method", sort=False):
-        text = f"{style.label(method)}, {mine['strength'].iloc[0]}"
-        axis.plot(np.sort(mine["change"]), color=style.COLOURS[method], label=text)
+def _draw_sorted(axis: plt.Axes, changes: pd.DataFrame) -> None:
+    """Draw each method's changes from the worst class to the best."""
+    for method, rows in by_method(changes):
+        axis.plot(np.sort(rows["change"]), color=style.COLOURS[method], label=_label(method, rows))
     axis.axhline(0, color="black", lw=0.8)
-    axis.set_xlabel("classes, from the one that loses most")
+    axis.set_xlabel("classes, from the largest loss to the largest gain")
     axis.set_ylabel("change of Acc@1 in points")
+
+
+def _label(method: str, rows: pd.DataFrame) -> str:
+    return f"{style.label(method)}, {rows['strength'].iloc[0]}"

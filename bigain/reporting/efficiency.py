@@ -1,31 +1,29 @@
-"""Table 11: operations and seconds of a forward pass, as CSV, LaTeX and HTML."""
+"""Table 11: operations and seconds of a forward pass."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from bigain.core.files import write_text
 from bigain.methods.ids import method_of
 from bigain.reporting import names
-from bigain.reporting.tables import templates
+from bigain.reporting.frames import groups, read_measurements, records
+from bigain.reporting.rendering import write_table
 
 
 def write_efficiency(measured: list[Path], spec: dict[str, Any], tex: Path, csv: Path, html: Path) -> None:
-    """Join the backbones' measurements and render them in three forms."""
-    table = pd.concat([pd.read_csv(file) for file in measured], ignore_index=True)
-    write_text(csv, table.to_csv(index=False, lineterminator="\n"))
-    groups = [
-        (backbone, [_row(row) for row in part.to_dict("records")]) for backbone, part in table.groupby("backbone")
-    ]
-    context = {"groups": groups, "spec": spec, "batch": int(table["batch"].iloc[0]), "device": table["device"].iloc[0]}
-    write_text(tex, templates().get_template("efficiency.tex.j2").render(context))
-    write_text(html, templates().get_template("efficiency.html.j2").render(context))
+    """Join the backbones' measurements and write them in three formats."""
+    table = read_measurements(measured)
+    by_backbone = groups(table.sort_values("backbone", kind="stable"), ["backbone"])
+    context = {
+        "groups": [(backbone, [_row(row) for row in records(rows)]) for (backbone,), rows in by_backbone],
+        "spec": spec,
+        "batch": int(table["batch"].iloc[0]),
+        "device": table["device"].iloc[0],
+    }
+    write_table("efficiency", context, table.to_csv(index=False, lineterminator="\n"), tex, csv, html)
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     method = method_of(row["method"])
-    strength = "" if pd.isna(row["strength"]) else names.strength(method.strength_kind, row["strength"])
-    return {**row, "label": method.label, "strength": strength}
+    return {**row, "label": method.label, "strength": names.strength(method.strength_kind, row["strength"])}

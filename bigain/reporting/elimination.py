@@ -1,13 +1,14 @@
-"""Noise predictions against Acc@1: the fixed stages of Table 10 beside elimination by paired tests.
+"""Noise predictions against Acc@1: the fixed stages of Table 10, and elimination by paired tests.
 
-All from runs that store every class at every trial. Schedules are many, so the best of them on the images it is judged
-on would flatter: each kind's cheapest schedule within 0.3 points of the full evaluation is chosen on the first half of
-the images and judged on the second.
+All are replayed on runs that store every class at every trial. There are many schedules, so judging the best of them on
+the images it was chosen on would flatter it: each kind's cheapest schedule within 0.3 points of the full evaluation is
+chosen on the first half of the images and judged on the second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -32,8 +33,40 @@ KINDS = {"stages": "fixed stages", "cantelli": "Cantelli", "empirical_bernstein"
 COLOURS = {"stages": "#000000", "cantelli": "#0072B2", "empirical_bernstein": "#D55E00"}
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """A schedule replayed on a run: its kind and name, what it decided and cost, and which images it got right."""
+
+    kind: str
+    name: str
+    outcome: Outcome
+    hits: np.ndarray
+
+    def accuracy(self, images: slice) -> float:
+        """Return Acc@1 on some of the images, from 0 to 1."""
+        return float(self.hits[images].mean())
+
+    def predictions(self, images: slice) -> float:
+        """Return the mean number of noise predictions per image, on some of the images."""
+        return float(self.outcome.predictions[images].mean())
+
+    def row(self, full: Schedule) -> dict[str, str | float]:
+        """Return the schedule's row of the table; the difference is from the full evaluation."""
+        difference = paired_difference(self.hits, full.hits, seed=0)
+        return {
+            "kind": self.kind,
+            "schedule": self.name,
+            "predictions": self.outcome.predictions.mean(),
+            "accuracy": 100 * self.hits.mean(),
+            "difference": difference.value,
+            "low": difference.low,
+            "high": difference.high,
+            "images": len(self.hits),
+        }
+
+
 def write_elimination(runs: list[Path], csv: Path, pdf: Path, png: Path) -> None:
-    """A row for every run and schedule, and a panel a run. Raises ValueError naming a run that has stages."""
+    """Write a row for every run and schedule, and a panel per run. Raises ValueError naming a run that has stages."""
     frames = {}
     for run in runs:
         spec = spec_of(run)
@@ -45,7 +78,7 @@ def write_elimination(runs: list[Path], csv: Path, pdf: Path, png: Path) -> None
     table = pd.concat([frame.assign(run=title) for title, frame in frames.items()], ignore_index=True)
     order = ["run", *[name for name in table.columns if name != "run"]]
     write_text(csv, table[order].to_csv(index=False, float_format="%.3f", lineterminator="\n"))
-    with plt.rc_context(style.SETTINGS):
+    with style.look():
         figure, axes = plt.subplots(1, len(frames), figsize=(3.6 * len(frames), 3), squeeze=False, sharey=False)
         for axis, (title, frame) in zip(axes[0], frames.items(), strict=True):
             _panel(axis, title, frame)
@@ -63,43 +96,49 @@ def _panel(axis: plt.Axes, title: str, frame: pd.DataFrame) -> None:
         part = frame[frame["kind"] == kind]
         axis.plot(part["predictions"], part["accuracy"], ".", color=COLOURS[kind], label=text, markersize=5)
     axis.set_xscale("log", base=2)
-    axis.set_xlabel("noise predictions an image")
+    axis.set_xlabel("noise predictions per image")
     axis.set_title(title, loc="left")
 
 
 def curve(run: Path) -> pd.DataFrame:
-    """Every schedule on one run: kind, schedule, mean `predictions` an image and how many times `fewer` than all,
-    `accuracy`, its paired `difference` from the full evaluation with `low` and `high`, and where the schedule was
-    `chosen` on the first half, `fewer` and `difference` on the second."""
+    """Replay every schedule on one run.
+
+    Columns: kind, schedule, mean `predictions` per image, `accuracy`, and its paired `difference` from the full
+    evaluation with `low` and `high`. The schedules `chosen` on the first half of the images also have, on the second
+    half, how many times `fewer` predictions they need than the full evaluation, and their `difference` from it.
+    """
     spec = spec_of(run)
     errors, images, _ = full_errors(read_columns(run, TRIALS).to_pandas())
     dataset = load_dataset(spec["dataset"])
     labels = dict(zip(dataset.ids, dataset.labels, strict=True))
-    everything = np.full(len(images), errors.shape[1] * errors.shape[2])
-    full = Outcome(errors.mean(axis=2).argmin(axis=1), everything)
-    right = hits(full, images, labels)
-    rows = [_row("full", "every class, every trial", full, right, right)]
-    found: list[tuple[str, Outcome, np.ndarray]] = []
-    for kind, schedule, outcome in _schedules(errors):
-        own = hits(outcome, images, labels)
-        found.append((kind, outcome, own))
-        rows.append(_row(kind, schedule, outcome, own, right))
-    frame = pd.DataFrame(rows).assign(chosen=False, held_out_fewer=np.nan, held_out_difference=np.nan)
-    half = len(images) // 2
+    predictions = np.full(len(images), errors.shape[1] * errors.shape[2])
+    outcome = Outcome(errors.mean(axis=2).argmin(axis=1), predictions)
+    full = Schedule("full", "every class, every trial", outcome, hits(outcome, images, labels))
+    schedules = [
+        Schedule(kind, name, outcome, hits(outcome, images, labels)) for kind, name, outcome in _outcomes(errors)
+    ]
+    frame = pd.DataFrame([schedule.row(full) for schedule in (full, *schedules)])
+    frame = frame.assign(chosen=False, held_out_fewer=np.nan, held_out_difference=np.nan)
+    first, second = slice(len(images) // 2), slice(len(images) // 2, None)
     for kind in KINDS:
-        mine = [k for k, (own_kind, _, _) in enumerate(found) if own_kind == kind]
-        good = [k for k in mine if 100 * (found[k][2][:half].mean() - right[:half].mean()) >= -TOLERANCE]
-        if good:
-            best = min(good, key=lambda k: found[k][1].predictions[:half].mean())
-            _, outcome, own = found[best]
-            held_out = 100 * (own[half:].mean() - right[half:].mean())
-            values = [True, everything[0] / outcome.predictions[half:].mean(), held_out]
-            frame.loc[best + 1, ["chosen", "held_out_fewer", "held_out_difference"]] = values
+        accurate = [
+            (number, schedule)
+            for number, schedule in enumerate(schedules, start=1)
+            if schedule.kind == kind and 100 * (schedule.accuracy(first) - full.accuracy(first)) >= -TOLERANCE
+        ]
+        if accurate:
+            number, cheapest = min(accurate, key=lambda numbered: numbered[1].predictions(first))
+            difference = 100 * (cheapest.accuracy(second) - full.accuracy(second))
+            held_out = [True, predictions[0] / cheapest.predictions(second), difference]
+            frame.loc[number, ["chosen", "held_out_fewer", "held_out_difference"]] = held_out
     return frame
 
 
-def _schedules(errors: np.ndarray) -> Iterator[tuple[str, str, Outcome]]:
-    """Two and three stages of what divides the number of trials, and every test at every level."""
+def _outcomes(errors: np.ndarray) -> Iterator[tuple[str, str, Outcome]]:
+    """Yield kind, name and outcome of every schedule.
+
+    These are all two and three stages whose trials divide the run's, and every test at every level.
+    """
     classes, trials = errors.shape[1:]
     firsts = [n for n in range(1, trials) if trials % n == 0]
     keeps = range(2, min(classes, 6))
@@ -112,17 +151,3 @@ def _schedules(errors: np.ndarray) -> Iterator[tuple[str, str, Outcome]]:
     for test, level, every in product(TESTS, LEVELS, EVERY):
         if every < trials:
             yield test, f"level {level:g}, every {every}", by_test(errors, Elimination(test, level, every))
-
-
-def _row(kind: str, schedule: str, outcome: Outcome, own: np.ndarray, full: np.ndarray) -> dict[str, str | float]:
-    difference = paired_difference(own, full, seed=0)
-    return {
-        "kind": kind,
-        "schedule": schedule,
-        "predictions": outcome.predictions.mean(),
-        "accuracy": 100 * own.mean(),
-        "difference": difference.value,
-        "low": difference.low,
-        "high": difference.high,
-        "images": len(own),
-    }

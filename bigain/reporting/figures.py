@@ -1,8 +1,9 @@
-"""Figures: Figure 1 (change against the uncompressed model) and sample sheets."""
+"""Figure 1 (percent change relative to the uncompressed model), and sheets of generated samples."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,6 +13,7 @@ from safetensors.numpy import load_file
 from bigain.core.files import whole_file
 from bigain.methods.method import StrengthKind
 from bigain.reporting import names, style
+from bigain.reporting.frames import groups
 
 PAIRS: dict[StrengthKind, tuple[str, str]] = {
     "merge_ratio": ("tome", "bigain_tm"),
@@ -20,8 +22,16 @@ PAIRS: dict[StrengthKind, tuple[str, str]] = {
 FIGURE_METRICS = ("acc@1", "fd", "fid")
 
 
+class Panel(NamedTuple):
+    """What a column of Figure 1 shows."""
+
+    metric: str
+    backbone: str
+    dataset: str
+
+
 def percent_change(results: pd.DataFrame) -> pd.DataFrame:
-    """Every compressed cell's value, low and high as a change in percent of its uncompressed model's value."""
+    """Return every compressed cell's value and interval as percent change from its uncompressed model's value."""
     keys = ["backbone", "dataset", "metric", "seed"]
     full = results[results["method"] == "none"].set_index(keys)["value"].rename("full")
     joined = results[results["method"] != "none"].join(full, on=keys, how="inner")
@@ -31,7 +41,7 @@ def percent_change(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_figure_1(results: Path, pdf: Path, png: Path) -> None:
-    """Figure 1: percent change of accuracy and Fréchet distance, ToMe vs BiGain_TM and ToDo vs BiGain_TD.
+    """Write Figure 1: percent change of accuracy and Fréchet distance, ToMe vs BiGain_TM and ToDo vs BiGain_TD.
 
     A study without compressed cells gets a figure that says so.
     """
@@ -40,21 +50,22 @@ def write_figure_1(results: Path, pdf: Path, png: Path) -> None:
     if compressed.empty:
         style.save(style.message("This study has no compressed cells."), pdf, png)
         return
-    with plt.rc_context(style.SETTINGS):
+    with style.look():
         style.save(_figure_1(percent_change(frame)), pdf, png)
 
 
 def _figure_1(changes: pd.DataFrame) -> plt.Figure:
     changes = changes[changes["metric"].isin(FIGURE_METRICS)]
-    panels = list(changes.groupby(["metric", "backbone", "dataset"], sort=False).groups)
+    panels = [Panel(*place) for place, _ in groups(changes, ["metric", "backbone", "dataset"])]
     figure, axes = plt.subplots(len(PAIRS), len(panels), figsize=(2.6 * len(panels), 5), squeeze=False, sharey=False)
     for row, (kind, pair) in zip(axes, PAIRS.items(), strict=True):
         for axis, panel in zip(row, panels, strict=True):
-            _panel(axis, changes, kind, pair, panel)
+            _draw_panel(axis, changes, kind, pair, panel)
         row[0].set_ylabel("change in %")
-    for axis, (metric, backbone, dataset) in zip(axes[0], panels, strict=True):
-        better = "↑" if names.METRICS[metric][1] == "higher" else "↓"
-        axis.set_title(f"{backbone}, {dataset}\n{names.METRICS[metric][0]} {better}", fontsize=9)
+    for axis, panel in zip(axes[0], panels, strict=True):
+        metric = names.METRICS[panel.metric]
+        arrow = "↑" if metric.better == "higher" else "↓"
+        axis.set_title(f"{panel.backbone}, {panel.dataset}\n{metric.label} {arrow}", fontsize=9)
     for row, pair in zip(axes, PAIRS.values(), strict=True):
         handles = [
             plt.Rectangle((0, 0), 1, 1, color=style.COLOURS[method], label=style.label(method)) for method in pair
@@ -64,28 +75,32 @@ def _figure_1(changes: pd.DataFrame) -> plt.Figure:
     return figure
 
 
-def _panel(axis: plt.Axes, changes: pd.DataFrame, kind: StrengthKind, pair: tuple[str, str], panel: tuple) -> None:
-    metric, backbone, dataset = panel
-    here = changes[(changes["metric"] == metric) & (changes["backbone"] == backbone) & (changes["dataset"] == dataset)]
-    here = here[(here["strength_kind"] == kind) & here["method"].isin(pair)]
-    strengths = sorted(here["strength"].unique())
+def _draw_panel(axis: plt.Axes, changes: pd.DataFrame, kind: StrengthKind, pair: tuple[str, str], panel: Panel) -> None:
+    shown = changes[
+        (changes["metric"] == panel.metric)
+        & (changes["backbone"] == panel.backbone)
+        & (changes["dataset"] == panel.dataset)
+        & (changes["strength_kind"] == kind)
+        & changes["method"].isin(pair)
+    ]
+    strengths = sorted(shown["strength"].unique())
     for place, method in enumerate(pair):
-        mine = here[here["method"] == method].groupby("strength")[["value", "low", "high"]].mean()
-        x = [strengths.index(s) + (place - 0.5) * 0.38 for s in mine.index]
-        errors = np.stack([mine["value"] - mine["low"], mine["high"] - mine["value"]])
-        axis.bar(x, mine["value"], 0.36, yerr=errors, color=style.COLOURS[method], error_kw={"lw": 0.8})
+        means = shown[shown["method"] == method].groupby("strength")[["value", "low", "high"]].mean()
+        x = [strengths.index(strength) + (place - 0.5) * 0.38 for strength in means.index]
+        errors = np.stack([means["value"] - means["low"], means["high"] - means["value"]])
+        axis.bar(x, means["value"], 0.36, yerr=errors, color=style.COLOURS[method], error_kw={"lw": 0.8})
     axis.set_xlim(-0.5, max(len(strengths), 1) - 0.5)
     if not strengths:
         axis.text(0.5, 0.6, "not run", ha="center", transform=axis.transAxes, color="#777777", fontsize=8)
         axis.set_yticks([])
     axis.axhline(0, color="black", lw=0.8)
-    axis.set_xticks(range(len(strengths)), [names.strength(kind, s) for s in strengths])
+    axis.set_xticks(range(len(strengths)), [names.strength(kind, strength) for strength in strengths])
     axis.set_xlabel(names.STRENGTHS[kind], fontsize=8)
     axis.tick_params(labelsize=8)
 
 
 def write_sample_sheet(files: list[Path], output: Path) -> None:
-    """A sheet of the stored images of generated chunks, a row each, with the cell's method and strength."""
+    """Write a sheet of the images stored with generated chunks: a row per cell, labelled with method and strength."""
     rows = [load_file(file)["images"] for file in files]
     count = max(len(images) for images in rows)
     figure, axes = plt.subplots(len(rows), 1, figsize=(0.45 * count + 1.8, 0.5 * len(rows)), squeeze=False)

@@ -1,4 +1,4 @@
-"""The report as a PDF: a document of all rendered tables and figures, compiled where there is a LaTeX."""
+"""The report as a PDF: a document of all rendered tables and figures, compiled where LaTeX is installed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bigain.core.files import whole_file, write_text
-from bigain.reporting.plan import figures_of
-from bigain.reporting.tables import templates
+from bigain.reporting.contents import figures_of
+from bigain.reporting.rendering import render
 
 COMPILER = "pdflatex"
 PACKAGES = "apt-get install texlive-latex-recommended texlive-fonts-recommended"
@@ -22,30 +22,36 @@ class LatexError(RuntimeError):
 
 
 def write_report(tables: list[Path], spec: dict[str, Any], output: Path) -> None:
-    """The document that holds these tables (`.tex` files beside it) and every figure."""
+    """Write the document that includes these tables (`.tex` files in its folder) and every figure."""
     context = {"spec": spec, "tables": [table.stem for table in tables], "figures": figures_of(spec["probed"])}
-    write_text(output, templates().get_template("report.tex.j2").render(context))
+    write_text(output, render("report.tex", context))
 
 
 def compile_report(document: Path, output: Path) -> list[str]:
-    """Compile a document twice, so that its references are right; what does not fit the page's width, as LaTeX says it.
+    """Compile a document, twice to resolve its references, and return LaTeX's warnings of what is too wide.
 
     Raises LatexError naming the first error, or the packages to install if there is no LaTeX.
     """
     if shutil.which(COMPILER) is None:
         raise LatexError(f"{COMPILER} is not installed: {PACKAGES}")
-    with tempfile.TemporaryDirectory() as place:
-        command = [COMPILER, "-interaction=nonstopmode", "-halt-on-error", f"-output-directory={place}", document.name]
-        for _ in range(2):
-            done = subprocess.run(command, cwd=document.parent, capture_output=True, check=False)
-        log = done.stdout.decode(errors="replace")
-        if done.returncode:
-            raise LatexError(f"{document} does not compile: {_first_error(log)}")
+    with tempfile.TemporaryDirectory() as folder:
+        _compile(document, Path(folder))
+        log = _compile(document, Path(folder))
         with whole_file(output) as temporary:
-            shutil.copy(Path(place, document.stem).with_suffix(".pdf"), temporary)
+            shutil.copy(Path(folder, document.stem).with_suffix(".pdf"), temporary)
     return re.findall(r"^Overfull \\hbox .*$", log, re.M)
 
 
+def _compile(document: Path, folder: Path) -> str:
+    """Compile a document into a folder and return what LaTeX printed. Raises LatexError naming the first error."""
+    command = [COMPILER, "-interaction=nonstopmode", "-halt-on-error", f"-output-directory={folder}", document.name]
+    process = subprocess.run(command, cwd=document.parent, capture_output=True, check=False)
+    log = process.stdout.decode(errors="replace")
+    if process.returncode:
+        raise LatexError(f"{document} does not compile: {_first_error(log)}")
+    return log
+
+
 def _first_error(log: str) -> str:
-    found = re.search(r"^! .*?(?=\n\n|\Z)", log, re.M | re.S)
-    return " ".join(found.group(0).split())[:300] if found else log[-300:]
+    error = re.search(r"^! .*?(?=\n\n|\Z)", log, re.M | re.S)
+    return " ".join(error.group(0).split())[:300] if error else log[-300:]

@@ -1,38 +1,37 @@
-"""How things are called in print."""
+"""Names of metrics and strengths in print, and how text and numbers are formatted."""
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 MISSING = "\N{EN DASH}"
+
+
+class Metric(NamedTuple):
+    """A metric in print: its label, a short label for narrow columns, and whether `higher` or `lower` is better."""
+
+    label: str
+    short: str
+    better: str
+
+
 METRICS = {
-    "acc@1": ("Acc@1 (%)", "higher"),
-    "map": ("mAP (%)", "higher"),
-    "map_released": ("mAP, released ranking (%)", "higher"),
-    "map_macro": ("mAP over classes (%)", "higher"),
-    "fd": ("FD (fashion-net)", "lower"),
-    "fid": ("FID", "lower"),
-    "kid": ("KID x 1000", "lower"),
-    "precision": ("precision (%)", "higher"),
-    "recall": ("recall (%)", "higher"),
+    "acc@1": Metric("Acc@1 (%)", "Acc@1", "higher"),
+    "map": Metric("mAP (%)", "mAP", "higher"),
+    "map_released": Metric("mAP, released ranking (%)", "mAP, rel.", "higher"),
+    "map_macro": Metric("mAP over classes (%)", "mAP, cl.", "higher"),
+    "fd": Metric("FD (fashion-net)", "FD", "lower"),
+    "fid": Metric("FID", "FID", "lower"),
+    "kid": Metric("KID x 1000", "KID", "lower"),
+    "precision": Metric("precision (%)", "prec.", "higher"),
+    "recall": Metric("recall (%)", "recall", "higher"),
 }
-DISTANCES = ("fid", "fd")  # Fréchet, of whichever network
-SHORT = {  # where there is little room
-    "acc@1": "Acc@1",
-    "map": "mAP",
-    "map_released": "mAP, rel.",
-    "map_macro": "mAP, cl.",
-    "fd": "FD",
-    "fid": "FID",
-    "kid": "KID",
-    "precision": "prec.",
-    "recall": "recall",
-}
-MAPS = {"per_image": "map", "per_image_released": "map_released", "macro": "map_macro"}  # as a config names them
+DISTANCES = ("fid", "fd")  # Fréchet distances, with features of either network
+MAPS = {"per_image": "map", "per_image_released": "map_released", "macro": "map_macro"}  # by their names in a config
 STRENGTHS = {
     "merge_ratio": "merge ratio",
     "downsample_factor": "factor",
@@ -40,8 +39,13 @@ STRENGTHS = {
 }
 
 
-def shown(results: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
-    """The results without the mAPs that the study's config does not show."""
+def metric_label(metric: str) -> str:
+    """Return the label of a metric; a quantity that is not one (GFLOPs, seconds) keeps its name."""
+    return METRICS[metric].label if metric in METRICS else metric
+
+
+def without_hidden_maps(results: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
+    """Drop the variants of mAP that the study's config does not show."""
     hidden = [metric for name, metric in MAPS.items() if name not in spec["classification"]["map"]]
     return results[~results["metric"].isin(hidden)]
 
@@ -59,11 +63,13 @@ def html(text: str) -> str:
 
 
 def fixed(value: float, digits: int) -> str:
-    """A number with that many digits behind the point; what is missing is a dash."""
+    """Format a number with `digits` decimals; NaN becomes a dash."""
     return MISSING if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def strength(kind: str, value: float) -> str:
-    """A strength as a column head: `0.7` of the tokens merged, `2x` fewer keys an axis, `10%` fewer operations."""
+def strength(kind: str, value: float | None) -> str:
+    """Format a strength: merge ratio `0.7`, downsampling factor `2x`, `10%` fewer operations, empty if missing."""
+    if value is None or math.isnan(value):
+        return ""
     unit = {"downsample_factor": "x", "flops_reduction_percent": "%"}.get(kind, "")
     return f"{value:g}{unit}"

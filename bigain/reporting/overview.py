@@ -1,77 +1,103 @@
-"""Table 1: every method at every strength, by the operations it saves, with what it recognises and generates."""
+"""Table 1: every method at every strength, by the operations it saves, with its recognition and generation scores."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bigain.core.files import write_text
 from bigain.methods.ids import method_of
 from bigain.methods.presets import METHODS
 from bigain.reporting import names
-from bigain.reporting.tables import Value, environments, over_seeds, templates
+from bigain.reporting.frames import at_strength, groups, optional, read_measurements, records
+from bigain.reporting.rendering import write_table
+from bigain.reporting.tables import Value, environments, over_seeds
 
 
-def build(results: pd.DataFrame, efficiency: pd.DataFrame) -> list[dict[str, Any]]:
-    """A group a backbone: its `columns` (data set, metric) and `rows`, each with label, strength, saved percent and a
-    Value a column, averaged over seeds; rows by what they save."""
-    groups = []
-    for backbone, arms in efficiency.groupby("backbone", sort=False):
-        mine = results[results["backbone"] == backbone]
-        found = mine[mine["metric"].isin(names.METRICS)][["dataset", "metric"]].drop_duplicates()
-        columns = sorted(found.itertuples(index=False, name=None), key=lambda c: list(names.METRICS).index(c[1]))
-        rows = [_row(arm, mine, columns) for arm in arms.sort_values("saved_percent").to_dict("records")]
-        groups.append({"backbone": backbone, "columns": columns, "rows": rows})
-    return groups
+class Column(NamedTuple):
+    """A column of scores."""
+
+    dataset: str
+    metric: str
 
 
-def _row(arm: dict[str, Any], results: pd.DataFrame, columns: list[tuple[str, str]]) -> dict[str, Any]:
-    method = method_of(arm["method"])
-    full = pd.isna(arm["strength"])
-    same = results["strength"].isna() if full else results["strength"] == arm["strength"]
-    mine = results[(results["method"] == arm["method"]) & same]
-    return {
-        "label": method.label,
-        "preset": method.id in METHODS,
-        "strength": "" if full else names.strength(method.strength_kind, arm["strength"]),
-        "saved": arm["saved_percent"],
-        "values": [_value(mine, *column) for column in columns],
-    }
+@dataclass(frozen=True)
+class OverviewRow:
+    """A method at a strength: the percentage of operations it saves, and a score per column."""
+
+    label: str
+    preset: bool
+    strength: str
+    saved: float
+    scores: list[Value]
 
 
-def _value(mine: pd.DataFrame, dataset: str, metric: str) -> Value:
-    found = mine[(mine["dataset"] == dataset) & (mine["metric"] == metric)]
-    return Value(None) if found.empty else over_seeds(found)
+@dataclass(frozen=True)
+class Overview:
+    """Table 1 of one backbone, with rows in the order of the operations saved."""
+
+    backbone: str
+    columns: list[Column]
+    rows: list[OverviewRow]
+
+
+def build(results: pd.DataFrame, efficiency: pd.DataFrame) -> list[Overview]:
+    """Return Table 1 of every backbone that was measured, averaged over seeds."""
+    order = list(names.METRICS)
+    overviews = []
+    for (backbone,), arms in groups(efficiency, ["backbone"]):
+        scores = results[(results["backbone"] == backbone) & results["metric"].isin(order)]
+        columns = [Column(dataset, metric) for (dataset, metric), _ in groups(scores, ["dataset", "metric"])]
+        columns.sort(key=lambda column: order.index(column.metric))
+        rows = [_row(arm, scores, columns) for arm in records(arms.sort_values("saved_percent"))]
+        overviews.append(Overview(backbone, columns, rows))
+    return overviews
+
+
+def _row(arm: dict[str, Any], scores: pd.DataFrame, columns: list[Column]) -> OverviewRow:
+    method, strength = method_of(arm["method"]), optional(arm["strength"])
+    cells = at_strength(scores[scores["method"] == arm["method"]], strength)
+    return OverviewRow(
+        label=method.label,
+        preset=method.id in METHODS,
+        strength=names.strength(method.strength_kind, strength),
+        saved=arm["saved_percent"],
+        scores=[
+            over_seeds(cells[(cells["dataset"] == column.dataset) & (cells["metric"] == column.metric)])
+            for column in columns
+        ],
+    )
 
 
 def write_overview(results: Path, measured: list[Path], spec: dict[str, Any], tex: Path, csv: Path, html: Path) -> None:
-    """Join results and measurements and render them in three forms."""
-    efficiency = pd.concat([pd.read_csv(file) for file in measured], ignore_index=True)
-    frame = names.shown(pd.read_parquet(results), spec)
-    groups = build(frame, efficiency)
-    context = {"groups": groups, "spec": spec, "metrics": names.METRICS, "short": names.SHORT}
-    context["environments"] = environments(frame)
-    write_text(csv, _csv(groups))
-    write_text(tex, templates().get_template("overview.tex.j2").render(context))
-    write_text(html, templates().get_template("overview.html.j2").render(context))
+    """Join results and measurements and write Table 1 in three formats."""
+    frame = names.without_hidden_maps(pd.read_parquet(results), spec)
+    overviews = build(frame, read_measurements(measured))
+    context = {
+        "overviews": overviews,
+        "spec": spec,
+        "metrics": names.METRICS,
+        "environments": environments(frame),
+    }
+    write_table("overview", context, _csv(overviews), tex, csv, html)
 
 
-def _csv(groups: list[dict[str, Any]]) -> str:
+def _csv(overviews: list[Overview]) -> str:
     lines = [
         {
-            "backbone": group["backbone"],
-            "row": row["label"],
-            "strength": row["strength"],
-            "saved_percent": row["saved"],
-            "dataset": dataset,
-            "metric": metric,
-            "value": value.value,
-            "half_width_95": value.half_width,
+            "backbone": overview.backbone,
+            "row": row.label,
+            "strength": row.strength,
+            "saved_percent": row.saved,
+            "dataset": column.dataset,
+            "metric": column.metric,
+            "value": score.value,
+            "half_width_95": score.half_width,
         }
-        for group in groups
-        for row in group["rows"]
-        for (dataset, metric), value in zip(group["columns"], row["values"], strict=True)
+        for overview in overviews
+        for row in overview.rows
+        for column, score in zip(overview.columns, row.scores, strict=True)
     ]
     return pd.DataFrame(lines).to_csv(index=False, float_format="%.4f", lineterminator="\n")

@@ -1,4 +1,4 @@
-"""index.html: one self-contained page with what was run, on what, how long it took, and every table and figure."""
+"""index.html: one self-contained page with the study's setup, and every table and figure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,59 +16,73 @@ from bigain.core.records import summary
 from bigain.methods.ids import method_of
 from bigain.metrics.significance import holm, mcnemar, paired_difference
 from bigain.reporting import names
-from bigain.reporting.plan import figures_of, read_tables
-from bigain.reporting.tables import templates
+from bigain.reporting.contents import TableEntry, figures_of, read_tables
+from bigain.reporting.frames import records
+from bigain.reporting.rendering import render
 
-Scored = list[dict[str, Any]]
+Metrics = list[dict[str, Any]]  # the contents of the cells' metrics files
+
+
+class ScoredCell(NamedTuple):
+    """A classified cell."""
+
+    backbone: str
+    dataset: str
+    method: str
+    strength: float | None
+    seed: int
 
 
 def write_page(
     results: Path, metrics: list[Path], tables: Path, document: Path, spec: dict[str, Any], output: Path
 ) -> None:
-    """Write the page from the tidy results, the cells' metrics files and the rendered fragments beside `output`, where
-    the document to which it links lies too."""
+    """Write the page from the results, the cells' metrics files and the tables and figures rendered into `output`'s
+    folder, which also holds the document that the page links to."""
     folder = output.parent
-    frame = names.shown(pd.read_parquet(results), spec)
+    frame = names.without_hidden_maps(pd.read_parquet(results), spec)
     scored = [read_json(file) for file in metrics]
+    table_entries = read_tables(tables)
+    order = ["table1", *table_entries, *(["theorem1"] if spec["probed"] else [])]
+    order += ["table9", "table10", "table11", "table13"]
     context = {
         "spec": spec,
         "note": note(frame),
         "document": document.name,
         "facts": facts(scored, spec),
         "baselines": baselines(frame),
-        "gains": gains(scored, read_tables(tables)),
-        "figures": [{**one, "image": _base64(folder / f"{one['name']}.png")} for one in figures_of(spec["probed"])],
-        "verdicts": {
-            name: (folder / f"{name}.html").read_text(encoding="utf-8")
-            for name in ("claims", "beside", "audit")
-            if (folder / f"{name}.html").exists()
-        },
-        "fragments": [
-            (folder / f"{name}.html").read_text(encoding="utf-8") for name in _rendered(tables, spec, folder)
-        ],
+        "gains": gains(scored, table_entries),
+        "figures": [(figure, _base64(folder / f"{figure.name}.png")) for figure in figures_of(spec["probed"])],
+        "paper": _fragments(folder, ["claims", "beside", "audit"]),
+        "fragments": _fragments(folder, order),
         "sheets": [
             (sheet.stem.removeprefix("samples-"), _base64(sheet)) for sheet in sorted(folder.glob("samples-*.png"))
         ],
         "compressed": compressed_rows(scored),
     }
-    write_text(output, templates().get_template("index.html.j2").render(context))
+    write_text(output, render("index.html", context))
+
+
+def _fragments(folder: Path, tables: list[str]) -> dict[str, str]:
+    """Read the tables that were rendered to HTML, in this order."""
+    files = {name: folder / f"{name}.html" for name in tables}
+    return {name: file.read_text(encoding="utf-8") for name, file in files.items() if file.exists()}
 
 
 def note(frame: pd.DataFrame) -> str:
-    """How much a difference has to be, from this study's own intervals."""
+    """Say how large a difference has to be, from this study's own intervals."""
     accuracy = frame[frame["metric"] == "acc@1"]
     if accuracy.empty:
         return "This study has no classification cells."
     width = float(((accuracy["high"] - accuracy["low"]) / 2).median())
     return (
-        f"With {int(accuracy['n'].median())} images a cell, an accuracy is known to about ±{width:.0f} points. "
-        "Smaller differences in the tables may be chance; methods were run on the same images and the same noise, so "
-        "the paired gains below are sharper."
+        f"With {int(accuracy['n'].median())} images per cell, the 95% interval of an accuracy is about ±{width:.0f} "
+        "points, and smaller differences in the tables may be chance. The paired gains below are sharper, because all "
+        "methods see the same images and the same noise."
     )
 
 
-def facts(scored: Scored, spec: dict[str, Any]) -> list[tuple[str, str]]:
-    """What was run, on what, how long it took."""
+def facts(scored: Metrics, spec: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the study's setup and cost, as names and values."""
     models = ", ".join(sorted({cell["cell"]["backbone"] for cell in scored}))
     data = ", ".join(sorted({cell["cell"]["dataset"] for cell in scored}))
     classification, generation = spec["classification"], spec["generation"]
@@ -77,83 +91,81 @@ def facts(scored: Scored, spec: dict[str, Any]) -> list[tuple[str, str]]:
         ("cells", str(len(scored))),
         ("models", models),
         ("data sets", data),
-        *(_protocol(name, settings, generation["steps"]) for name, settings in spec["datasets"].items()),
+        *((name, _setup(settings, generation["steps"])) for name, settings in spec["datasets"].items()),
     ]
     if any(cell["cell"]["task"] == "classification" for cell in scored):
         noise = f"{classification['noise']} noise"
         rows.append(("classifier", f"{classification['timesteps']} timesteps, {classification['loss']} loss, {noise}"))
+    environments = sorted({summary(environment) for cell in scored for environment in cell["environments"]})
     return [
         *rows,
         ("seeds", str(spec["seeds"])),
-        ("computed with", "; and ".join(sorted({summary(one) for cell in scored for one in cell["environments"]}))),
+        ("computed with", "; and ".join(environments)),
         *_left_out(scored),
-        ("job time", f"{minutes:.1f} minutes summed over all model jobs, {60 * minutes / len(scored):.0f} s a cell"),
+        ("job time", f"{minutes:.1f} minutes over all model jobs, {60 * minutes / len(scored):.0f} s per cell"),
         *_commit(),
     ]
 
 
 def _commit() -> list[tuple[str, str]]:
-    """The commit that the page was made with, in a checkout on a machine with git."""
+    """Return the commit of the checkout that the page was made in, if it is one and git is installed."""
     if shutil.which("git") is None:
         return []
-    asked = subprocess.run(
+    process = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False
     )
-    return [("commit", asked.stdout.strip())] if asked.returncode == 0 else []
+    return [("commit", process.stdout.strip())] if process.returncode == 0 else []
 
 
-def _left_out(scored: Scored) -> list[tuple[str, str]]:
-    """What cells could not say, and why."""
-    reasons: dict[str, int] = {}
+def _left_out(scored: Metrics) -> list[tuple[str, str]]:
+    """Return what cells left out, why, and how many did."""
+    counts: dict[str, int] = {}
     for cell in scored:
-        for what, why in cell["left_out"].items():
-            reasons[f"{what}: {why}"] = reasons.get(f"{what}: {why}", 0) + 1
-    return [("left out", f"{reason} ({count} cells)") for reason, count in reasons.items()]
+        for metric, reason in cell["left_out"].items():
+            counts[f"{metric}: {reason}"] = counts.get(f"{metric}: {reason}", 0) + 1
+    return [("left out", f"{reason} ({count} cells)") for reason, count in counts.items()]
 
 
-def _protocol(name: str, settings: dict[str, Any], steps: int) -> tuple[str, str]:
-    """How a data set was classified and generated."""
+def _setup(settings: dict[str, Any], steps: int) -> str:
+    """Describe how a data set is classified and generated."""
     parts = []
     if "images" in settings:
-        parts.append(f"{settings['images']} images classified among {settings['classes']}")
+        parts.append(f"{settings['images']} images classified into {settings['classes']} classes")
         parts.append(f"trials {settings['stages']}, keep {settings['keep']}")
     if "generated" in settings:
         parts.append(f"{settings['generated']} images generated in {steps} steps")
-    return name, "; ".join(parts)
+    return "; ".join(parts)
 
 
 def baselines(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The uncompressed cells, a row a metric."""
-    mine = frame[(frame["method"] == "none") & frame["metric"].isin(names.METRICS)]
-    return [{**row, "metric": names.METRICS[row["metric"]][0]} for row in mine.to_dict("records")]
+    """Return the uncompressed cells' scores, a row per metric."""
+    uncompressed = frame[(frame["method"] == "none") & frame["metric"].isin(names.METRICS)]
+    return [{**row, "metric": names.METRICS[row["metric"]].label} for row in records(uncompressed)]
 
 
-def gains(scored: Scored, tables: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Paired differences in Acc@1 of each table's own method against every other method of it, at the same strength."""
-    found = {}
+def gains(scored: Metrics, tables: dict[str, TableEntry]) -> list[dict[str, Any]]:
+    """Return paired differences in Acc@1 between each table's main method and its other methods, at equal strength."""
+    hits: dict[ScoredCell, np.ndarray] = {}
     for entry in scored:
         cell = entry["cell"]
         if cell["task"] == "classification":
-            key = (cell["backbone"], cell["dataset"], cell["method"], cell["strength"], cell["seed"])
-            found[key] = np.array(entry["items"]["acc@1"], dtype=bool)
+            key = ScoredCell(*(cell[name] for name in ScoredCell._fields))
+            hits[key] = np.array(entry["items"]["acc@1"], dtype=bool)
     pairs = dict.fromkeys(
-        (table["delta"]["of"], other)
-        for table in tables.values()
-        for other in table["methods"]
-        if other != table["delta"]["of"]
+        (table.delta.of, other) for table in tables.values() for other in table.methods if other != table.delta.of
     )
-    rows = []
-    for (backbone, dataset, method, strength, seed), ours in found.items():
+    rows: list[dict[str, Any]] = []
+    for cell, ours in hits.items():
         for of, against in pairs:
-            theirs = found.get((backbone, dataset, against, strength, seed))
-            if method == of and theirs is not None:
-                gain = paired_difference(ours, theirs, seed)
+            theirs = hits.get(cell._replace(method=against))
+            if cell.method == of and theirs is not None:
+                gain = paired_difference(ours, theirs, cell.seed)
                 rows.append(
                     {
-                        "backbone": backbone,
-                        "dataset": dataset,
+                        "backbone": cell.backbone,
+                        "dataset": cell.dataset,
                         "comparison": f"{method_of(of).label} - {method_of(against).label}",
-                        "strength": names.strength(method_of(of).strength_kind, strength),
+                        "strength": names.strength(method_of(of).strength_kind, cell.strength),
                         "value": gain.value,
                         "low": gain.low,
                         "high": gain.high,
@@ -165,9 +177,9 @@ def gains(scored: Scored, tables: dict[str, dict[str, Any]]) -> list[dict[str, A
     return rows
 
 
-def compressed_rows(scored: Scored) -> list[dict[str, Any]]:
-    """What each token method really did: blocks hit, tokens, tokens kept, keys and values."""
-    rows: dict[tuple, dict[str, Any]] = {}
+def compressed_rows(scored: Metrics) -> list[dict[str, Any]]:
+    """Return what each token method compressed: number of blocks, tokens, and tokens and keys that remain."""
+    rows: dict[tuple[str, str, float], dict[str, Any]] = {}
     for entry in scored:
         cell, sites = entry["cell"], entry["compressed"]
         if sites and "unit" not in sites[0]:
@@ -177,13 +189,6 @@ def compressed_rows(scored: Scored) -> list[dict[str, Any]]:
             row |= {"tokens": sites[0]["tokens"], "kept": sites[0]["kept"], "keys_values": sites[0]["keys"]}
             rows[cell["backbone"], cell["method"], cell["strength"]] = row
     return list(rows.values())
-
-
-def _rendered(tables: Path, spec: dict[str, Any], folder: Path) -> list[str]:
-    """The rendered tables in the paper's order."""
-    own = ["theorem1"] if spec["probed"] else []
-    every = ["table1", *read_tables(tables), *own, "table9", "table10", "table11", "table13"]
-    return [name for name in every if (folder / f"{name}.html").exists()]
 
 
 def _base64(path: Path) -> str:

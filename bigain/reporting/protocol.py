@@ -1,97 +1,120 @@
-"""Tables 9, 10 and 13: the data sets, the classifier's stages and the scores: what was done, not what came out."""
+"""Tables 9, 10 and 13, the experimental setup: data sets, the classifier's stages, and destination scores."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from bigain.classifier.timesteps import Stages
 from bigain.core.files import write_text
 from bigain.reporting import names
-from bigain.reporting.tables import templates
+from bigain.reporting.rendering import render
 
-# Table 13 as implemented in bigain/tokens/scores.py: name, formula in LaTeX and in plain text. x is a token of C
-# channels, mu the mean token, L the 3x3 Laplacian, x^ the DFT over channels, N4 the neighbours that exist.
-SCORES = (
-    ("global_mean_deviation", r"$\lVert x-\mu\rVert_2$", "‖x − μ‖₂"),
-    ("l1_norm", r"$\lVert x\rVert_1$", "‖x‖₁"),
-    ("l2_norm", r"$\lVert x\rVert_2$", "‖x‖₂"),
-    ("channel_variance", r"$\frac1C\sum_c\bigl(x_c-\frac1C\sum_{c'}x_{c'}\bigr)^2$", "variance of x over its channels"),
-    ("laplacian_l1", r"$\frac1C\sum_c\lvert(X*L)_c\rvert$", "mean over channels of |X ∗ L|"),
-    ("laplacian_l2", r"$\sqrt{\frac1C\sum_c(X*L)_c^2}$", "root mean square over channels of X ∗ L"),
-    ("dft_centroid", r"$\sum_k k\lvert\hat x_k\rvert\,/\sum_k\lvert\hat x_k\rvert$", "Σ k |x̂ₖ| / Σ |x̂ₖ|"),
-    ("dft_amplitude", r"$\sum_k\lvert\hat x_k\rvert$", "Σ |x̂ₖ|"),
-    ("cosine_to_neighbours", r"$-\frac1{|N_4|}\sum_{y\in N_4}\cos(x,y)$", "− mean cosine to the neighbours"),
-    ("cosine_to_mean", r"$-\cos(x,\mu)$", "− cosine to μ"),
-)
+
+class Text(NamedTuple):
+    """The text of a cell, in LaTeX and plain."""
+
+    latex: str
+    plain: str
+
+
+def _texts(*cells: Any) -> list[Text]:
+    """Return cells of plain text; None is a dash."""
+    plain = [names.MISSING if cell is None else str(cell) for cell in cells]
+    return [Text(names.latex(text).replace(names.MISSING, "--"), text) for text in plain]
+
+
+# Table 13 as implemented in bigain/tokens/scores.py: name and formula. x is a token of C channels, mu the mean token, L
+# the 3x3 Laplacian, x^ the DFT over channels, N4 the neighbours that exist.
+SCORES = {
+    "global_mean_deviation": Text(r"$\lVert x-\mu\rVert_2$", "‖x − μ‖₂"),
+    "l1_norm": Text(r"$\lVert x\rVert_1$", "‖x‖₁"),
+    "l2_norm": Text(r"$\lVert x\rVert_2$", "‖x‖₂"),
+    "channel_variance": Text(
+        r"$\frac1C\sum_c\bigl(x_c-\frac1C\sum_{c'}x_{c'}\bigr)^2$", "variance of x over its channels"
+    ),
+    "laplacian_l1": Text(r"$\frac1C\sum_c\lvert(X*L)_c\rvert$", "mean over channels of |X ∗ L|"),
+    "laplacian_l2": Text(r"$\sqrt{\frac1C\sum_c(X*L)_c^2}$", "root mean square over channels of X ∗ L"),
+    "dft_centroid": Text(r"$\sum_k k\lvert\hat x_k\rvert\,/\sum_k\lvert\hat x_k\rvert$", "Σ k |x̂ₖ| / Σ |x̂ₖ|"),
+    "dft_amplitude": Text(r"$\sum_k\lvert\hat x_k\rvert$", "Σ |x̂ₖ|"),
+    "cosine_to_neighbours": Text(r"$-\frac1{|N_4|}\sum_{y\in N_4}\cos(x,y)$", "− mean cosine to the neighbours"),
+    "cosine_to_mean": Text(r"$-\cos(x,\mu)$", "− cosine to μ"),
+}
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A table of text: heads, and rows whose cells are (LaTeX, plain text)."""
+    """A table of text; `name` is that of its files, `number` the table's in the paper.
+
+    `columns` are those of the CSV file, which keep their names; `headings` are printed instead of some of them.
+    """
 
     name: str
     number: str
     caption: str
-    heads: list[str]
-    rows: list[list[tuple[str, str]]]
+    columns: list[str]
+    rows: list[list[Text]]
+    headings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def heads(self) -> list[str]:
+        """The columns' names, for print."""
+        return [self.headings.get(column, column) for column in self.columns]
 
     def to_csv(self) -> str:
-        """The plain texts."""
-        frame = pd.DataFrame([[plain for _, plain in row] for row in self.rows], columns=self.heads)
+        """Return the plain text as CSV."""
+        frame = pd.DataFrame([[text.plain for text in row] for row in self.rows], columns=self.columns)
         return frame.to_csv(index=False, lineterminator="\n")
 
 
 def listings(spec: dict[str, Any]) -> list[Listing]:
-    """Tables 9, 10 and 13 of a study."""
+    """Return Tables 9, 10 and 13 of a study."""
+    datasets: dict[str, dict[str, Any]] = spec["datasets"]
     return [
         Listing(
             "table9",
             "Table 9",
-            "The data sets: classes, and images classified and generated (Table 9 of the paper).",
+            "Data sets: number of classes, and of images classified and generated (Table 9 of the paper).",
             ["data set", "reader", "classes", "images classified", "images generated"],
             [
-                _row(name, own["reader"], *(own.get(key) for key in ("classes", "images", "generated")))
-                for name, own in spec["datasets"].items()
+                _texts(name, settings["reader"], *(settings.get(key) for key in ("classes", "images", "generated")))
+                for name, settings in datasets.items()
             ],
         ),
         Listing(
             "table10",
             "Table 10",
-            "The stages of the classifier (Table 10 of the paper): cumulative trials a class, classes kept after each "
-            "stage, and the noise predictions that an image costs.",
+            "Stages of the classifier (Table 10 of the paper): cumulative trials per class, classes kept after each "
+            "stage, and noise predictions per image.",
             ["data set", "stages", "TrialList", "KeepList", "predictions an image"],
-            [_stages(name, own) for name, own in spec["datasets"].items() if "stages" in own],
+            [_stages(name, settings) for name, settings in datasets.items() if "stages" in settings],
+            {"predictions an image": "predictions per image"},
         ),
         Listing(
             "table13",
             "Table 13",
-            "The scores that pick destinations (Table 13 of the paper), as implemented: high is detailed. The paper's "
-            "cosines say the opposite and are negated here; L has -4 in the middle and 1 beside it.",
+            "Scores that select destination tokens (Table 13 of the paper), as implemented: detailed tokens score "
+            "high. The paper's cosines rank tokens the other way round and are negated here; L has -4 at its centre "
+            "and 1 at the four neighbours.",
             ["score", "formula"],
-            [[(rf"\texttt{{{names.latex(name)}}}", name), (tex, plain)] for name, tex, plain in SCORES],
+            [[Text(rf"\texttt{{{names.latex(name)}}}", name), formula] for name, formula in SCORES.items()],
         ),
     ]
 
 
-def _stages(name: str, own: dict[str, Any]) -> list[tuple[str, str]]:
-    stages = Stages(tuple(own["stages"]), tuple(own["keep"]))
-    return _row(name, len(stages.targets), own["stages"], own["keep"], stages.evaluations(own["classes"]))
-
-
-def _row(*cells: Any) -> list[tuple[str, str]]:
-    texts = [names.MISSING if cell is None else str(cell) for cell in cells]
-    return [(names.latex(text).replace(names.MISSING, "--"), text) for text in texts]
+def _stages(name: str, settings: dict[str, Any]) -> list[Text]:
+    stages = Stages(tuple(settings["stages"]), tuple(settings["keep"]))
+    evaluations = stages.evaluations(settings["classes"])
+    return _texts(name, len(stages.targets), settings["stages"], settings["keep"], evaluations)
 
 
 def write_listings(spec: dict[str, Any], folder: Path) -> None:
-    """Write them as .tex, .csv and .html into a folder."""
+    """Write the three tables as .tex, .csv and .html into a folder."""
     for listing in listings(spec):
         context = {"listing": listing, "spec": spec}
         write_text(folder / f"{listing.name}.csv", listing.to_csv())
         for form in ("tex", "html"):
-            rendered = templates().get_template(f"listing.{form}.j2").render(context)
-            write_text(folder / f"{listing.name}.{form}", rendered)
+            write_text(folder / f"{listing.name}.{form}", render(f"listing.{form}", context))

@@ -1,4 +1,4 @@
-"""schedules.csv: what every cell really compressed, block by block (the exact schedules that the paper promises)."""
+"""schedules.csv: what every cell compressed, block by block (the exact schedules that the paper promises)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ COLUMNS = ["task", "backbone", "method", "strength", "block", "where", "unit", "
 
 
 def write_schedules(metrics: list[Path], output: Path) -> None:
-    """One row a compressed block of every (task, backbone, method, strength): of N tokens on its grid N' queries and M
-    keys are left. Of structural methods, the heads, neurons or steps that are left of a layer or block."""
+    """Write a row for every compressed block of every (task, backbone, method, strength).
+
+    Token methods: the N tokens of the block's grid, and the N' queries and M keys that remain. Structural methods: the
+    heads, neurons or steps that remain in a layer or block.
+    """
     rows = []
     for file in metrics:
         scored = read_json(file)
         cell = {name: scored["cell"][name] for name in ("task", "backbone", "method", "strength")}
         for site in scored["compressed"]:
-            place = {"block": site["block"], "where": site["grid"], "unit": site.get("unit", "token")}
-            rows.append({**cell, **place, "of": site["tokens"], "queries": site["kept"], "keys_values": site["keys"]})
+            block = {"block": site["block"], "where": site["grid"], "unit": site.get("unit", "token")}
+            rows.append({**cell, **block, "of": site["tokens"], "queries": site["kept"], "keys_values": site["keys"]})
     table = pd.DataFrame(rows, columns=COLUMNS).drop_duplicates()
     write_text(output, table.to_csv(index=False, lineterminator="\n"))

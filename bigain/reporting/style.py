@@ -1,7 +1,8 @@
-"""How every figure looks: colours that all can tell apart, markers that tell methods apart in grey, one way to save."""
+"""The look of every figure: colours, markers that tell methods apart in grey, and how figures are saved."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import matplotlib
@@ -47,21 +48,25 @@ MARKERS = {
     "dip_go": "d",
     "mosaicdiff": "h",
 }
-SETTINGS = {"font.size": 8, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False}
+
+
+def look() -> AbstractContextManager[None]:
+    """Return a context in which figures are drawn with the report's settings."""
+    return plt.rc_context({"font.size": 8, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False})
 
 
 def preset(method: str) -> str:
-    """The preset that a variant changes."""
+    """Return the preset that a method varies."""
     return method.split("~")[0].split("@")[0]
 
 
 def label(method: str) -> str:
-    """A method's name, for print."""
+    """Return a method's label, with its subscript as mathtext."""
     return method_of(method).label.replace("_TM", r"$_\mathrm{TM}$").replace("_TD", r"$_\mathrm{TD}$")
 
 
 def save(figure: plt.Figure, pdf: Path, png: Path) -> None:
-    """Write a figure as vectors and as pixels; the same results give the same files."""
+    """Write a figure as PDF and PNG; the same figure gives the same bytes."""
     with whole_file(pdf) as temporary:
         figure.savefig(temporary, format="pdf", metadata={"CreationDate": None}, bbox_inches="tight")
     with whole_file(png) as temporary:
@@ -70,7 +75,7 @@ def save(figure: plt.Figure, pdf: Path, png: Path) -> None:
 
 
 def message(text: str) -> plt.Figure:
-    """A figure that says why there is nothing to see."""
+    """Return a figure that says why there is nothing to show."""
     figure = plt.figure(figsize=(5, 1))
     figure.text(0.5, 0.5, text, ha="center", va="center")
     return figure

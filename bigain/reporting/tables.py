@@ -1,22 +1,27 @@
-"""Tables as data: which cells, in which rows and columns (`table_files` writes them)."""
+"""The numbers of a table: rows of methods over strengths, in groups by backbone, data set and metric."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import jinja2
 import pandas as pd
 
 from bigain.methods.ids import method_of
 from bigain.reporting import names
-from bigain.reporting.plan import TEMPLATES
+from bigain.reporting.contents import TableEntry
+from bigain.reporting.frames import CellMetric, at_strength, groups
+
+EXTRAS = {"gflops": "GFLOPs", "sparsity": "keys saved (%)"}  # headings of columns taken from the measurements
+Printed = dict[CellMetric, float]  # numbers that the paper prints
 
 
 @dataclass(frozen=True)
 class Value:
-    """One number with the half width of its interval, or a missing one; `spread` is the standard deviation over seeds,
-    of which two are needed; `printed` is the paper's own."""
+    """A number of a table, None if its cell was not run, with the half width of its 95% interval.
+
+    `spread` is the standard deviation over seeds, None for a single seed; `printed` is the paper's number.
+    """
 
     value: float | None
     half_width: float | None = None
@@ -26,14 +31,16 @@ class Value:
 
     @property
     def difference(self) -> float | None:
-        """Ours minus the paper's."""
-        return None if self.value is None or self.printed is None else self.value - self.printed
+        """Our number minus the paper's."""
+        return _difference(self.value, self.printed)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method's numbers over the strengths; `kind` is baseline, method or delta, which has no method. `extra` is its
-    number in the column that some tables have besides (`EXTRAS`), at the highest strength."""
+    """A method's numbers over the strengths; `kind` is baseline, method or delta (which has no method).
+
+    `extra` is the method's number in the table's extra column, at its highest measured strength.
+    """
 
     label: str
     kind: str
@@ -53,101 +60,101 @@ class Group:
 
     @property
     def direction(self) -> str:
-        """Which is better: `higher` or `lower`."""
-        return names.METRICS[self.metric][1]
+        """Which is better, `higher` or `lower`."""
+        return names.METRICS[self.metric].better
 
     @property
     def title(self) -> str:
         """Backbone, data set and metric, for print."""
-        return f"{self.backbone}, {self.dataset}: {names.METRICS[self.metric][0]}"
+        return f"{self.backbone}, {self.dataset}: {names.METRICS[self.metric].label}"
 
 
-EXTRAS = {"gflops": "GFLOPs", "sparsity": "keys saved (%)"}
-Printed = dict[tuple, float]  # the paper's numbers by (backbone, data set, metric, method, strength)
-
-
-def build(results: pd.DataFrame, table: dict[str, Any], printed: Printed) -> tuple[list[float], list[Group]]:
-    """The strengths (columns) and groups (rows) of a table from tidy results, averaged over seeds, with the paper's
-    numbers where it prints the same cell."""
-    kind = table["strength_kind"]
-    mine = results[results["method"].isin(table["methods"]) & (results["strength_kind"] == kind)]
-    mine = mine[mine["backbone"].isin(table["backbones"])]
-    strengths = sorted(mine["strength"].unique().tolist())
-    groups = []
-    own = set(table["methods"]) - set(table.get("references", ()))
-    for (backbone, dataset), part in mine.groupby(["backbone", "dataset"], sort=False):
-        if own.isdisjoint(part["method"]):  # only what the table compares with
+def build(
+    results: pd.DataFrame, table: TableEntry, backbones: Sequence[str], printed: Printed
+) -> tuple[list[float], list[Group]]:
+    """Return the strengths (columns) and the groups of a table, averaged over seeds, with the paper's numbers."""
+    shown = results[
+        results["method"].isin(table.methods)
+        & (results["strength_kind"] == table.strength_kind)
+        & results["backbone"].isin(backbones)
+    ]
+    strengths: list[float] = sorted(shown["strength"].unique().tolist())
+    built = []
+    for (backbone, dataset), rows in groups(shown, ["backbone", "dataset"]):
+        if set(rows["method"]).isdisjoint(table.main_methods):
             continue
+        here = results[(results["backbone"] == backbone) & (results["dataset"] == dataset)]
         for metric in names.METRICS:
-            if (part["metric"] == metric).any():
-                groups.append(_group(results, table, printed, strengths, backbone, dataset, metric))
-    return strengths, groups
+            if (rows["metric"] == metric).any():
+                scores = here[here["metric"] == metric]
+                built.append(Group(backbone, dataset, metric, _rows(scores, table, strengths, printed)))
+    return strengths, built
 
 
-def _group(
-    results: pd.DataFrame,
-    table: dict[str, Any],
-    printed: Printed,
-    strengths: list[float],
-    backbone: str,
-    dataset: str,
-    metric: str,
-) -> Group:
-    where = (results["backbone"] == backbone) & (results["dataset"] == dataset) & (results["metric"] == metric)
-    here = results[where]
+def _rows(scores: pd.DataFrame, table: TableEntry, strengths: list[float], printed: Printed) -> list[Row]:
+    """Return the rows of one metric: baselines, methods, and the difference of two of them."""
+    metric, backbone, dataset = scores[["metric", "backbone", "dataset"]].iloc[0]
 
-    def at(method: str, strength: float | None) -> Value:
-        chosen = here["method"] == method
-        chosen &= here["strength"].isna() if strength is None else here["strength"] == strength
-        theirs = printed.get((backbone, dataset, metric, method, strength))
-        if not chosen.any():
-            return Value(None, printed=theirs)
-        return over_seeds(here[chosen], theirs)
+    def value(method: str, strength: float | None) -> Value:
+        cells = at_strength(scores[scores["method"] == method], strength)
+        return over_seeds(cells, printed.get(CellMetric(metric, backbone, dataset, method, strength)))
 
-    grid = {method: [at(method, strength) for strength in strengths] for method in table["methods"]}
-    better = max if names.METRICS[metric][1] == "higher" else min
-    for column in range(len(strengths)):
-        present = [row[column].value for row in grid.values() if row[column].value is not None]
-        for row in grid.values():
-            if present and row[column].value == better(present):
-                row[column] = replace(row[column], best=True)
-    rows = [Row(method_of(b).label, "baseline", [at(b, None)] * len(strengths), b) for b in table["baselines"]]
+    grid = {method: [value(method, strength) for strength in strengths] for method in table.methods}
+    _mark_best(list(grid.values()), names.METRICS[metric].better)
+    rows = [
+        Row(method_of(method).label, "baseline", [value(method, None)] * len(strengths), method)
+        for method in table.baselines
+    ]
     rows += [Row(method_of(method).label, "method", values, method) for method, values in grid.items()]
-    of, against = table["delta"]["of"], table["delta"]["against"]
-    deltas = [_difference(a, b) for a, b in zip(grid[of], grid[against], strict=True)]
-    rows.append(Row(f"{method_of(of).label} - {method_of(against).label}", "delta", deltas))
-    return Group(backbone, dataset, metric, rows)
+    of, against = table.delta
+    deltas = [
+        Value(_difference(a.value, b.value), printed=_difference(a.printed, b.printed))
+        for a, b in zip(grid[of], grid[against], strict=True)
+    ]
+    return [*rows, Row(f"{method_of(of).label} - {method_of(against).label}", "delta", deltas)]
 
 
-def over_seeds(rows: pd.DataFrame, printed: float | None = None) -> Value:
-    """A cell's value and half width, means over its seeds, and its spread over them."""
-    mean = rows[["value", "low", "high"]].mean()
-    spread = float(rows["value"].std(ddof=1)) if len(rows) > 1 else None
+def _mark_best(rows: list[list[Value]], better: str) -> None:
+    """Mark the best value of every column, ties included, in place."""
+    choose = max if better == "higher" else min
+    for column in range(len(rows[0])):
+        numbers = [row[column].value for row in rows]
+        present = [number for number in numbers if number is not None]
+        for row in rows:
+            if present and row[column].value == choose(present):
+                row[column] = replace(row[column], best=True)
+
+
+def over_seeds(cells: pd.DataFrame, printed: float | None = None) -> Value:
+    """Average a cell's value and interval over its seeds; no rows give a missing value."""
+    if cells.empty:
+        return Value(None, printed=printed)
+    mean = cells[["value", "low", "high"]].mean()
+    spread = float(cells["value"].std(ddof=1)) if len(cells) > 1 else None
     return Value(float(mean["value"]), float(mean["high"] - mean["low"]) / 2, printed=printed, spread=spread)
 
 
-def with_extra(groups: list[Group], table: dict[str, Any], efficiency: pd.DataFrame) -> list[Group]:
-    """The groups with the column that the table asks for: each method's own at its highest measured strength."""
-    column = table.get("extra")
-    if column is None:
+def with_extra_column(groups: list[Group], table: TableEntry, efficiency: pd.DataFrame) -> list[Group]:
+    """Fill the table's extra column, if it has one: each method's number at its highest measured strength."""
+    if table.extra is None:
         return groups
-    scale = 100 if column == "sparsity" else 1
-    kept = efficiency.sort_values("strength").groupby(["backbone", "method"])[column].last() * scale
+    scale = 100 if table.extra == "sparsity" else 1
+    highest = efficiency.sort_values("strength").groupby(["backbone", "method"])[table.extra].last() * scale
+    numbers = {key: float(number) for key, number in highest.items() if not pd.isna(number)}
 
-    def own(group: Group, row: Row) -> Row:
-        value = kept.get((group.backbone, row.method), float("nan"))
-        return replace(row, extra=None if pd.isna(value) else float(value))
+    def fill(group: Group) -> Group:
+        rows = [replace(row, extra=numbers.get((group.backbone, row.method))) for row in group.rows]
+        return replace(group, rows=rows)
 
-    return [replace(group, rows=[own(group, row) for row in group.rows]) for group in groups]
+    return [fill(group) for group in groups]
 
 
-def _difference(a: Value, b: Value) -> Value:
-    printed = None if a.printed is None or b.printed is None else a.printed - b.printed
-    return Value(None if a.value is None or b.value is None else a.value - b.value, printed=printed)
+def _difference(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a - b
 
 
 def to_csv(strengths: list[float], groups: list[Group]) -> str:
-    """The table's numbers, a line a row and strength."""
+    """Return the table's numbers as CSV, a line per row and strength."""
     lines = [
         {
             "backbone": group.backbone,
@@ -167,19 +174,6 @@ def to_csv(strengths: list[float], groups: list[Group]) -> str:
     return pd.DataFrame(lines).to_csv(index=False, float_format="%.4f", lineterminator="\n")
 
 
-def templates() -> jinja2.Environment:
-    """The report's templates, strict about names."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(latex=names.latex, html=names.html, fixed=names.fixed)
-    environment.globals.update(strength=names.strength, missing=names.MISSING, kinds=names.STRENGTHS)
-    return environment
-
-
 def environments(results: pd.DataFrame) -> list[str]:
-    """The environments that numbers come from. More than one is said: numbers may differ for that alone."""
+    """Return the software and hardware environments that the numbers come from; tables say so if there are several."""
     return sorted(results["environment"].unique())

@@ -1,4 +1,4 @@
-"""Closed forms, and pytorch-fid and sklearn as peers."""
+"""Metrics against closed forms, pytorch-fid and sklearn."""
 
 import numpy as np
 import pandas as pd
@@ -51,7 +51,7 @@ def test_rankings():
     assert acc.released_ranking(STAGED).loc[1].tolist() == [2, 1, 0]
 
 
-def test_average_precision_of_a_ranking_is_sklearn_s():
+def test_average_precision_of_a_ranking_is_that_of_sklearn():
     rng = np.random.default_rng(0)
     order = pd.DataFrame([rng.permutation(10) for _ in range(20)])
     labels = {i: tuple(rng.choice(10, rng.integers(1, 5), replace=False)) for i in range(20)}
@@ -68,7 +68,7 @@ def test_an_image_without_labels_counts_as_zero():
     assert acc.correct(acc.decisions(STAGED), {1: ()}).tolist() == [False]
 
 
-def test_macro_average_precision_is_perfect_for_perfect_errors():
+def test_macro_average_precision_of_perfect_errors():
     labels = {i: (i % 3,) for i in range(30)}
     rows = [(i, c, 500, 0, 0.1 * i + (0.0 if c == i % 3 else 1.0)) for i in range(30) for c in range(3)]
     assert acc.macro_average_precision(trials(rows), labels, seed=0).value == pytest.approx(100)
@@ -88,19 +88,19 @@ def test_frechet_closed_forms():
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_frechet_is_pytorch_fid_s(seed):
+def test_frechet_is_that_of_pytorch_fid(seed):
     rng = np.random.default_rng(seed)
     real, generated = rng.normal(size=(300, 24)), rng.normal(1, 2, size=(200, 24)) @ rng.normal(size=(24, 24))
     ours = frechet_distance(*statistics(real), *statistics(generated))
     assert ours == pytest.approx(calculate_frechet_distance(*statistics(real), *statistics(generated)), rel=1e-6)
 
 
-def test_frechet_with_fewer_images_than_features_stays_real_and_zero_on_itself():
+def test_frechet_of_fewer_images_than_features_with_themselves_is_zero():
     few = np.random.default_rng(0).normal(size=(40, 64))
     assert frechet_distance(*statistics(few), *statistics(few)) == pytest.approx(0, abs=1e-4)
 
 
-def test_the_frechet_interval_holds_the_value_and_shrinks():
+def test_the_frechet_interval_contains_the_value_and_shrinks():
     rng = np.random.default_rng(0)
     real = rng.normal(size=(500, 8))
     small, large = (frechet(*statistics(real), rng.normal(0.5, 1, size=(n, 8))) for n in (60, 600))
@@ -110,7 +110,7 @@ def test_the_frechet_interval_holds_the_value_and_shrinks():
         frechet(*statistics(real), rng.normal(size=(2 * BLOCKS - 1, 8)))
 
 
-def test_the_jackknife_leaves_out_each_block_as_if_it_had_never_been():
+def test_the_jackknife_statistics_without_a_block():
     features = np.random.default_rng(0).normal(3, 2, size=(205, 6))
     for block, (mu, sigma) in enumerate(_without_each_block(features)):
         left = features[np.arange(205) % BLOCKS != block]
@@ -118,8 +118,8 @@ def test_the_jackknife_leaves_out_each_block_as_if_it_had_never_been():
         assert np.allclose(sigma, np.cov(left, rowvar=False))
 
 
-def test_kernel_distance_is_zero_in_the_mean_for_one_distribution_and_grows_with_a_shift():
-    """Against the closed form: of unit normals the cubic kernel's expectation depends on the means alone."""
+def test_kernel_distance_is_zero_for_equal_distributions_and_grows_with_a_shift():
+    """For unit normals the expectation of the cubic kernel depends on the means alone."""
     rng = np.random.default_rng(0)
     real = rng.normal(size=(1500, 16)).astype(np.float32)
     same = kernel_distance(real, rng.normal(size=(1500, 16)).astype(np.float32))
@@ -143,26 +143,26 @@ def _cubic(a, b):
     return 1 + 3 * m1 + 3 * (v + m1**2) + (s + 3 * m1 * v + m1**3)
 
 
-def test_precision_is_of_the_generated_and_recall_of_the_real():
-    """Generated images that show only half of what is real: all are realistic, half of the real is missed."""
+def test_precision_and_recall():
+    """Generated images cover one of two real clusters: all are realistic, and half of the real ones are missed."""
     rng = np.random.default_rng(0)
     real = np.concatenate([rng.normal(0, 1, (300, 4)), rng.normal(50, 1, (300, 4))]).astype(np.float32)
-    found = precision_recall(real, rng.normal(0, 1, (400, 4)).astype(np.float32))
-    assert found["precision"].value > 90
-    assert found["recall"].value == pytest.approx(50, abs=6)
-    assert found["recall"].low < found["recall"].value < found["recall"].high
+    shares = precision_recall(real, rng.normal(0, 1, (400, 4)).astype(np.float32))
+    assert shares["precision"].value > 90
+    assert shares["recall"].value == pytest.approx(50, abs=6)
+    assert shares["recall"].low < shares["recall"].value < shares["recall"].high
 
 
-def test_one_image_says_nothing_of_others():
+def test_the_interval_of_one_image_is_everything():
     estimate = acc.mean_average_precision(np.array([0.5]), seed=0)
     assert (estimate.value, estimate.low, estimate.high, estimate.n) == (50, 0, 100, 1)
 
 
 def test_class_accuracy_gives_every_class_the_same_weight():
     hits = np.array([True] * 90 + [False] * 10)
-    found = class_accuracy(hits, [0] * 95 + [1] * 5)
-    assert found.value == pytest.approx(100 * (90 / 95 + 0) / 2)
-    assert found.low < found.value < found.high
+    estimate = class_accuracy(hits, [0] * 95 + [1] * 5)
+    assert estimate.value == pytest.approx(100 * (90 / 95 + 0) / 2)
+    assert estimate.low < estimate.value < estimate.high
 
 
 def test_exact_mcnemar():
@@ -179,8 +179,8 @@ def test_paired_difference():
     assert paired_difference(ours, ours, seed=0).high == 0
 
 
-def test_inception_takes_pytorch_fid_s_own_state_dict(tmp_path):
-    """A random network of pytorch-fid, saved in its format, gives the same features through our loader."""
+def test_inception_loads_the_state_dict_of_pytorch_fid(tmp_path):
+    """A random network of pytorch-fid, saved in its format, has the same weights in our loader."""
     from pytorch_fid import inception
 
     from bigain.measure.features import load_network

@@ -1,4 +1,4 @@
-"""Claims are judged as they read: by paired tests, corrected within a claim, and by the printed numbers."""
+"""Verdicts on claims: paired tests, corrected within a claim, and the printed numbers."""
 
 import json
 
@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from bigain.metrics.significance import bootstrap_p, holm, paired_difference, sign_test
-from bigain.reporting.claims import Scores, in_print, judge, read_claims
-from bigain.reporting.plan import CLAIMS
-from bigain.reporting.verdicts import write_claims
+from bigain.reporting.claims import Claim, in_print, judge, read_claims, write_claims
+from bigain.reporting.package_files import CLAIMS
+from bigain.reporting.scores import Scores
 
 CLAIM = {"of": "bigain_tm", "than": ["tome"], "metrics": ["acc@1"], "kind": "better", "says": "better"}
 FAMILIES = {"u": "unet", "d": "dit"}
@@ -24,20 +24,19 @@ def cell(method, strength, hits, backbone="u", seed=0, first=0):
 
 
 def distance(method, strength, value, half):
-    known = {"value": value, "low": value - half, "high": value + half, "n": 100}
-    own = cell(method, strength, [])
-    return own | {"items": {}, "metrics": {"fd": known}}
+    estimate = {"value": value, "low": value - half, "high": value + half, "n": 100}
+    return cell(method, strength, []) | {"items": {}, "metrics": {"fd": estimate}}
 
 
 def hits(right, count=200):
     return np.arange(count) < right
 
 
-def verdict(scored, **claim):
-    return judge("one", CLAIM | claim, Scores(scored, FAMILIES))
+def verdict(scored, **changes):
+    return judge(Claim.parse("claim", CLAIM | changes), Scores(scored), FAMILIES)
 
 
-def test_clear_leads_hold_close_ones_hold_within_error_and_one_clear_loss_is_enough():
+def test_the_verdict_is_the_worst_comparison():
     clear = [cell("bigain_tm", 0.5, hits(160)), cell("tome", 0.5, hits(120))]
     close = [cell("bigain_tm", 0.3, hits(161)), cell("tome", 0.3, hits(160))]
     lost = [cell("bigain_tm", 0.1, hits(100)), cell("tome", 0.1, hits(150))]
@@ -45,49 +44,49 @@ def test_clear_leads_hold_close_ones_hold_within_error_and_one_clear_loss_is_eno
     assert verdict(clear + close).verdict == "holds within error"
     assert verdict(clear + close + lost).verdict == "does not hold"
     assert verdict(clear[:1]).verdict == "not run"
-    found = verdict(clear + close)
-    assert [one.favours for one in found.comparisons] == [True, None]
-    assert found.comparisons[0].value == pytest.approx(20)
-    assert found.comparisons[0].p == pytest.approx(2 * 2 * 0.5**40)  # McNemar's 40 to 0, twice by Holm
+    comparisons = verdict(clear + close).comparisons
+    assert [comparison.favours for comparison in comparisons] == [True, None]
+    assert comparisons[0].value == pytest.approx(20)
+    assert comparisons[0].p == pytest.approx(2 * 2 * 0.5**40)  # McNemar's 40 to 0, twice by Holm
 
 
-def test_what_is_clear_alone_is_not_after_correction():
-    """Six discordant pairs to none: p = 0.03 alone, 0.06 of two comparisons."""
-    one = [cell("bigain_tm", 0.5, hits(106)), cell("tome", 0.5, hits(100))]
-    other = [cell("bigain_tm", 0.3, hits(100)), cell("tome", 0.3, hits(100))]
-    assert verdict(one).verdict == "holds"
-    assert verdict(one + other).verdict == "holds within error"
+def test_correction_within_a_claim():
+    """Six discordant pairs to none: p = 0.03 alone, 0.06 among two comparisons."""
+    six_pairs = [cell("bigain_tm", 0.5, hits(106)), cell("tome", 0.5, hits(100))]
+    equal = [cell("bigain_tm", 0.3, hits(100)), cell("tome", 0.3, hits(100))]
+    assert verdict(six_pairs).verdict == "holds"
+    assert verdict(six_pairs + equal).verdict == "holds within error"
 
 
-def test_images_are_matched_by_their_ids_not_by_their_order():
+def test_images_are_matched_by_id():
     ours = cell("bigain_tm", 0.5, hits(100))
     theirs = cell("tome", 0.5, hits(100))
     for part in ("image", "acc@1"):
         theirs["items"][part] = theirs["items"][part][::-1]
-    (found,) = verdict([ours, theirs]).comparisons
-    assert (found.value, found.p) == (0, 1)
+    (comparison,) = verdict([ours, theirs]).comparisons
+    assert (comparison.value, comparison.p) == (0, 1)
 
 
 def test_smaller_distances_are_better():
     scored = [distance("bigain_tm", 0.5, 20, 2), distance("tome", 0.5, 30, 2)]
-    (found,) = verdict(scored, metrics=["distance"]).comparisons
-    assert found.value == pytest.approx(10)
-    assert found.p == pytest.approx(2 * stats.norm.sf(10 / (np.hypot(2, 2) / 1.96)))
+    (comparison,) = verdict(scored, metrics=["distance"]).comparisons
+    assert comparison.value == pytest.approx(10)
+    assert comparison.p == pytest.approx(2 * stats.norm.sf(10 / (np.hypot(2, 2) / 1.96)))
     assert verdict(scored, metrics=["distance"], of="tome", than=["bigain_tm"]).verdict == "does not hold"
 
 
-def test_the_uncompressed_model_and_given_strengths():
+def test_the_uncompressed_model_and_selected_strengths():
     scored = [cell("bigain_td", 2, hits(160)), cell("bigain_td", 4, hits(60)), cell("none", None, hits(120))]
     claim = {"of": "bigain_td", "than": ["none"], "strengths": [2]}
     assert verdict(scored, **claim).verdict == "holds"
     assert verdict(scored, **claim | {"strengths": [2, 4]}).verdict == "does not hold"
 
 
-def test_methods_of_another_kind_of_strength_are_compared_at_a_given_one():
+def test_methods_with_another_kind_of_strength():
     scored = [cell("bigain_tm", 0.5, hits(160)), cell("dip_go", 10, hits(120)), cell("dip_go", 20, hits(170))]
     claim = {"than": ["dip_go"], "strengths": [0.5], "than_strength": 10}
-    found = verdict(scored, **claim)
-    assert (found.verdict, len(found.comparisons)) == ("holds", 1)
+    judged = verdict(scored, **claim)
+    assert (judged.verdict, len(judged.comparisons)) == ("holds", 1)
     assert verdict(scored, than=["dip_go"]).verdict == "not run"  # at 0.5 there is none
 
 
@@ -97,95 +96,96 @@ def test_families():
     assert verdict(scored, families=["dit"]).verdict == "does not hold"
 
 
-def test_close_is_a_whole_interval_inside_the_margin():
+def test_close_needs_the_whole_interval_inside_the_margin():
     same = [cell("bigain_tm", 0.5, hits(1000, 2000)), cell("bigain_tm_cached", 0.5, hits(1000, 2000))]
     far = [cell("bigain_tm", 0.3, hits(100)), cell("bigain_tm_cached", 0.3, hits(60))]
     claim = {"kind": "close", "than": ["bigain_tm_cached"], "margin": 2}
     assert verdict(same, **claim).verdict == "holds"
     assert verdict(same + far, **claim).verdict == "does not hold"
-    assert [one.favours for one in verdict(far, **claim | {"margin": 20}).comparisons] == [None]
+    assert [comparison.favours for comparison in verdict(far, **claim | {"margin": 20}).comparisons] == [None]
 
 
-def test_a_lead_that_grows():
+def test_a_growing_lead():
     scored = [
         *(cell("bigain_tm", 0.1, hits(150)), cell("tome", 0.1, hits(148))),
         *(cell("bigain_tm", 0.4, hits(150)), cell("tome", 0.4, hits(140))),
         *(cell("bigain_tm", 0.7, hits(140)), cell("tome", 0.7, hits(80))),
     ]
-    (found,) = verdict(scored, kind="grows").comparisons
-    assert found.strength == "0.1 to 0.7"
-    assert found.value == pytest.approx(30 - 1)
-    assert found.favours is True
+    (comparison,) = verdict(scored, kind="grows").comparisons
+    assert comparison.strength == "0.1 to 0.7"
+    assert comparison.value == pytest.approx(30 - 1)
+    assert comparison.favours is True
     assert verdict(scored[:2], kind="grows").verdict == "not run"
 
 
-def test_seeds_are_averaged_by_image():
+def test_seeds_are_averaged_image_by_image():
     ours = [cell("bigain_tm", 0.5, hits(120), seed=seed) for seed in (0, 1)]
     theirs = [cell("tome", 0.5, hits(right), seed=seed) for seed, right in enumerate((100, 120))]
-    (found,) = verdict([*ours, *theirs]).comparisons
-    assert found.value == pytest.approx(5)
-    assert found.p == pytest.approx(2 * 0.5**20)  # 20 images better in the mean, none worse
+    (comparison,) = verdict([*ours, *theirs]).comparisons
+    assert comparison.value == pytest.approx(5)
+    assert comparison.p == pytest.approx(2 * 0.5**20)  # 20 images better on average, none worse
 
 
-def test_the_papers_own_numbers_do_not_bear_out_all_its_claims():
+def test_which_claims_the_printed_numbers_bear_out():
     claims = read_claims(CLAIMS)
     printed = {name: in_print(claim) for name, claim in claims.items()}
     assert printed["merging_recognises"] == (42, 42)
     assert printed["merging_generates"] == (34, 35)  # COCO at 10%: 26.45 and 26.51
-    assert printed["twofold_surpasses"] == (6, 8)  # not ImageNet-100, on neither backbone, in recognition
-    assert printed["laplacian_is_best"] == (0, 0)  # Table 7 is not in the text
+    assert printed["twofold_surpasses"] == (6, 8)  # not recognition on ImageNet-100, on either backbone
+    assert printed["laplacian_is_best"] == (0, 0)  # Table 7 is not printed
     assert printed["low_beats_high"] == (1, 1)
 
 
-def test_the_three_forms_say_the_same(tmp_path, root):
+def test_the_three_formats_agree(tmp_path, root):
     scored = [cell("bigain_tm", 0.5, hits(160)), cell("tome", 0.5, hits(120))]
     metrics = [tmp_path / f"{k}.json" for k in range(2)]
-    for file, one in zip(metrics, scored, strict=True):
-        file.write_text(json.dumps(one))
-    (tmp_path / "claims.yaml").write_text(json.dumps({"one": CLAIM}))
+    for file, contents in zip(metrics, scored, strict=True):
+        file.write_text(json.dumps(contents))
+    (tmp_path / "claims.yaml").write_text(json.dumps({"claim": CLAIM}))
     spec = {"study": "s", "backbones": FAMILIES, "of_paper": False}
     files = [tmp_path / f"claims.{suffix}" for suffix in ("tex", "csv", "html")]
     write_claims(metrics, tmp_path / "claims.yaml", spec, *files)
     tex, csv, html = (file.read_text() for file in files)
     assert "better & holds & 1 & 0 & 1 & 35 of 35 \\\\" in tex
     assert ">holds</td><td>1</td><td>1</td><td>1</td><td>0</td><td>35 of 35</td>" in html
-    assert "one,holds,better,u,x,acc@1,tome,0.5,20.0" in csv
+    assert "claim,holds,better,u,x,acc@1,tome,0.5,20.0" in csv
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"of": "bigain"}, "one: unknown method 'bigain'. Did you mean 'bigain_t"),
-        ({"kind": "best"}, "one: unknown kind 'best'"),
-        ({"metrics": ["acc"]}, "one: unknown metric 'acc'. Did you mean 'acc@1'"),
-        ({"than": None}, "one: than is missing"),
+        ({"of": "bigain"}, "claim: unknown method 'bigain'. Did you mean 'bigain_t"),
+        ({"kind": "best"}, "claim: unknown kind 'best'"),
+        ({"metrics": ["acc"]}, "claim: unknown metric 'acc'. Did you mean 'acc@1'"),
+        ({"than": None}, "claim: than is missing"),
+        ({"strenghts": [1]}, "claim: unknown key 'strenghts'. Did you mean 'strengths'"),
     ],
 )
 def test_a_broken_claim_is_named(change, message, tmp_path):
     claim = {key: value for key, value in (CLAIM | change).items() if value is not None}
-    (tmp_path / "claims.yaml").write_text(json.dumps({"one": claim}))
+    (tmp_path / "claims.yaml").write_text(json.dumps({"claim": claim}))
     with pytest.raises(ValueError, match=message.replace(".", r"\.")):
         read_claims(tmp_path / "claims.yaml")
 
 
-def test_holms_correction():
+def test_holm_correction():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == pytest.approx([1, 1])
     assert holm([]) == []
 
 
-def test_resampling_by_counts_is_resampling_by_images():
-    """The multinomial shortcut has the bootstrap's own interval."""
+def test_resampling_by_counts_equals_resampling_images():
+    """The multinomial shortcut gives the bootstrap's interval."""
     rng = np.random.default_rng(0)
     ours, theirs = rng.random(400) < 0.7, rng.random(400) < 0.6
     difference = (ours.astype(float) - theirs,)
     plain = stats.bootstrap(difference, np.mean, n_resamples=4000, method="percentile", rng=1).confidence_interval
-    found = paired_difference(ours, theirs, seed=0)
-    assert found.low == pytest.approx(100 * plain.low, abs=0.6)
-    assert found.high == pytest.approx(100 * plain.high, abs=0.6)
+    estimate = paired_difference(ours, theirs, seed=0)
+    assert estimate.low == pytest.approx(100 * plain.low, abs=0.6)
+    assert estimate.high == pytest.approx(100 * plain.high, abs=0.6)
 
 
-def test_p_values_of_no_difference_and_of_a_clear_one():
+def test_p_values_without_and_with_a_difference():
     rng = np.random.default_rng(0)
     assert bootstrap_p(rng.normal(0, 1, 500), 0) > 0.05
     assert bootstrap_p(rng.normal(0.5, 1, 500), 0) == pytest.approx(2 / 2001)

@@ -1,4 +1,4 @@
-"""The curve of forwards and accuracy, from a made-up run whose answers are known."""
+"""Schedules replayed on a synthetic run whose answers are known."""
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ SPEC = {
 
 @pytest.fixture
 def run(root, tmp_path, monkeypatch):
-    """Forty images, whose right class is better by 1 at every trial but for a little noise of its own."""
+    """Forty images whose right class has an error lower by 1 at every trial, plus a little noise."""
     from bigain.datasets import load
 
     monkeypatch.chdir(root)
@@ -35,18 +35,18 @@ def run(root, tmp_path, monkeypatch):
     return path
 
 
-def test_clear_answers_cost_the_first_trials_only(run):
-    found = curve(run).set_index("schedule")
-    assert found.loc["every class, every trial", ["predictions", "accuracy"]].tolist() == [80, 100]
-    assert found.loc["level 0.05, every 2", "accuracy"].tolist() == [100, 100]
-    assert found.loc["level 0.2, every 2", "predictions"].iloc[0] < 25  # Cantelli: two trials of ten classes, then few
-    assert found.loc["[1, 8] keep [2, 1]", "predictions"] == 10 + 2 * 7
-    chosen = found[found["chosen"] == True]  # noqa: E712 - pandas compares element by element
+def test_easy_images_need_the_first_trials_only(run):
+    schedules = curve(run).set_index("schedule")
+    assert schedules.loc["every class, every trial", ["predictions", "accuracy"]].tolist() == [80, 100]
+    assert schedules.loc["level 0.05, every 2", "accuracy"].tolist() == [100, 100]
+    assert schedules.loc["level 0.2, every 2", "predictions"].iloc[0] < 25  # two trials of ten classes, then a few
+    assert schedules.loc["[1, 8] keep [2, 1]", "predictions"] == 10 + 2 * 7
+    chosen = schedules[schedules["chosen"] == True]  # noqa: E712 - pandas compares elementwise
     assert set(chosen["kind"]) == {"stages", "cantelli", "empirical_bernstein"}
     assert (chosen["held_out_difference"] == 0).all()
 
 
-def test_the_command_writes_its_files_and_names_a_run_with_stages(run, tmp_path):
+def test_the_command_writes_its_files_and_refuses_a_run_with_stages(run, tmp_path):
     from typer.testing import CliRunner
 
     files = [f"--{form}={tmp_path / 'out'}.{form}" for form in ("csv", "pdf", "png")]

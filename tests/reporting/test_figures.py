@@ -1,4 +1,4 @@
-"""Figures show what the results say: the Pareto front, the change of every class, and why there is nothing to see."""
+"""The Pareto front, per-class changes, and figures of studies that have nothing to show."""
 
 import json
 
@@ -21,8 +21,8 @@ EFFICIENCY = pd.DataFrame(
 
 
 def row(method, strength, metric, value, seed=0):
-    own = {"backbone": "u", "dataset": "x", "method": method, "strength": strength, "seed": seed}
-    return own | {"metric": metric, "value": value, "low": value - 2, "high": value + 2}
+    cell = {"backbone": "u", "dataset": "x", "method": method, "strength": strength, "seed": seed}
+    return cell | {"metric": metric, "value": value, "low": value - 2, "high": value + 2}
 
 
 RESULTS = pd.DataFrame(
@@ -46,32 +46,32 @@ def test_points_join_accuracy_operations_and_distance():
     assert cells.loc["tome", ["accuracy", "gflops", "distance"]].tolist() == [72, 8, 30]
     assert cells.loc["none", "gflops"] == 10
     assert pd.isna(cells.loc["none", "distance"])
-    assert len(cells) == 2  # the third is a variant
+    assert len(cells) == 2  # not the third, a variant
 
 
-def test_the_pareto_front_is_what_nothing_beats_in_both():
+def test_the_pareto_front():
     cost, accuracy = np.array([1, 2, 3, 3, 4]), np.array([50, 70, 60, 80, 80])
     assert pareto(cost, accuracy).tolist() == [True, True, False, True, False]
 
 
 @pytest.mark.parametrize("results", [RESULTS, RESULTS[RESULTS["metric"] == "fd"]])
-def test_the_tradeoff_is_drawn_or_says_why_not(results, tmp_path):
+def test_the_tradeoff_is_drawn_the_same_every_time(results, tmp_path):
     results.to_parquet(tmp_path / "r.parquet")
     EFFICIENCY.to_csv(tmp_path / "e.csv", index=False)
-    for name in ("one", "two"):
+    for name in ("first", "second"):
         files = [tmp_path / f"{name}.{suffix}" for suffix in ("pdf", "png")]
         write_tradeoff(tmp_path / "r.parquet", [tmp_path / "e.csv"], *files)
-    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
-    assert (tmp_path / "one.pdf").read_bytes() == (tmp_path / "two.pdf").read_bytes()
+    assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
+    assert (tmp_path / "first.pdf").read_bytes() == (tmp_path / "second.pdf").read_bytes()
 
 
 def cell(method, strength, hits, labels=(0, 0, 1, 1), seed=0):
-    own = {"backbone": "u", "dataset": "x", "method": method, "strength": strength, "seed": seed}
+    place = {"backbone": "u", "dataset": "x", "method": method, "strength": strength, "seed": seed}
     items = {"image": list(range(len(hits))), "acc@1": list(hits), "label": list(labels)}
-    return {"cell": own, "items": items, "classes": ["cat", "dog"], "metrics": {}}
+    return {"cell": place, "items": items, "classes": ["cat", "dog"], "metrics": {}}
 
 
-def test_the_change_of_every_class_is_at_the_highest_strength():
+def test_class_changes_are_at_the_highest_strength():
     scored = [
         cell("none", None, (1, 1, 1, 0)),
         cell("tome", 0.3, (1, 1, 1, 1)),
@@ -79,14 +79,14 @@ def test_the_change_of_every_class_is_at_the_highest_strength():
         cell("tome", 0.7, (1, 0, 1, 1), seed=1),
         cell("sito", 0.7, (0, 0, 0, 0)),
     ]
-    found = class_changes(scored).set_index("class")
-    assert found["change"].to_dict() == {"cat": -75, "dog": 25}
-    assert set(found["strength"]) == {"0.7"}
-    assert found["images"].tolist() == [2, 2]
+    changes = class_changes(scored).set_index("class")
+    assert changes["change"].to_dict() == {"cat": -75, "dog": 25}
+    assert set(changes["strength"]) == {"0.7"}
+    assert changes["images"].tolist() == [2, 2]
 
 
 @pytest.mark.parametrize("classes", [0, 2, 60])
-def test_class_changes_are_drawn_or_say_why_not(classes, tmp_path):
+def test_class_changes_are_drawn_for_any_number_of_classes(classes, tmp_path):
     files = []
     for k, (method, strength) in enumerate((("none", None), ("bigain_tm", 0.5)) if classes else ()):
         scored = cell(method, strength, [k] * classes, range(classes)) | {"classes": list(map(str, range(classes)))}

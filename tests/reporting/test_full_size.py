@@ -1,4 +1,4 @@
-"""All tables, figures and the page of a study of the paper's size: quick, without torch, alive in a real browser."""
+"""All tables, figures and the page of a study of the paper's size: fast, without torch, working in a real browser."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ RENDER = """
 import json, sys, time
 from pathlib import Path
 from bigain.cli.study import merged_config
-from bigain.reporting import classes, efficiency, figures, latex, overview, page, protocol, schedules, table_files
-from bigain.reporting import theorem, token_figures, tradeoff, verdicts
-from bigain.reporting.plan import claims_file, table_names, tables_file
+from bigain.reporting import audit, claims, classes, efficiency, figures, latex, overview, page, paper_comparison
+from bigain.reporting import protocol, schedules, table_files, theorem, token_figures, tradeoff
+from bigain.reporting.contents import table_names
+from bigain.reporting.package_files import claims_file, tables_file
 from bigain.study.study import Study
 
 study = Study(merged_config([Path("config/paper.yaml")]))
@@ -41,9 +42,9 @@ for name in names:
     table_files.write_table_files(results, measured, tables_file(config), name, spec, *three(name))
 overview.write_overview(results, measured, spec, *three("table1"))
 efficiency.write_efficiency(measured, spec, *three("table11"))
-verdicts.write_claims(metrics, claims_file(config), spec, *three("claims"))
-verdicts.write_beside(results, measured, spec, *three("beside"))
-verdicts.write_audit(*three("audit"))
+claims.write_claims(metrics, claims_file(config), spec, *three("claims"))
+paper_comparison.write_comparison(results, measured, spec, *three("beside"))
+audit.write_audit(*three("audit"))
 protocol.write_listings(spec, out)
 probes = [Path(study.results, "probes", *place) for place in study.probed()]
 pair = [out / f"spectrum.{suffix}" for suffix in ("pdf", "png")]
@@ -71,22 +72,22 @@ OTHERS = ("theorem1", "table9", "table10", "table11", "table13", "claims", "besi
 
 @pytest.fixture(scope="module")
 def rendered(root, tmp_path_factory) -> tuple[Path, float, list[str]]:
-    """The folder of the reports, the processor seconds they took, and the tables."""
+    """The folder of the reports, the CPU seconds they took, and the names of the tables."""
     folder = tmp_path_factory.mktemp("full")
     copy_repository(root, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         write_results(Study(merged_config([Path("config/paper.yaml")])))
     began = _seconds_of_children()
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", RENDER], cwd=folder, capture_output=True, text=True, check=False, env=_one_core(folder)
     )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return folder / "reports/paper", _seconds_of_children() - began, done.stdout.split()
+    assert process.returncode == 0, process.stderr[-4000:]
+    return folder / "reports/paper", _seconds_of_children() - began, process.stdout.split()
 
 
 def _seconds_of_children() -> float:
-    """Processor seconds: what a core needs, whatever else the machine does."""
+    """Return CPU seconds, which do not depend on what else the machine does."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -102,14 +103,14 @@ def test_it_takes_less_than_a_minute_on_one_core(rendered):
     assert seconds < 60
 
 
-def test_every_table_of_the_paper_is_there_and_holds_its_numbers(rendered):
+def test_every_table_of_the_paper_is_rendered_with_its_numbers(rendered):
     reports, _, tables = rendered
     assert {f"table{k}" for k in (2, 3, 4, 5, 6, 7, 8, 12)} < set(tables)
     page = (reports / "index.html").read_text()
     assert len(page) < 8e6
     for table in (*tables, *OTHERS):
         assert f'id="{table}"' in page, table
-    assert "81.03" in page  # the paper's, behind the toggle
+    assert "81.03" in page  # of the paper, behind the toggle
     beside = (reports / "beside.csv").read_text()
     assert beside.count("\n") == 467
     assert ",,,,," not in re.sub(r"^(?!2,sd2,pets).*$", "", beside, flags=re.M)  # all of Table 2's cells have ours
@@ -124,20 +125,20 @@ def test_the_pdf_compiles_and_no_table_is_wider_than_the_page(rendered):
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="Debian's chromium is not installed")
 @pytest.mark.parametrize("show", ["ours", "paper", "difference"])
-def test_the_page_lives_in_a_real_browser(rendered, show, tmp_path):
-    """Opened from a file: no console message, every figure and table is there, and the toggle shows what it says."""
+def test_the_page_works_in_a_real_browser(rendered, show, tmp_path):
+    """Opened from a file: no console message, every figure and table, and a working toggle."""
     reports, _, tables = rendered
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--log-level=0"]
     command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
     command += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=3000", "--dump-dom"]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, f"file://{reports}/index.html#{show}"], capture_output=True, text=True, check=False, timeout=120
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "CONSOLE" not in done.stderr, done.stderr
-    page = done.stdout
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert "CONSOLE" not in process.stderr, process.stderr
+    page = process.stdout
     assert f'<body data-show="{show}">' in page
-    assert page.count("<img") == 6 + 4 + 1  # figures, and sheets of four data sets with SD 2.0 and one with the DiT
+    assert page.count("<img") == 6 + 4 + 1  # figures, and sample sheets: four data sets with SD 2.0, one with the DiT
     for table in (*tables, "table1-sd2", *OTHERS):
         assert f'id="{table}"' in page, table
-    assert page.count('tabindex="0"') > 20  # heads of sortable tables
+    assert page.count('tabindex="0"') > 20  # headings of sortable tables

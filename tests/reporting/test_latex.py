@@ -1,4 +1,4 @@
-"""Compiling the report: what is wrong is named."""
+"""Compiling the report: errors and overfull boxes are named."""
 
 import shutil
 
@@ -10,7 +10,7 @@ DOCUMENT = r"\documentclass{article}\begin{document}%s\end{document}"
 needs_latex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason=f"no LaTeX: {latex.PACKAGES}")
 
 
-def test_no_latex_says_what_to_install(tmp_path, monkeypatch):
+def test_without_latex_the_packages_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(latex.shutil, "which", lambda name: None)
     with pytest.raises(latex.LatexError, match="pdflatex is not installed: apt-get install texlive"):
         latex.compile_report(tmp_path / "report.tex", tmp_path / "report.pdf")
@@ -18,7 +18,7 @@ def test_no_latex_says_what_to_install(tmp_path, monkeypatch):
 
 @pytest.mark.system
 @needs_latex
-def test_the_first_error_is_named_and_nothing_is_left(tmp_path):
+def test_the_first_error_is_named_and_nothing_is_left_behind(tmp_path):
     (tmp_path / "report.tex").write_text(DOCUMENT % r"\nothing")
     with pytest.raises(latex.LatexError, match=r"report\.tex does not compile: ! Undefined control sequence"):
         latex.compile_report(tmp_path / "report.tex", tmp_path / "report.pdf")
@@ -27,8 +27,8 @@ def test_the_first_error_is_named_and_nothing_is_left(tmp_path):
 
 @pytest.mark.system
 @needs_latex
-def test_what_is_too_wide_is_said(tmp_path):
+def test_overfull_boxes_are_returned(tmp_path):
     (tmp_path / "report.tex").write_text(DOCUMENT % r"\noindent\rule{20cm}{1pt}")
-    (said,) = latex.compile_report(tmp_path / "report.tex", tmp_path / "report.pdf")
-    assert said.startswith("Overfull")
+    (warning,) = latex.compile_report(tmp_path / "report.tex", tmp_path / "report.pdf")
+    assert warning.startswith("Overfull")
     assert (tmp_path / "report.pdf").exists()

@@ -1,4 +1,4 @@
-"""Table 1 from results and measurements."""
+"""Table 1, from results and measurements."""
 
 import pandas as pd
 
@@ -19,14 +19,14 @@ EFFICIENCY = pd.DataFrame(
 )
 
 
-def test_rows_go_by_what_they_save_and_seeds_are_averaged():
-    (group,) = build(RESULTS, EFFICIENCY)
-    assert group["columns"] == [("d", "acc@1"), ("d", "fd")]
-    assert [(row["label"], row["strength"], row["saved"]) for row in group["rows"]] == [
+def test_rows_are_sorted_by_operations_saved_and_seeds_are_averaged():
+    (overview,) = build(RESULTS, EFFICIENCY)
+    assert overview.columns == [("d", "acc@1"), ("d", "fd")]
+    assert [(row.label, row.strength, row.saved) for row in overview.rows] == [
         ("no compression", "", 0.0),
         ("ToMe", "0.5", 12.0),
     ]
-    accuracy, distance = group["rows"][1]["values"]
+    accuracy, distance = overview.rows[1].scores
     assert (accuracy.value, accuracy.half_width) == (75.0, 10.0)
     assert distance.value is None
 
@@ -34,7 +34,7 @@ def test_rows_go_by_what_they_save_and_seeds_are_averaged():
 SPEC = {"study": "my_study", "classification": {"map": ["per_image"]}}
 
 
-def test_three_forms(tmp_path):
+def test_three_formats(tmp_path):
     RESULTS.to_parquet(tmp_path / "r.parquet")
     EFFICIENCY.to_csv(tmp_path / "e.csv", index=False)
     files = [tmp_path / f"table1.{suffix}" for suffix in ("tex", "csv", "html")]

@@ -1,11 +1,11 @@
-"""What the page says of itself."""
+"""The page: its commit, and the size of the one that the documentation shows."""
 
 import re
 
 from bigain.reporting import page
 
 
-def test_the_commit_is_left_out_where_there_is_none_to_say(monkeypatch, tmp_path):
+def test_the_commit_is_left_out_without_a_checkout_or_git(monkeypatch, tmp_path):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.chdir(tmp_path)
     assert page._commit() == []  # no checkout
@@ -14,7 +14,7 @@ def test_the_commit_is_left_out_where_there_is_none_to_say(monkeypatch, tmp_path
     assert page._commit() == []  # no git
 
 
-def test_the_showcase_is_whole_and_small(root):
+def test_the_showcase_is_small(root):
     showcase = root / "docs/showcase"
     assert sum(file.stat().st_size for file in showcase.iterdir()) < 5e6
     assert not re.findall(r'src="(?!data:)', (showcase / "index.html").read_text())

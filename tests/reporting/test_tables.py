@@ -1,4 +1,4 @@
-"""A table from known numbers: what stands where, what is bold, what is a dash."""
+"""Tables of known numbers: places, bold values, dashes."""
 
 import json
 import re
@@ -8,15 +8,16 @@ import pytest
 
 from bigain.methods.ids import SCORE_NAMES
 from bigain.reporting import names, protocol, table_files, tables
+from bigain.reporting.contents import TableEntry, read_tables, table_names
 from bigain.reporting.figures import percent_change, write_figure_1
-from bigain.reporting.plan import TABLES, read_tables, table_names
+from bigain.reporting.frames import CellMetric
+from bigain.reporting.package_files import TABLES
 from bigain.study.cells import Cell
 
 TABLE = {
     "title": "t",
     "caption": "A caption with 5% & more",
     "families": ["unet"],
-    "backbones": ["u"],
     "baselines": ["none"],
     "strength_kind": "merge_ratio",
     "methods": ["tome", "bigain_tm"],
@@ -53,22 +54,23 @@ RESULTS = pd.DataFrame(
 
 
 def test_rows_columns_best_and_delta():
-    strengths, (accuracy, distance) = tables.build(RESULTS, TABLE, {})
+    strengths, (accuracy, distance) = tables.build(RESULTS, TableEntry.parse("table4", TABLE), ["u"], {})
     assert strengths == [0.3, 0.7]
     baseline, tome, ours, delta = accuracy.rows
     assert [v.value for v in baseline.values] == [90, 90]
-    assert [v.value for v in tome.values] == [81, None]  # the mean over seeds; no such cell
+    assert [v.value for v in tome.values] == [81, None]  # mean over seeds; not run
     assert [v.best for v in ours.values] == [True, True]
     assert tome.values[0].half_width == 3
     assert tome.values[0].spread == pytest.approx(2**0.5)  # of 80 and 82
-    assert ours.values[0].spread is None  # one seed has none
+    assert ours.values[0].spread is None  # a single seed
     assert [v.value for v in delta.values] == [4, None]
     assert [r.values[0].best for r in distance.rows] == [False, True, False, False]  # lower is better
 
 
-def test_the_papers_own_numbers_stand_in_the_same_places():
-    printed = {("u", "d", "acc@1", "tome", 0.3): 79.0, ("u", "d", "acc@1", "bigain_tm", 0.3): 88.0}
-    _, (accuracy, distance) = tables.build(RESULTS, TABLE, printed)
+def test_the_papers_numbers_are_in_the_same_places():
+    methods = {"tome": 79.0, "bigain_tm": 88.0}
+    printed = {CellMetric("acc@1", "u", "d", method, 0.3): number for method, number in methods.items()}
+    _, (accuracy, distance) = tables.build(RESULTS, TableEntry.parse("table4", TABLE), ["u"], printed)
     _, tome, ours, delta = accuracy.rows
     assert (tome.values[0].printed, tome.values[0].difference) == (79, 2)
     assert (tome.values[1].printed, tome.values[1].difference) == (None, None)
@@ -101,11 +103,11 @@ def write(folder, results=RESULTS, table=TABLE, name="table4", spec=SPEC):
     return [file.read_text() for file in files]
 
 
-def test_the_three_forms(tmp_path):
+def test_the_three_formats(tmp_path):
     tex, csv, html = write(tmp_path)
     assert r"5\% \& more" in tex
     assert r"\texttt{my\_study}" in tex
-    # recognition at the left, generation at the right, the uncompressed model in the first method's line
+    # recognition on the left, generation on the right, the uncompressed model in the first method's line
     assert r"Recognition $\uparrow$} & \multicolumn{3}{c}{Generation (FD) $\downarrow$}" in tex
     assert re.search(
         r"ToMe & 90\.00\{.*\} & 81\.00\{.*1\.41\).*\} & -- & 10\.00\{.*\} & \\textbf\{12\.00\}\{.*\} & -- \\\\", tex
@@ -118,16 +120,16 @@ def test_the_three_forms(tmp_path):
     assert csv.endswith("\n")
 
 
-def test_results_of_two_environments_are_marked(tmp_path):
+def test_results_from_two_environments_are_marked(tmp_path):
     assert "environments" not in "".join(write(tmp_path))
     other = RESULTS.assign(environment=["torch 2 on cpu"] * 7 + ["torch 3 on cuda"])
     tex, _, html = write(tmp_path, other)
     for text in (tex, html):
-        assert "Numbers of 2 environments stand side by side" in text
+        assert "numbers come from 2 environments" in text
         assert "torch 2 on cpu; torch 3 on cuda" in text
 
 
-def test_variants_stand_side_by_side_and_an_extra_column_is_at_the_highest_strength(tmp_path):
+def test_variants_side_by_side_and_an_extra_column_at_the_highest_strength(tmp_path):
     variant = RESULTS[RESULTS["method"] == "bigain_tm"].assign(method="bigain_tm@sa+ca")
     variant["value"] -= 1
     across = {"rows": ["bigain_tm"], "across": {"SA only": "", "SA+CA": "@sa+ca"}}
@@ -146,12 +148,17 @@ def test_an_unknown_table_is_named(tmp_path):
         write(tmp_path, name="tabel4")
 
 
-def test_listings_say_what_was_done():
-    known = {"reader": "fashion", "images": 500, "classes": 10, "stages": [5, 20], "keep": [5, 1]}
-    nine, ten, thirteen = protocol.listings({"study": "s", "datasets": {"a_b": known, "g": {"reader": "coco2017"}}})
+def test_listings():
+    classified = {"reader": "fashion", "images": 500, "classes": 10, "stages": [5, 20], "keep": [5, 1]}
+    nine, ten, thirteen = protocol.listings(
+        {"study": "s", "datasets": {"a_b": classified, "g": {"reader": "coco2017"}}}
+    )
     assert nine.to_csv().splitlines()[1:] == ["a_b,fashion,10,500,–", "g,coco2017,–,–,–"]
     assert ten.to_csv().splitlines()[1] == 'a_b,2,"[5, 20]","[5, 1]",125'  # 5 x 10 + 15 x 5
-    assert [row[0][1] for row in thirteen.rows] == [n for n in SCORE_NAMES if n != "dft_amplitude_without_dc"]
+    assert ten.heads[-1] == "predictions per image"
+    assert [row[0].plain for row in thirteen.rows] == [
+        name for name in SCORE_NAMES if name != "dft_amplitude_without_dc"
+    ]
 
 
 def test_escapes():
@@ -173,9 +180,22 @@ def test_figure_1_of_a_study_with_and_without_compressed_cells(tmp_path, methods
     assert (tmp_path / "f.png").stat().st_size > 1000
 
 
-def test_a_study_has_the_tables_it_has_cells_for(tmp_path):
+def test_a_study_has_the_tables_that_its_cells_belong_to(tmp_path):
     cells = [Cell("classification", "u", "d", "none", None, 0), Cell("classification", "u", "d", "tome", 0.5, 0)]
     assert table_names(TABLES, cells, {"u": {"family": "unet"}}) == ["table4"]
-    (tmp_path / "t.yaml").write_text("table4: {methods: [tom]}")
-    with pytest.raises(ValueError, match=r"table4: unknown method 'tom'\. Did you mean 'tome'\?"):
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ["tom"]}, r"table4: unknown method 'tom'\. Did you mean 'tome'\?"),
+        ({"metods": ["tome"]}, r"table4: unknown key 'metods'\. Did you mean 'methods'\?"),
+        ({"title": None}, r"table4: title is missing"),
+        ({"delta": {"of": "tome"}}, r"table4: delta needs the keys of and against"),
+    ],
+)
+def test_a_wrong_entry_is_named(change, message, tmp_path):
+    entry = {key: value for key, value in (TABLE | change).items() if value is not None}
+    (tmp_path / "t.yaml").write_text(json.dumps({"table4": entry}))
+    with pytest.raises(ValueError, match=message):
         read_tables(tmp_path / "t.yaml")

@@ -1,4 +1,4 @@
-"""The report on Theorem 1 and the token figures, from made-up probes."""
+"""The report on Theorem 1 and the token figures, from synthetic probes."""
 
 import json
 
@@ -8,24 +8,24 @@ import pytest
 from safetensors.numpy import save_file
 
 from bigain.core.records import write_table
-from bigain.reporting.claims import Scores
+from bigain.reporting.scores import Scores
 from bigain.reporting.theorem import read_probe, write_theorem
-from bigain.reporting.token_figures import MERGED, _covered, read_maps, write_token_figures
+from bigain.reporting.token_figures import MERGED, _cover, read_maps, write_token_figures
 
 PROBE = {"backbone": {"id": "u"}, "dataset": {"id": "d"}, "bands": 2, "seed": 0}
 SPEC = {"study": "my_study", "backbones": {"u": "unet"}}
 
 
 def write_probe(folder, arms, spoil=None):
-    """Band 0 has the margin, band 1 the noise; an arm is (method, strength, factor of band 0, factor of band 1)."""
+    """Write a probe: band 0 has the margin, band 1 the noise; an arm is (method, strength, factor of each band)."""
     rng = np.random.default_rng(0)
     before = rng.standard_normal((20 * 50, 2)) * [1, 4] + [4, 1]
     parts = []
     for method, strength, *factors in arms:
-        own = {"method": method, "strength": np.nan if strength is None else strength}
-        own |= {"image": np.repeat(np.arange(20), 50), "true": 0, "wrong": 1, "t": 500}
+        columns = {"method": method, "strength": np.nan if strength is None else strength}
+        columns |= {"image": np.repeat(np.arange(20), 50), "true": 0, "wrong": 1, "t": 500}
         values = before * factors
-        parts.append(pd.DataFrame(own | {"band_0": values[:, 0], "band_1": values[:, 1]}))
+        parts.append(pd.DataFrame(columns | {"band_0": values[:, 0], "band_1": values[:, 1]}))
     frame = pd.concat(parts, ignore_index=True)
     if spoil is not None:
         frame.loc[3, "band_1"] = spoil
@@ -42,7 +42,7 @@ CELLS = [
     scored("none", None, [1] * 10 + [0] * 90),
     scored("bigain_tm", 0.5, [1] * 40 + [0] * 60),  # rises
     scored("tome", 0.5, [1] * 30 + [0] * 70),  # rises too
-    scored("todo", 2, [1] * 10 + [0] * 89 + [1]),  # too close
+    scored("todo", 2, [1] * 10 + [0] * 89 + [1]),  # not significant
 ]
 ARMS = [
     ("none", None, 1, 1),
@@ -53,20 +53,20 @@ ARMS = [
 ]
 
 
-def test_the_criterion_is_set_against_the_accuracy(tmp_path):
-    probe = read_probe(write_probe(tmp_path, ARMS), Scores(CELLS, SPEC["backbones"]))
+def test_the_criterion_is_compared_with_the_accuracy(tmp_path):
+    probe = read_probe(write_probe(tmp_path, ARMS), Scores(CELLS))
     assert (probe.images, probe.draws) == (20, 50)
-    found = {arm.method: arm for arm in probe.arms}
-    assert [found[name].accuracy_moved for name in ("bigain_tm", "tome", "todo", "sito")] == [
+    arms = {arm.method: arm for arm in probe.arms}
+    assert [arms[name].accuracy_moved for name in ("bigain_tm", "tome", "todo", "sito")] == [
         "rises",
         "rises",
-        "too close",
+        "not significant",
         "not run",
     ]
-    assert [found[name].agrees for name in ("bigain_tm", "tome", "todo", "sito")] == [
+    assert [arms[name].agrees for name in ("bigain_tm", "tome", "todo", "sito")] == [
         "yes",
         "no",
-        "too close",
+        "not significant",
         "not run",
     ]
     assert probe.covariance == pytest.approx(0, abs=0.05)
@@ -78,31 +78,31 @@ def test_the_table_and_the_figure(tmp_path):
     for number, cell in enumerate(CELLS):
         files.append(tmp_path / f"{number}.json")
         files[-1].write_text(json.dumps(cell))
-    for name in ("one", "two"):
+    for name in ("first", "second"):
         outputs = [tmp_path / f"{name}.{suffix}" for suffix in ("tex", "csv", "html", "pdf", "png")]
         write_theorem([spectrum], files, SPEC, *outputs)
-        assert (tmp_path / f"one.{outputs[-1].suffix[1:]}").read_bytes() == outputs[-1].read_bytes()
-    table = pd.read_csv(tmp_path / "one.csv")
+        assert (tmp_path / f"first.{outputs[-1].suffix[1:]}").read_bytes() == outputs[-1].read_bytes()
+    table = pd.read_csv(tmp_path / "first.csv")
     assert len(table) == 4 * 2
     ours = table[table["method"] == "bigain_tm"]
     assert ours["response"].tolist() == pytest.approx([1, 0.3])
     assert set(ours["foretold"]) == {"yes"}
-    tex = (tmp_path / "one.tex").read_text()
+    tex = (tmp_path / "first.tex").read_text()
     assert r"BiGain\textsubscript{TM} & 0.5 &" in tex
     assert tex.count("improves") == 2
-    assert "<td>improves</td>" in (tmp_path / "one.html").read_text()
+    assert "<td>improves</td>" in (tmp_path / "first.html").read_text()
 
 
 @pytest.mark.parametrize(
     ("arms", "spoil", "message"),
     [
-        (ARMS, float("nan"), "spectrum.parquet: a paired difference is no finite number"),
+        (ARMS, float("nan"), "spectrum.parquet: a paired difference is not finite"),
         (ARMS[1:], None, "spectrum.parquet: its first arm has to be the uncompressed model"),
     ],
 )
 def test_a_wrong_probe_is_named(tmp_path, arms, spoil, message):
     with pytest.raises(ValueError, match=message):
-        read_probe(write_probe(tmp_path, arms, spoil), Scores([], SPEC["backbones"]))
+        read_probe(write_probe(tmp_path, arms, spoil), Scores([]))
 
 
 def write_maps(folder, saliency):
@@ -122,20 +122,20 @@ def test_token_figures_are_drawn_the_same_every_time(tmp_path):
     first, second = ([tmp_path / f"{k}{name}.{s}" for name in "ab" for s in ("pdf", "png")] for k in (1, 2))
     for outputs in (first, second):
         write_token_figures([file], tuple(outputs[:2]), tuple(outputs[2:]))
-    assert [one.read_bytes() for one in first] == [two.read_bytes() for two in second]
+    assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
 
 
 def test_a_merged_token_covers_its_pixels():
     mask = np.zeros((2, 2), dtype=bool)
     mask[0, 1] = True
-    shown = _covered(np.ones((4, 4, 3)), mask)
+    shown = _cover(np.ones((4, 4, 3)), mask)
     assert (shown[:2, 2:] == MERGED).all()
     assert (shown[2:] == 1).all()
     assert (shown[:, :2] == 1).all()
 
 
-def test_broken_maps_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"tokens\.safetensors: a token's saliency is no finite number"):
+def test_damaged_maps_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"tokens\.safetensors: a token's saliency is not finite"):
         read_maps(write_maps(tmp_path, np.full((3, 16, 16), np.nan)))
     (tmp_path / "tokens.safetensors").write_bytes(b"half")
     with pytest.raises(ValueError, match=r"tokens\.safetensors does not hold token maps"):

@@ -240,7 +240,7 @@ def test_planning_imports_no_torch(root):
     code = (
         "import sys, yaml\n"
         "from bigain.study.study import Study\n"
-        "import bigain.reporting.plan, bigain.cli.main\n"
+        "import bigain.reporting.contents, bigain.cli.main\n"
         "Study(yaml.safe_load(open('config/config.yaml')))\n"
         "wrong = {'torch', 'diffusers', 'transformers', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(f'imported: {wrong}' if wrong else 0)"

@@ -8,13 +8,15 @@ from snakemake.logging import logger
 
 sys.path.insert(0, workflow.basedir)
 
-from bigain.reporting.plan import (
+from bigain.reporting.contents import (
     figures_of,
-    has_published,
-    claims_file,
-    printed_files,
+    has_printed_values,
     read_tables,
     table_names,
+)
+from bigain.reporting.package_files import (
+    claims_file,
+    printed_files,
     tables_file,
     template_files,
 )

@@ -1,6 +1,6 @@
 # Figures and sample sheets.
 
-FIGURES = [figure["name"] for figure in figures_of(bool(PROBED))]
+FIGURES = [figure.name for figure in figures_of(bool(PROBED))]
 SHEETS = study.sheets()
 
 

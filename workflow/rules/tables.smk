@@ -1,10 +1,10 @@
-# Tables, verdicts on the paper, and what every cell compressed. A table is an entry in the tables' data plus a template.
+# Tables, comparisons with the paper, and schedules. A table is an entry of tables.yaml, rendered by a template.
 
 TABLES = table_names(tables_file(study.config), study.cells, study.config["backbones"])
 PROTOCOL = ["table9", "table10", "table13"]
 PROBED = study.probed()
-# What the paper says against what was found; its numbers stand beside a study's only where it prints any of its cells.
-VERDICTS = ["claims", *(["beside"] if has_published(study.cells) else []), "audit"]
+# Comparisons with the paper; one of its numbers with the study's only if it prints any of the study's cells.
+VERDICTS = ["claims", *(["beside"] if has_printed_values(study.cells) else []), "audit"]
 EVERY_TABLE = [
     "table1",
     *TABLES,

@@ -1,0 +1,153 @@
+"""Which tables and figures the report of a study contains. Imported when the workflow is planned, so it stays light."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from bigain.core.messages import unknown
+from bigain.methods.ids import method_of
+from bigain.reporting.entries import check_keys
+from bigain.reporting.package_files import PRINTED
+from bigain.study.cells import Cell
+
+
+class Figure(NamedTuple):
+    """A figure of the report: the name of its files, its alternative text and its caption."""
+
+    name: str
+    alt: str
+    caption: str
+
+
+FIGURES = (
+    Figure(
+        "figure1",
+        "Percent change of accuracy and Fréchet distance for each method",
+        "Figure 1. Percent change relative to the uncompressed model, with 95% intervals.",
+    ),
+    Figure(
+        "tradeoff",
+        "Accuracy over operations and over Fréchet distance, with the Pareto front",
+        "Accuracy against the operations of a forward pass and against the Fréchet distance of generated images. Lines "
+        "connect a method's strengths; no cell beats those on the grey staircase, the Pareto front, on both axes.",
+    ),
+    Figure(
+        "classes",
+        "Per-class change of accuracy",
+        "Per-class Acc@1 minus the uncompressed model's on the same images, each method at its highest strength.",
+    ),
+)
+PROBE_FIGURES = (  # of a study whose models are probed: token methods classify single-label images
+    Figure(
+        "figure2",
+        "Images and the Laplacian saliency of their tokens",
+        "Figure 2. Laplacian score (Eq. 7) of every token before self-attention, without a prompt, averaged over noise "
+        "draws: bright tokens are detailed. In a U-Net, the last block at the highest resolution.",
+    ),
+    Figure(
+        "figure3",
+        "Images with the tokens that ToMe and BiGain_TM merge away",
+        "Figure 3. Tokens merged away (light blue) at 90% with cells of 4x4 tokens; 2x2 cells merge at most 75%.",
+    ),
+    Figure(
+        "spectrum",
+        "Margin, variance and response of every frequency band",
+        "Theorem 1, measured. Left: share of the margin and of the variance of paired class differences in each band "
+        "of the DCT of eps - eps_theta. Right: fraction of each band's margin that a method preserves, with 95% "
+        "intervals; no response is shown for a band whose margin is not clearly above zero.",
+    ),
+)
+
+
+def figures_of(probed: bool) -> tuple[Figure, ...]:
+    """Return the figures of a study; some need probes of its models."""
+    return FIGURES + (PROBE_FIGURES if probed else ())
+
+
+class Delta(NamedTuple):
+    """The last row of a group: method `of` minus method `against`."""
+
+    of: str
+    against: str
+
+
+@dataclass(frozen=True)
+class TableEntry:
+    """An entry of tables.yaml: the backbone families and methods that a table shows, over the strengths of one kind.
+
+    `references` are methods shown for comparison only. `extra` names a column of the efficiency measurements.
+    `across` maps a heading to the suffix of a variant: LaTeX shows the variants of `rows` side by side.
+    """
+
+    name: str
+    title: str
+    caption: str
+    families: list[str]
+    strength_kind: str
+    methods: list[str]
+    delta: Delta
+    baselines: list[str] = field(default_factory=lambda: ["none"])
+    references: list[str] = field(default_factory=list)
+    extra: str | None = None
+    rows: list[str] = field(default_factory=list)
+    across: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, name: str, entry: dict[str, Any]) -> TableEntry:
+        """Return an entry with the canonical ids of its methods. Raises ValueError naming what is wrong."""
+        check_keys(entry, cls)
+        settings = dict(entry)
+        for key in ("methods", "baselines"):
+            if key in entry:
+                settings[key] = [method_of(method).id for method in entry[key]]
+        if set(entry["delta"]) != set(Delta._fields):
+            raise ValueError("delta needs the keys of and against")
+        settings["delta"] = Delta(*(method_of(entry["delta"][key]).id for key in Delta._fields))
+        return cls(name, **settings)
+
+    @property
+    def main_methods(self) -> list[str]:
+        """The methods that the table is about: all but its references."""
+        return [method for method in self.methods if method not in self.references]
+
+
+def read_tables(path: Path | str) -> dict[str, TableEntry]:
+    """Read tables.yaml. Raises ValueError naming the file, the table and the unknown method or wrong key."""
+    entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    tables = {}
+    for name, entry in entries.items():
+        try:
+            tables[name] = TableEntry.parse(name, entry)
+        except ValueError as error:
+            raise ValueError(f"{path}: {name}: {error}") from None
+    return tables
+
+
+def read_table_entry(path: Path | str, name: str) -> TableEntry:
+    """Read one entry of tables.yaml. Raises ValueError with a suggestion if there is none of that name."""
+    tables = read_tables(path)
+    if name not in tables:
+        raise ValueError(f"{path}: {unknown('table', name, tables)}")
+    return tables[name]
+
+
+def table_names(path: Path | str, cells: list[Cell], backbones: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the tables for which the study has a cell of a method that the table is about."""
+    available = {(backbones[cell.backbone]["family"], cell.method) for cell in cells}
+    return [
+        name
+        for name, table in read_tables(path).items()
+        if any((family, method) in available for family in table.families for method in table.main_methods)
+    ]
+
+
+def has_printed_values(cells: list[Cell]) -> bool:
+    """Whether the paper prints a number for the task, backbone and data set of any of these cells."""
+    with open(PRINTED / "values.csv", newline="", encoding="utf-8") as handle:
+        printed = {(row["task"], row["backbone"], row["dataset"]) for row in csv.DictReader(handle)}
+    return any((cell.task, cell.backbone, cell.dataset) in printed for cell in cells)

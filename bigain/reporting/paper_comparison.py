@@ -1,0 +1,94 @@
+"""Compare a study's numbers with the paper's: both, their difference, and whether the paper's lies in our interval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bigain.methods.ids import method_of
+from bigain.reporting import names
+from bigain.reporting.frames import groups, read_measurements, records
+from bigain.reporting.paper_values import values
+from bigain.reporting.rendering import write_table
+
+COLUMNS = ("table", "backbone", "dataset", "task", "metric", "method", "strength")
+
+
+def write_comparison(
+    results: Path, measured: list[Path], spec: dict[str, Any], tex: Path, csv: Path, html: Path
+) -> None:
+    """Write the comparison of every printed number in three formats; our number is a dash where it was not run."""
+    comparison = compare(pd.read_parquet(results), read_measurements(measured))
+    context = {
+        "spec": spec,
+        "summary": summarize(comparison),
+        "rows": [_printed_row(row) for row in records(comparison)],
+    }
+    numbers = comparison.to_csv(index=False, float_format="%.4f", lineterminator="\n")
+    write_table("beside", context, numbers, tex, csv, html)
+
+
+def compare(results: pd.DataFrame, efficiency: pd.DataFrame) -> pd.DataFrame:
+    """Join the printed numbers with a study's, averaged over seeds; our columns are missing where a cell was not run.
+
+    `efficiency` holds the study's counted operations (`backbone`, `method`, `strength`, `gflops`). The paper's mAP is
+    compared with the one that its released code computes. `inside` says whether the printed number lies in our 95%
+    interval; it is missing where we have no interval.
+    """
+    ours = results.assign(metric=results["metric"].replace({"map": "map_clean", "map_released": "map"}))
+    keys = [column for column in COLUMNS if column != "table"]
+    ours = ours.groupby(keys, dropna=False)[["value", "low", "high"]].mean().reset_index()
+    counted = efficiency.assign(metric="gflops", dataset=None, task="efficiency", value=efficiency["gflops"])
+    ours = pd.concat([ours, counted[[*keys, "value"]]], ignore_index=True)
+    printed = values()
+    printed["key"], ours["key"] = _keys(printed, keys), _keys(ours, keys)
+    joined = printed.merge(ours[["key", "value", "low", "high"]], on="key", how="left")
+    joined["difference"] = joined["value"] - joined["printed"]
+    inside = (joined["low"] <= joined["printed"]) & (joined["printed"] <= joined["high"])
+    joined["inside"] = inside.astype(object).where(joined["low"].notna())
+    return joined[[*COLUMNS, "printed", "value", "low", "high", "difference", "inside", "note"]]
+
+
+def _keys(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
+    """Return a key per row that can be merged on: the values of the columns, None for every kind of missing value."""
+    rows = frame[columns].itertuples(index=False, name=None)
+    keys = [tuple(None if pd.isna(value) else value for value in row) for row in rows]
+    return pd.Series(keys, index=frame.index, dtype=object)
+
+
+def summarize(comparison: pd.DataFrame) -> list[dict[str, Any]]:
+    """Count, by table and metric, the printed numbers, those that the study has, and those inside our intervals."""
+    rows = []
+    for (table, metric), printed in groups(comparison, ["table", "metric"]):
+        available = printed[printed["value"].notna()]
+        rows.append(
+            {
+                "table": table,
+                "metric": names.metric_label(metric),
+                "printed": len(printed),
+                "available": len(available),
+                "inside": sum(inside is True for inside in available["inside"]),
+                "median_difference": float(available["difference"].median()) if len(available) else None,
+            }
+        )
+    return rows
+
+
+def _printed_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Return one printed number and ours, for print."""
+    method = method_of(row["method"])
+    return {
+        "table": row["table"],
+        "where": ", ".join(part for part in (row["backbone"], row["dataset"]) if isinstance(part, str)),
+        "metric": names.metric_label(row["metric"]),
+        "method": method.label,
+        "strength": "" if pd.isna(row["strength"]) else names.strength(method.strength_kind, row["strength"]),
+        "printed": row["printed"],
+        "value": row["value"],
+        "half_width": (row["high"] - row["low"]) / 2,
+        "difference": row["difference"],
+        "inside": {True: "inside", False: "outside"}.get(row["inside"], names.MISSING),
+        "note": row["note"] if isinstance(row["note"], str) else "",
+    }
