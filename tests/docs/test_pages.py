@@ -40,6 +40,14 @@ def test_links_and_anchors_lead_somewhere(page, tmp_path):
     assert build.write_page(page, tmp_path, jinja2.Template("{{ body }}")) == []
 
 
+@pytest.mark.slow
+def test_the_whole_site_is_built_with_a_page_for_every_module(tmp_path):
+    assert build.build(tmp_path) == []
+    modules = [path for path in (ROOT / "bigain").rglob("*.py") if not path.name.startswith("__")]
+    pages = {path.relative_to(tmp_path / "api").with_suffix("") for path in (tmp_path / "api").rglob("*.html")}
+    assert pages >= {path.relative_to(ROOT).with_suffix("") for path in modules}
+
+
 def test_every_page_is_on_the_site():
     written = {*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")}
     assert {str(path.relative_to(ROOT)) for path in written} == set(ALL_PAGES)
