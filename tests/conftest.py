@@ -1,4 +1,4 @@
-"""Tiny real models and fixtures for all tests: no mocks, no network, one thread."""
+"""Fixtures for all tests: tiny real models instead of mocks, no network, one thread."""
 
 from __future__ import annotations
 

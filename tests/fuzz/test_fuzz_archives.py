@@ -1,4 +1,4 @@
-"""Archives that lie: nothing is written or read outside of their folder, and what is wrong is said with their name."""
+"""Hostile archives: nothing is written or read outside their folder, and the message names the archive."""
 
 import gzip
 import hashlib
@@ -40,7 +40,7 @@ def place(tmp_path_factory):
 
 
 def _place(factory):
-    """A folder to unpack into, with the canary that has to stay as it is beside it."""
+    """Make a folder to unpack into, beside a canary that has to stay as it is."""
     top = factory.mktemp("top")
     (top / "canary").write_bytes(b"sings")
     (top / "data").mkdir()
@@ -48,7 +48,7 @@ def _place(factory):
 
 
 def tar(entries, packed=True):
-    """An archive of these entries, whose sizes may be more than there is."""
+    """Return a tar archive of these entries; the sizes in its headers may exceed their content."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, kind, target, content in entries:
@@ -61,24 +61,23 @@ def tar(entries, packed=True):
     return gzip.compress(buffer.getvalue(), mtime=0) if packed else buffer.getvalue()
 
 
-def untouched(place):
-    """Whether nothing was written beside the folder, and nothing in it leads out of it."""
+def check_untouched(place):
+    """Check that nothing was written beside the folder, and that nothing in it leads out of it."""
     top = place.parent
     assert [path.name for path in top.iterdir() if path != place] == ["canary"]
     assert (top / "canary").read_bytes() == b"sings"
     assert not any(path.is_symlink() or not (path.is_file() or path.is_dir()) for path in place.rglob("*"))
-    return True
 
 
 @given(entries=members, data=st.data())
 @cases(250)
-def test_a_tar_file_stays_in_its_folder(tmp_path_factory, entries, data):
+def test_a_tar_archive_stays_in_its_folder(tmp_path_factory, entries, data):
     place = _place(tmp_path_factory)
     archive = place / "images.tar.gz"
     content = tar(entries)
     archive.write_bytes(data.draw(st.just(content) | st.just(content) | broken_bytes(content)))
     message = refusal(lambda: download.unpack(archive, place), download.FetchError)
-    assert untouched(place)
+    check_untouched(place)
     assert message is None or "images.tar.gz" in message or str(place) in message, message
     hostile = [name in BAD or kind in ODD_KINDS for name, kind, *_ in entries]
     short = [kind in KINDS[:2] and size > 4096 for _, kind, _, size in entries]
@@ -87,8 +86,8 @@ def test_a_tar_file_stays_in_its_folder(tmp_path_factory, entries, data):
 
 @given(data=st.data())
 @cases(60)
-def test_pets_are_unpacked_or_named(tmp_path_factory, data):
-    """The whole of `fetch`, for archives whose md5 is the published one."""
+def test_the_archives_of_pets_are_unpacked_or_named(tmp_path_factory, data):
+    """`fetch` from end to end, for archives whose md5 is the published one."""
     place = _place(tmp_path_factory)
     entries = data.draw(st.just([]) | members)
     lines = [*pets_lines(0)]
@@ -104,13 +103,13 @@ def test_pets_are_unpacked_or_named(tmp_path_factory, data):
         patch.setattr(download, "PETS", tuple(published))
         settings = {"reader": "pets", "path": str(place)}
         message = refusal(lambda: download.dataset("pets", settings, None), download.FetchError)
-    assert untouched(place)
+    check_untouched(place)
     assert message is None or ".tar.gz" in message or "test.txt" in message or "images/" in message, message
 
 
 @given(entries=members, data=st.data())
 @cases(60)
-def test_imagenet_is_unpacked_or_named(tmp_path_factory, entries, data):
+def test_the_archive_of_imagenet_is_unpacked_or_named(tmp_path_factory, entries, data):
     place = _place(tmp_path_factory)
     good = [(f"ILSVRC2012_val_{k:08d}.JPEG", tarfile.REGTYPE, "", 3) for k in range(4)]
     content = tar(data.draw(st.just(good) | st.just(good + entries)), packed=False)
@@ -128,7 +127,7 @@ def test_imagenet_is_unpacked_or_named(tmp_path_factory, entries, data):
         patch.setattr(download, "record_sums", lambda *_: None)
         settings = {"reader": "imagenet100", "path": str(place)}
         message = refusal(lambda: download.dataset("imagenet100", settings, None), download.FetchError)
-    assert untouched(place)
+    check_untouched(place)
     assert (message is None) == (len(list(place.glob("val/*/*.JPEG"))) == 4)
     assert message is None or "ILSVRC2012_img_val.tar" in message, message
 
@@ -139,7 +138,7 @@ def test_imagenet_is_unpacked_or_named(tmp_path_factory, entries, data):
     packed=st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]),
 )
 @cases(300)
-def test_a_zip_file_is_read_in_place(tmp_path_factory, data, packed):
+def test_a_zip_archive_is_read_in_place(tmp_path_factory, data, packed):
     place = _place(tmp_path_factory)
     names = data.draw(st.lists(st.sampled_from(GOOD + BAD), min_size=1, max_size=4))
     buffer = io.BytesIO()
@@ -163,7 +162,7 @@ def test_a_zip_file_is_read_in_place(tmp_path_factory, data, packed):
     message = refusal(read, ValueError)
     assert message is None or "val.zip" in message
     assert message is not None or content != whole or len(set(names)) == len(names)
-    assert untouched(place)
+    check_untouched(place)
     assert [path.name for path in place.iterdir()] == ["val.zip"]
 
 

@@ -1,4 +1,4 @@
-"""COCO's annotations changed in one place: read, or refused with the list and the entry; some are always refused."""
+"""COCO's annotations with one change: read, or refused with a message that names the list and the entry."""
 
 import copy
 import json
@@ -18,7 +18,7 @@ INSTANCES, CAPTIONS = COCO
 ABSURD = [None, True, 1.0, "1", [], {}, -1, 1 << 63, 10**400]
 TEXTS = [None, 7, [], "\ud800"]
 PATHS = ["../canary.jpg", "/etc/passwd", "a/../../canary.jpg", "", "a\0.jpg", "x" * 300]
-# What no place of a list may hold: (file, list, key, values).
+# Values that are always refused: (file, list, key, values).
 WRONG = [
     (INSTANCES, "images", "id", ABSURD),
     (INSTANCES, "images", "file_name", TEXTS + PATHS),
@@ -39,8 +39,8 @@ def folder(tmp_path_factory):
     return write_coco(top / "data", zipped=False)
 
 
-def loaded(folder, file, content):
-    """What reading the data set says, with this content in one of its files."""
+def refusal_with(folder, file, content):
+    """Read the data set with this content in one of its files; return the message of a refusal."""
     (folder / file).write_text(json.dumps(content))
     try:
         return refusal(lambda: look_at(folder), ValueError)
@@ -49,11 +49,11 @@ def loaded(folder, file, content):
 
 
 def look_at(folder):
-    found = datasets.load({"reader": "coco2017", "path": str(folder)})
-    assert len(set(found.ids)) == len(set(found.files)) == len(found) <= IMAGES
-    assert len(found.prompts) == len(CATEGORIES)
-    assert all(0 <= label < len(CATEGORIES) for labels in found.labels for label in labels)
-    assert all(isinstance(text, str) for text in (*found.prompts, *found.captions))
+    dataset = datasets.load({"reader": "coco2017", "path": str(folder)})
+    assert len(set(dataset.ids)) == len(set(dataset.files)) == len(dataset) <= IMAGES
+    assert len(dataset.prompts) == len(CATEGORIES)
+    assert all(0 <= label < len(CATEGORIES) for labels in dataset.labels for label in labels)
+    assert all(isinstance(text, str) for text in (*dataset.prompts, *dataset.captions))
 
 
 @pytest.mark.parametrize("file", COCO)
@@ -61,7 +61,7 @@ def look_at(folder):
 @cases(150)
 def test_changed_annotations_are_read_or_named(folder, file, data):
     changed, _ = data.draw(broken_tree(COCO[file], odd_values.filter(is_json)))
-    message = loaded(folder, file, changed)
+    message = refusal_with(folder, file, changed)
     assert message is None or file.rsplit("/", 1)[1] in message or str(folder) in message, message
 
 
@@ -72,7 +72,7 @@ def test_a_wrong_entry_is_always_refused(folder, where, data):
     changed = copy.deepcopy(COCO[file])
     place = data.draw(st.integers(0, len(changed[name]) - 1))
     changed[name][place][key] = data.draw(st.sampled_from(values))
-    message = loaded(folder, file, changed)
+    message = refusal_with(folder, file, changed)
     assert message
     assert file in message
     assert key in message or "there is no" in message
@@ -80,17 +80,17 @@ def test_a_wrong_entry_is_always_refused(folder, where, data):
 
 @given(where=st.sampled_from(LISTS), data=st.data())
 @cases(60)
-def test_an_entry_that_is_there_twice_is_always_refused(folder, where, data):
+def test_a_repeated_entry_is_always_refused(folder, where, data):
     file, name = where
     changed = copy.deepcopy(COCO[file])
     changed[name].append(data.draw(st.sampled_from(changed[name])))
-    message = loaded(folder, file, changed)
+    message = refusal_with(folder, file, changed)
     assert message
     assert file in message
     assert f"{name}: id" in message
 
 
-def test_one_file_is_no_two_images(folder):
+def test_two_images_cannot_share_a_file(folder):
     changed = copy.deepcopy(COCO[INSTANCES])
     changed["images"][1]["file_name"] = changed["images"][0]["file_name"]
-    assert "'000000000100.jpg' is listed twice" in loaded(folder, INSTANCES, changed)
+    assert "'000000000100.jpg' is listed twice" in refusal_with(folder, INSTANCES, changed)

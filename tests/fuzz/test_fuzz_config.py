@@ -1,4 +1,4 @@
-"""Configs changed at random: planned, or refused with a message that names the key."""
+"""Randomly changed configs: planned, or refused with a message that names the key."""
 
 import os
 
@@ -84,15 +84,15 @@ def small(tmp_path_factory):
 
 
 def names_the_place(message, raw, path):
-    """Whether a message names the key of a place, one on the way to it, or the file that is written there."""
+    """Return whether a message names the changed key, a key above it, or the file that is its value."""
     heading, *lines = message.splitlines()
     assert heading == "invalid config:"
-    said, found = " ".join(lines), list(path)
+    problems, names = " ".join(lines), list(path)
     for key in path:
         raw = raw[key] if isinstance(raw, dict) and key in raw else None
     if isinstance(raw, str):
-        found.append(raw)
-    return any(repr(key) in said or (isinstance(key, str) and key[:20] in said) for key in found)
+        names.append(raw)
+    return any(repr(name) in problems or (isinstance(name, str) and name[:20] in problems) for name in names)
 
 
 def planned(raw):
@@ -153,7 +153,7 @@ def test_a_changed_config_is_planned_or_refused_by_its_key(name, data):
 @given(raw=odd_values | st.recursive(odd_values, lambda inner: st.dictionaries(st.text(max_size=9), inner)))
 @example([])
 @cases(100)
-def test_what_is_no_config_is_refused(raw):
+def test_values_that_are_not_a_config_are_refused(raw):
     assert refusal(lambda: load(raw), ConfigError)
 
 

@@ -38,18 +38,18 @@ PICTURES = [
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """One folder a reader, with the canary beside it that no name in it may reach."""
-    found = {}
+    """Write one folder per reader, beside a canary that no name in it may reach."""
+    written = {}
     for name, write in WRITERS.items():
         top = tmp_path_factory.mktemp("top")
         (top / "canary.jpg").write_bytes(b"not in the data set")
-        found[name] = write(top / "data")
-    return found
+        written[name] = write(top / "data")
+    return written
 
 
 @pytest.fixture(scope="module")
 def opened(folders):
-    """The data sets with images, which are read when they are asked for."""
+    """Load the data sets whose images are files, which are read on demand."""
     return {name: (datasets.load(settings(name, folders[name])), folders[name]) for name, _ in PICTURES}
 
 
@@ -58,7 +58,7 @@ def settings(name, folder):
 
 
 def look_at(name, folder):
-    """Read a data set, its fingerprint's parts, and every image that is there; an unreadable one names its file."""
+    """Read a data set and its images that exist; the message for an unreadable image names its file."""
     dataset = datasets.load(settings(name, folder))
     assert len(set(dataset.ids)) == len(dataset.ids) == len(dataset.files) == len(dataset.captions)
     assert all(0 <= label < len(dataset.prompts) for labels in dataset.labels for label in labels)
@@ -78,8 +78,7 @@ def test_damaged_annotations_are_read_or_named(folders, name, file, data):
         replace_file(path, data.draw(broken_bytes(whole)))
         message = refusal(lambda: look_at(name, folders[name]), (ValueError, FileNotFoundError))
         assert message is None or file.rsplit("/", 1)[-1] in message, message
-        said = datasets.problems(settings(name, folders[name]))
-        assert message is None or said
+        assert message is None or datasets.problems(settings(name, folders[name]))
     finally:
         replace_file(path, whole)
 
@@ -135,16 +134,15 @@ def test_a_changed_line_of_pets_is_read_or_named(folders, line, place, instead):
 
 @given(data=st.data())
 @cases(60)
-def test_changed_checksums_are_problems(folders, data):
+def test_changed_checksums_are_reported_as_problems(folders, data):
     folder = folders["coco2017 zipped"]
     datasets.record_sums("coco2017", str(folder))
     changed, _ = data.draw(broken_tree(json.loads((folder / SUMS).read_text()), odd_values.filter(is_json)))
     content = json.dumps(changed).encode()
     (folder / SUMS).write_bytes(data.draw(st.just(content) | broken_bytes(content)))
-    before = {"coco2017": "its lists name 4 images; the official ones 5000"}
     first, *others = datasets.problems(settings("coco2017", folder))
-    assert before["coco2017"] in first
-    assert all(str(folder) in one for one in others)
+    assert "its lists name 4 images; the official ones 5000" in first
+    assert all(str(folder) in problem for problem in others)
     (folder / SUMS).unlink()
 
 
@@ -156,6 +154,6 @@ def test_a_subset_is_read_or_named(folders, tmp_path_factory, content):
     chosen = {"reader": "pets", "path": str(folders["pets"]), "subset": str(path)}
     message = refusal(lambda: datasets.load(chosen), ValueError)
     positions = content.split()
-    fits = positions and all(one.isdigit() and int(one) < 37 for one in positions)
+    fits = positions and all(text.isdigit() and int(text) < 37 for text in positions)
     assert (message is None) == bool(fits and len(set(map(int, positions))) == len(positions))
     assert message is None or "mine.txt" in message or "there is no image at position" in message

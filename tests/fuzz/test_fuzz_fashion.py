@@ -1,4 +1,4 @@
-"""The embedded data sets' tables and Fashion-MNIST's own files: changed in one value, or in one byte."""
+"""The tables of the embedded data sets with one changed value, and Fashion-MNIST's files with changed bytes."""
 
 import gzip
 
@@ -34,14 +34,14 @@ def folder(tmp_path_factory):
 
 
 def fits(column, value, others):
-    """Whether a data set may hold that value in that column."""
+    """Return whether a value is valid in a column; `others` are the values of the other rows."""
     if column == "id":
         return value is not None and value >= 0 and value not in others
     if column == "label":
         return value is not None and 0 <= value < 10
     if column == "pixels":
         return False
-    return value is not None and len(value) == 4 and all(one is not None and 0 <= one < ITEMS for one in value)
+    return value is not None and len(value) == 4 and all(item is not None and 0 <= item < ITEMS for item in value)
 
 
 @given(change=CHANGES, row=st.integers(0, SCENES - 1))
@@ -65,7 +65,7 @@ def test_a_changed_value_is_read_or_named_with_its_column(folder, change, row):
 
 @given(file=st.sampled_from(["items.parquet", "scenes.parquet"]), kind=st.sampled_from(["none", "twice", "one less"]))
 @cases(6)
-def test_rows_that_are_missing_or_doubled(folder, file, kind):
+def test_missing_and_repeated_rows(folder, file, kind):
     whole = pq.read_table(folder / file)
     changed = {"none": whole.slice(0, 0), "twice": pa.concat_tables([whole, whole]), "one less": whole.slice(1)}[kind]
     try:
@@ -79,7 +79,7 @@ def test_rows_that_are_missing_or_doubled(folder, file, kind):
 
 @given(data=st.data())
 @cases(100)
-def test_official_files_are_never_taken_for_others(folder, data):
+def test_a_damaged_official_file_is_always_refused(folder, data):
     name, _ = fashion_mnist.OFFICIAL["test"][0]
     content = gzip.compress(bytes(2000), mtime=0)
     (folder / name).write_bytes(data.draw(broken_bytes(content)))

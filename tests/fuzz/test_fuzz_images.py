@@ -1,4 +1,4 @@
-"""Images with made-up headers, of other formats and of absurd sizes: decoded, or refused with their file's name."""
+"""Images with made-up headers, in other formats or of absurd sizes: decoded, or refused with the name of the file."""
 
 import io
 import struct
@@ -23,7 +23,7 @@ OTHERS = ["TIFF", "PPM", "ICO", "TGA", "PCX", "SGI", "IM", "DDS", "MSP", "SPIDER
 
 
 def stored(kind, mode="RGB", size=(24, 16)):
-    """A picture in some format."""
+    """Return an image of noise in a file format."""
     buffer = io.BytesIO()
     Image.effect_noise(size, 60).convert(mode).save(buffer, kind)
     return buffer.getvalue()
@@ -47,8 +47,8 @@ def store(tmp_path_factory):
     return Store(tmp_path_factory.mktemp("images"))
 
 
-def looked_at(store, content):
-    """What opening and cropping such a file says; None if it works."""
+def refusal_of(store, content):
+    """Open and crop an image with this content; return the message of a refusal."""
     (store.place / "photo.jpg").write_bytes(content)
 
     def crop():
@@ -59,7 +59,7 @@ def looked_at(store, content):
 
 
 def png(width, height, depth, colour, interlaced, content):
-    """A PNG file whose header may say anything; its checksums are right."""
+    """Return a PNG file with an arbitrary header and correct checksums."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -71,25 +71,25 @@ def png(width, height, depth, colour, interlaced, content):
 @pytest.mark.parametrize("name", WHOLE)
 @given(data=st.data())
 @cases(60)
-def test_a_damaged_file_of_every_kind(store, name, data):
-    assert looked_at(store, WHOLE[name]) is None
-    message = looked_at(store, data.draw(broken_bytes(WHOLE[name])))
+def test_a_damaged_image_is_decoded_or_named(store, name, data):
+    assert refusal_of(store, WHOLE[name]) is None
+    message = refusal_of(store, data.draw(broken_bytes(WHOLE[name])))
     assert message is None or "photo.jpg is damaged" in message
 
 
 @given(st.tuples(SIDES, SIDES, st.sampled_from([0, 1, 2, 4, 8, 16, 255]), st.integers(0, 7), st.integers(0, 2)))
 @cases(100)
-def test_a_png_header_that_says_anything(store, header):
-    message = looked_at(store, png(*header, bytes(4096)))
+def test_an_arbitrary_png_header_is_decoded_or_named(store, header):
+    message = refusal_of(store, png(*header, bytes(4096)))
     width, height, *_ = header
     absurd = not width * height or width * height > MOST_PIXELS or max(width, height) > 100 * min(width, height)
-    assert message is not None if absurd else True
+    assert message is not None or not absurd
     assert message is None or "photo.jpg is damaged" in message
 
 
 @given(SIDES, SIDES, st.sampled_from(["bmp", "gif", "jpeg"]))
 @cases(100)
-def test_sizes_that_are_not_those_of_the_content(store, width, height, name):
+def test_a_header_with_another_size_is_decoded_or_named(store, width, height, name):
     content = bytearray(WHOLE[name])
     if name == "bmp":
         content[18:26] = struct.pack("<II", width, height)
@@ -98,21 +98,21 @@ def test_sizes_that_are_not_those_of_the_content(store, width, height, name):
     else:
         start = content.index(b"\xff\xc0") + 5
         content[start : start + 4] = struct.pack(">HH", height & 0xFFFF, width & 0xFFFF)
-    message = looked_at(store, bytes(content))
+    message = refusal_of(store, bytes(content))
     assert message is None or "photo.jpg is damaged" in message
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_formats_that_no_data_set_has_are_not_decoded(store, kind, tmp_path):
+def test_formats_that_no_data_set_uses_are_not_decoded(store, kind, tmp_path):
     assert kind not in FORMATS
-    message = looked_at(store, stored(kind, {"MSP": "1", "SPIDER": "F"}.get(kind, "RGB")))
+    message = refusal_of(store, stored(kind, {"MSP": "1", "SPIDER": "F"}.get(kind, "RGB")))
     assert "cannot identify image file" in message
 
 
 def test_postscript_is_not_run(store, tmp_path):
     canary = tmp_path / "written"
     program = f"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n({canary}) (w) file (x) writestring\nshowpage\n"
-    assert "photo.jpg is damaged" in looked_at(store, program.encode())
+    assert "photo.jpg is damaged" in refusal_of(store, program.encode())
     assert not canary.exists()
 
 
@@ -125,7 +125,7 @@ def test_a_file_of_absurd_length_is_not_read(store):
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "", "a\0b", "x" * 300, "sub", "..\\x"])
-def test_names_outside_of_the_folder_are_missing(store, name):
+def test_names_outside_the_folder_are_refused(store, name):
     (store.place / "sub").mkdir(exist_ok=True)
     (store.place.parent / "x").write_bytes(WHOLE["png"])
     assert not store.has(name)

@@ -1,4 +1,4 @@
-"""Results that are cut or damaged: scored and collected, or refused with the file, and the tensor or key."""
+"""Truncated and damaged results: scored and collected, or refused with a message that names file and tensor or key."""
 
 import json
 
@@ -44,7 +44,7 @@ def test_a_damaged_result_is_scored_or_named(folder, name, file, data):
 @pytest.mark.parametrize(("name", "file"), [*FILES, ("fashion_scenes", "fashion_scenes-1.parquet")])
 @given(place=st.floats(0, 0.999))
 @cases(15)
-def test_a_cut_result_is_always_refused(folder, name, file, place):
+def test_a_truncated_result_is_always_refused(folder, name, file, place):
     content = whole(folder, file)
     (folder / file).write_bytes(content[: int(place * len(content))])
     assert file in (refusal(lambda: score(folder, name), ValueError) or "")

@@ -1,4 +1,4 @@
-"""Trials with errors that are no numbers, in other columns or of another cell: never scored, or scored as they are."""
+"""Trials with errors that are not finite, with wrong columns or of another cell: refused, or scored as they are."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +23,7 @@ BAD_ERRORS = [float("nan"), float("inf"), float("-inf"), None]
 @pytest.mark.parametrize("name", ["fashion", "fashion_scenes"])
 @given(rows=st.lists(st.integers(0, 45), min_size=1), value=st.sampled_from(BAD_ERRORS))
 @cases(40)
-def test_an_error_that_is_no_number_is_never_scored(folder, name, rows, value):
+def test_an_error_that_is_not_finite_is_never_scored(folder, name, rows, value):
     file = f"{name}-1.parquet"
     frame = pq.read_table(folder / f"whole {file}").to_pydict()
     frame["error"] = [value if k in rows else error for k, error in enumerate(frame["error"])]
@@ -80,7 +80,7 @@ def test_trials_of_another_cell_are_named(folder, change):
 
 
 @given(change=changes)
-@cases(12)  # a bootstrap each, where it is scored
+@cases(12)  # scoring takes a bootstrap
 def test_trials_of_another_cell_of_several_labels_are_named(folder, change):
     named_or_scored(folder, "fashion_scenes", *change)
 

@@ -1,4 +1,4 @@
-"""Folders of models whose files say odd things: taken, or refused with a message that names the file."""
+"""Model folders with odd files: accepted, or refused with a message that names the file."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ FILES = ["unet/config.json", "scheduler/scheduler_config.json", MANIFEST]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A folder with the configs of SD 2.0, as if it were fetched."""
+    """Write a folder with the configs of SD 2.0 as if it had been fetched."""
     folder = tmp_path_factory.mktemp("model") / "sd2"
     contents = {
         "model_index.json": {},
@@ -43,7 +43,7 @@ def model(tmp_path_factory):
 @pytest.mark.parametrize("architecture", ["sd2", None])
 @given(data=st.data())
 @cases(60)
-def test_a_changed_file_of_a_model_is_taken_or_named(model, file, architecture, data):
+def test_a_changed_file_of_a_model_is_accepted_or_named(model, file, architecture, data):
     folder, backbone = model
     whole = (folder / file).read_bytes()
     changed, _ = data.draw(broken_tree(json.loads(whole), odd_values))
@@ -66,7 +66,7 @@ def test_a_changed_file_of_a_model_is_taken_or_named(model, file, architecture, 
 
 @given(data=st.data())
 @cases(150)
-def test_changed_checksums_are_kept_or_named(tmp_path_factory, data):
+def test_changed_checksums_are_accepted_or_named(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("sums")
     (folder / "data").mkdir()
     for name in ("a", "b"):
@@ -82,7 +82,7 @@ def test_changed_checksums_are_kept_or_named(tmp_path_factory, data):
 
 @given(content=st.binary(max_size=40) | st.sampled_from([b"null", b"[1]", b"1e400", b'{"a": 1}', b"[" * 10**5]))
 @cases(50)
-def test_a_broken_memory_of_checksums_is_named(tmp_path_factory, content):
+def test_a_damaged_cache_of_checksums_is_named(tmp_path_factory, content):
     folder = tmp_path_factory.mktemp("known")
     (folder / "large").write_bytes(bytes(100))
     (folder / "checksums.json").write_bytes(content)
@@ -99,7 +99,7 @@ LISTED = {"hub": "a/b", "revision": "c", "files": {"unet/config.json": KNOWN, "v
 
 @given(data=st.data())
 @cases(200)
-def test_a_manifest_removes_nothing_outside(tmp_path_factory, data):
+def test_a_manifest_removes_nothing_outside_its_folder(tmp_path_factory, data):
     top = tmp_path_factory.mktemp("top")
     (top / "canary").write_bytes(b"sings")
     place = top / "data"

@@ -1,4 +1,4 @@
-"""Made-up results of the whole paper study: what its jobs would leave. Nothing here is a measurement."""
+"""Made-up results of the whole paper study, in the files that its jobs would write. None of them is a measurement."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bigain.study.study import Study
 
 
 def write_results(study: Study) -> None:
-    """Metrics files, efficiency tables, the tidy results, stored samples of every cell, and probes."""
+    """Write metrics, efficiency tables, the collected results, sample images of every generation cell, and probes."""
     for cell in study.cells:
         _write_metrics(study, cell)
     collect([Path(file) for file in study.score_files()], Path(study.results) / "results.parquet")
@@ -85,9 +85,11 @@ def _write_probes(study: Study, backbone: str, dataset: str) -> None:
     draws = spec["images"] * spec["timesteps"]
     parts = []
     for method, strength in spec["arms"]:
-        own = {"method": [method] * draws, "strength": np.full(draws, np.nan if strength is None else strength)}
-        own |= {"image": np.repeat(np.arange(spec["images"]), spec["timesteps"]), "true": 0, "wrong": 1, "t": 500}
-        parts.append(pd.DataFrame(own | {f"band_{k}": 1 + rng.standard_normal(draws) for k in range(spec["bands"])}))
+        columns = {"method": [method] * draws, "strength": np.full(draws, np.nan if strength is None else strength)}
+        columns |= {"image": np.repeat(np.arange(spec["images"]), spec["timesteps"]), "true": 0, "wrong": 1, "t": 500}
+        parts.append(
+            pd.DataFrame(columns | {f"band_{k}": 1 + rng.standard_normal(draws) for k in range(spec["bands"])})
+        )
     frame = pd.concat(parts, ignore_index=True)
     write_table(folder / "spectrum.parquet", {name: frame[name].to_numpy() for name in frame}, spec)
     spec = json.loads(study.token_maps_spec(backbone, dataset))

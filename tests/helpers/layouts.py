@@ -1,4 +1,4 @@
-"""The smallest folders that every reader takes, for changes that cost milliseconds."""
+"""The smallest folders that the readers of the data sets accept, so that a fuzz case costs milliseconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ITEMS, SCENES, IMAGES = 12, 5, 4
 
 
 def write_fashion(folder: Path) -> Path:
-    """Noise with labels, and scenes of it."""
+    """Write items of labelled noise, and scenes of them."""
     rng = np.random.default_rng(0)
     pixels = [rng.integers(0, 255, 784, dtype=np.uint8).tobytes() for _ in range(ITEMS)]
     columns = {"id": list(range(100, 100 + ITEMS)), "label": [k % 10 for k in range(ITEMS)], "pixels": pixels}
@@ -27,12 +27,12 @@ def write_fashion(folder: Path) -> Path:
 
 
 def pets_lines(first: int) -> list[str]:
-    """A line of every breed."""
+    """Return one line of a list per breed; `first` is the number of the first image."""
     return [f"{name}_{first + k} {k + 1} {1 if name[0].isupper() else 2} 1" for k, name in enumerate(BREEDS)]
 
 
 def write_pets(folder: Path) -> Path:
-    """Both lists with an image a breed, of which a few are there."""
+    """Write both lists with one image per breed, and a few of the images."""
     for name in ("images", "annotations"):
         (folder / name).mkdir(parents=True)
     for split, first in (("test", 0), ("trainval", 100)):
@@ -44,7 +44,7 @@ def write_pets(folder: Path) -> Path:
 
 
 def write_imagenet(folder: Path) -> Path:
-    """A few images of two classes that both readers have."""
+    """Write a few images of two classes that both readers have."""
     for number in imagenet.IMAGENET_100[:2]:
         place = folder / "val" / imagenet.classes()[number][0]
         place.mkdir(parents=True)
@@ -54,7 +54,7 @@ def write_imagenet(folder: Path) -> Path:
 
 
 def coco_texts() -> dict[str, dict]:
-    """The two annotation files: 80 categories, a few images with labels and captions."""
+    """Return the two annotation files by name: 80 categories, and a few images with labels and captions."""
     images = [{"id": 100 + k, "file_name": f"{100 + k:012d}.jpg"} for k in range(IMAGES)]
     shown = [{"id": k, "image_id": 100 + k % 3, "category_id": CATEGORIES[k]} for k in range(IMAGES)]
     captions = [{"id": k, "image_id": 100 + k % IMAGES, "caption": f"caption {k}"} for k in range(2 * IMAGES)]
@@ -66,7 +66,7 @@ def coco_texts() -> dict[str, dict]:
 
 
 def write_coco(folder: Path, zipped: bool) -> Path:
-    """Annotations and images, as folders or as archives."""
+    """Write annotations and images, as folders or as archives."""
     texts = {name: json.dumps(content) for name, content in coco_texts().items()}
     if zipped:
         folder.mkdir(parents=True)

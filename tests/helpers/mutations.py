@@ -1,4 +1,4 @@
-"""Broken input for the fuzz tests: bytes and trees of plain values, changed in one place or several."""
+"""Broken input for the fuzz tests: bytes and trees of plain values with one or more changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MARKS = [pytest.mark.system, pytest.mark.timeout(900)]
 
 
 def cases(count: int) -> settings:
-    """As many cases, the same in every run."""
+    """Return Hypothesis settings for `count` cases, the same in every run."""
     return settings(
         max_examples=count,
         deadline=None,
@@ -68,7 +68,7 @@ def _nested(depth: int) -> list:
 
 @st.composite
 def broken_bytes(draw: Callable, content: bytes) -> bytes:
-    """Content that is cut, flipped, overwritten, repeated, or something else altogether."""
+    """Draw content that is cut, flipped, overwritten, repeated or replaced."""
     kind = draw(st.sampled_from(("cut", "flip", "flip", "overwrite", "insert", "remove", "random", "empty", "twice")))
     place = draw(st.integers(0, max(len(content) - 1, 0)))
     if kind == "cut":
@@ -87,25 +87,27 @@ def broken_bytes(draw: Callable, content: bytes) -> bytes:
 
 
 def places(tree: Any, path: tuple = ()) -> list[tuple]:
-    """The path of every value below the top."""
+    """Return the path of every value below the root."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
-    return [found for key, value in items for found in ((*path, key), *places(value, (*path, key)))]
+    return [place for key, value in items for place in ((*path, key), *places(value, (*path, key)))]
 
 
 def _alike(value: Any, values: st.SearchStrategy) -> st.SearchStrategy:
-    """Values of the same type, which are more likely to pass the first checks."""
+    """Return values of the same type, which are more likely to pass the first checks."""
     if isinstance(value, list):
         return st.lists(st.sampled_from(value) if value else values, max_size=4)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return values
-    return {int: st.integers(0, 2000), float: st.floats(0, 2), str: values.filter(lambda one: isinstance(one, str))}[
-        type(value)
-    ]
+    return {
+        int: st.integers(0, 2000),
+        float: st.floats(0, 2),
+        str: values.filter(lambda other: isinstance(other, str)),
+    }[type(value)]
 
 
 @st.composite
 def broken_tree(draw: Callable, tree: Any, values: st.SearchStrategy = odd_values) -> tuple[Any, tuple]:
-    """A tree with one place changed, and the path of that place."""
+    """Draw a tree with one change, and the path of the change."""
     changed, path = copy.deepcopy(tree), draw(st.sampled_from(places(tree)))
     parent = changed
     for key in path[:-1]:
@@ -132,22 +134,22 @@ def broken_tree(draw: Callable, tree: Any, values: st.SearchStrategy = odd_value
 
 
 def refusal(call: Callable[[], Any], kinds: type[Exception] | tuple[type[Exception], ...]) -> str | None:
-    """What a call says when it refuses, or None. Any error of another kind fails the test; so does one without words.
+    """Return the message with which a call refuses its input, or None if it accepts it.
 
-    The error has to be of the kind itself: parsers' own errors are often ValueErrors, too.
+    An error of another kind fails the test, and so do the ValueErrors that parsers and codecs raise themselves.
     """
     try:
         call()
     except kinds as error:
         if type(error).__module__.split(".")[0] not in ("bigain", "builtins") or isinstance(error, UnicodeError):
             raise
-        str(error).encode()  # it can be printed
+        str(error).encode()  # the message can be printed
         return str(error)
     return None
 
 
 def is_json(value: Any) -> bool:
-    """Whether JSON can spell a value."""
+    """Return whether JSON can express a value."""
     try:
         json.dumps(value)
     except (TypeError, ValueError, RecursionError):
@@ -156,6 +158,6 @@ def is_json(value: Any) -> bool:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """A new file of that name, where the old one may be linked elsewhere."""
+    """Write a new file in place of an old one, of which there may be hard links."""
     path.unlink(missing_ok=True)
     path.write_bytes(content)

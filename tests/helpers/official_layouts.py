@@ -32,7 +32,7 @@ CATEGORIES = [number for number in range(1, 91) if number not in (12, 26, 29, 30
 
 
 def photo(number: int, size: tuple[int, int] = (24, 16), mode: str = "RGB") -> bytes:
-    """A JPEG of smooth colours, another for every number."""
+    """Return a JPEG of smooth colours, a different one for each number."""
     width, height = size
     rng = np.random.default_rng(number)
     channels = len(Image.new(mode, (1, 1)).getbands())
@@ -60,7 +60,7 @@ class _Photos:
 
 
 def write_pets(folder: Path, size: int = 8) -> Path:
-    """`images/` and `annotations/` with both lists, and two images that stand in neither."""
+    """Write `images/` and `annotations/` with both lists, and two images that neither list names."""
     photos = _Photos(folder / "photos", size)
     (folder / "images").mkdir()
     (folder / "annotations").mkdir()
@@ -81,7 +81,7 @@ def write_pets(folder: Path, size: int = 8) -> Path:
 
 
 def write_imagenet(folder: Path, numbers: tuple[int, ...] | range = range(1000), size: int = 8) -> Path:
-    """`val/<wnid>/ILSVRC2012_val_*.JPEG`, 50 of each class."""
+    """Write `val/<wnid>/ILSVRC2012_val_*.JPEG`, 50 images per class."""
     photos = _Photos(folder / "photos", size)
     for number in numbers:
         wnid, _ = imagenet.classes()[number]
@@ -92,7 +92,7 @@ def write_imagenet(folder: Path, numbers: tuple[int, ...] | range = range(1000),
 
 
 def write_coco(folder: Path, zipped: bool, size: int = 8) -> Path:
-    """Annotations and images, as folders or as the archives that are downloaded; 48 images without annotations."""
+    """Write annotations and images, as folders or as the published archives; 48 images have no annotations."""
     photos = _Photos(folder / "photos", size)
     rng = np.random.default_rng(0)
     ids = sorted(rng.choice(np.arange(100, 600_000), size=coco.IMAGES, replace=False).tolist())

@@ -66,7 +66,7 @@ DIT_SCHEDULER = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linea
 
 
 def stable_diffusion(folder: Path, small: bool = False) -> Path:
-    """A StableDiffusionPipeline folder; its tokenizer knows letters, not words."""
+    """Write a StableDiffusionPipeline folder; its tokenizer knows letters, not words."""
     torch.manual_seed(0)
     config = read_json(ARCHITECTURES / "sd2.json") | (SMALL["sd2"] if small else {})
     UNet2DConditionModel.from_config(config).save_pretrained(folder / "unet")
@@ -87,7 +87,7 @@ def stable_diffusion(folder: Path, small: bool = False) -> Path:
 
 
 def dit(folder: Path, small: bool = False) -> Path:
-    """A DiTPipeline folder."""
+    """Write a DiTPipeline folder."""
     torch.manual_seed(1)
     config = read_json(ARCHITECTURES / "dit_xl2.json") | (SMALL["dit_xl2"] if small else {})
     DiTTransformer2DModel.from_config(config).save_pretrained(folder / "transformer")
@@ -138,7 +138,7 @@ def flux(folder: Path, guidance_embeds: bool) -> Path:
 
 
 def inception_weights(path: Path) -> Path:
-    """Random weights in pytorch-fid's own form."""
+    """Write random weights in pytorch-fid's format."""
     torch.manual_seed(3)
     network = inception._inception_v3(num_classes=1008, aux_logits=False, weights=None)
     for name, block in {
@@ -175,7 +175,7 @@ def _text(folder: Path, sizes: dict) -> None:
 
 
 def _byte_letters() -> list[int]:
-    """The characters by which byte-level tokenizers write the 256 bytes."""
+    """Return the characters that stand for the 256 bytes in byte-level tokenizers."""
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
     return [*visible, *(256 + k for k in range(256 - len(visible)))]
 

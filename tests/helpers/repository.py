@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def copy_repository(root: Path, folder: Path) -> None:
-    """What a study needs of the repository."""
+    """Copy what a study needs of the repository."""
     for name in ("Snakefile", "workflow", "bigain", "config", "resources", "profiles", "envs"):
         place = root / name
         ignore = shutil.ignore_patterns("__pycache__")
@@ -20,7 +20,7 @@ def copy_repository(root: Path, folder: Path) -> None:
 
 
 def snakemake(folder: Path, *arguments: str, configs: tuple[str, ...] = ("study.yaml",)) -> subprocess.CompletedProcess:
-    """Run Snakemake there on two cores; targets come before the config files."""
+    """Run Snakemake in a folder on two cores; targets come before the config files."""
     command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--configfile", *configs]
     environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""What a cell's jobs would leave, small and made up, and how it is scored."""
+"""Small made-up results of a cell's jobs, and how they are scored."""
 
 import json
 import shutil
@@ -13,19 +13,19 @@ from bigain.jobs.score import collect, score_classification, score_generation
 from tests.helpers.layouts import ITEMS, SCENES, write_fashion
 
 CELL = {"task": "classification", "backbone": "u", "dataset": "d", "method": "tome", "strength": 0.5, "seed": 0}
-HERE = {"torch": "2.0", "diffusers": "0.4", "device": "cpu", "machine": "x", "cpu": "AVX2", "threads": 1}
-BESIDE = {"seconds": 3.0, "compressed": [], "environments": [HERE]}
+ENVIRONMENT = {"torch": "2.0", "diffusers": "0.4", "device": "cpu", "machine": "x", "cpu": "AVX2", "threads": 1}
+METADATA = {"seconds": 3.0, "compressed": [], "environments": [ENVIRONMENT]}
 SCORED = {
     "cell": CELL,
     "metrics": {"acc@1": {"value": 80.0, "low": 70.0, "high": 90.0, "n": 100}},
     "seconds": 3.0,
-    "environments": [HERE],
+    "environments": [ENVIRONMENT],
 }
 CHUNKS = 2
 
 
 def write_results(folder):
-    """A data set, trials of its items and scenes, features, and what stands beside them; and a copy of each."""
+    """Write a data set, trials of its items and scenes, features, their metadata, and a copy of each file."""
     write_fashion(folder)
     rng = np.random.default_rng(0)
     for name, ids in (("fashion", range(100, 100 + ITEMS)), ("fashion_scenes", range(SCENES))):
@@ -41,7 +41,7 @@ def write_results(folder):
     for chunk in range(CHUNKS):
         save_file({"features": features[chunk::2] + 1}, folder / f"generated-{chunk}.safetensors")
     for path in list(folder.glob("*-*.*")):
-        path.with_name(f"{path.name}.json").write_text(json.dumps(BESIDE))
+        path.with_name(f"{path.name}.json").write_text(json.dumps(METADATA))
     (folder / "metrics.json").write_text(json.dumps(SCORED))
     for path in list(folder.iterdir()):
         shutil.copy(path, folder / f"whole {path.name}")
@@ -53,7 +53,7 @@ def chunks(folder, name, suffix):
 
 
 def score(folder, name):
-    """The metrics of a cell as they would be collected: always finite numbers."""
+    """Score a cell and return its metrics as they are collected."""
     spec = {"cell": CELL, "network": "fashion-net", "dataset": {"reader": name, "path": str(folder)}}
     if name == "generated":
         files = chunks(folder, name, "safetensors")
@@ -66,6 +66,6 @@ def score(folder, name):
 
 
 def whole(folder, file):
-    """Put back a file that an earlier case changed."""
+    """Put back a file that an earlier case changed, and return its content."""
     shutil.copy(folder / f"whole {file}", folder / file)
     return (folder / file).read_bytes()

@@ -1,4 +1,4 @@
-"""A shrunken study for tests that disturb it: a few cells of every kind, several blocks a shard and shards a job."""
+"""A shrunken study for tests that disturb it: a few cells of each kind, in several shards of several blocks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TWO_JOBS = ("--resources", "gpu=2")  # two model jobs at once, on no GPU
 
 
 def prepare(root: Path, folder: Path, **changes: Any) -> Path:
-    """A copy of the repository with the study in it."""
+    """Copy the repository and write the study's config there."""
     folder.mkdir(parents=True, exist_ok=True)
     copy_repository(root, folder)
     write(folder, **changes)
@@ -44,12 +44,12 @@ def prepare(root: Path, folder: Path, **changes: Any) -> Path:
 
 
 def write(folder: Path, **changes: Any) -> None:
-    """The study's config, with some keys changed."""
+    """Write the study's config with some keys changed."""
     (folder / "study.yaml").write_text(yaml.safe_dump(STUDY | changes))
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    """Snakemake at work in a process group of its own."""
+    """Start Snakemake in its own process group."""
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--configfile", "study.yaml"]
     environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"}
     with open(folder / "run.log", "a") as log:
@@ -57,37 +57,37 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen:
 
 
 def run(folder: Path, *arguments: str) -> str:
-    """Snakemake to its end, which has to be a good one; what it printed."""
+    """Run Snakemake, which has to succeed, and return what it printed."""
     done = start(folder, *arguments).wait()
-    said = (folder / "run.log").read_text()
-    assert done == 0, said[-5000:]
-    return said
+    log = (folder / "run.log").read_text()
+    assert done == 0, log[-5000:]
+    return log
 
 
 def numbers(folder: Path) -> dict[str, Any]:
-    """Every final number of a study: errors, features and images as bytes, metrics, what probes found."""
-    results, found = folder / "results/tiny", {}
+    """Return every final number of a study by file: errors, features and images as bytes, metrics, probes."""
+    results, contents = folder / "results/tiny", {}
     for file in sorted(results.glob("cells/**/chunk-*.parquet")):
         table = pq.read_table(file).to_pandas()
-        found[str(file.relative_to(results))] = (list(table.columns), table.to_numpy().tobytes(), len(table))
-        found[f"errors of {file.relative_to(results)}"] = table["error"].to_numpy().tobytes()
+        contents[str(file.relative_to(results))] = (list(table.columns), table.to_numpy().tobytes(), len(table))
+        contents[f"errors of {file.relative_to(results)}"] = table["error"].to_numpy().tobytes()
     for file in sorted(results.glob("**/*.safetensors")):
         if "work" not in file.parts:
-            found[str(file.relative_to(results))] = {k: v.tobytes() for k, v in load_file(file).items()}
+            contents[str(file.relative_to(results))] = {k: v.tobytes() for k, v in load_file(file).items()}
     for file in sorted(results.glob("cells/**/metrics.json")):
         metrics = json.loads(file.read_text())
-        found[str(file.relative_to(results))] = {key: metrics[key] for key in ("metrics", "items", "left_out")}
+        contents[str(file.relative_to(results))] = {key: metrics[key] for key in ("metrics", "items", "left_out")}
     for file in sorted(results.glob("probes/**/spectrum.parquet")):
-        found[str(file.relative_to(results))] = pq.read_table(file).to_pandas().to_csv()
+        contents[str(file.relative_to(results))] = pq.read_table(file).to_pandas().to_csv()
     collected = pd.read_parquet(results / "results.parquet").drop(columns=["seconds", "environment"])
-    found["results"] = collected.to_csv()
-    return found
+    contents["results"] = collected.to_csv()
+    return contents
 
 
-def kept(folder: Path) -> set[tuple[str, int]]:
-    """The images of every cell that are in finished blocks or shards."""
-    found = set()
+def finished_images(folder: Path) -> set[tuple[str, int]]:
+    """Return (cell, image) of all images in finished blocks or shards."""
+    images = set()
     for file in (folder / "results").rglob("images-*"):
         first, last = (int(part) for part in file.name.split("-")[1:3])
-        found |= {(file.parent.name, image) for image in range(first, last)}
-    return found
+        images |= {(file.parent.name, image) for image in range(first, last)}
+    return images

@@ -1,4 +1,5 @@
-"""A private SLURM of one node on this machine, with two GPUs that are only counted: Debian's packages, root."""
+"""A private SLURM of one node on this machine, with two GPUs that exist only in its config. Needs Debian's packages and
+root."""
 
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ PartitionName=gpu Nodes={host} MaxTime=600 State=UP
 
 
 def why_not() -> str:
-    """Why there can be no SLURM here; empty if there can."""
+    """Return why SLURM cannot run on this machine; an empty text if it can."""
     missing = [name for name in PROGRAMS if which(name) is None]
     if missing:
         return f"no {', '.join(missing)}: apt-get install slurm-wlm munge"
@@ -63,7 +64,7 @@ def which(name: str) -> str | None:
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[None]:
-    """SLURM for the length of a with block: partitions `cpu` and `gpu`, eight CPUs and two GPUs, whatever there is."""
+    """Run SLURM inside a with block: partitions `cpu` and `gpu`, eight CPUs and two GPUs, whatever the machine has."""
     folder.chmod(0o755)
     for name in ("state", "spool"):
         (folder / name).mkdir()
@@ -93,26 +94,26 @@ def cluster(folder: Path) -> Iterator[None]:
 
 
 def _start_munge(folder: Path) -> None:
-    own = folder / "munge"
-    for place, mode in ((own, 0o700), (Path("/run/munge"), 0o755)):
+    munge = folder / "munge"
+    for place, mode in ((munge, 0o700), (Path("/run/munge"), 0o755)):
         place.mkdir(exist_ok=True)
         shutil.chown(place, "munge", "munge")
         place.chmod(mode)
-    (own / "key").write_bytes(os.urandom(1024))
-    shutil.chown(own / "key", "munge", "munge")
-    (own / "key").chmod(0o400)
+    (munge / "key").write_bytes(os.urandom(1024))
+    shutil.chown(munge / "key", "munge", "munge")
+    (munge / "key").chmod(0o400)
     for parent in folder.parents:  # the munge user has to reach its key
         if parent.owner() == "root" and parent != Path("/") and not parent.stat().st_mode & 0o001:
             parent.chmod(parent.stat().st_mode | 0o011)
-    options = {"key-file": own / "key", "socket": "/run/munge/munge.socket.2", "log-file": own / "log"}
-    options |= {"pid-file": own / "pid", "seed-file": own / "seed"}
+    options = {"key-file": munge / "key", "socket": "/run/munge/munge.socket.2", "log-file": munge / "log"}
+    options |= {"pid-file": munge / "pid", "seed-file": munge / "seed"}
     munged = [which("munged"), "--force", *(f"--{name}={value}" for name, value in options.items())]
     subprocess.run(["runuser", "-u", "munge", "--", *munged], check=True)
-    (folder / "munged.pid").symlink_to(own / "pid")
+    (folder / "munged.pid").symlink_to(munge / "pid")
 
 
 def _device(folder: Path, number: int) -> Path:
-    """A character file that stands for a GPU."""
+    """Make a character device that stands for a GPU."""
     place = folder / f"gpu{number}"
     subprocess.run(["mknod", str(place), "c", "1", "3"], check=True)
     return place

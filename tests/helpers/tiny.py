@@ -35,7 +35,7 @@ class TinyBackbone(Backbone):
         return torch.zeros(1, 5, 16) if self.family == "unet" else torch.tensor([1000])
 
     def conditions_of(self, count: int) -> torch.Tensor:
-        """Some candidates."""
+        """Return the conditions of some candidate classes."""
         if self.family == "dit":
             return torch.arange(count)
         return torch.randn(count, 5, 16, generator=torch.Generator().manual_seed(9))

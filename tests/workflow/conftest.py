@@ -1,4 +1,4 @@
-"""One finished shrunken study for all tests that compare a disturbed one with it."""
+"""A finished shrunken study, with which tests compare disturbed ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.helpers import shrunken
 
 @pytest.fixture(scope="session")
 def untouched(root, tmp_path_factory) -> Path:
-    """The shrunken study, run without disturbance."""
+    """Run the shrunken study undisturbed and return its folder."""
     folder = shrunken.prepare(root, tmp_path_factory.mktemp("untouched"))
     shrunken.run(folder, *shrunken.TWO_JOBS)
     return folder

@@ -41,7 +41,7 @@ def test_twenty_kills_at_random_moments_lose_nothing(root, untouched, tmp_path):
             continue
         kills, at_work = kills + 1, jobs_of(running)
         strike(what, running, at_work)
-        now = shrunken.kept(folder)
+        now = shrunken.finished_images(folder)
         assert now >= before, "a finished block is gone"
         lines.append(
             f"{kills:2d}  after {moment:4.1f} s  {what:17}  {len(at_work)} jobs at work"
