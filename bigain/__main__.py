@@ -6,7 +6,7 @@ from bigain.cli.forkserver import hand_over
 
 code = hand_over(sys.argv[1:])
 if code is None:
-    from bigain.cli.main import app
+    from bigain.cli.main import main
 
-    app()
+    main()
 sys.exit(code)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bigain.cli import embedded, report, study
+from bigain.cli import embedded, init, report, study
 from bigain.cli.options import Log, Output, SpecText, logged
 from bigain.core.gpu_locks import one_gpu
 
@@ -19,6 +19,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(study.app)
 app.add_typer(report.app)
 app.add_typer(embedded.app)
+app.add_typer(init.app)
 app.add_typer(embedded.train_app, name="train")
 
 Chunks = Annotated[list[Path], typer.Argument(help="the cell's job files; each has its `.json` beside it")]
@@ -206,10 +207,21 @@ def warm(socket: Annotated[Path, typer.Option(help="where to wait for commands")
     serve(socket, _exit_code)
 
 
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; one that needs a package which is not installed names the extra that brings it."""
+    try:
+        app(arguments)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("bigain"):
+            raise
+        typer.echo(f'error: {error.name} is not installed. Studies need it: pip install "bigain[study]"', err=True)
+        raise SystemExit(2) from None
+
+
 def _exit_code(arguments: list[str]) -> int:
     """Run a command as its own process would: what that process would exit with."""
     try:
-        app(arguments)
+        main(arguments)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except Exception:
@@ -220,12 +232,18 @@ def _exit_code(arguments: list[str]) -> int:
 
 @app.command()
 def methods() -> None:
-    """List every method and the strength it takes."""
+    """List every method: what it acts on, the strength it takes, and the options that `ID~OPTION-VALUE` sets."""
+    from bigain.methods.ids import FIELDS, VARIANTS
     from bigain.methods.method import STRENGTHS
     from bigain.methods.presets import METHODS
 
+    typer.echo(f"{'id':18} {'method':20} {'acts on':12} {'strength':24} options")
     for method in METHODS.values():
-        typer.echo(f"{method.id:18} {method.label:22} {STRENGTHS[method.strength_kind]}")
+        options = [name for name in VARIANTS if name in method.options or name in FIELDS[method.acts_on]]
+        columns = f"{method.id:18} {method.label:20} {method.acts_on:12} {method.strength_kind:24} "
+        typer.echo(columns + ", ".join(options))
+    for kind, meaning in STRENGTHS.items():
+        typer.echo(f"{kind}: {meaning}")
 
 
 @app.command()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bigain.core.places import located
+
 if TYPE_CHECKING:
     from bigain.study.cost import Cost, StudyCost
     from bigain.study.status import Phase
@@ -138,9 +140,9 @@ def merged_config(configfiles: list[Path]) -> dict[str, Any]:
     from snakemake.utils import update_config
 
     merged: dict[str, Any] = {}
-    for file in (Path("config/config.yaml"), *configfiles):
+    for file in map(located, (Path("config/config.yaml"), *configfiles)):
         if not file.is_file():
-            typer.echo(f"error: {file} is missing; studies are run from the top folder of the repository", err=True)
+            typer.echo(f"error: {file} is missing; `bigain init FOLDER` writes a study's files to a folder", err=True)
             raise typer.Exit(2)
         try:
             update_config(merged, yaml.safe_load(file.read_text(encoding="utf-8")) or {})

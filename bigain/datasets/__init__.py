@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bigain.core.files import read_json, write_json
+from bigain.core.places import located
 from bigain.core.validation import naming
 from bigain.datasets import coco, imagenet, pets
 from bigain.datasets.base import Dataset, UnreadableImage
@@ -75,7 +76,7 @@ def load(settings: Mapping[str, Any]) -> Dataset:
     Raises FileNotFoundError or ValueError naming the file that is missing or broken and what belongs there, and
     ValueError if candidates or the subset do not fit.
     """
-    source, path = SOURCES[settings["reader"]], Path(settings["path"])
+    source, path = SOURCES[settings["reader"]], located(settings["path"])
     try:
         dataset = source.load(path, settings.get("prompts", "paper"))
     except (FileNotFoundError, ValueError) as error:
@@ -98,10 +99,11 @@ def subset(name: str) -> tuple[int, ...]:
     """
     if name == "first_two_of_each_class":
         return tuple(imagenet.first_two_of_each_class())
-    if not Path(name).is_file():
+    file = located(name)
+    if not file.is_file():
         raise FileNotFoundError(f"{name} is missing: a subset is first_two_of_each_class or a file, a position a line")
     with naming(name):
-        lines = Path(name).read_text(encoding="utf-8").split()
+        lines = file.read_text(encoding="utf-8").split()
     wrong = [line for line in lines if not (line.isascii() and line.isdigit() and len(line) < MOST_DIGITS)]
     positions = () if wrong else tuple(map(int, lines))
     if not positions or len(set(positions)) < len(positions):
@@ -178,7 +180,7 @@ def _read_sums(file: Path) -> dict[str, dict[str, str]]:
 
 def _changed(settings: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
     """Images that are other than they were when they were fetched. Raises ValueError naming a file that cannot say."""
-    file = Path(settings["path"]) / SUMS
+    file = located(settings["path"]) / SUMS
     sums = _read_sums(file).get(settings["reader"], {})
     place = {name: i for i, name in enumerate(dataset.files)}
     for name, known in sums.items():

@@ -14,6 +14,7 @@ from torch import Tensor
 from bigain import backbones
 from bigain.backbones.base import Backbone
 from bigain.core.files import whole_file
+from bigain.core.places import located
 from bigain.core.records import canonical
 from bigain.methods.ids import method_of
 from bigain.methods.options import Sites
@@ -24,7 +25,9 @@ Spec = dict[str, Any]
 def backbone_of(spec: Spec) -> Backbone:
     """The backbone that a spec names, on its device."""
     settings = spec["backbone"]
-    return backbones.load(settings["family"], settings["path"], device_of(settings["device"]), settings["dtype"])
+    return backbones.load(
+        settings["family"], located(settings["path"]), device_of(settings["device"]), settings["dtype"]
+    )
 
 
 def compile_denoiser(spec: Spec, backbone: Backbone) -> dict[str, str]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
+from bigain.core.places import located
 from bigain.jobs.common import device_of
 from bigain.measure.features import FeatureNetwork, load_network
 
 
 def feature_network(settings: dict[str, str], device: str) -> FeatureNetwork:
     """The feature network of a study, on a device."""
-    return load_network(settings["name"], Path(settings["weights"]), settings["sha256"]).to(device_of(device))
+    return load_network(settings["name"], located(settings["weights"]), settings["sha256"]).to(device_of(device))
 
 
 @torch.inference_mode()

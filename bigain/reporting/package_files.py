@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from bigain.core.places import located
+
 TABLES, CLAIMS = Path(__file__).with_name("tables.yaml"), Path(__file__).with_name("claims.yaml")
 TEMPLATES = Path(__file__).parent / "templates"
 PRINTED = Path(__file__).parent / "printed_values"  # of the paper's tables
@@ -15,12 +17,12 @@ PRINTED = Path(__file__).parent / "printed_values"  # of the paper's tables
 
 def tables_file(config: dict[str, Any]) -> Path:
     """Return the file that describes a study's tables: the config's, or the package's."""
-    return Path(config["tables"]) if config["tables"] else _from_working_directory(TABLES)
+    return located(config["tables"]) if config["tables"] else _from_working_directory(TABLES)
 
 
 def claims_file(config: dict[str, Any]) -> Path:
     """Return the file of the claims that a study judges: the config's, or the package's."""
-    return Path(config["claims"]) if config["claims"] else _from_working_directory(CLAIMS)
+    return located(config["claims"]) if config["claims"] else _from_working_directory(CLAIMS)
 
 
 def template_files(name: str, suffixes: tuple[str, ...] = ("tex", "html")) -> list[Path]:

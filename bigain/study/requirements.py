@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bigain.core import gpu_locks
 from bigain.core.files import sha256
+from bigain.core.places import located
 from bigain.datasets import problems as dataset_problems
 from bigain.datasets.urls import INCEPTION
 from bigain.study.cells import Cell
@@ -117,7 +118,7 @@ def _network(study: Study, needs: Needs) -> Iterator[str]:
     if not needs.network:
         return
     network = study.config["feature_network"]
-    path = Path(network["weights"])
+    path = located(network["weights"])
     expected = network["sha256"] or (INCEPTION.checksum if network["name"] == "inception" else None)
     if not path.is_file():
         yield f"feature_network: {path} is missing; `bigain fetch inception` downloads {INCEPTION.url}"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from bigain.core.messages import unknown
+from bigain.core.places import located
 from bigain.datasets import SOURCES, Source, subset
 from bigain.datasets import load as load_dataset
 from bigain.metrics import FEWEST_IMAGES
@@ -21,7 +21,7 @@ def missing_files(config: Config) -> Iterator[str]:
     Covers what belongs to the repository or the user; downloads are looked for before the first job.
     """
     for key in ("tables", "claims"):
-        if config[key] is not None and not Path(config[key]).is_file():
+        if config[key] is not None and not located(config[key]).is_file():
             yield f"{key}: {config[key]} is missing"
     for name in sorted({entry["backbone"] for entry in config["cells"]}):
         backbone = config["backbones"][name]
@@ -58,7 +58,7 @@ def _missing_network(config: Config, generating: list[str]) -> Iterator[str]:
 
 def _check_network(network: dict[str, Any]) -> None:
     """Raise WeightsError if the network's file is missing or damaged. The Inception may be downloaded later."""
-    path = Path(network["weights"])
+    path = located(network["weights"])
     if not path.is_file() and (path.exists() or network["name"] != "inception"):
         raise WeightsError(f"{path} is missing or not a file")
     if network["name"] != "inception":

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bigain.core.places import located
 from bigain.core.specs import BackboneSpec, CellSpec, DatasetSpec, FeatureNetworkSpec, MethodDefinition
 from bigain.datasets import SOURCES, fingerprint
 from bigain.methods.ids import method_of
@@ -61,9 +62,10 @@ def reference_part(config: Config, name: str) -> DatasetSpec:
 def network_part(config: Config) -> FeatureNetworkSpec:
     """Return the feature network with the sha256 of its file, which the job compares before it opens the file."""
     settings, checksum = config["feature_network"], ABSENT
-    if Path(settings["weights"]).exists():
+    weights = located(settings["weights"])
+    if weights.exists():
         digest(settings["weights"])  # raises if a SHA256SUMS beside it says otherwise
-        checksum = sha256_of(Path(settings["weights"]))
+        checksum = sha256_of(weights)
     return {"name": settings["name"], "weights": settings["weights"], "sha256": checksum}
 
 
@@ -132,7 +134,7 @@ def _dataset(name: str, settings: dict[str, Any], reader: str) -> DatasetSpec:
         "path": path,
         "prompts": settings["prompts"],
         "candidates": settings["candidates"],
-        "data": _official_data(reader, Path(path).resolve()) if SOURCES[reader].official else digest(path),
+        "data": _official_data(reader, located(path).resolve()) if SOURCES[reader].official else digest(path),
     }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bigain.core.files import read_json, sha256, write_json
+from bigain.core.places import located
 from bigain.core.validation import naming
 from bigain.datasets.manifest import MANIFEST, read_manifest
 from bigain.datasets.photos import leaves
@@ -36,7 +37,7 @@ def identity(backbone: dict[str, Any]) -> str:
 
     Raises WeightsError as `check` does.
     """
-    path = Path(backbone["path"])
+    path = located(backbone["path"])
     if backbone["hub"] and not (path / "model_index.json").is_file():
         return ABSENT
     if (path / MANIFEST).is_file():
@@ -47,7 +48,7 @@ def identity(backbone: dict[str, Any]) -> str:
 
 def check(name: str, backbone: dict[str, Any]) -> None:
     """Raise WeightsError if weights are missing or damaged, of another revision, or of another model."""
-    path = Path(backbone["path"])
+    path = located(backbone["path"])
     if not (path / "model_index.json").is_file():
         remedy = f"`bigain fetch {name}` downloads {backbone['hub']}" if backbone["hub"] else "put a pipeline there"
         raise WeightsError(f"{path / 'model_index.json'} is missing: {remedy}, or set `path` to a folder that has it")
@@ -91,12 +92,12 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def _config_file(backbone: dict[str, Any]) -> Path:
-    return Path(backbone["path"]) / DENOISER_FOLDERS[backbone["family"]] / "config.json"
+    return located(backbone["path"]) / DENOISER_FOLDERS[backbone["family"]] / "config.json"
 
 
 def _wrong_prediction_type(backbone: dict[str, Any]) -> Iterator[str]:
     """Refuse diffusion models that do not predict epsilon; a flow model's velocity is handled by its family."""
-    path = Path(backbone["path"]) / "scheduler" / "scheduler_config.json"
+    path = located(backbone["path"]) / "scheduler" / "scheduler_config.json"
     if not path.is_file():
         yield f"{path} is missing: the pipeline is incomplete"
         return
@@ -129,7 +130,7 @@ def _wrong_architecture(backbone: dict[str, Any]) -> Iterator[str]:
 
 
 def _check_manifest(backbone: dict[str, Any]) -> None:
-    path = Path(backbone["path"])
+    path = located(backbone["path"])
     try:
         manifest = read_manifest(path)
     except (OSError, ValueError) as error:

@@ -11,8 +11,6 @@ rule classify:
         info=f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.parquet.json",
     log:
         f"{study.results}/logs/cells/{{cell}}/chunk-{{chunk}}.log",
-    conda:
-        "../../envs/environment.yaml"
     threads: study.config["threads"]
     resources:
         gpu=study.gpus,

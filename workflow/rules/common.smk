@@ -1,4 +1,4 @@
-# The study of this config, and what every rule needs from it. Specs come from `bigain.study`; nothing is decided here.
+# The study of the config, and what every rule needs from it. Specs come from `bigain.study`; nothing is decided here.
 import shutil
 import sys
 from pathlib import Path
@@ -6,41 +6,51 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-sys.path.insert(0, workflow.basedir)
+# A checkout runs the package that lies in it, whatever is installed. Snakemake itself looks beside the main Snakefile.
+checkout = Path(workflow.basedir).parent
+if (checkout / "bigain" / "__init__.py").is_file():
+    sys.path.insert(0, str(checkout))
+try:
+    from bigain.core.places import INSTALLED, PACKAGE, located
+except ModuleNotFoundError:
+    raise WorkflowError(
+        'The package bigain is not installed: pip install "bigain[study]", or pip install -e . in a checkout'
+    ) from None
 
-from bigain.reporting.contents import (
-    figures_of,
-    has_printed_values,
-    read_tables,
-    table_names,
+from bigain.cli.forkserver import KEEP_MEMORY, Warm
+from bigain.reporting.commands import (
+    PROTOCOL,
+    figure_commands,
+    table_commands,
+    tables_in_order,
 )
-from bigain.reporting.package_files import (
-    claims_file,
-    printed_files,
-    tables_file,
-    template_files,
-)
-from bigain.study.fingerprints import changed
+from bigain.reporting.contents import figures_of
+from bigain.reporting.package_files import tables_file, template_files
+from bigain.study import snakemake_internals as internals
 from bigain.study.config import ConfigError
+from bigain.study.fingerprints import changed
 from bigain.study.requirements import before_first_job
 from bigain.study.status import summary
 from bigain.study.study import Study
-from bigain.cli.forkserver import KEEP_MEMORY, Warm
+
+
+configfile: str(located("config/config.yaml"))
+
 
 try:
     study = Study(config)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-# Jobs run with the Python that runs Snakemake, whether or not its environment was activated.
-shell.prefix(
-    f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH "
-    + " ".join(f"{name}={value}" for name, value in KEEP_MEMORY.items())
-    + "; "
-)
+# Jobs run with the Python and the package that planned them, whether or not their environment was activated.
+exports = [f"{name}={value}" for name, value in KEEP_MEMORY.items()]
+if not internals.uses_containers(workflow):
+    exports.append(f"PATH={Path(sys.executable).parent}:$PATH")
+    if not INSTALLED.is_dir():
+        exports.append(f"PYTHONPATH={PACKAGE.parent}:${{{{PYTHONPATH:-}}}}")
+shell.prefix(f"set -euo pipefail; export {' '.join(exports)}; ")
 
-
-warm = []  # the process that commands are forked from, where the profile asks for one
+warm = []  # the process that local commands are forked from
 
 
 wildcard_constraints:
@@ -48,17 +58,13 @@ wildcard_constraints:
     backbone="|".join(config["backbones"]),
     dataset="|".join(config["datasets"]),
     chunk=r"\d+",
-    table="|".join(read_tables(tables_file(study.config))),
 
 
 onstart:
     missing = before_first_job(
         study,
-        jobs=[
-            (job.rule.name, job.wildcards_dict)
-            for job in workflow.dag.needrun_jobs()
-        ],
-        local=workflow.local_exec,
+        jobs=internals.planned_jobs(workflow),
+        local=internals.runs_locally(workflow),
     )
     if missing:
         raise WorkflowError(missing)
@@ -68,7 +74,10 @@ onstart:
             f" (`bigain accept {part}` if it gives the same numbers)"
         )
     study.write_plan()
-    if study.config["warm"] and workflow.local_exec:
+    local = internals.runs_locally(workflow) and not internals.uses_containers(
+        workflow
+    )
+    if study.config["warm"] and local:
         warm.append(Warm())
 
 

@@ -19,8 +19,6 @@ rule fetch_one:
         f"{study.results}/logs/fetch/{{name}}.log",
     wildcard_constraints:
         name="|".join(study.fetchable()) or "nothing",
-    conda:
-        "../../envs/environment.yaml"
     params:
         spec=lambda w: study.fetch_spec(w.name),
     message:

@@ -1,84 +1,42 @@
-# Figures and sample sheets.
+# Figures and sample sheets. `bigain.reporting.commands` says which command draws a figure, and from which files.
 
 FIGURES = [figure.name for figure in figures_of(bool(PROBED))]
+DRAWN = figure_commands(study)
 SHEETS = study.sheets()
 
 
 localrules:
-    figure1,
-    tradeoff,
-    class_changes,
+    figure,
     token_figures,
     samples,
 
 
-rule figure1:
+rule figure:
     input:
-        results=f"{study.results}/results.parquet",
+        files=lambda w: DRAWN[w.figure].files,
+        others=lambda w: DRAWN[w.figure].inputs,
     output:
-        pdf=f"{study.reports}/figure1.pdf",
+        pdf=f"{study.reports}/{{figure}}.pdf",
         png=report(
-            f"{study.reports}/figure1.png",
-            caption="../report/figure1.rst",
+            f"{study.reports}/{{figure}}.png",
+            caption="../report/captioned.rst",
             category="Figures",
-            labels={"figure": "Figure 1"},
+            labels=lambda w: {"figure": DRAWN[w.figure].title},
         ),
     log:
-        f"{study.results}/logs/report/figure1.log",
-    conda:
-        "../../envs/environment.yaml"
-    message:
-        "figure 1"
-    shell:
-        "python -m bigain figure --results {input.results} --pdf {output.pdf} --png {output.png} --log {log}"
-
-
-rule tradeoff:
-    input:
-        results=f"{study.results}/results.parquet",
-        measured=MEASURED,
-    output:
-        pdf=f"{study.reports}/tradeoff.pdf",
-        png=report(
-            f"{study.reports}/tradeoff.png",
-            caption="../report/tradeoff.rst",
-            category="Figures",
-            labels={"figure": "Trade-off"},
-        ),
-    log:
-        f"{study.results}/logs/report/tradeoff.log",
-    conda:
-        "../../envs/environment.yaml"
+        f"{study.results}/logs/report/{{figure}}.log",
+    wildcard_constraints:
+        figure="|".join(DRAWN),
     params:
+        command=lambda w: DRAWN[w.figure].command,
+        options=lambda w: DRAWN[w.figure].options,
+        caption=lambda w: DRAWN[w.figure].caption,
         spec=study.report_spec(),
     message:
-        "recognition against operations and generation"
+        "{wildcards.figure}"
     shell:
-        "python -m bigain tradeoff {input.measured} --results {input.results} --pdf {output.pdf} --png {output.png}"
-        " --log {log}"
-
-
-rule class_changes:
-    input:
-        study.score_files(),
-    output:
-        pdf=f"{study.reports}/classes.pdf",
-        png=report(
-            f"{study.reports}/classes.png",
-            caption="../report/classes.rst",
-            category="Figures",
-            labels={"figure": "Classes"},
-        ),
-    log:
-        f"{study.results}/logs/report/classes.log",
-    conda:
-        "../../envs/environment.yaml"
-    params:
-        spec=study.report_spec(),
-    message:
-        "the change of accuracy class by class"
-    shell:
-        "python -m bigain class-changes {input} --pdf {output.pdf} --png {output.png} --log {log}"
+        "python -m bigain {params.command} {input.files} {params.options:q}"
+        " --pdf {output.pdf} --png {output.png} --log {log}"
 
 
 rule token_figures:
@@ -104,8 +62,8 @@ rule token_figures:
         ),
     log:
         f"{study.results}/logs/report/token-figures.log",
-    conda:
-        "../../envs/environment.yaml"
+    params:
+        spec=study.report_spec(),
     message:
         "figures 2 and 3"
     shell:
@@ -126,8 +84,8 @@ rule samples:
         ),
     log:
         f"{study.results}/logs/report/samples-{{backbone}}-{{dataset}}.log",
-    conda:
-        "../../envs/environment.yaml"
+    params:
+        spec=study.report_spec(),
     message:
         "sample sheet of {wildcards.backbone} on {wildcards.dataset}"
     shell:

@@ -10,8 +10,6 @@ rule generate:
         info=f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.safetensors.json",
     log:
         f"{study.results}/logs/cells/{{cell}}/chunk-{{chunk}}.log",
-    conda:
-        "../../envs/environment.yaml"
     threads: study.config["threads"]
     resources:
         gpu=study.gpus,

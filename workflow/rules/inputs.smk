@@ -7,8 +7,6 @@ rule encode_images:
         f"{study.results}/inputs/{{backbone}}/{{dataset}}/latents.safetensors",
     log:
         f"{study.results}/logs/inputs/{{backbone}}/{{dataset}}/latents.log",
-    conda:
-        "../../envs/environment.yaml"
     threads: study.config["threads"]
     resources:
         gpu=study.gpus,
@@ -25,8 +23,6 @@ rule encode_conditions:
         f"{study.results}/inputs/{{backbone}}/{{dataset}}/conditions.safetensors",
     log:
         f"{study.results}/logs/inputs/{{backbone}}/{{dataset}}/conditions.log",
-    conda:
-        "../../envs/environment.yaml"
     threads: study.config["threads"]
     resources:
         gpu=study.gpus,
@@ -43,8 +39,6 @@ rule reference_features:
         f"{study.results}/inputs/reference/{{dataset}}.safetensors",
     log:
         f"{study.results}/logs/inputs/reference/{{dataset}}.log",
-    conda:
-        "../../envs/environment.yaml"
     threads: study.config["threads"]
     resources:
         gpu=study.gpus,
@@ -61,8 +55,6 @@ rule calibrate:
         f"{study.results}/cells/{{cell}}/calibration.safetensors",
     log:
         f"{study.results}/logs/cells/{{cell}}/calibration.log",
-    conda:
-        "../../envs/environment.yaml"
     threads: study.config["threads"]
     resources:
         gpu=study.gpus,

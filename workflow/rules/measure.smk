@@ -15,8 +15,6 @@ rule score_classification:
         f"{study.results}/logs/cells/{{cell}}/metrics.log",
     wildcard_constraints:
         cell="classification(/[A-Za-z0-9_.@~+-]+){5}",
-    conda:
-        "../../envs/environment.yaml"
     params:
         spec=lambda w: study.score_spec(w.cell),
     message:
@@ -36,8 +34,6 @@ rule score_generation:
         f"{study.results}/logs/cells/{{cell}}/metrics.log",
     wildcard_constraints:
         cell="generation(/[A-Za-z0-9_.@~+-]+){5}",
-    conda:
-        "../../envs/environment.yaml"
     params:
         spec=lambda w: study.score_spec(w.cell),
     message:
@@ -54,8 +50,6 @@ rule collect:
         f"{study.results}/results.parquet",
     log:
         f"{study.results}/logs/results.log",
-    conda:
-        "../../envs/environment.yaml"
     params:
         spec=study.collect_spec(),  # for the triggers alone
     message:
@@ -71,10 +65,8 @@ rule efficiency:
         f"{study.results}/efficiency/{{backbone}}.csv",
     log:
         f"{study.results}/logs/efficiency/{{backbone}}.log",
-    conda:
-        "../../envs/environment.yaml"
     # All cores, so that it runs alone: seconds are measured. `--report` and clusters have no number of cores.
-    threads: workflow.resource_settings.cores or study.config["threads"]
+    threads: internals.cores(workflow) or study.config["threads"]
     resources:
         gpu=study.gpus,
     params:

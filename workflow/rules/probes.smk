@@ -9,8 +9,6 @@ rule probe_tokens:
         f"{study.results}/probes/{{backbone}}/{{dataset}}/tokens.safetensors",
     log:
         f"{study.results}/logs/probes/{{backbone}}/{{dataset}}/tokens.log",
-    conda:
-        "../../envs/environment.yaml"
     threads: study.config["threads"]
     resources:
         gpu=study.gpus,
@@ -30,8 +28,6 @@ rule probe_spectrum:
         f"{study.results}/probes/{{backbone}}/{{dataset}}/spectrum.parquet",
     log:
         f"{study.results}/logs/probes/{{backbone}}/{{dataset}}/spectrum.log",
-    conda:
-        "../../envs/environment.yaml"
     threads: study.config["threads"]
     resources:
         gpu=study.gpus,

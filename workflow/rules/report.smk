@@ -20,8 +20,6 @@ rule report:
         f"{study.reports}/report.tex",
     log:
         f"{study.results}/logs/report/report.log",
-    conda:
-        "../../envs/environment.yaml"
     params:
         spec=study.report_spec(),
     message:
@@ -38,8 +36,6 @@ rule report_pdf:
         f"{study.reports}/report.pdf",
     log:
         f"{study.results}/logs/report/report-pdf.log",
-    conda:
-        "../../envs/environment.yaml"
     params:
         spec=study.report_spec(),
     message:
@@ -70,8 +66,6 @@ rule page:
         ),
     log:
         f"{study.results}/logs/report/page.log",
-    conda:
-        "../../envs/environment.yaml"
     params:
         spec=study.report_spec(),
     message:

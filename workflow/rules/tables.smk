@@ -1,114 +1,44 @@
-# Tables, comparisons with the paper, and schedules. A table is an entry of tables.yaml, rendered by a template.
+# Tables. `bigain.reporting.commands` says which command renders each of them, and from which files.
 
-TABLES = table_names(tables_file(study.config), study.cells, study.config["backbones"])
-PROTOCOL = ["table9", "table10", "table13"]
+TABLES = table_commands(study)
+EVERY_TABLE = tables_in_order(study)
 PROBED = study.probed()
-# Comparisons with the paper; one of its numbers with the study's only if it prints any of the study's cells.
-VERDICTS = ["claims", *(["beside"] if has_printed_values(study.cells) else []), "audit"]
-EVERY_TABLE = [
-    "table1",
-    *TABLES,
-    *(["theorem1"] if PROBED else []),
-    *PROTOCOL,
-    "table11",
-    *VERDICTS,
-]
-MEASURED = expand(
-    f"{study.results}/efficiency/{{backbone}}.csv", backbone=study.backbones()
-)
 
 
 localrules:
     table,
-    table1,
-    table11,
     protocol_tables,
     theorem,
-    claims,
-    beside,
-    audit,
     schedules,
 
 
 rule table:
     input:
-        results=f"{study.results}/results.parquet",
-        measured=MEASURED,
-        tables=tables_file(study.config),
-        templates=template_files("table"),
+        files=lambda w: TABLES[w.table].files,
+        others=lambda w: TABLES[w.table].inputs,
     output:
         tex=f"{study.reports}/{{table}}.tex",
         csv=f"{study.reports}/{{table}}.csv",
         html=report(
             f"{study.reports}/{{table}}.html",
-            caption="../report/table.rst",
-            category="Tables",
+            caption="../report/captioned.rst",
+            category=lambda w: TABLES[w.table].category,
             labels={"table": "{table}"},
         ),
     log:
         f"{study.results}/logs/report/{{table}}.log",
-    conda:
-        "../../envs/environment.yaml"
+    wildcard_constraints:
+        table="|".join(TABLES),
     params:
+        command=lambda w: TABLES[w.table].command,
+        options=lambda w: TABLES[w.table].options,
+        caption=lambda w: TABLES[w.table].caption,
         spec=study.report_spec(),
     message:
         "{wildcards.table}"
     shell:
-        "python -m bigain table {input.measured} --results {input.results} --tables {input.tables} --name {wildcards.table}"
-        " --spec {params.spec:q} --tex {output.tex} --csv {output.csv} --html {output.html} --log {log}"
-
-
-rule table1:
-    input:
-        results=f"{study.results}/results.parquet",
-        measured=MEASURED,
-        templates=template_files("overview"),
-    output:
-        tex=f"{study.reports}/table1.tex",
-        csv=f"{study.reports}/table1.csv",
-        html=report(
-            f"{study.reports}/table1.html",
-            caption="../report/table1.rst",
-            category="Tables",
-            labels={"table": "table1"},
-        ),
-    log:
-        f"{study.results}/logs/report/table1.log",
-    conda:
-        "../../envs/environment.yaml"
-    params:
-        spec=study.report_spec(),
-    message:
-        "table1"
-    shell:
-        "python -m bigain overview {input.measured} --results {input.results} --spec {params.spec:q}"
+        "python -m bigain {params.command} {input.files} {params.options:q}"
         " --tex {output.tex} --csv {output.csv} --html {output.html} --log {log}"
-
-
-rule table11:
-    input:
-        measured=MEASURED,
-        templates=template_files("efficiency"),
-    output:
-        tex=f"{study.reports}/table11.tex",
-        csv=f"{study.reports}/table11.csv",
-        html=report(
-            f"{study.reports}/table11.html",
-            caption="../report/table11.rst",
-            category="Tables",
-            labels={"table": "table11"},
-        ),
-    log:
-        f"{study.results}/logs/report/table11.log",
-    conda:
-        "../../envs/environment.yaml"
-    params:
-        spec=study.report_spec(),
-    message:
-        "table11"
-    shell:
-        "python -m bigain efficiency-table {input.measured} --spec {params.spec:q} --tex {output.tex}"
-        " --csv {output.csv} --html {output.html} --log {log}"
 
 
 rule protocol_tables:
@@ -126,8 +56,6 @@ rule protocol_tables:
         ),
     log:
         f"{study.results}/logs/report/protocol.log",
-    conda:
-        "../../envs/environment.yaml"
     params:
         spec=study.report_spec(),
         folder=subpath(output[0], parent=True),
@@ -160,8 +88,6 @@ rule theorem:
         ),
     log:
         f"{study.results}/logs/report/theorem.log",
-    conda:
-        "../../envs/environment.yaml"
     params:
         spec=study.report_spec(),
     message:
@@ -171,87 +97,6 @@ rule theorem:
         " --csv {output.csv} --html {output.html} --pdf {output.pdf} --png {output.png} --log {log}"
 
 
-rule claims:
-    input:
-        metrics=study.score_files(),
-        claims=claims_file(study.config),
-        values=printed_files("values"),
-        templates=template_files("claims"),
-    output:
-        tex=f"{study.reports}/claims.tex",
-        csv=f"{study.reports}/claims.csv",
-        html=report(
-            f"{study.reports}/claims.html",
-            caption="../report/claims.rst",
-            category="The paper",
-            labels={"table": "claims"},
-        ),
-    log:
-        f"{study.results}/logs/report/claims.log",
-    conda:
-        "../../envs/environment.yaml"
-    params:
-        spec=study.report_spec(),
-    message:
-        "the paper's claims, judged"
-    shell:
-        "python -m bigain claims {input.metrics} --data {input.claims} --spec {params.spec:q}"
-        " --tex {output.tex} --csv {output.csv} --html {output.html} --log {log}"
-
-
-rule beside:
-    input:
-        results=f"{study.results}/results.parquet",
-        measured=MEASURED,
-        values=printed_files("values"),
-        templates=template_files("beside"),
-    output:
-        tex=f"{study.reports}/beside.tex",
-        csv=f"{study.reports}/beside.csv",
-        html=report(
-            f"{study.reports}/beside.html",
-            caption="../report/beside.rst",
-            category="The paper",
-            labels={"table": "beside"},
-        ),
-    log:
-        f"{study.results}/logs/report/beside.log",
-    conda:
-        "../../envs/environment.yaml"
-    params:
-        spec=study.report_spec(),
-    message:
-        "the paper's numbers beside the study's"
-    shell:
-        "python -m bigain beside {input.measured} --results {input.results} --spec {params.spec:q}"
-        " --tex {output.tex} --csv {output.csv} --html {output.html} --log {log}"
-
-
-rule audit:
-    input:
-        numbers=printed_files("values", "deltas"),
-        templates=template_files("audit"),
-    output:
-        tex=f"{study.reports}/audit.tex",
-        csv=f"{study.reports}/audit.csv",
-        html=report(
-            f"{study.reports}/audit.html",
-            caption="../report/audit.rst",
-            category="The paper",
-            labels={"table": "audit"},
-        ),
-    log:
-        f"{study.results}/logs/report/audit.log",
-    conda:
-        "../../envs/environment.yaml"
-    params:
-        spec=study.report_spec(),
-    message:
-        "the paper against itself"
-    shell:
-        "python -m bigain audit --tex {output.tex} --csv {output.csv} --html {output.html} --log {log}"
-
-
 rule schedules:
     input:
         study.score_files(),
@@ -259,8 +104,8 @@ rule schedules:
         f"{study.reports}/schedules.csv",
     log:
         f"{study.results}/logs/report/schedules.log",
-    conda:
-        "../../envs/environment.yaml"
+    params:
+        spec=study.report_spec(),
     message:
         "what was compressed: {output}"
     shell:

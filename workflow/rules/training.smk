@@ -14,8 +14,6 @@ rule train_autoencoder:
         "training/autoencoder/model/config.json",
     log:
         "training/logs/autoencoder.log",
-    conda:
-        "../../envs/environment.yaml"
     threads: 2
     params:
         data=study.config["fashion_mnist"],
@@ -33,8 +31,6 @@ rule train_pipeline:
         "training/logs/mini-{family}.log",
     wildcard_constraints:
         family="unet|dit",
-    conda:
-        "../../envs/environment.yaml"
     threads: 1
     params:
         data=study.config["fashion_mnist"],
@@ -48,8 +44,6 @@ rule train_features:
         "training/fashion-net.safetensors",
     log:
         "training/logs/fashion-net.log",
-    conda:
-        "../../envs/environment.yaml"
     threads: 1
     params:
         data=study.config["fashion_mnist"],

@@ -1,0 +1,20 @@
+"""Where files are found: in the working directory first, then among those that come with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+INSTALLED = PACKAGE / "project"  # setup.py puts the files of a checkout's top folder there
+
+
+def project() -> Path:
+    """Return the folder of the workflow, its profiles and configs, and the embedded models and data: inside an
+    installed package, the top folder of a checkout."""
+    return INSTALLED if INSTALLED.is_dir() else PACKAGE.parent
+
+
+def located(path: Path | str) -> Path:
+    """Return a path in the working directory if it exists there, or else in the project folder if it exists there."""
+    path = Path(path)
+    return path if path.exists() or not (project() / path).exists() else project() / path

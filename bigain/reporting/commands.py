@@ -1,0 +1,110 @@
+"""Which `bigain` command renders each table and figure, and from which files. Imported when the workflow is planned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bigain.reporting.contents import figures_of, has_printed_values, read_tables, table_names
+from bigain.reporting.package_files import claims_file, printed_files, tables_file, template_files
+
+if TYPE_CHECKING:
+    from bigain.study.study import Study
+
+PROTOCOL = ("table9", "table10", "table13")  # written by one job
+CAPTIONS = {  # of the tables that tables.yaml does not describe
+    "table1": "Every method by the operations it saves, with its recognition and generation scores (Table 1 of the "
+    "paper).",
+    "table11": "Operations of one forward pass, and its duration on the machine that ran the study (Table 11 of the "
+    "paper).",
+    "claims": "Every claim of the paper with its verdict on this study's cells: holds, holds within error, does not "
+    "hold, not run.",
+    "beside": "Every number that the paper prints, next to this study's: both, their difference, and whether the "
+    "paper's lies inside our 95% interval.",
+    "audit": "Inconsistencies of the paper, recomputed from its own printed numbers.",
+}
+TITLES = {"figure1": "Figure 1", "tradeoff": "Trade-off", "classes": "Classes"}
+
+
+@dataclass(frozen=True)
+class RenderCommand:
+    """`bigain <command> <files> <options>` writes a table or a figure, which depends on `inputs` too.
+
+    Snakemake's own report shows it as `title` below `category`, with its `caption`.
+    """
+
+    command: str
+    files: list[str]
+    options: list[str]
+    inputs: list[str]
+    title: str
+    caption: str
+    category: str = "Tables"
+
+
+def table_commands(study: Study) -> dict[str, RenderCommand]:
+    """Return the commands of the tables that have a job of their own, by table."""
+    tables, claims = str(tables_file(study.config)), str(claims_file(study.config))
+    values, deltas = map(str, printed_files("values", "deltas"))
+    results, measured, spec = _results(study), _measured(study), ["--spec", study.report_spec()]
+    of_results = ["--results", results, *spec]
+    entries = read_tables(tables)
+    commands = {
+        name: RenderCommand(
+            "table",
+            measured,
+            ["--tables", tables, "--name", name, *of_results],
+            [results, tables, *_templates("table")],
+            name,
+            entries[name].caption,
+        )
+        for name in table_names(tables, study.cells, study.config["backbones"])
+    }
+
+    def add(name: str, command: str, template: str, files: list[str], options: list[str], inputs: list[str]) -> None:
+        category = "Tables" if name.startswith("table") else "The paper"
+        inputs = [*inputs, *_templates(template)]
+        commands[name] = RenderCommand(command, files, options, inputs, name, CAPTIONS[name], category)
+
+    add("table1", "overview", "overview", measured, of_results, [results])
+    add("table11", "efficiency-table", "efficiency", measured, spec, [])
+    add("claims", "claims", "claims", study.score_files(), ["--data", claims, *spec], [claims, values])
+    if has_printed_values(study.cells):
+        add("beside", "beside", "beside", measured, of_results, [results, values])
+    add("audit", "audit", "audit", [], [], [values, deltas])
+    return commands
+
+
+def tables_in_order(study: Study) -> list[str]:
+    """Return the names of all tables in the order of the page and the document."""
+    of_cells = table_names(tables_file(study.config), study.cells, study.config["backbones"])
+    theorem = ["theorem1"] if study.probed() else []
+    comparisons = ["claims", *(["beside"] if has_printed_values(study.cells) else []), "audit"]
+    return ["table1", *of_cells, *theorem, *PROTOCOL, "table11", *comparisons]
+
+
+def figure_commands(study: Study) -> dict[str, RenderCommand]:
+    """Return the commands of the figures that are drawn from results, by figure."""
+    results, measured = _results(study), _measured(study)
+    of_results = ["--results", results]
+    captions = {figure.name: figure.caption for figure in figures_of(probed=False)}
+    commands: dict[str, tuple[str, list[str], list[str], list[str]]] = {
+        "figure1": ("figure", [], of_results, [results]),
+        "tradeoff": ("tradeoff", measured, of_results, [results]),
+        "classes": ("class-changes", study.score_files(), [], []),
+    }
+    return {
+        name: RenderCommand(*command, TITLES[name], captions[name], "Figures") for name, command in commands.items()
+    }
+
+
+def _results(study: Study) -> str:
+    return f"{study.results}/results.parquet"
+
+
+def _measured(study: Study) -> list[str]:
+    return [f"{study.results}/efficiency/{backbone}.csv" for backbone in study.backbones()]
+
+
+def _templates(name: str) -> list[str]:
+    return [str(file) for file in template_files(name)]
