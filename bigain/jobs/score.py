@@ -12,6 +12,7 @@ import pandas as pd
 
 from bigain.core.files import whole_file, write_json
 from bigain.core.records import summary
+from bigain.core.specs import ScoreSpec
 from bigain.core.validation import TRIALS, read_columns, read_features, read_report
 from bigain.datasets import load as load_dataset
 from bigain.datasets.base import Dataset
@@ -21,7 +22,6 @@ from bigain.metrics.accuracy import Estimate
 from bigain.metrics.fidelity import SUBSET, kernel_distance, precision_recall
 from bigain.metrics.frechet import frechet
 
-Spec = dict[str, Any]
 TIMESTEPS = 1000
 LARGEST = 1e300  # of an estimate; anything larger is an overflow
 NUMBER, COUNT, TEXT = {"type": "number"}, {"type": "integer", "minimum": 0}, {"type": "string"}
@@ -52,7 +52,7 @@ METRICS = {
 }
 
 
-def score_classification(spec: Spec, chunks: list[Path], output: Path) -> None:
+def score_classification(spec: ScoreSpec, chunks: list[Path], output: Path) -> None:
     """Write a cell's Acc@1, and its mean over classes (single-label data) or three variants of mAP (multi-label data).
 
     Every image's hit is stored for paired tests. Raises ValueError naming the file, and its column, image or key, that
@@ -117,12 +117,15 @@ def _trials(chunks: list[Path], classified: Dataset) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def score_generation(spec: Spec, reference: Path, chunks: list[Path], output: Path) -> None:
+def score_generation(spec: ScoreSpec, reference: Path, chunks: list[Path], output: Path) -> None:
     """Write the distances of a cell's generated images from the data set's: `fid`, `kid`, `precision` and `recall` with
     Inception features, `fd` with others. Too few images for a distance are recorded as left out.
 
     Raises ValueError naming the file and the tensor that cannot be a result of this cell.
     """
+    network = spec["network"]
+    if network is None:
+        raise ValueError("the spec of a generated cell names no feature network")
     real = read_features(reference, with_statistics=True)
     parts = [read_features(chunk)["features"] for chunk in chunks]
     for chunk, part in zip(chunks, parts, strict=True):
@@ -130,12 +133,12 @@ def score_generation(spec: Spec, reference: Path, chunks: list[Path], output: Pa
             expected = real["features"].shape[1]
             raise ValueError(f"{chunk}: features have {part.shape[1]} dimensions; those of {reference} have {expected}")
     generated = np.concatenate(parts)
-    inception = spec["network"] == "inception"
+    inception = network == "inception"
     metrics: dict[str, Estimate] = {}
     left_out: dict[str, str] = {}
-    if len(generated) < FEWEST_IMAGES[spec["network"]]:
+    if len(generated) < FEWEST_IMAGES[network]:
         left_out["fid" if inception else "fd"] = (
-            f"{len(generated)} generated images; at least {FEWEST_IMAGES[spec['network']]} are needed"
+            f"{len(generated)} generated images; at least {FEWEST_IMAGES[network]} are needed"
         )
     elif inception and len(real["features"]) < SUBSET:
         raise ValueError(f"{reference}: features of {len(real['features'])} images; KID needs at least {SUBSET}")
@@ -147,7 +150,7 @@ def score_generation(spec: Spec, reference: Path, chunks: list[Path], output: Pa
     _write(output, spec, {"metrics": metrics, "items": {}, "left_out": left_out}, chunks)
 
 
-def _write(output: Path, spec: Spec, scores: dict[str, Any], chunks: list[Path]) -> None:
+def _write(output: Path, spec: ScoreSpec, scores: dict[str, Any], chunks: list[Path]) -> None:
     """Write a metrics file: the cell's scores, and the provenance of its chunks."""
     provenance = [read_report(f"{chunk}.json", PROVENANCE) for chunk in chunks]
     for chunk, info in zip(chunks, provenance, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -10,6 +11,13 @@ from scipy import stats
 from bigain.metrics.accuracy import Estimate
 
 RESAMPLES = 2000
+
+
+class DifferenceTest(NamedTuple):
+    """A difference with its 95% interval, and the p-value of there being none."""
+
+    estimate: Estimate
+    p: float
 
 
 def paired_difference(ours: np.ndarray, theirs: np.ndarray, seed: int) -> Estimate:
@@ -53,8 +61,8 @@ def bootstrap_p(differences: np.ndarray, seed: int) -> float:
     return float(min(1.0, 2 * tail / (RESAMPLES + 1)))
 
 
-def interval_difference(ours: Estimate, theirs: Estimate) -> tuple[Estimate, float]:
-    """Return ours - theirs and its two-sided p-value, from two normal intervals taken as independent.
+def interval_difference(ours: Estimate, theirs: Estimate) -> DifferenceTest:
+    """Return ours - theirs, from two normal intervals taken as independent, with a two-sided test.
 
     This is for Fréchet distances, whose jackknife intervals are over generated images. The images of two methods share
     their noise, so the test is conservative.
@@ -62,7 +70,8 @@ def interval_difference(ours: Estimate, theirs: Estimate) -> tuple[Estimate, flo
     spread = np.hypot(ours.high - ours.low, theirs.high - theirs.low) / (2 * 1.96)
     value = ours.value - theirs.value
     p = 2 * stats.norm.sf(abs(value) / spread) if spread > 0 else float(value == 0)
-    return Estimate(value, value - 1.96 * spread, value + 1.96 * spread, min(ours.n, theirs.n)), float(p)
+    estimate = Estimate(value, value - 1.96 * spread, value + 1.96 * spread, min(ours.n, theirs.n))
+    return DifferenceTest(estimate, float(p))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

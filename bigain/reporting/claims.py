@@ -21,6 +21,7 @@ import yaml
 
 from bigain.core.files import read_json
 from bigain.core.messages import unknown
+from bigain.core.specs import ReportSpec
 from bigain.methods.ids import method_of
 from bigain.metrics.significance import holm
 from bigain.reporting import names
@@ -205,7 +206,7 @@ def to_frame(verdicts: list[Verdict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write_claims(metrics: list[Path], data: Path, spec: dict[str, Any], tex: Path, csv: Path, html: Path) -> None:
+def write_claims(metrics: list[Path], data: Path, spec: ReportSpec, tex: Path, csv: Path, html: Path) -> None:
     """Judge every claim on a study, from its cells' metrics files, and write the verdicts in three formats."""
     scores = Scores([read_json(file) for file in metrics])
     verdicts = [judge(claim, scores, spec["backbones"]) for claim in read_claims(data).values()]

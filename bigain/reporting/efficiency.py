@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from bigain.core.specs import ReportSpec
 from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.frames import groups, read_measurements, records
 from bigain.reporting.rendering import write_table
 
 
-def write_efficiency(measured: list[Path], spec: dict[str, Any], tex: Path, csv: Path, html: Path) -> None:
+def write_efficiency(measured: list[Path], spec: ReportSpec, tex: Path, csv: Path, html: Path) -> None:
     """Join the backbones' measurements and write them in three formats."""
     table = read_measurements(measured)
     by_backbone = groups(table.sort_values("backbone", kind="stable"), ["backbone"])

@@ -7,9 +7,9 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from bigain.core.files import whole_file, write_text
+from bigain.core.specs import ReportSpec
 from bigain.reporting.contents import figures_of
 from bigain.reporting.rendering import render
 
@@ -21,7 +21,7 @@ class LatexError(RuntimeError):
     """A document that does not compile, or no LaTeX to compile it. The message names the error or the packages."""
 
 
-def write_report(tables: list[Path], spec: dict[str, Any], output: Path) -> None:
+def write_report(tables: list[Path], spec: ReportSpec, output: Path) -> None:
     """Write the document that includes these tables (`.tex` files in its folder) and every figure."""
     context = {"spec": spec, "tables": [table.stem for table in tables], "figures": figures_of(spec["probed"])}
     write_text(output, render("report.tex", context))

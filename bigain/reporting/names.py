@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
+
+from bigain.core.specs import ReportSpec
 
 MISSING = "\N{EN DASH}"
 
@@ -44,7 +46,7 @@ def metric_label(metric: str) -> str:
     return METRICS[metric].label if metric in METRICS else metric
 
 
-def without_hidden_maps(results: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
+def without_hidden_maps(results: pd.DataFrame, spec: ReportSpec) -> pd.DataFrame:
     """Drop the variants of mAP that the study's config does not show."""
     hidden = [metric for name, metric in MAPS.items() if name not in spec["classification"]["map"]]
     return results[~results["metric"].isin(hidden)]

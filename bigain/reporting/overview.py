@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bigain.core.specs import ReportSpec
 from bigain.methods.ids import method_of
 from bigain.methods.presets import METHODS
 from bigain.reporting import names
@@ -71,7 +72,7 @@ def _row(arm: dict[str, Any], scores: pd.DataFrame, columns: list[Column]) -> Ov
     )
 
 
-def write_overview(results: Path, measured: list[Path], spec: dict[str, Any], tex: Path, csv: Path, html: Path) -> None:
+def write_overview(results: Path, measured: list[Path], spec: ReportSpec, tex: Path, csv: Path, html: Path) -> None:
     """Join results and measurements and write Table 1 in three formats."""
     frame = names.without_hidden_maps(pd.read_parquet(results), spec)
     overviews = build(frame, read_measurements(measured))

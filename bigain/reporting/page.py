@@ -13,6 +13,7 @@ import pandas as pd
 
 from bigain.core.files import read_json, write_text
 from bigain.core.records import summary
+from bigain.core.specs import DatasetProtocol, ReportSpec
 from bigain.methods.ids import method_of
 from bigain.metrics.significance import holm, mcnemar, paired_difference
 from bigain.reporting import names
@@ -34,7 +35,7 @@ class ScoredCell(NamedTuple):
 
 
 def write_page(
-    results: Path, metrics: list[Path], tables: Path, document: Path, spec: dict[str, Any], output: Path
+    results: Path, metrics: list[Path], tables: Path, document: Path, spec: ReportSpec, output: Path
 ) -> None:
     """Write the page from the results, the cells' metrics files and the tables and figures rendered into `output`'s
     folder, which also holds the document that the page links to."""
@@ -81,7 +82,7 @@ def note(frame: pd.DataFrame) -> str:
     )
 
 
-def facts(scored: Metrics, spec: dict[str, Any]) -> list[tuple[str, str]]:
+def facts(scored: Metrics, spec: ReportSpec) -> list[tuple[str, str]]:
     """Return the study's setup and cost, as names and values."""
     models = ", ".join(sorted({cell["cell"]["backbone"] for cell in scored}))
     data = ", ".join(sorted({cell["cell"]["dataset"] for cell in scored}))
@@ -126,7 +127,7 @@ def _left_out(scored: Metrics) -> list[tuple[str, str]]:
     return [("left out", f"{reason} ({count} cells)") for reason, count in counts.items()]
 
 
-def _setup(settings: dict[str, Any], steps: int) -> str:
+def _setup(settings: DatasetProtocol, steps: int) -> str:
     """Describe how a data set is classified and generated."""
     parts = []
     if "images" in settings:

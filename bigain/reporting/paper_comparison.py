@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from bigain.core.specs import ReportSpec
 from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.frames import groups, read_measurements, records
@@ -16,9 +17,7 @@ from bigain.reporting.rendering import write_table
 COLUMNS = ("table", "backbone", "dataset", "task", "metric", "method", "strength")
 
 
-def write_comparison(
-    results: Path, measured: list[Path], spec: dict[str, Any], tex: Path, csv: Path, html: Path
-) -> None:
+def write_comparison(results: Path, measured: list[Path], spec: ReportSpec, tex: Path, csv: Path, html: Path) -> None:
     """Write the comparison of every printed number in three formats; our number is a dash where it was not run."""
     comparison = compare(pd.read_parquet(results), read_measurements(measured))
     context = {

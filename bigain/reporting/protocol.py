@@ -10,6 +10,7 @@ import pandas as pd
 
 from bigain.classifier.timesteps import Stages
 from bigain.core.files import write_text
+from bigain.core.specs import DatasetProtocol, ReportSpec
 from bigain.reporting import names
 from bigain.reporting.rendering import render
 
@@ -70,9 +71,9 @@ class Listing:
         return frame.to_csv(index=False, lineterminator="\n")
 
 
-def listings(spec: dict[str, Any]) -> list[Listing]:
+def listings(spec: ReportSpec) -> list[Listing]:
     """Return Tables 9, 10 and 13 of a study."""
-    datasets: dict[str, dict[str, Any]] = spec["datasets"]
+    datasets = spec["datasets"]
     return [
         Listing(
             "table9",
@@ -105,13 +106,13 @@ def listings(spec: dict[str, Any]) -> list[Listing]:
     ]
 
 
-def _stages(name: str, settings: dict[str, Any]) -> list[Text]:
+def _stages(name: str, settings: DatasetProtocol) -> list[Text]:
     stages = Stages(tuple(settings["stages"]), tuple(settings["keep"]))
     evaluations = stages.evaluations(settings["classes"])
     return _texts(name, len(stages.targets), settings["stages"], settings["keep"], evaluations)
 
 
-def write_listings(spec: dict[str, Any], folder: Path) -> None:
+def write_listings(spec: ReportSpec, folder: Path) -> None:
     """Write the three tables as .tex, .csv and .html into a folder."""
     for listing in listings(spec):
         context = {"listing": listing, "spec": spec}

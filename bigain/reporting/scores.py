@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bigain.metrics.accuracy import Estimate
-from bigain.metrics.significance import bootstrap_p, interval_difference, paired_difference, sign_test
+from bigain.metrics.significance import DifferenceTest, bootstrap_p, interval_difference, paired_difference, sign_test
 from bigain.reporting import names
 from bigain.reporting.frames import CellMetric
 
@@ -45,24 +45,23 @@ class Scores:
         metrics = names.DISTANCES if metric == "distance" else (metric,)
         return [cell for cell in (*self.images, *self.distances) if cell.metric in metrics and cell.method == method]
 
-    def improvement(self, ours: CellMetric, theirs: CellMetric) -> tuple[Estimate, float]:
-        """Return by how much our cell is better than theirs, in points or as a smaller distance, and its p-value."""
+    def improvement(self, ours: CellMetric, theirs: CellMetric) -> DifferenceTest:
+        """Test by how much our cell is better than theirs, in points or as a smaller distance."""
         if ours.metric in names.DISTANCES:
             return interval_difference(self.distances[theirs], self.distances[ours])
         a, b = self.images[ours].align(self.images[theirs], join="inner")
         difference = (a - b).to_numpy()
         p = sign_test(difference) if ours.metric == "acc@1" else bootstrap_p(difference, seed=0)
-        return paired_difference(a.to_numpy(), b.to_numpy(), seed=0), p
+        return DifferenceTest(paired_difference(a.to_numpy(), b.to_numpy(), seed=0), p)
 
-    def growth(self, ours: CellMetric, theirs: CellMetric, strength: float) -> tuple[Estimate, float]:
-        """Return by how much the improvement at a higher strength exceeds that of the cells themselves, image by image,
-        and its p-value."""
+    def growth(self, ours: CellMetric, theirs: CellMetric, strength: float) -> DifferenceTest:
+        """Test by how much the improvement is larger at a higher strength than at the cells' own, image by image."""
         cells = (ours, theirs, ours._replace(strength=strength), theirs._replace(strength=strength))
         at_low_ours, at_low_theirs, at_high_ours, at_high_theirs = (
             pd.concat([self.images[cell] for cell in cells], axis=1, join="inner").to_numpy().T
         )
         high, low = at_high_ours - at_high_theirs, at_low_ours - at_low_theirs
-        return paired_difference(high, low, seed=0), bootstrap_p(high - low, seed=0)
+        return DifferenceTest(paired_difference(high, low, seed=0), bootstrap_p(high - low, seed=0))
 
 
 def _mean_estimate(seeds: list[Estimate]) -> Estimate:

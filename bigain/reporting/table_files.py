@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from bigain.core.specs import ReportSpec
 from bigain.reporting import names
 from bigain.reporting.contents import read_table_entry
 from bigain.reporting.frames import read_measurements
@@ -17,7 +17,7 @@ from bigain.reporting.tables import EXTRAS, build, environments, to_csv, with_ex
 
 
 def write_table_files(
-    results: Path, measured: list[Path], tables: Path, name: str, spec: dict[str, Any], tex: Path, csv: Path, html: Path
+    results: Path, measured: list[Path], tables: Path, name: str, spec: ReportSpec, tex: Path, csv: Path, html: Path
 ) -> None:
     """Write one table of the study in three formats. Raises ValueError for a table that does not exist."""
     table = read_table_entry(tables, name)

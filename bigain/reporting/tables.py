@@ -83,10 +83,10 @@ def build(
     for (backbone, dataset), rows in groups(shown, ["backbone", "dataset"]):
         if set(rows["method"]).isdisjoint(table.main_methods):
             continue
-        here = results[(results["backbone"] == backbone) & (results["dataset"] == dataset)]
+        cells = results[(results["backbone"] == backbone) & (results["dataset"] == dataset)]
         for metric in names.METRICS:
             if (rows["metric"] == metric).any():
-                scores = here[here["metric"] == metric]
+                scores = cells[cells["metric"] == metric]
                 built.append(Group(backbone, dataset, metric, _rows(scores, table, strengths, printed)))
     return strengths, built
 

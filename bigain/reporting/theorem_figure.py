@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from bigain.reporting import style
-from bigain.reporting.theorem import Arm, Probe
+from bigain.reporting.spectrum_probe import Arm, Probe
 
 
 def draw(probes: list[Probe]) -> plt.Figure:

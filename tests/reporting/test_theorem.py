@@ -9,7 +9,8 @@ from safetensors.numpy import save_file
 
 from bigain.core.records import write_table
 from bigain.reporting.scores import Scores
-from bigain.reporting.theorem import read_probe, write_theorem
+from bigain.reporting.spectrum_probe import read_probe
+from bigain.reporting.theorem import write_theorem
 from bigain.reporting.token_figures import MERGED, _cover, read_maps, write_token_figures
 
 PROBE = {"backbone": {"id": "u"}, "dataset": {"id": "d"}, "bands": 2, "seed": 0}
