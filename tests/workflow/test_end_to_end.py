@@ -1,4 +1,4 @@
-"""A shrunken study from config to page, in a copy of the repository: two cells a backbone, a dozen images."""
+"""A shrunken study from config to page, in a copy of the repository: a few cells per backbone, a dozen images."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STUDY = {
 
 
 def jobs(folder: Path) -> dict[str, int]:
-    """What a dry run would do: rule -> count."""
+    """Return the number of jobs per rule in a dry run."""
     done = snakemake(folder, "-n")
     assert done.returncode == 0, done.stderr + done.stdout
     text = done.stdout + done.stderr
@@ -100,7 +100,7 @@ def test_csv_and_html(finished):
     assert "BiGain<sub>TD</sub>" in (finished / "reports/tiny/table3.html").read_text()
 
 
-def test_the_schedules_say_what_was_compressed(finished):
+def test_the_schedules_list_what_was_compressed(finished):
     schedules = pd.read_csv(finished / "reports/tiny/schedules.csv")
     results = pd.read_parquet(finished / "results/tiny/results.parquet")
     assert set(schedules["method"]) == set(results["method"]) - {"none"}
@@ -140,7 +140,7 @@ def test_figure_and_page(finished):
     assert not re.findall(r'src="(?!data:)', page)  # self-contained
     for link in re.findall(r'href="([^"#][^"]*)"', page):
         assert (reports / link).is_file(), link
-    for expected in ("mini_unet", "mini_dit", "Table 3", "Table 4", "Table 11", "job time", "12 images a cell"):
+    for expected in ("mini_unet", "mini_dit", "Table 3", "Table 4", "Table 11", "job time", "12 images per cell"):
         assert expected in page
 
 
@@ -157,7 +157,7 @@ def test_the_theorem_was_measured_on_the_one_label_data(finished):
     assert table["accuracy_change"].iloc[0] == pytest.approx(accuracy["bigain_td"] - accuracy["none"], abs=1e-3)
 
 
-def test_snakemakes_own_report_has_everything_under_its_heading(finished):
+def test_snakemake_s_report_has_everything_under_its_heading(finished):
     done = snakemake(finished, "--report", "own.html")
     assert done.returncode == 0, done.stderr[-2000:]
     report = (finished / "own.html").read_text()
@@ -165,7 +165,7 @@ def test_snakemakes_own_report_has_everything_under_its_heading(finished):
         assert expected in report, expected
 
 
-def test_then_there_is_nothing_to_do_even_after_a_checkout_touched_everything(finished):
+def test_nothing_is_left_to_do_even_after_a_checkout_touched_every_file(finished):
     assert jobs(finished) == {}
     time.sleep(1.1)
     for path in finished.rglob("*"):

@@ -1,6 +1,6 @@
-"""Kills at random moments, a full disk, a read-only disk, litter: the study ends with the same numbers all the same.
+"""Kills at random moments, a full disk, a read-only disk, stray files: the study still ends with the same numbers.
 
-Each kill is a line of the log that the test prints (`pytest -s`, or when it fails).
+The test prints one line per kill (`pytest -s`, or when it fails).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.helpers import shrunken
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
 KILLS = 20
-REST = ("results/tiny/results.parquet", "--rerun-incomplete", *shrunken.TWO_JOBS)  # what `partly` lacks
+REST = ("results/tiny/results.parquet", "--rerun-incomplete", *shrunken.TWO_JOBS)  # what `unfinished` lacks
 CELL = "cells/classification/mini_dit/fashion/bigain_tm/ratio-0.5/seed-0"
 
 
@@ -41,13 +41,13 @@ def test_twenty_kills_at_random_moments_lose_nothing(root, untouched, tmp_path):
             continue
         kills, at_work = kills + 1, jobs_of(running)
         strike(what, running, at_work)
-        now = shrunken.finished_images(folder)
-        assert now >= before, "a finished block is gone"
+        finished = shrunken.finished_images(folder)
+        assert finished >= before, "a finished block is gone"
         lines.append(
             f"{kills:2d}  after {moment:4.1f} s  {what:17}  {len(at_work)} jobs at work"
-            f"  {len(now):2d} images kept, {len(now - before)} of them new"
+            f"  {len(finished):2d} images kept, {len(finished - before)} of them new"
         )
-        before = now
+        before = finished
         if what == "one job":
             running.send_signal(signal.SIGTERM)  # the others end, and nothing new starts
             running.wait(120)
@@ -60,7 +60,7 @@ def test_twenty_kills_at_random_moments_lose_nothing(root, untouched, tmp_path):
 
 
 def start_again(folder: Path) -> subprocess.Popen:
-    """As a person does: unlock what a killed run left locked, then the same command."""
+    """Do as a person would: unlock what a killed run left locked, then run the same command."""
     unlock(folder)
     return shrunken.start(folder, "--rerun-incomplete", *shrunken.TWO_JOBS)
 
@@ -72,7 +72,7 @@ def unlock(folder: Path) -> None:
 
 
 def ended(running: subprocess.Popen, seconds: float) -> bool:
-    """Whether it ended within that time."""
+    """Return whether a workflow ended, and well, within that time."""
     try:
         assert running.wait(seconds) == 0
     except subprocess.TimeoutExpired:
@@ -81,18 +81,18 @@ def ended(running: subprocess.Popen, seconds: float) -> bool:
 
 
 def jobs_of(running: subprocess.Popen) -> list[psutil.Process]:
-    """The model jobs and others that a workflow has at work."""
-    found = []
+    """Return the running jobs of a workflow."""
+    jobs = []
     for process in psutil.Process(running.pid).children(recursive=True):
         try:
-            found += [process] if process.cmdline()[1:3] == ["-m", "bigain"] else []
+            jobs += [process] if process.cmdline()[1:3] == ["-m", "bigain"] else []
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
-    return found
+    return jobs
 
 
 def strike(what: str, running: subprocess.Popen, at_work: list[psutil.Process]) -> None:
-    """SIGKILL to the whole process group, to the workflow (whose jobs go on as orphans), or to one job."""
+    """Kill the whole process group, the workflow (whose jobs go on as orphans), or one job."""
     if what == "workflow and jobs":
         os.killpg(running.pid, signal.SIGKILL)
     elif what == "workflow alone" or not at_work:
@@ -107,7 +107,7 @@ def strike(what: str, running: subprocess.Popen, at_work: list[psutil.Process]) 
 
 
 def stop_orphans(folder: Path) -> None:
-    """What killed workflows left running."""
+    """Kill what killed workflows left running."""
     for process in psutil.process_iter():
         try:
             if process.cwd() == str(folder):
@@ -117,9 +117,9 @@ def stop_orphans(folder: Path) -> None:
 
 
 @pytest.fixture
-def partly(untouched, tmp_path) -> Path:
-    """The finished study but for one cell, whose two jobs are to be done again."""
-    folder = tmp_path / "partly"
+def unfinished(untouched, tmp_path) -> Path:
+    """Copy the finished study without the results of one cell, which has two jobs."""
+    folder = tmp_path / "unfinished"
     shutil.copytree(untouched, folder, symlinks=True)
     (folder / "results/tiny/results.parquet").unlink()
     for file in (folder / "results/tiny" / CELL).glob("*"):
@@ -137,9 +137,9 @@ def work_of(folder: Path, spec: dict) -> Path:
 
 
 @pytest.fixture
-def small_disk(partly) -> Iterator[Path]:
-    """A file system of its own for the cell's shards and outputs."""
-    place = partly / "results/tiny/work"
+def small_disk(unfinished) -> Iterator[Path]:
+    """Mount a small file system for the cell's shards and outputs."""
+    place = unfinished / "results/tiny/work"
     shutil.rmtree(place)
     place.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(place)], check=False)
@@ -154,48 +154,48 @@ def remount(place: Path, options: str) -> None:
 
 
 def fails(folder: Path) -> str:
-    """What a run that fails says."""
+    """Run a workflow that has to fail; return what it logged."""
     before = (folder / "run.log").stat().st_size
     assert shrunken.start(folder, *REST).wait(300) != 0
     return (folder / "run.log").read_text()[before:]
 
 
-def test_a_full_disk_is_said_and_what_was_written_stays(partly, small_disk, untouched):
-    said = fails(partly)
-    assert "No space left on device" in said
-    assert f"FAILED {CELL.removeprefix('cells/')}" in said  # at the end, with the reason
+def test_a_full_disk_is_reported_and_what_was_written_stays(unfinished, small_disk, untouched):
+    log = fails(unfinished)
+    assert "No space left on device" in log
+    assert f"FAILED {CELL.removeprefix('cells/')}" in log  # at the end, with the reason
     whole = sorted(small_disk.rglob("images-*"))
     assert whole
     assert not list(small_disk.rglob(".*.tmp"))
     remount(small_disk, "size=16m")
     first = {path: path.read_bytes() for path in whole}
-    shrunken.run(partly, *REST)
+    shrunken.run(unfinished, *REST)
     assert all(path.read_bytes() == content for path, content in first.items() if path.exists())
     computed = [
-        json.loads((partly / f"results/tiny/{CELL}/chunk-{k}.parquet.json").read_text())["images_computed"]
+        json.loads((unfinished / f"results/tiny/{CELL}/chunk-{k}.parquet.json").read_text())["images_computed"]
         for k in range(2)
     ]
     assert sum(computed) < 12
-    assert shrunken.numbers(partly) == shrunken.numbers(untouched)
+    assert shrunken.numbers(unfinished) == shrunken.numbers(untouched)
 
 
-def test_a_read_only_disk_is_said_and_then_forgotten(partly, small_disk, untouched):
+def test_a_read_only_disk_is_reported_and_leaves_no_trace(unfinished, small_disk, untouched):
     remount(small_disk, "ro,size=16m")
-    said = fails(partly)
-    assert "Read-only file system" in said
+    log = fails(unfinished)
+    assert "Read-only file system" in log
     remount(small_disk, "rw,size=16m")
-    shrunken.run(partly, *REST)
-    assert shrunken.numbers(partly) == shrunken.numbers(untouched)
+    shrunken.run(unfinished, *REST)
+    assert shrunken.numbers(unfinished) == shrunken.numbers(untouched)
 
 
-def test_truncated_temporary_files_are_never_taken_for_results(partly, untouched):
-    cell = partly / "results/tiny" / CELL
+def test_truncated_temporary_files_are_never_taken_for_results(unfinished, untouched):
+    cell = unfinished / "results/tiny" / CELL
     whole = (untouched / f"results/tiny/{CELL}/chunk-0.parquet").read_bytes()
     ended = subprocess.Popen(["true"])
     ended.wait()
     litter = [cell / f".chunk-{k}.parquet.{os.uname().nodename}-{ended.pid}.tmp" for k in range(2)]
     for file in litter:
         file.write_bytes(whole[: len(whole) // 2])
-    shrunken.run(partly, *REST)
+    shrunken.run(unfinished, *REST)
     assert not any(file.exists() for file in litter)
-    assert shrunken.numbers(partly) == shrunken.numbers(untouched)
+    assert shrunken.numbers(unfinished) == shrunken.numbers(untouched)

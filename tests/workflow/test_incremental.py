@@ -1,4 +1,4 @@
-"""What is computed again after a change: the job lists of dry runs on a finished study, and what is kept of one."""
+"""What is computed again after a change: the jobs of dry runs on a finished study, and what a larger study keeps."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ TOME, NONE, OURS = f"{SCENES}/tome/ratio-0.5/seed-0", f"{DIT}/none/full/seed-0",
 
 
 def planned(folder: Path) -> dict[str, int]:
-    """What a dry run would do: rule -> how many jobs."""
-    said = dry_run(folder)
-    if "Nothing to be done" in said:
+    """Return the number of jobs per rule in a dry run."""
+    log = dry_run(folder)
+    if "Nothing to be done" in log:
         return {}
-    found = re.findall(r"^(\w+) +(\d+)$", said[said.rindex("Job stats:") :], re.M)
-    return {rule: int(count) for rule, count in found if rule != "total"}
+    rules = re.findall(r"^(\w+) +(\d+)$", log[log.rindex("Job stats:") :], re.M)
+    return {rule: int(count) for rule, count in rules if rule != "total"}
 
 
 def models(folder: Path) -> set[str]:
-    """Of a dry run, the jobs that compute errors, images and what they share, as they name themselves."""
+    """Return the messages of a dry run's jobs that need a model: errors, images and what these share."""
     messages = re.findall(r"^Job \d+: (.*)$", dry_run(folder), re.M)
     return {message for message in messages if any(part in message for part in MODELS)}
 
@@ -44,20 +44,20 @@ def dry_run(folder: Path) -> str:
 
 
 def jobs(*cells: str, count: int = 2) -> set[str]:
-    """The jobs of each cell."""
+    """Return the messages of the jobs of each cell."""
     return {f"{cell} (images of chunk {chunk})" for cell in cells for chunk in range(count)}
 
 
 @pytest.fixture
 def study(untouched) -> Iterator[Path]:
-    """The finished study, whose config is put back afterwards."""
+    """Yield the finished study; restore its config afterwards."""
     yield untouched
     shrunken.write(untouched)
 
 
 @pytest.fixture
 def edited(untouched) -> Iterator[Path]:
-    """The finished study, whose code is put back afterwards."""
+    """Yield the finished study; restore its code afterwards."""
     kept = untouched.parent / "bigain-as-it-was"
     shutil.copytree(untouched / "bigain", kept)
     yield untouched
@@ -73,7 +73,7 @@ def edit(folder: Path, file: str, old: str, new: str) -> None:
 
 
 def another(task: str, backbone: str, dataset: str, methods: list[str]) -> dict:
-    """The config's cells and some more."""
+    """Return the config's cells and some more."""
     more = {"task": task, "backbone": backbone, "dataset": dataset, "methods": methods}
     return {"cells": [*STUDY["cells"], more]}
 
@@ -122,7 +122,7 @@ def another(task: str, backbone: str, dataset: str, methods: list[str]) -> dict:
         pytest.param({"backbones": {"mini_dit": {"blocks": [1, 2]}}}, jobs(OURS), id="where a method acts"),
     ],
 )
-def test_a_changed_config_computes_exactly_what_it_concerns(study, changes, expected):
+def test_a_changed_config_computes_exactly_the_cells_it_changes(study, changes, expected):
     shrunken.write(study, **changes)
     assert models(study) == expected
 
@@ -151,7 +151,7 @@ def test_a_changed_config_computes_exactly_what_it_concerns(study, changes, expe
             id="what operators share",
         ),
         pytest.param(
-            "calibration/obs.py", "import torch\n", "import torch\n\nX = 1\n", set(), id="an operator that no cell has"
+            "calibration/obs.py", "import torch\n", "import torch\n\nX = 1\n", set(), id="an operator that no cell uses"
         ),
         pytest.param(
             "sampling/generate.py", "import torch\n", "import torch\n\nX = 1\n", jobs(GENERATED), id="the sampler"
@@ -191,7 +191,7 @@ def test_accepted_code_computes_nothing(edited):
 
 
 def test_more_images_keep_what_is_there(untouched, tmp_path):
-    """Jobs whose inputs are new run again; what they find in their shards they do not compute."""
+    """Jobs with new inputs run again, but do not compute what their shards already hold."""
     folder = tmp_path / "more"
     shutil.copytree(untouched, folder, symlinks=True)
     more = {"fashion": {"images": 16}, "fashion_scenes": {"images": 12}}
@@ -208,6 +208,6 @@ def test_more_images_keep_what_is_there(untouched, tmp_path):
     name = f"errors of cells/{OURS}/chunk-1.parquet"
     assert now[name].startswith(before[name])
     assert len(now[name]) == 2 * len(before[name])
-    same = [one for one in before if TOME in one or f"{GENERATED}/chunk" in one]
+    same = [file for file in before if TOME in file or f"{GENERATED}/chunk" in file]
     assert len(same) == 7
-    assert all(now[one] == before[one] for one in same)
+    assert all(now[file] == before[file] for file in same)

@@ -29,7 +29,7 @@ SMALL = {"backbones": {"sd2": {"architecture": None}, "dit_xl2": {"architecture"
     ],
 )
 def workdir(request, root, tmp_path_factory) -> tuple[Path, tuple[str, ...]]:
-    """A finished smoke study and its configs."""
+    """Run the smoke study; yield its folder and configs."""
     folder, configs = tmp_path_factory.mktemp("paper"), CONFIGS
     copy_repository(root, folder)
     random_pipelines.stable_diffusion(folder / "models/random-sd2", small=request.param)
@@ -67,13 +67,13 @@ def test_every_cell_has_records_and_was_compressed(workdir):
 
 def test_the_tables_show_what_was_run(workdir):
     folder, _ = workdir
-    found = pd.read_parquet(folder / "results/paper_smoke/results.parquet")
-    assert {"acc@1", "class_acc@1", "map", "map_released", "map_macro"} == set(found["metric"])
+    results = pd.read_parquet(folder / "results/paper_smoke/results.parquet")
+    assert {"acc@1", "class_acc@1", "map", "map_released", "map_macro"} == set(results["metric"])
     reports = folder / "reports/paper_smoke"
     for name in ("table1", "table2", "table3", "table4", "table5", "table8", "table11"):
         assert (reports / f"{name}.tex").stat().st_size > 200, name
     page = (reports / "index.html").read_text()
-    assert "2 images classified among 3; trials [1, 2], keep [2, 1]" in page
+    assert "2 images classified into 3 classes; trials [1, 2], keep [2, 1]" in page
     assert "left out" in page
     efficiency = pd.read_csv(folder / "results/paper_smoke/efficiency/sd2.csv")
     assert set(efficiency["method"]) >= {"none", "tome", "bigain_tm", "bigain_td", "dip_go"}
@@ -87,7 +87,7 @@ def test_nothing_is_left_to_do(workdir):
 
 
 def test_damaged_images_stop_the_run_with_their_names_unless_they_are_allowed(workdir):
-    """A change of the data alone re-runs what depends on it; what is damaged is named before the first job."""
+    """A change of the data alone re-runs what depends on it; damaged images are named before the first job."""
     folder, configs = workdir
     first = folder / "data/rehearsal/pets/images/Abyssinian_1.jpg"
     whole = first.read_bytes()
@@ -95,9 +95,9 @@ def test_damaged_images_stop_the_run_with_their_names_unless_they_are_allowed(wo
     first.write_bytes(whole[:300])
     stopped = snakemake(folder, configs=configs)
     assert stopped.returncode != 0
-    said = stopped.stdout + stopped.stderr
-    assert "paper_smoke cannot run yet" in said
-    assert "1 images cannot be read, and allow_missing is 0" in said
-    assert "Abyssinian_1.jpg is damaged" in said
+    output = stopped.stdout + stopped.stderr
+    assert "paper_smoke cannot run yet" in output
+    assert "1 images cannot be read, and allow_missing is 0" in output
+    assert "Abyssinian_1.jpg is damaged" in output
     first.write_bytes(whole)
     assert "Nothing to be done" in snakemake(folder, "-n", configs=configs).stdout

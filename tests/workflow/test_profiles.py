@@ -1,4 +1,4 @@
-"""What all profiles have to say, because none inherits from another, and what only one of them may."""
+"""Settings that every profile needs, because none inherits from another, and those that only one may have."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def rules(root) -> dict[str, str]:
 
 def test_every_profile_finishes_what_was_interrupted(profiles):
     for name, profile in profiles.items():
-        said = [profile[key] for key in ("rerun-incomplete", "keep-going", "show-failed-logs", "scheduler")]
-        assert said == [True, True, True, "greedy"], name
+        settings = [profile[key] for key in ("rerun-incomplete", "keep-going", "show-failed-logs", "scheduler")]
+        assert settings == [True, True, True, "greedy"], name
 
 
 def test_gpus_are_counted_where_jobs_run_on_this_machine(profiles):
@@ -40,10 +40,10 @@ def test_retries_are_the_clusters_alone(profiles, rules):
 
 
 def test_what_asks_for_a_gpu_asks_for_its_memory_and_time_and_more_of_it_on_retry(profiles, rules):
-    given = profiles["slurm"]["set-resources"]
+    requested = profiles["slurm"]["set-resources"]
     models = {name for name, text in rules.items() if "gpu=study.gpus" in text}
-    assert models == set(given)
-    for resources in (profiles["slurm"]["default-resources"], *given.values()):
+    assert models == set(requested)
+    for resources in (profiles["slurm"]["default-resources"], *requested.values()):
         assert all("* attempt" in resources[key] for key in ("mem_mb", "runtime"))
         assert "gpu" not in resources  # the rules say it
 

@@ -34,23 +34,23 @@ def cluster(tmp_path_factory) -> Iterator[None]:
 
 def at_work(folder: Path, rule: str) -> dict[int, str]:
     """SLURM's running jobs of a rule whose own command is at work, by that command's process."""
-    found = {}
+    running = {}
     for process in psutil.process_iter():
         try:
             command = process.cmdline()
             if process.cwd() == str(folder) and command[1:4] == ["-m", "bigain", rule]:
-                found[process.pid] = process.environ()["SLURM_JOB_ID"]
+                running[process.pid] = process.environ()["SLURM_JOB_ID"]
         except (psutil.NoSuchProcess, psutil.AccessDenied, KeyError):
             continue
-    return found
+    return running
 
 
 def wait_for(condition, seconds: float = 400):
     """What a condition gives as soon as it gives something."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        if found := condition():
-            return found
+        if result := condition():
+            return result
         time.sleep(0.2)
     raise TimeoutError
 
@@ -91,21 +91,21 @@ def test_the_study_through_sbatch_with_a_cancelled_and_a_killed_job(root, cluste
         assert running.wait(1000) == 0, (folder / "run.log").read_text()[-5000:]
     finally:
         running.kill()
-    said = (folder / "run.log").read_text()
+    log = (folder / "run.log").read_text()
     info = json.loads(Path(f"{output}.json").read_text())
     first, last = info["spec"]["images"]
     assert 0 < kept == last - first - info["images_computed"]
-    assert said.count("Trying to restart job") >= 2
+    assert log.count("Trying to restart job") >= 2
     assert shrunken.numbers(folder) == shrunken.numbers(untouched)
     jobs = subprocess.run(["scontrol", "show", "job"], capture_output=True, text=True, check=True).stdout
-    submitted = [one for one in jobs.split("\n\n") if "JobId=" in one]
-    with_gpu = [one for one in submitted if "gres/gpu" in one.lower() or "gpu:1" in one]
+    submitted = [job for job in jobs.split("\n\n") if "JobId=" in job]
+    with_gpu = [job for job in submitted if "gres/gpu" in job.lower() or "gpu:1" in job]
     assert len(with_gpu) >= 14  # models of every kind, and two again
-    assert all("Partition=gpu" in one for one in with_gpu)
-    assert all("NumNodes=1" in one for one in submitted)
+    assert all("Partition=gpu" in job for job in with_gpu)
+    assert all("NumNodes=1" in job for job in submitted)
     assert list((folder / "results/slurm/rule_generate").rglob("*.log"))  # of what failed
     again = shrunken.run(folder, "--workflow-profile", "profiles/slurm", "--dry-run")
-    assert "Nothing to be done" in again[len(said) :]
+    assert "Nothing to be done" in again[len(log) :]
     print(
         f"{len(submitted)} jobs through sbatch, {len(with_gpu)} of them with a GPU; of the job killed at work {kept} of"
     )
