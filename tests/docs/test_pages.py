@@ -16,6 +16,8 @@ import typer
 import yaml
 
 from bigain.cli.main import app
+from bigain.methods.ids import method_of
+from bigain.methods.presets import METHODS
 from tests.helpers.repository import ROOT
 
 SITE = importlib.util.spec_from_file_location("site_build", ROOT / "docs" / "site" / "build.py")
@@ -72,6 +74,12 @@ def test_bigain_commands_and_their_flags_exist(page):
             chosen = group[words[2]] if group and len(words) > 2 else commands[words[1]]
             flags = {flag for parameter in chosen.params for flag in parameter.opts}
             assert {word for word in words if word.startswith("--")} <= flags, command
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_method_ids_are_valid(page):
+    ids = [span for span in code_of(page) if re.split("[~@]", span)[0] in METHODS]
+    assert all(method_of(name).id for name in ids)  # which raises an error for an invalid one
 
 
 @pytest.mark.parametrize("page", ALL_PAGES)
