@@ -62,7 +62,7 @@ def attention(rounds: int = 3 * ROUNDS) -> list[Row]:
 def guided(backbone: Backbone, condition: Tensor, batch: int) -> tuple[Tensor, Tensor, Tensor]:
     """A batch of x_t, t and the same condition for every row, where the model is."""
     x = torch.randn(batch, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
-    condition = backbone.placed(condition)
+    condition = backbone.to_device(condition)
     t = torch.full((batch,), 500, device=backbone.device)
     return x.to(backbone.device, backbone.dtype), t, condition.expand(batch, *condition.shape[1:])
 

@@ -9,7 +9,7 @@ from bench import reference_loop
 from bench.rounds import ROUNDS, Row, compare
 from bigain import backbones
 from bigain.backbones.base import Backbone
-from bigain.classifier.classify import Protocol, Trial, classify_block
+from bigain.classifier.classify import ClassificationSettings, Trial, classify_images
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Uncompressed
 from bigain.datasets import load as load_dataset
@@ -30,16 +30,16 @@ def classification(rounds: int = ROUNDS, compiled: bool = True) -> list[Row]:
     for family, path in MODELS.items():
         backbone = backbones.load(family, path, device)
         latents, images, conditions = inputs(backbone, TIMED)
-        protocol = Protocol(STAGES, seed=0, batch_size=BATCH)
-        given = (backbone, latents, images, conditions, protocol)
+        settings = ClassificationSettings(STAGES, seed=0, batch_size=BATCH)
+        given = (backbone, latents, images, conditions, settings)
         arms = {
             "reference loop": lambda given=given: reference_loop.classify(*given),
-            "engine": lambda given=given: classify_block(*given, Uncompressed()),
+            "engine": lambda given=given: classify_images(*given, Uncompressed()),
         }
         if compiled and missing_compiler(backbone.device) is None:
             fast = backbones.load(family, path, device)
             fast.denoiser.compile(dynamic=False)
-            arms["engine, compiled"] = lambda given=(fast, *given[1:]): classify_block(*given, Uncompressed())
+            arms["engine, compiled"] = lambda given=(fast, *given[1:]): classify_images(*given, Uncompressed())
         rows += compare("classification", f"mini_{family}, {TIMED} images", arms, rounds)
     return rows
 
@@ -50,15 +50,15 @@ def equal_decisions(images: int = 500) -> list[Row]:
     for family, path in MODELS.items():
         backbone = backbones.load(family, path, "cuda" if torch.cuda.is_available() else "cpu")
         latents, ids, conditions = inputs(backbone, images)
-        protocol = Protocol(STAGES, seed=0, batch_size=BATCH)
+        settings = ClassificationSettings(STAGES, seed=0, batch_size=BATCH)
         mine = [
             trial
             for start in range(0, images, 20)
-            for trial in classify_block(
-                backbone, latents[start : start + 20], ids[start : start + 20], conditions, protocol, Uncompressed()
+            for trial in classify_images(
+                backbone, latents[start : start + 20], ids[start : start + 20], conditions, settings, Uncompressed()
             )
         ]
-        theirs = reference_loop.classify(backbone, latents, ids, conditions, protocol)
+        theirs = reference_loop.classify(backbone, latents, ids, conditions, settings)
         equal = int((_decided(mine) == _decided(theirs)).sum())
         rows.append({"benchmark": "equal decisions", "case": f"mini_{family}", "equal": equal, "of": images})
     return rows

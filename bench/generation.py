@@ -19,7 +19,7 @@ from bigain import backbones
 from bigain.backbones.base import Backbone
 from bigain.compression.attachment import Uncompressed
 from bigain.core.rng import torch_generator
-from bigain.sampling.generate import Sampling, generate_block
+from bigain.sampling.generate import Sampling, generate_images
 
 MODELS = {"mini-unet": ("unet", StableDiffusionPipeline), "mini-dit": ("dit", DiTPipeline)}
 STEPS, GUIDANCE, BATCH, SEED = 20, 2.5, 16, 0
@@ -35,7 +35,7 @@ def ours_and_theirs(name: str, images: int = BATCH, steps: int = STEPS) -> tuple
     classes = [image % CLASSES for image in range(images)]
     conditions = backbone.conditions([f"a photo of item {k}" for k in classes], classes)
     null, sampling = backbone.null_condition(), Sampling(steps, GUIDANCE, SEED)
-    ours = partial(generate_block, backbone, list(range(images)), conditions, null, sampling, Uncompressed())
+    ours = partial(generate_images, backbone, list(range(images)), conditions, null, sampling, Uncompressed())
     pipe = pipeline.from_pretrained(backbone.path, scheduler=backbone.scheduler)
     pipe.set_progress_bar_config(disable=True)
     return ours, partial(_called, pipe, backbone, conditions, null, steps)

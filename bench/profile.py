@@ -12,7 +12,7 @@ from bench import reference_loop
 from bench.classification import BATCH, MODELS, STAGES, TIMED, inputs
 from bench.rounds import Row
 from bigain import backbones
-from bigain.classifier.classify import Protocol, classify_block
+from bigain.classifier.classify import ClassificationSettings, classify_images
 from bigain.compression.attachment import Uncompressed
 
 SHOWN = 8  # operators of an arm; the rest are one row
@@ -25,10 +25,10 @@ def profiles() -> list[Row]:
     for family, path in MODELS.items():
         backbone = backbones.load(family, path, "cuda" if on_gpu else "cpu")
         latents, images, conditions = inputs(backbone, TIMED)
-        given = (backbone, latents, images, conditions, Protocol(STAGES, seed=0, batch_size=BATCH))
+        given = (backbone, latents, images, conditions, ClassificationSettings(STAGES, seed=0, batch_size=BATCH))
         arms = {
             "reference loop": lambda given=given: reference_loop.classify(*given),
-            "engine": lambda given=given: classify_block(*given, Uncompressed()),
+            "engine": lambda given=given: classify_images(*given, Uncompressed()),
         }
         for arm, run in arms.items():
             rows += [{"case": f"mini_{family}", "arm": arm} | row for row in operators(run, on_gpu)]

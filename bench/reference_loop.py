@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
-from bigain.classifier.classify import Protocol, Trial, best_classes, noise
+from bigain.classifier.classify import ClassificationSettings, Trial, best_classes
 from bigain.classifier.engine import LOSSES
+from bigain.classifier.noise import keyed_noise
 from bigain.measure.vanilla import vanilla_attention
 
 BATCH = 16
@@ -21,24 +22,26 @@ BATCH = 16
 
 @torch.no_grad()
 def classify(
-    backbone: Backbone, latents: Tensor, images: list[int], conditions: Tensor, protocol: Protocol
+    backbone: Backbone, latents: Tensor, images: list[int], conditions: Tensor, settings: ClassificationSettings
 ) -> list[Trial]:
     """Every trial of the images [n, C, H, W], in the order in which they were run."""
     found: list[Trial] = []
     with vanilla_attention(backbone.denoiser):
         for x_0, image in zip(latents, images, strict=True):
-            found += _image(backbone, x_0, image, conditions, protocol)
+            found += _image(backbone, x_0, image, conditions, settings)
     return found
 
 
-def _image(backbone: Backbone, x_0: Tensor, image: int, conditions: Tensor, protocol: Protocol) -> list[Trial]:
+def _image(
+    backbone: Backbone, x_0: Tensor, image: int, conditions: Tensor, settings: ClassificationSettings
+) -> list[Trial]:
     trials: list[Trial] = []
     alive = list(range(len(conditions)))
-    for stage, (timesteps, keep) in enumerate(zip(protocol.stages.timesteps(), protocol.stages.keep, strict=True)):
+    for stage, (timesteps, keep) in enumerate(zip(settings.stages.timesteps(), settings.stages.keep, strict=True)):
         rows = [(c, t) for c in alive for t in timesteps]
         for start in range(0, len(rows), BATCH):
             part = rows[start : start + BATCH]
-            for (c, t), error in zip(part, _errors(backbone, x_0, image, conditions, part, protocol), strict=True):
+            for (c, t), error in zip(part, _errors(backbone, x_0, image, conditions, part, settings), strict=True):
                 trials.append(Trial(image, c, t, stage, error))
         errors = {c: [trial.error for trial in trials if trial.class_index == c] for c in alive}
         means = [sum(errors[c]) / len(errors[c]) if c in errors else 0.0 for c in range(len(conditions))]
@@ -52,11 +55,11 @@ def _errors(
     image: int,
     conditions: Tensor,
     rows: list[tuple[int, int]],
-    protocol: Protocol,
+    settings: ClassificationSettings,
 ) -> list[float]:
     classes, timesteps = (torch.tensor(column) for column in zip(*rows, strict=True))
-    eps = torch.stack([noise(protocol.seed, image, t, tuple(x_0.shape)) for _, t in rows])
+    eps = torch.stack([keyed_noise(settings.seed, image, t, tuple(x_0.shape)) for _, t in rows])
     x_t = backbone.noised(x_0.expand_as(eps), eps, timesteps).to(backbone.device, backbone.dtype)
-    given = backbone.placed(conditions[classes])
+    given = backbone.to_device(conditions[classes])
     prediction = backbone.predict_noise(x_t, timesteps.to(backbone.device), given).float()
-    return LOSSES[protocol.loss](eps.to(backbone.device) - prediction).mean(dim=(1, 2, 3)).tolist()
+    return LOSSES[settings.loss](eps.to(backbone.device) - prediction).mean(dim=(1, 2, 3)).tolist()

@@ -18,7 +18,7 @@ from bench import reference_loop
 from bench.attention import ARMS, forward, guided, ours, tomesd_07
 from bench.rounds import ROUNDS, Row, compare
 from bigain.backbones.unet import StableDiffusion, memory_format
-from bigain.classifier.classify import Protocol, classify_block
+from bigain.classifier.classify import ClassificationSettings, classify_images
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Uncompressed
 from bigain.jobs.common import missing_compiler
@@ -108,9 +108,14 @@ def with_rate(row: Row, worked: int) -> Row:
     return {**row, "teraflops": rate / 1e12, "share_of_peak": None if peak is None else rate / peak}
 
 
-def _inputs(backbone: RandomStableDiffusion) -> tuple[Tensor, list[int], Tensor, Protocol]:
+def _inputs(backbone: RandomStableDiffusion) -> tuple[Tensor, list[int], Tensor, ClassificationSettings]:
     latents = torch.randn(IMAGES, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
-    return latents, list(range(IMAGES)), backbone.prompts(CLASSES), Protocol(Stages((TRIALS,), (1,)), 0, BATCH)
+    return (
+        latents,
+        list(range(IMAGES)),
+        backbone.prompts(CLASSES),
+        ClassificationSettings(Stages((TRIALS,), (1,)), 0, BATCH),
+    )
 
 
 def _reference(backbone: RandomStableDiffusion) -> Callable[[], object]:
@@ -120,4 +125,4 @@ def _reference(backbone: RandomStableDiffusion) -> Callable[[], object]:
 
 def _engine(backbone: RandomStableDiffusion) -> Callable[[], object]:
     given = _inputs(backbone)
-    return lambda: classify_block(backbone, *given, Uncompressed())
+    return lambda: classify_images(backbone, *given, Uncompressed())

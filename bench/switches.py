@@ -12,7 +12,7 @@ import torch
 
 import bigain
 from bigain.backbones.unet import StableDiffusion
-from bigain.classifier.classify import noise
+from bigain.classifier.noise import keyed_noise
 from bigain.datasets import load
 from bigain.datasets.photos import crops
 from bigain.jobs.common import to_float
@@ -45,7 +45,7 @@ def main() -> None:
             first, second = (matching.cell_argmin(scores, grid, CELL) for scores in both)
             found["dft_amplitude without DC"].append((first == second).float().mean().item())
 
-        eps = torch.stack([noise(0, image, t, tuple(latents.shape[1:])) for image in dataset.ids])
+        eps = torch.stack([keyed_noise(0, image, t, tuple(latents.shape[1:])) for image in dataset.ids])
         alpha_bar = backbone.alphas_bar[t]
         x_t = alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * eps
         with bigain.compressed(backbone.denoiser, "bigain_tm", ratio=0.7) as at:

@@ -1,4 +1,4 @@
-"""Pretrained diffusion backbones behind one interface: one file a family."""
+"""Pretrained diffusion backbones behind one interface, one file per family."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from bigain.methods.method import Family
 
 
 def load(family: Family, path: Path | str, device: str = "cpu", dtype: str = "float32") -> Backbone:
-    """The backbone in diffusers' folder format at `path`.
+    """Return the backbone at `path`, a folder in diffusers' format.
 
-    Raises FileNotFoundError naming a missing part and ValueError naming a broken one.
+    Its parts are loaded when they are first used; a missing or damaged part raises FileNotFoundError or ValueError with
+    its name.
     """
     if family == "unet":
         from bigain.backbones.unet import StableDiffusion

@@ -1,4 +1,4 @@
-"""What every backbone offers: load its parts when they are needed, encode, predict noise, decode."""
+"""The interface of all backbones: conditions, forward process, noise prediction, encoding and decoding of images."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from bigain.core.files import read_json
 
 
 def padded(rows: Tensor, size: int) -> Tensor:
-    """Rows [n, ...] filled up to `size` with the last: for another number of rows, kernels may round otherwise."""
+    """Fill rows [n, ...] up to `size` with the last row, since kernels may round differently for another batch size."""
     return torch.cat([rows, rows[-1:].expand(size - len(rows), *rows.shape[1:])])
 
 
 class Backbone(ABC):
-    """A latent diffusion model. Parts load on first use, so a job pays only for its own.
+    """A latent diffusion model in diffusers' folder format, whose parts are loaded when they are first used.
 
-    Conditions are rows of one tensor: prompt embeddings [K, L, D] for a U-Net, class ids [K] for a DiT. `folder` is
-    where a pipeline keeps its denoiser; `prediction` is what `predict` returns.
+    Conditions are the rows of one tensor: prompt embeddings [K, L, D] for a U-Net, class ids [K] for a DiT.
     """
 
-    folder: str
-    prediction: Literal["epsilon", "velocity"] = "epsilon"
+    folder: str  # of the denoiser in a pipeline
+    prediction: Literal["epsilon", "velocity"] = "epsilon"  # what `predict` returns
 
     def __init__(self, path: Path, device: str, dtype: str) -> None:
         if not (path / "model_index.json").is_file():
-            raise FileNotFoundError(f"{path / 'model_index.json'} is missing: {path} is no diffusers pipeline folder")
+            raise FileNotFoundError(
+                f"{path / 'model_index.json'} is missing: {path} is not a diffusers pipeline folder"
+            )
         self.path, self.device, self.dtype = path, torch.device(device), getattr(torch, dtype)
 
     @cached_property
@@ -43,26 +44,26 @@ class Backbone(ABC):
     @cached_property
     @abstractmethod
     def scheduler(self) -> SchedulerMixin:
-        """The sampler of the paper (B.2.2); classification takes only alpha_bar from it."""
+        """The scheduler of the paper's sampler (B.2.2); classification uses only its alpha_bar."""
 
     @abstractmethod
     def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:
-        """Conditions of prompts (U-Net) or of class ids (DiT), whichever the backbone speaks."""
+        """Return the conditions of prompts (U-Net) or of class ids (DiT)."""
 
     @abstractmethod
     def null_condition(self) -> Tensor:
-        """The unconditional condition of classifier-free guidance: one row."""
+        """Return the null condition of classifier-free guidance: one row."""
 
     @abstractmethod
     def predict(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
-        """What the model says, as its scheduler takes it: x_t [B, C, H, W], t [B] or a scalar, one condition a row."""
+        """Run the denoiser on x_t [B, C, H, W] at t [B] or a scalar t, with one condition per row."""
 
-    def placed(self, conditions: Tensor) -> Tensor:
-        """Conditions on the model's device and in its precision; class ids stay whole numbers."""
+    def to_device(self, conditions: Tensor) -> Tensor:
+        """Move conditions to the model's device, prompt embeddings also to its precision."""
         return conditions.to(self.device, self.dtype if conditions.is_floating_point() else None)
 
     def predict_noise(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
-        """eps_theta(x_t, t, c) [B, C, H, W]: what a model with epsilon prediction says."""
+        """Return eps_theta(x_t, t, c) [B, C, H, W]."""
         return self.predict(x_t, t, conditions)
 
     def noised(self, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
@@ -73,7 +74,7 @@ class Backbone(ABC):
     @cached_property
     def vae(self) -> AutoencoderKL:
         """The autoencoder."""
-        return self.part(AutoencoderKL, "vae")
+        return self.load_part(AutoencoderKL, "vae")
 
     @property
     def alphas_bar(self) -> Tensor:
@@ -82,7 +83,7 @@ class Backbone(ABC):
 
     @cached_property
     def latent_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of a latent at the model's own size."""
+        """Channels, height and width of a latent at the model's native resolution."""
         config = read_json(self.path / self.folder / "config.json")
         size = config["sample_size"]
         height, width = (size, size) if isinstance(size, int) else size
@@ -90,12 +91,12 @@ class Backbone(ABC):
 
     @property
     def image_shape(self) -> tuple[int, int]:
-        """Channels (1 or 3) of an image, and its height, which is its width."""
+        """Channels (1 or 3) and side length of an image."""
         config = read_json(self.path / "vae" / "config.json")
         return config["in_channels"], self.latent_shape[1] * 2 ** (len(config["block_out_channels"]) - 1)
 
-    def part(self, cls: Any, folder: str) -> Any:
-        """Load one sub-folder, in evaluation mode. Raises ValueError naming the folder if a file in it is broken."""
+    def load_part(self, cls: Any, folder: str) -> Any:
+        """Load a sub-folder in evaluation mode. Raises ValueError naming the folder if it is missing or damaged."""
         try:
             part = cls.from_pretrained(self.path, subfolder=folder, torch_dtype=self.dtype, use_safetensors=True)
             return part.to(self.device).eval()
@@ -104,14 +105,14 @@ class Backbone(ABC):
 
     @torch.inference_mode()
     def encode_images(self, images: Tensor) -> Tensor:
-        """Posterior means, scaled: images [B, C, H, W] in [0, 1] -> latents, float32 on the CPU."""
+        """Encode images [B, C, H, W] in [0, 1] to scaled posterior means, float32 on the CPU."""
         x = images.to(self.device, self.dtype) * 2 - 1
         shift = self.vae.config.shift_factor or 0.0  # only flow models have one
         return ((self.vae.encode(x).latent_dist.mean.float() - shift) * self.vae.config.scaling_factor).cpu()
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents -> images [B, C, H, W] in [0, 1], float32 on the CPU."""
+        """Decode latents to images [B, C, H, W] in [0, 1], float32 on the CPU."""
         shift = self.vae.config.shift_factor or 0.0
         x = self.vae.decode(latents.to(self.dtype) / self.vae.config.scaling_factor + shift).sample
         return (x.float() / 2 + 0.5).clamp(0, 1).cpu()

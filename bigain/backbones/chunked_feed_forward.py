@@ -1,8 +1,8 @@
-"""On a CPU, feed-forward layers a few rows at a time: what they widen stays in the cache; the numbers are the same.
+"""Run feed-forward layers on a CPU in chunks of rows, so that the widened tokens stay in the cache.
 
-A feed-forward layer makes every token several times as wide. Of a whole batch that is more than a cache holds, so it
-would be written to memory and read back by each of the layer's steps. The rows of a part are diffusers' own switch
-(`set_chunk_feed_forward`).
+A feed-forward layer makes every token several times as wide. For a whole batch that is more than a cache holds, so each
+of the layer's steps would write it to memory and read it back. Chunking is diffusers' own (`set_chunk_feed_forward`);
+results are the same.
 """
 
 from __future__ import annotations
@@ -16,43 +16,45 @@ from diffusers.models.attention import BasicTransformerBlock
 from bigain.compression.attachment import Attachment
 from bigain.compression.targets import SUPPORTED, Block, blocks_of
 
-CACHE = 2**21  # bytes of the widest tensor of a part: what a core's second-level cache holds, or a little more
+CACHE_BYTES = 2**21  # of the widest tensor of a chunk: about the second-level cache of a core
 
 
 @contextmanager
-def feed_forward_in_parts(denoiser: ModelMixin, rows: int, at: Attachment) -> Iterator[None]:
-    """While it is open, feed-forward layers of a denoiser on a CPU take a batch of so many rows part by part.
+def chunked_feed_forward(denoiser: ModelMixin, rows: int, attachment: Attachment) -> Iterator[None]:
+    """Chunk the feed-forward layers of a denoiser on a CPU for batches of `rows`, while the context is open.
 
-    Whole stay layers of which a single row is too wide, those around which `at` merges tokens (its plan is for all
-    rows), and all under methods that change the model.
+    Not chunked are layers of which a single row is too wide, layers around which tokens are merged (a plan is for all
+    rows of a batch), and all layers under methods that change the model.
     """
-    with ExitStack() as undo:
-        for block, part in _parts(denoiser, rows, at):
-            undo.callback(block.set_chunk_feed_forward, block._chunk_size, block._chunk_dim)
-            block.set_chunk_feed_forward(part, 0)
+    with ExitStack() as restore:
+        for block, chunk_size in _chunk_sizes(denoiser, rows, attachment):
+            restore.callback(block.set_chunk_feed_forward, block._chunk_size, block._chunk_dim)
+            block.set_chunk_feed_forward(chunk_size, 0)
         yield
 
 
-def _parts(denoiser: ModelMixin, rows: int, at: Attachment) -> Iterator[tuple[BasicTransformerBlock, int]]:
-    """The blocks whose feed-forward layer takes parts, and the rows of a part."""
-    known = isinstance(denoiser, SUPPORTED) and at.method.acts_on != "model"
+def _chunk_sizes(
+    denoiser: ModelMixin, rows: int, attachment: Attachment
+) -> Iterator[tuple[BasicTransformerBlock, int]]:
+    """Yield the blocks whose feed-forward layer is chunked, with the rows of a chunk."""
+    known = isinstance(denoiser, SUPPORTED) and attachment.method.acts_on != "model"
     if not known or denoiser.device.type != "cpu":
         return
-    merged = [site.block.module for site in at.sites] if "mlp" in at.method.layers else []
+    merged = [site.block.module for site in attachment.sites] if "mlp" in attachment.method.layers else []
     for block in blocks_of(denoiser):
-        part = rows_together(block, rows)
-        if part is not None and block.module not in merged:
-            yield block.module, part
+        chunk_size = rows_per_chunk(block, rows)
+        if chunk_size is not None and block.module not in merged:
+            yield block.module, chunk_size
 
 
-def rows_together(block: Block, rows: int) -> int | None:
-    """The largest divisor of a batch's rows whose widened tokens fit into `CACHE`; None if not one row's do."""
-    widest = _widened(block.module) * block.grid.tokens
-    fitting = [part for part in range(1, rows + 1) if rows % part == 0 and part * widest <= CACHE]
+def rows_per_chunk(block: Block, rows: int) -> int | None:
+    """Return the largest divisor of `rows` whose widened tokens fit into `CACHE_BYTES`; None if no row fits."""
+    row_bytes = _widened_token_bytes(block.module) * block.grid.tokens
+    fitting = [size for size in range(1, rows + 1) if rows % size == 0 and size * row_bytes <= CACHE_BYTES]
     return max(fitting, default=None)
 
 
-def _widened(block: BasicTransformerBlock) -> int:
-    """Bytes of one token behind the first projection of a block's feed-forward layer."""
+def _widened_token_bytes(block: BasicTransformerBlock) -> int:
+    """Return the size of a token after the first projection of a block's feed-forward layer."""
     weight = block.ff.net[0].proj.weight
     return weight.shape[0] * weight.element_size()

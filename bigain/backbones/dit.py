@@ -14,20 +14,20 @@ NULL_CLASS = 1000  # as hard-coded in diffusers' DiTPipeline
 
 
 class DiT(Backbone):
-    """A `DiTPipeline` folder; of its output only the epsilon channels are used, not the learned sigma."""
+    """A `DiTPipeline` folder. Of the output only the epsilon channels are used, not the learned sigma."""
 
     folder = "transformer"
 
     @cached_property
     def denoiser(self) -> DiTTransformer2DModel:
-        return self.part(DiTTransformer2DModel, "transformer")
+        return self.load_part(DiTTransformer2DModel, "transformer")
 
     @cached_property
     def scheduler(self) -> DDIMScheduler:
         return DDIMScheduler.from_pretrained(self.path, subfolder="scheduler")
 
     def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:
-        """Class ids [K]."""
+        """Return the class ids [K]."""
         return torch.tensor(class_ids)
 
     def null_condition(self) -> Tensor:

@@ -11,12 +11,14 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from bigain.backbones.base import Backbone, padded
 
-PROMPTS_TOGETHER = 16  # always as many, so that a prompt is encoded the same beside any others
+PROMPT_BATCH = 16  # fixed, so that the encoding of a prompt does not depend on the others
 
 
 def memory_format(device: torch.device, dtype: torch.dtype) -> torch.memory_format:
-    """How a U-Net's maps lie in memory: channels last where convolutions run on a GPU's tensor cores, which read them
-    so; elsewhere as they were loaded (on a CPU the order was measured to make no difference)."""
+    """Return the memory format of a U-Net: channels last where convolutions run on tensor cores, else unchanged.
+
+    On a CPU the format was measured to make no difference.
+    """
     on_tensor_cores = device.type == "cuda" and dtype in (torch.float16, torch.bfloat16)
     return torch.channels_last if on_tensor_cores else torch.preserve_format
 
@@ -28,7 +30,7 @@ class StableDiffusion(Backbone):
 
     @cached_property
     def denoiser(self) -> UNet2DConditionModel:
-        return self.part(UNet2DConditionModel, "unet").to(memory_format=memory_format(self.device, self.dtype))
+        return self.load_part(UNet2DConditionModel, "unet").to(memory_format=memory_format(self.device, self.dtype))
 
     @cached_property
     def scheduler(self) -> EulerDiscreteScheduler:
@@ -38,25 +40,25 @@ class StableDiffusion(Backbone):
         if scheduler.config.prediction_type != "epsilon":
             raise ValueError(
                 f"{self.path / 'scheduler'}: prediction_type is {scheduler.config.prediction_type!r}; the diffusion "
-                "classifier here needs 'epsilon'"
+                "classifier needs 'epsilon'"
             )
         return scheduler
 
     @cached_property
     def text_encoder(self) -> CLIPTextModel:
-        """The prompts' encoder."""
-        return self.part(CLIPTextModel, "text_encoder")
+        """The text encoder."""
+        return self.load_part(CLIPTextModel, "text_encoder")
 
     @torch.inference_mode()
     def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:
-        """Padded to the tokenizer's length, without attention mask: the encoder's first output [K, L, D]."""
+        """Encode prompts, padded to the tokenizer's length and without attention mask, to [K, L, D]."""
         tokenizer = CLIPTokenizer.from_pretrained(self.path, subfolder="tokenizer")
         ids = tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        return torch.cat([self._encoded(part) for part in ids.split(PROMPTS_TOGETHER)])
+        return torch.cat([self._encoded(part) for part in ids.split(PROMPT_BATCH)])
 
     def _encoded(self, ids: Tensor) -> Tensor:
-        together = padded(ids, PROMPTS_TOGETHER).to(self.device)
-        return self.text_encoder(together)[0][: len(ids)].cpu()
+        batch = padded(ids, PROMPT_BATCH).to(self.device)
+        return self.text_encoder(batch)[0][: len(ids)].cpu()
 
     def null_condition(self) -> Tensor:
         return self.conditions([""], [])

@@ -51,7 +51,7 @@ class ClassificationRun:
         alive = (candidates, *stages.keep)
         self.rows = [min(count, candidates) for stage, count in zip(every, alive, strict=False) for _ in stage]
         self.weights = [1.0] * len(self.timesteps)
-        self.conditions = backbone.placed(torch.cat([data.conditions, data.conditions.roll(1, dims=0)]))
+        self.conditions = backbone.to_device(torch.cat([data.conditions, data.conditions.roll(1, dims=0)]))
 
     def start(self) -> Tensor:
         return self._noised(0)

@@ -1,7 +1,7 @@
-"""The adaptive diffusion classifier (Algorithm 1): which class explains the noise best?
+"""The adaptive diffusion classifier (Algorithm 1): the predicted class is the one whose condition predicts eps best.
 
-Work goes block by block of images, in waves: one stage of all images of a block at once. What a block's records say
-depends on nothing outside the block.
+Images are classified in groups. A stage evaluates new timesteps for the surviving classes of all images of the group,
+so that their noise predictions fill whole batches. Nothing outside the group changes its results.
 """
 
 from __future__ import annotations
@@ -16,37 +16,40 @@ import torch
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
-from bigain.backbones.chunked_feed_forward import feed_forward_in_parts
+from bigain.backbones.chunked_feed_forward import chunked_feed_forward
 from bigain.classifier.elimination import Elimination
-from bigain.classifier.engine import Engine, Row
+from bigain.classifier.engine import Engine, ImageGroup, Row
+from bigain.classifier.noise import keyed_noise
 from bigain.classifier.shared_prefix import shared_between_classes
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Attachment
-from bigain.core.rng import torch_generator
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """How images are classified. `batch_size` is the fixed number of rows of a forward pass.
-
-    `random_timesteps` draws them as Algorithm 1 is printed, instead of the grid. With shared noise the batches of a
-    stage hold one timestep each, the same rows at every timestep. `elimination` instead of `stages` drops a class when
-    a test says that it cannot win; of the stages only M is used then.
-    """
+class ClassificationSettings:
+    """How images are classified."""
 
     stages: Stages
     seed: int
-    batch_size: int
-    loss: str = "l2"
-    random_timesteps: bool = False
-    noise_per: Literal["timestep", "image"] = "timestep"  # image: one for all timesteps, visited from high to low
-    noise_source: Literal["keyed", "released"] = "keyed"  # released: as `ReleasedNoise` draws it
-    elimination: Elimination | None = None
+    batch_size: int  # rows of every forward pass
+    loss: Literal["l2", "l1", "huber"] = "l2"
+    random_timesteps: bool = False  # drawn per image, as Algorithm 1 is printed, instead of the grid
+    noise_source: Literal["keyed", "released"] = "keyed"  # `keyed_noise` or `ReleasedNoise`
+    noise_per: Literal["timestep", "image"] = "timestep"  # image: one eps for all timesteps, visited from high to low
+    elimination: Elimination | None = None  # drops classes by a test instead of `stages`, of which only M is used then
+
+    def timesteps(self, image_id: int) -> list[list[int]]:
+        """Return the new timesteps of each stage."""
+        if self.elimination is not None:
+            return self.elimination.timesteps(self.stages.trials)
+        if self.random_timesteps:
+            return self.stages.random_timesteps(self.seed, image_id)
+        return self.stages.timesteps()
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One noise prediction: the error of one class on one noised image."""
+    """Error of one class on one noised image."""
 
     image: int
     class_index: int
@@ -55,122 +58,76 @@ class Trial:
     error: float
 
 
-def noise(seed: int, image: int, t: int | str, shape: tuple[int, ...], repetition: int = 0) -> Tensor:
-    """eps of one trial, keyed by (seed, image id, t, repetition) and shared by all classes and methods; t is "all" if
-    one noise serves all timesteps."""
-    return torch.randn(shape, generator=torch_generator(seed, "noise", image, t, repetition))
-
-
-class ReleasedNoise:
-    """Noise as the released code draws it: one stream for all images in the data set's order, of which every image
-    takes one tensor of rows; a trial's row is how many timesteps of its image were evaluated before.
-
-    The stream is the CPU's (the released code takes the GPU's, after whatever else has drawn from it), so its scheme is
-    reproduced, not its bits. Other than keyed noise, an image's depends on its place in the data set.
-    """
-
-    def __init__(self, seed: int, rows: int, shape: tuple[int, ...]) -> None:
-        self.seed, self.shape = seed, (rows, *shape)
-        self._start()
-
-    def of(self, place: int) -> Tensor:
-        """The rows [M, C, H, W] of the image at a place: quick for the next, a draw of all before it otherwise."""
-        if place < self._place:
-            self._start()
-        while self._place < place:
-            self._draw()
-        return self._draw()
-
-    def _start(self) -> None:
-        self._generator, self._place = torch.Generator().manual_seed(self.seed), 0
-
-    def _draw(self) -> Tensor:
-        self._place += 1
-        return torch.randn(self.shape, generator=self._generator)
-
-
 @torch.inference_mode()
-def classify_block(
+def classify_images(
     backbone: Backbone,
     latents: Tensor,
-    images: list[int],
+    image_ids: list[int],
     conditions: Tensor,
-    protocol: Protocol,
-    at: Attachment,
-    released: list[Tensor] | None = None,
+    settings: ClassificationSettings,
+    attachment: Attachment,
+    released_noise: list[Tensor] | None = None,
 ) -> list[Trial]:
-    """Classify the images of one block; every trial that was run, by stage, image, t and class.
+    """Classify a group of images (Algorithm 1) and return all trials, by stage, image, t and class.
 
-    `latents` [n, C, H, W] belong to the image ids `images`; `conditions` [K, ...] are the candidates. After each stage
-    the `keep` classes with the lowest mean error so far survive, ties to the lowest class. `released` holds every
-    image's rows of `ReleasedNoise`, if the noise is drawn so.
+    `latents` x_0 [n, C, H, W] belong to `image_ids`; `conditions` [K, ...] are those of the candidate classes. After
+    each stage the classes with the lowest mean error so far survive, ties to the lowest class. `released_noise` holds
+    the rows of `ReleasedNoise` for each image, if that is the noise source.
 
-    Raises ValueError for an error that is no finite number, and for a batch that does not fit into memory.
+    Raises ValueError if an error is not finite, and BatchTooLarge if a batch does not fit into memory.
     """
-    draw = _keyed(latents, images, protocol) if released is None else _by_row(released, images, protocol)
-    survivors = [list(range(len(conditions))) for _ in images]
-    history: list[dict[int, list[float]]] = [{c: [] for c in alive} for alive in survivors]
-    conditions = backbone.placed(conditions)
+    images = ImageGroup(image_ids, latents.to(backbone.device), _noise(latents, image_ids, settings, released_noise))
+    timesteps = zip(*(settings.timesteps(image_id) for image_id in image_ids), strict=True)
+    survivors = [list(range(len(conditions))) for _ in image_ids]
+    errors: list[dict[int, list[float]]] = [{c: [] for c in classes} for classes in survivors]
+    conditions = backbone.to_device(conditions)
     trials: list[Trial] = []
     with (
-        shared_between_classes(backbone.denoiser, conditions, at) as sharing,
-        feed_forward_in_parts(backbone.denoiser, protocol.batch_size, at),
+        shared_between_classes(backbone.denoiser, conditions, attachment) as prefix,
+        chunked_feed_forward(backbone.denoiser, settings.batch_size, attachment),
     ):
-        engine = Engine(backbone, latents, images, conditions, draw, protocol.loss, protocol.batch_size, at, sharing)
-        for wave in range(_waves(protocol)):
+        engine = Engine(backbone, attachment, prefix, conditions, images, settings.loss, settings.batch_size)
+        predict = engine.errors_by_timestep if settings.noise_per == "image" else engine.errors
+        for stage, new_timesteps in enumerate(timesteps):
             rows = [
                 Row(i, c, t)
-                for i, image in enumerate(images)
-                if len(survivors[i]) > 1 or wave == 0
-                for t in _timesteps(protocol, image)[wave]
-                for c in survivors[i]
+                for i, classes in enumerate(survivors)
+                if len(classes) > 1 or stage == 0
+                for t in new_timesteps[i]
+                for c in classes
             ]
-            run = engine.errors_by_timestep if protocol.noise_per == "image" else engine.errors
-            for row, error in zip(rows, run(rows), strict=True):
-                trials.append(Trial(images[row.place], row.class_index, row.t, wave, error))
-                history[row.place][row.class_index].append(error)
-            survivors = [_survivors(protocol, wave, alive, history[i]) for i, alive in enumerate(survivors)]
+            for row, error in zip(rows, predict(rows), strict=True):
+                trials.append(Trial(image_ids[row.image], row.class_index, row.t, stage, error))
+                errors[row.image][row.class_index].append(error)
+            survivors = [_survivors(settings, stage, *state) for state in zip(survivors, errors, strict=True)]
     return trials
 
 
-def _waves(protocol: Protocol) -> int:
-    if protocol.elimination is not None:
-        return len(protocol.elimination.waves(protocol.stages.trials))
-    return len(protocol.stages.keep)
-
-
-def _survivors(protocol: Protocol, wave: int, alive: list[int], history: dict[int, list[float]]) -> list[int]:
-    """The classes of one image that go on after a wave."""
-    if protocol.elimination is not None:
-        errors = np.array([history[c] for c in alive])
-        return [c for c, stays in zip(alive, protocol.elimination.survivors(errors), strict=True) if stays]
-    means = {c: math.fsum(history[c]) / len(history[c]) for c in alive}
-    return sorted(best_classes(means, alive, protocol.stages.keep[wave]))
+def _survivors(
+    settings: ClassificationSettings, stage: int, classes: list[int], errors: dict[int, list[float]]
+) -> list[int]:
+    """Return the classes of one image that survive a stage, in ascending order."""
+    if settings.elimination is not None:
+        survives = settings.elimination.survivors(np.array([errors[c] for c in classes]))
+        return [c for c, stays in zip(classes, survives, strict=True) if stays]
+    means = {c: math.fsum(errors[c]) / len(errors[c]) for c in classes}
+    return sorted(best_classes(means, classes, settings.stages.keep[stage]))
 
 
 def best_classes(means: Mapping[int, float] | Sequence[float], candidates: list[int], keep: int) -> list[int]:
-    """The `keep` candidates with the lowest mean error, best first; ties to the lowest class."""
+    """Return the `keep` candidates with the lowest mean error, best first; ties go to the lowest class."""
     return sorted(candidates, key=lambda c: (means[c], c))[:keep]
 
 
-def _timesteps(protocol: Protocol, image: int) -> list[list[int]]:
-    """The timesteps of every wave."""
-    if protocol.elimination is not None:
-        return protocol.elimination.waves(protocol.stages.trials)
-    if protocol.random_timesteps:
-        return protocol.stages.random_timesteps(protocol.seed, image)
-    return protocol.stages.timesteps()
-
-
-def _keyed(latents: Tensor, images: list[int], protocol: Protocol) -> Callable[[int, int], Tensor]:
-    """eps of an image of the block at t, keyed."""
-    shape = tuple(latents.shape[1:])
-    return lambda i, t: noise(protocol.seed, images[i], t if protocol.noise_per == "timestep" else "all", shape)
-
-
-def _by_row(released: list[Tensor], images: list[int], protocol: Protocol) -> Callable[[int, int], Tensor]:
-    """eps of an image of the block at t, by the order in which its timesteps are evaluated; one row if shared."""
-    if protocol.noise_per == "image":
+def _noise(
+    latents: Tensor, image_ids: list[int], settings: ClassificationSettings, released: list[Tensor] | None
+) -> Callable[[int, int], Tensor]:
+    """Return the function that gives eps of the i-th image at t."""
+    per_image = settings.noise_per == "image"
+    if released is None:
+        shape = tuple(latents.shape[1:])
+        return lambda i, t: keyed_noise(settings.seed, image_ids[i], "all" if per_image else t, shape)
+    if per_image:
         return lambda i, t: released[i][0]
-    rows = [[t for stage in _timesteps(protocol, image) for t in stage] for image in images]
-    return lambda i, t: released[i][rows[i].index(t)]
+    visited = [[t for stage in settings.timesteps(image_id) for t in stage] for image_id in image_ids]
+    return lambda i, t: released[i][visited[i].index(t)]

@@ -1,9 +1,8 @@
-"""Dropping a class as soon as a paired test says that it cannot win: fewer noise predictions for the same answer.
+"""Elimination of classes by paired tests: fewer noise predictions for the same answer.
 
-All classes of an image are compared under the same noise, so at every (t, eps) the difference between a class's error
-and the leader's is one observation. Trials come in an order of which every beginning is spread over all timesteps, a
-few at a time; after each few, every class whose mean difference is larger than what the test allows by chance at its
-error level is dropped.
+All classes of an image share eps, so the difference between the errors of a class and of the leader is one paired
+observation per (t, eps). Timesteps are visited a few at a time, in an order whose every beginning spreads over the
+whole grid. After each few, a class is dropped if its mean difference exceeds what chance allows at the test's level.
 """
 
 from __future__ import annotations
@@ -18,25 +17,32 @@ from bigain.classifier.timesteps import midpoints
 
 
 def cantelli(differences: np.ndarray, level: float) -> np.ndarray:
-    """Cantelli's inequality (the paper's bound behind Theorem 1): P(mean - mu >= s sqrt((1 - level) / (level n))) <=
-    level for standard deviation s, which is estimated here. [K, n] -> [K]."""
+    """Cantelli's bound (which Theorem 1 rests on): P(mean - mu >= s sqrt((1 - level) / (level n))) <= level.
+
+    The standard deviation s is estimated. Differences [K, n] -> bounds [K].
+    """
     return _standard_error(differences) * math.sqrt((1 - level) / level)
 
 
 def empirical_bernstein(differences: np.ndarray, level: float) -> np.ndarray:
-    """The empirical Bernstein bound (Maurer and Pontil 2009): sqrt(2 V log(2 / level) / n) + 7 R log(2 / level) /
-    (3 (n - 1)) for variance V and range R; R is the range that was seen. [K, n] -> [K]."""
+    """Empirical Bernstein bound: sqrt(2 V log(2 / level) / n) + 7 R log(2 / level) / (3 (n - 1)).
+
+    For sample variance V and range R (Maurer and Pontil 2009), of which the observed range is taken here. Differences
+    [K, n] -> bounds [K].
+    """
     count, log = differences.shape[1], math.log(2 / level)
     return math.sqrt(2 * log) * _standard_error(differences) + 7 * np.ptp(differences, axis=1) * log / (3 * (count - 1))
 
 
 def _standard_error(differences: np.ndarray) -> np.ndarray:
-    """Of every class's mean difference. After a few trials some variances come out far too small, and those classes
-    would go first; so none counts as smaller than the mean over the classes (but the leader, whose differences are 0).
+    """Return the standard error of each class's mean difference.
+
+    After a few trials some variances are far too small, and those classes would be dropped first. So a variance counts
+    as at least the mean over all classes but the leader, whose differences are 0.
     """
     variance = differences.var(axis=1, ddof=1)
-    usual = variance[variance > 0].mean() if variance.any() else 0.0
-    return np.sqrt(np.maximum(variance, usual) / differences.shape[1])
+    mean_variance = variance[variance > 0].mean() if variance.any() else 0.0
+    return np.sqrt(np.maximum(variance, mean_variance) / differences.shape[1])
 
 
 TESTS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
@@ -46,9 +52,9 @@ TESTS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class Elimination:
-    """A schedule of tests: `test` of `TESTS` after every `every` trials, at the error `level` of one comparison.
+    """A sequential test: `test` (a key of `TESTS`) after every `every` trials, at `level` per comparison.
 
-    Raises ValueError for a level outside (0, 1), an unknown test and fewer than two trials at a time.
+    Raises ValueError for an unknown test, a level outside (0, 1) and fewer than two trials between tests.
     """
 
     test: str
@@ -58,13 +64,15 @@ class Elimination:
     def __post_init__(self) -> None:
         if self.test not in TESTS or not 0 < self.level < 1 or self.every < 2:
             raise ValueError(
-                f"elimination {self.test!r} at level {self.level} every {self.every} trials: a test of "
-                f"{', '.join(TESTS)}, a level between 0 and 1 and at least 2 trials at a time are needed"
+                f"elimination {self.test!r} at level {self.level} every {self.every} trials: `test` has to be "
+                f"{' or '.join(TESTS)}, `level` between 0 and 1, and `every` at least 2"
             )
 
-    def waves(self, trials: int) -> list[list[int]]:
-        """The timesteps of every wave: the grid of M midpoints in the order of their bit-reversed places, so that the
-        first few are spread over all of it; what is left of a whole wave joins the last."""
+    def timesteps(self, trials: int) -> list[list[int]]:
+        """Return the timesteps between tests: the grid of M midpoints in bit-reversed order, `every` at a time.
+
+        Bit reversal spreads the first few over the whole grid. Trials that do not fill another stage join the last.
+        """
         bits = max(1, (trials - 1).bit_length())
         order = sorted(range(trials), key=lambda k: int(f"{k:0{bits}b}"[::-1], 2))
         visited = [midpoints(trials)[k] for k in order]
@@ -72,8 +80,11 @@ class Elimination:
         return [visited[a:b] for a, b in zip(starts, [*starts[1:], trials], strict=True)]
 
     def survivors(self, errors: np.ndarray) -> np.ndarray:
-        """Which classes stay, of errors [K, n] under the same noise: the one with the lowest mean, ties to the first,
-        and all whose mean lies above it by no more than the test allows. [K], bool."""
+        """Return which classes survive [K], bool, given their errors [K, n] under the same noise.
+
+        The leader, the first class with the lowest mean, survives, and every class whose mean exceeds the leader's by
+        no more than the bound.
+        """
         leader = errors.mean(axis=1).argmin()
         differences = errors - errors[leader]
         return differences.mean(axis=1) <= TESTS[self.test](differences, self.level)

@@ -1,16 +1,16 @@
-"""What the classes of a noised image share in a U-Net: everything before the first cross-attention, and the prompts'
-keys and values, which no image and no timestep changes. Exact but for rounding; no attention is rewritten.
+"""Compute once what the classes of a noised image share in a U-Net.
 
-A batch holds the same x_t once for every class. Up to the queries of the first cross-attention its rows repeat one
-another, so each distinct row is computed once and repeated where rows begin to differ. Of a DiT nothing is shared: its
-first block already sees the class.
+Up to the queries of the first cross-attention no layer sees the class, so all rows of a batch with the same x_t are
+equal there: this shared prefix runs on the distinct rows, which are repeated where rows begin to differ. Layers treat
+the rows of a batch independently, so results change by rounding only. Keys and values of the prompts depend on neither
+image nor timestep and are looked up in tables. In a DiT nothing is shared: its first block already sees the class.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import ModelMixin, UNet2DConditionModel
@@ -25,133 +25,143 @@ from bigain.compression.sites import DistinctRows, Site
 from bigain.compression.state import TokenAttachment
 
 HOOK = "bigain_repeats"
-LARGEST_TABLE = 2**31  # bytes of all prompts' keys and values; above it they are computed in every pass
+LARGEST_TABLE = 2**31  # bytes of all prompts' keys and values; larger ones are computed in every forward pass
 
 
-class Sharing:
-    """What the coming batch's rows are: set before a forward pass, read by the hooks."""
+class SharedPrefix:
+    """The coming batch as the hooks see it: `set_batch` before each forward pass."""
 
-    def __init__(self, sites: list[Site], shares: bool) -> None:
-        self.repeats: DistinctRows | None = None
+    def __init__(self, exists: bool, sites: list[Site]) -> None:
+        self.exists = exists
+        self.distinct: DistinctRows | None = None
         self.classes: Tensor | None = None
-        self.shares, self._sites = shares, sites
+        self._sites = sites  # compressed blocks inside the prefix
 
-    def set_batch(self, classes: Tensor, repeats: DistinctRows | None) -> None:
-        """`classes` [B] says every row's condition; `repeats` which rows are the same but for it, if any are."""
-        self.classes, self.repeats = classes, repeats
+    def set_batch(self, classes: Tensor, distinct: DistinctRows | None) -> None:
+        """Set the class of every row [B], and which rows differ in x_t; None computes all rows."""
+        self.classes, self.distinct = classes, distinct
         for site in self._sites:
-            site.distinct_rows = repeats
+            site.distinct_rows = distinct
 
 
-class NarrowHook(ModelHook):
-    """On a module of the shared part: runs it on distinct rows. `takes` says whether its inputs come with all rows,
-    `gives` whether whoever reads its output needs all rows."""
+class PrefixLayer(NamedTuple):
+    """A module of the shared prefix. Between the two ends of a residual or skip connection, which carry all rows,
+    modules hand on distinct rows only."""
 
-    def __init__(self, sharing: Sharing, takes: bool, gives: bool) -> None:
+    module: nn.Module
+    narrows: bool = True  # its input has all rows: select the distinct ones
+    widens: bool = True  # its output is read with all rows: repeat the distinct ones
+
+
+class PrefixHook(ModelHook):
+    """Runs a module of the shared prefix on distinct rows."""
+
+    def __init__(self, prefix: SharedPrefix, layer: PrefixLayer) -> None:
         super().__init__()
-        self.sharing, self.takes, self.gives = sharing, takes, gives
+        self.prefix, self.layer = prefix, layer
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
-        repeats, layer = self.sharing.repeats, self.fn_ref.original_forward
-        if repeats is None:
-            return layer(*args, **kwargs)
-        if self.takes:
-            args = tuple(repeats.narrow(x) if isinstance(x, Tensor) else x for x in args)
-            kwargs = {name: repeats.narrow(x) if isinstance(x, Tensor) else x for name, x in kwargs.items()}
-        y = layer(*args, **kwargs)
-        return repeats.widen(y) if self.gives else y
+        distinct, forward = self.prefix.distinct, self.fn_ref.original_forward
+        if distinct is None:
+            return forward(*args, **kwargs)
+        if self.layer.narrows:
+            args = tuple(distinct.narrow(x) if isinstance(x, Tensor) else x for x in args)
+            kwargs = {name: distinct.narrow(x) if isinstance(x, Tensor) else x for name, x in kwargs.items()}
+        y = forward(*args, **kwargs)
+        return distinct.widen(y) if self.layer.widens else y
 
 
 class PromptTableHook(ModelHook):
-    """On attn2's to_k or to_v: looks the prompts' rows up instead of projecting them again. `table` [K, L, C]."""
+    """Replaces a projection of prompts to keys or values (to_k or to_v of attn2) by a look-up in `table` [K, L, C]."""
 
-    def __init__(self, sharing: Sharing, table: Tensor) -> None:
+    def __init__(self, prefix: SharedPrefix, table: Tensor) -> None:
         super().__init__()
-        self.sharing, self.table = sharing, table
+        self.prefix, self.table = prefix, table
 
     def new_forward(self, module: nn.Module, hidden_states: Tensor) -> Tensor:
-        return self.table[self.sharing.classes]
+        return self.table[self.prefix.classes]
 
 
 @contextmanager
-def shared_between_classes(denoiser: ModelMixin, conditions: Tensor, at: Attachment) -> Iterator[Sharing]:
-    """While it is open, the denoiser computes once what the candidates `conditions` [K, ...] share.
+def shared_between_classes(denoiser: ModelMixin, conditions: Tensor, attachment: Attachment) -> Iterator[SharedPrefix]:
+    """Compute once, while the context is open, what the candidates `conditions` [K, ...] share in a denoiser.
 
-    Of methods that draw random numbers for every class, and of those that change the model itself, only what comes
-    before them is shared, or nothing.
+    The prefix ends before a method that draws random numbers per class; nothing is shared under methods that change the
+    model itself.
     """
-    if not isinstance(denoiser, UNet2DConditionModel) or at.method.acts_on == "model":
-        yield Sharing([], shares=False)
+    if not isinstance(denoiser, UNet2DConditionModel) or attachment.method.acts_on == "model":
+        yield SharedPrefix(exists=False, sites=[])
         return
-    layers = _shared_layers(denoiser, at)
-    first = _first_block(denoiser)
-    sites = [site for site in at.sites if site.block.module is first]
-    sharing = Sharing([] if _draws_per_class(at) else sites, shares=bool(layers))
-    hooks: dict[nn.Module, ModelHook] = {
-        layer: NarrowHook(sharing, takes, gives) for layer, (takes, gives) in layers.items()
-    }
-    hooks |= {layer: PromptTableHook(sharing, table) for layer, table in _prompt_tables(denoiser, conditions).items()}
+    site = _compressed_first_block(denoiser, attachment)
+    layers = _prefix_layers(denoiser, attachment, compressed=site is not None)
+    prefix = SharedPrefix(bool(layers), [] if site is None or _draws_per_class(attachment) else [site])
+    hooks: dict[nn.Module, ModelHook] = {layer.module: PrefixHook(prefix, layer) for layer in layers}
+    hooks |= {layer: PromptTableHook(prefix, table) for layer, table in _prompt_tables(denoiser, conditions).items()}
     for module, hook in hooks.items():
         HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, HOOK)
     try:
-        yield sharing
+        yield prefix
     finally:
-        for site in sites:
+        if site is not None:
             site.distinct_rows = None
         for module in hooks:
-            module._diffusers_hook.remove_hook(HOOK, recurse=False)
+            HookRegistry.check_if_exists_or_initialize(module).remove_hook(HOOK, recurse=False)
             leave_no_trace(module)
 
 
-def _draws_per_class(at: Attachment) -> bool:
-    return isinstance(at, TokenAttachment) and at.is_random and at.method.draws_per == "forward"
+def _draws_per_class(attachment: Attachment) -> bool:
+    return isinstance(attachment, TokenAttachment) and attachment.is_random and attachment.method.draws_per == "forward"
 
 
 def _first_block(unet: UNet2DConditionModel) -> BasicTransformerBlock | None:
-    """The U-Net's first block with cross-attention; None if it is none that this module knows."""
-    for stage in unet.down_blocks:
-        if isinstance(stage, CrossAttnDownBlock2D):
-            block = stage.attentions[0].transformer_blocks[0]
+    """Return the first block with cross-attention; None if the U-Net begins with a block of another kind."""
+    for down_block in unet.down_blocks:
+        if isinstance(down_block, CrossAttnDownBlock2D):
+            block = down_block.attentions[0].transformer_blocks[0]
             plain = isinstance(block, BasicTransformerBlock) and block.norm_type == "layer_norm"
             crossed = plain and block.attn2 is not None and not block.only_cross_attention
             return block if crossed and not unet.config.dual_cross_attention else None
-        if not isinstance(stage, DownBlock2D):
+        if not isinstance(down_block, DownBlock2D):
             return None
     return None
 
 
-def _shared_layers(unet: UNet2DConditionModel, at: Attachment) -> dict[nn.Module, tuple[bool, bool]]:
-    """The modules of the shared part, in order: does each take all rows, and does it have to give all rows?
+def _compressed_first_block(unet: UNet2DConditionModel, attachment: Attachment) -> Site | None:
+    """Return the site of the first block with cross-attention, if a method compresses that block."""
+    block = _first_block(unet)
+    return next((site for site in attachment.sites if site.block.module is block), None)
 
-    What a residual or skip connection adds up has all rows; in between, distinct rows go from module to module.
-    """
+
+def _prefix_layers(unet: UNet2DConditionModel, attachment: Attachment, compressed: bool) -> list[PrefixLayer]:
+    """List the modules of the shared prefix in order; `compressed` says whether the first block is."""
     block = _first_block(unet)
     if block is None:
-        return {}
-    both, takes, gives = (True, True), (True, False), (False, True)
-    layers = {unet.conv_in: both}
-    for stage in unet.down_blocks:
-        if isinstance(stage, CrossAttnDownBlock2D):
+        return []
+    layers = [PrefixLayer(unet.conv_in)]
+    for down_block in unet.down_blocks:
+        if isinstance(down_block, CrossAttnDownBlock2D):
             break
-        layers |= dict.fromkeys([*stage.resnets, *(stage.downsamplers or [])], both)
-    first = stage.attentions[0]
-    layers |= {stage.resnets[0]: both, first.norm: both, first.proj_in: both}
-    compressed = any(site.block.module is block for site in at.sites)
-    if compressed and _draws_per_class(at):
+        layers += [PrefixLayer(module) for module in (*down_block.resnets, *(down_block.downsamplers or []))]
+    transformer = down_block.attentions[0]
+    layers += [PrefixLayer(module) for module in (down_block.resnets[0], transformer.norm, transformer.proj_in)]
+    if compressed and _draws_per_class(attachment):
         return layers
-    layers |= {block.norm1: takes, block.attn1: gives}
-    if not (compressed and "ca" in at.method.layers):  # its queries are merged between norm2 and attn2
-        layers |= {block.norm2: takes, block.attn2.to_q: gives}
+    layers += [PrefixLayer(block.norm1, widens=False), PrefixLayer(block.attn1, narrows=False)]
+    if not compressed or "ca" not in attachment.method.layers:  # "ca" merges queries between norm2 and attn2
+        layers += [PrefixLayer(block.norm2, widens=False), PrefixLayer(block.attn2.to_q, narrows=False)]
     return layers
 
 
 def _prompt_tables(unet: UNet2DConditionModel, conditions: Tensor) -> dict[nn.Module, Tensor]:
-    """The keys and values of all prompts for every cross-attention, by the layer that projects them."""
+    """Project all prompts to the keys and values of every cross-attention, by projection layer.
+
+    Empty if the tables would be too large, or if the model changes prompts before it projects them.
+    """
     blocks = [module for module in unet.modules() if isinstance(module, BasicTransformerBlock)]
-    layers = [layer for b in blocks if b.attn2 is not None for layer in (b.attn2.to_k, b.attn2.to_v)]
-    numbers = conditions.shape[0] * conditions.shape[1] * sum(layer.out_features for layer in layers)
+    projections = [layer for b in blocks if b.attn2 is not None for layer in (b.attn2.to_k, b.attn2.to_v)]
+    elements = conditions.shape[0] * conditions.shape[1] * sum(layer.out_features for layer in projections)
     changed = unet.encoder_hid_proj is not None or any(b.attn2 is not None and b.attn2.norm_cross for b in blocks)
-    if changed or numbers * conditions.element_size() > LARGEST_TABLE:
+    if changed or elements * conditions.element_size() > LARGEST_TABLE:
         return {}
     with torch.inference_mode():
-        return {layer: layer(conditions) for layer in layers}
+        return {layer: layer(conditions) for layer in projections}

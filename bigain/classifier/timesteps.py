@@ -1,4 +1,4 @@
-"""The diffusion classifier's staged timestep schedule (Table 10; timestep grid of the released protocol). No torch."""
+"""Timesteps of the diffusion classifier by stage (Table 10, on the grid of the released protocol). No torch."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from bigain.core.rng import numpy_generator
 
 
 def midpoints(count: int, total: int = 1000) -> list[int]:
-    """The released grid of `count` timesteps: the middles of equal parts of `total`."""
+    """Return the released grid: the midpoints of `count` equal intervals of `total` timesteps."""
     step = total // count
     return [step // 2 + i * step for i in range(count)]
 
 
 @dataclass(frozen=True)
 class Stages:
-    """Cumulative trial targets and survivors after each stage, e.g. [5, 20] and [5, 1].
+    """Stages of the adaptive classifier (Algorithm 1, Table 10), e.g. targets [5, 20] and keep [5, 1].
 
-    Raises ValueError unless targets rise and each divides the last, survivors fall to one, and both are equally long.
+    Raises ValueError unless targets rise and each divides the last, `keep` falls to 1, and both are equally long.
     """
 
-    targets: tuple[int, ...]
-    keep: tuple[int, ...]
+    targets: tuple[int, ...]  # trials per surviving class by the end of each stage, cumulative
+    keep: tuple[int, ...]  # classes that survive each stage
 
     def __post_init__(self) -> None:
         targets, keep = self.targets, self.keep
@@ -31,22 +31,22 @@ class Stages:
         falling = all(a > b for a, b in pairwise(keep))
         if not targets or len(targets) != len(keep) or not rising or not falling or keep[-1] != 1 or targets[0] < 1:
             raise ValueError(
-                f"stages {list(targets)} keep {list(keep)}: as many rising trial targets as falling survivor counts "
-                "that end with 1 are needed, as in [5, 20] keep [5, 1]"
+                f"stages {list(targets)} keep {list(keep)}: `stages` has to rise and `keep` to fall to 1, both of "
+                "the same length, as in stages [5, 20] keep [5, 1]"
             )
         if any(targets[-1] % target for target in targets):
-            raise ValueError(f"stages {list(targets)}: every target has to divide the last")
+            raise ValueError(f"stages {list(targets)}: each has to divide the last")
 
     @property
     def trials(self) -> int:
-        """M: the timesteps at which a class that stays to the end is evaluated."""
+        """M, the number of timesteps at which a class that survives to the end is evaluated."""
         return self.targets[-1]
 
     def timesteps(self, total: int = 1000) -> list[list[int]]:
-        """The new timesteps of every stage: evenly spaced subsets of one grid of M = targets[-1] midpoints.
+        """Return the new timesteps of each stage: evenly spaced subsets of one grid of M = targets[-1] midpoints.
 
-        A stage's subset leaves out what earlier stages evaluated; where grids do not nest, the cumulative count exceeds
-        the target (as released: [5, 20, 100] evaluates 5, then 20 new, then 75).
+        A stage leaves out what earlier stages evaluated. Where grids do not nest, the cumulative count exceeds the
+        target, as in the released code: [5, 20, 100] evaluates 5, then 20 new, then 75.
         """
         last = self.targets[-1]
         grid = midpoints(last, total)
@@ -58,12 +58,12 @@ class Stages:
         return stages
 
     def random_timesteps(self, seed: int, image: int, total: int = 1000) -> list[list[int]]:
-        """Timesteps drawn uniformly for one image (Algorithm 1 as printed), without repetition; sorted in a stage."""
+        """Draw the timesteps of one image uniformly without replacement (Algorithm 1 as printed), sorted per stage."""
         drawn = numpy_generator(seed, "timesteps", image).permutation(total)[: self.targets[-1]]
         bounds: Sequence[int] = (0, *self.targets)
         return [sorted(int(t) for t in drawn[a:b]) for a, b in zip(bounds, self.targets, strict=False)]
 
     def evaluations(self, classes: int) -> int:
-        """Noise predictions per image: new trials times candidates, over the stages."""
+        """Return the number of noise predictions per image: new timesteps times surviving classes, over all stages."""
         candidates = (classes, *self.keep)
         return sum(len(new) * min(c, classes) for new, c in zip(self.timesteps(), candidates, strict=False))

@@ -13,7 +13,7 @@ import typer
 
 from bigain.cli import embedded, init, report, study
 from bigain.cli.options import Log, Output, SpecText, logged
-from bigain.core.gpu_locks import one_gpu
+from bigain.core.gpu_locks import locked_gpu
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(study.app)
@@ -31,7 +31,7 @@ def _model_job(spec_text: str, log: Path | None) -> Iterator[dict[str, Any]]:
     with logged(log):
         spec = json.loads(spec_text)
         device = (spec.get("backbone") or spec)["device"]
-        with nullcontext() if device == "cpu" else one_gpu():
+        with nullcontext() if device == "cpu" else locked_gpu():
             import torch
 
             torch.set_num_threads(spec["threads"])
@@ -39,11 +39,11 @@ def _model_job(spec_text: str, log: Path | None) -> Iterator[dict[str, Any]]:
 
 
 def _say_progress(spec_text: str, output: Path) -> None:
-    from bigain.core.progress import left
+    from bigain.core.progress import progress_line
 
     plan = Path(json.loads(spec_text)["results"]) / "plan.json"
     if plan.exists():
-        typer.echo(left(plan, output), err=True)
+        typer.echo(progress_line(plan, output), err=True)
 
 
 @app.command("encode-images")

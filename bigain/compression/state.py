@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,7 @@ class TokenAttachment(Attachment):
     calls: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
     row_seeds: Tensor | None = None  # [B]; without them the rows of a batch share what a method draws
     shared_plans: dict[str, Any] = field(default_factory=dict)  # of this forward pass
+    planning: AbstractContextManager[Any] = field(default_factory=nullcontext)  # around the operator: a FLOP counter
     call_seed: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,7 +74,9 @@ class TokenAttachment(Attachment):
             x = site.distinct_rows.narrow(x)
         operator = OPERATORS[self.method.operator]
         strength = self.method.strength_on(self.strength, site.grid.height, site.grid.width)
-        plan = operator(x, site.grid, strength, **self.operator_options(site, x.device))
+        options = self.operator_options(site, x.device)
+        with self.planning:
+            plan = operator(x, site.grid, strength, **options)
         if isinstance(plan, RaggedPlan):
             site.observe(plan.tokens_left)
         if self.method.plan_for != "block":

@@ -1,4 +1,4 @@
-"""Whole files or none: a file is written under a temporary name beside its place, then renamed."""
+"""Files that appear whole or not at all: written under a temporary name in the same folder, then renamed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-UMASK = os.umask(0)  # it can only be read by being set
+UMASK = os.umask(0)  # it can only be read by setting it
 os.umask(UMASK)
 
 
@@ -20,32 +20,32 @@ os.umask(UMASK)
 def whole_file(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it becomes `path`, on any failure it is removed.
 
-    What processes of this machine that were killed left of the same file is removed, too.
+    Temporary files of `path` that killed processes left on this machine are removed, too.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    begins = f".{path.name}.{socket.gethostname()}-"
-    for left in path.parent.glob(f"{glob.escape(begins)}*.tmp"):
-        if not _runs(left.name.removeprefix(begins).removesuffix(".tmp")):
+    prefix = f".{path.name}.{socket.gethostname()}-"
+    for left in path.parent.glob(f"{glob.escape(prefix)}*.tmp"):
+        if not _is_running(left.name.removeprefix(prefix).removesuffix(".tmp")):
             left.unlink(missing_ok=True)
-    temporary = path.with_name(f"{begins}{os.getpid()}.tmp")
+    temporary = path.with_name(f"{prefix}{os.getpid()}.tmp")
     try:
         yield temporary
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
-        temporary.chmod(0o666 & ~UMASK)  # safetensors lets nobody else read
+        temporary.chmod(0o666 & ~UMASK)  # safetensors writes files that only their owner can read
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _runs(process: str) -> bool:
-    """Whether a process of that number is there."""
+def _is_running(process: str) -> bool:
+    """Return whether a process with this number exists."""
     try:
         os.kill(int(process), 0)
     except (ValueError, ProcessLookupError):
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # of another user
         return True
     return True
 
@@ -62,7 +62,7 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """Read a JSON file. Raises ValueError that names the file if it is not valid JSON in UTF-8, or nested absurdly."""
+    """Read a JSON file. Raises ValueError naming the file if it is not valid JSON in UTF-8, or nested too deeply."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (RecursionError, ValueError) as error:
@@ -70,6 +70,6 @@ def read_json(path: Path | str) -> Any:
 
 
 def sha256(path: Path | str) -> str:
-    """The hexadecimal sha256 of a file."""
+    """Return the hexadecimal sha256 of a file."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

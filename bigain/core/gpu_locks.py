@@ -1,7 +1,7 @@
-"""One model job a GPU: which GPUs a machine has, and a lock on each. No torch, which fixes its devices when it starts.
+"""One model job per GPU: find a machine's GPUs and lock one of them. No torch, which reads its devices when it starts.
 
-Snakemake counts GPUs only where it is told how many there are, and never says which one a job gets. So every job takes
-the first GPU whose lock is free, and the kernel frees the lock when the process ends, however it ends.
+Snakemake counts GPUs only if it is told how many there are, and does not assign them to jobs. So each job takes the
+first GPU whose lock is free; the kernel releases the lock when the process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from pathlib import Path
 POLL_SECONDS = 0.5
 
 
-def listed() -> list[str]:
-    """The GPUs that this process may use: those of CUDA_VISIBLE_DEVICES, else all that the driver lists."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [name.strip() for name in given.split(",") if name.strip()]
+def visible_gpus() -> list[str]:
+    """List the GPUs that this process may use: those of CUDA_VISIBLE_DEVICES, else all that the driver lists."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip()]
     if shutil.which("nvidia-smi") is None:
         return []
-    shown = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    count = shown.stdout.count("GPU ") if shown.returncode == 0 else 0
+    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    count = listing.stdout.count("GPU ") if listing.returncode == 0 else 0
     return [str(number) for number in range(count)]
 
 
 @contextmanager
-def one_gpu() -> Iterator[str | None]:
-    """Hold one GPU, the only one that CUDA then shows; None where there is none. Waits while all are held.
+def locked_gpu() -> Iterator[str | None]:
+    """Lock a GPU, waiting for one if necessary, and hide all others from CUDA; yield its name, or None without GPUs.
 
-    A scheduler that gave this job its GPUs (SLURM) is believed, and nothing is locked.
+    Nothing is locked under SLURM, which assigns GPUs to jobs itself.
     """
-    found = listed()
-    if not found or "SLURM_JOB_ID" in os.environ:
+    gpus = visible_gpus()
+    if not gpus or "SLURM_JOB_ID" in os.environ:
         yield None
         return
     folder = Path(tempfile.gettempdir(), f"bigain-gpus-{os.getuid()}")
     folder.mkdir(exist_ok=True)
-    name, handle = _first_free(folder, found)
+    name, handle = _first_free(folder, gpus)
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     os.environ["CUDA_VISIBLE_DEVICES"] = name
     try:
@@ -57,7 +57,8 @@ def one_gpu() -> Iterator[str | None]:
 
 
 def _first_free(folder: Path, names: list[str]) -> tuple[str, int]:
-    said = False
+    """Lock the first free GPU; return its name and the handle that holds the lock."""
+    announced = False
     while True:
         for name in names:
             handle = os.open(folder / f"{name.replace('/', '_')}.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -67,7 +68,7 @@ def _first_free(folder: Path, names: list[str]) -> tuple[str, int]:
                 os.close(handle)
             else:
                 return name, handle
-        if not said:
-            print(f"waiting for one of {len(names)} GPUs, all of which are held by other jobs", flush=True)
-            said = True
+        if not announced:
+            print(f"waiting for a GPU: all {len(names)} are in use by other jobs", flush=True)
+            announced = True
         time.sleep(POLL_SECONDS)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
-    """The message for a name that does not exist: what it was, what it may have meant, what there is."""
+    """Return the message for a name that does not exist, with a suggestion and all that are allowed."""
     allowed = list(allowed)
     close = difflib.get_close_matches(str(name), allowed, n=1)
-    meant = f" Did you mean {close[0]!r}?" if close else ""
-    return f"unknown {kind} {name!r}.{meant} Allowed: {', '.join(allowed)}."
+    suggestion = f" Did you mean {close[0]!r}?" if close else ""
+    return f"unknown {kind} {name!r}.{suggestion} Allowed: {', '.join(allowed)}."

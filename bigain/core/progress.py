@@ -1,4 +1,4 @@
-"""What a finished model job says: which cell it was, how many are left, and about how long they will take."""
+"""Progress of a study, which each model job reports when it ends: jobs done and left, and the estimated time left."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from bigain.core.files import read_json
 
 
-def left(plan_file: Path, own: Path) -> str:
-    """One line from the plan that the workflow wrote at its start: jobs done and left, and the time left.
+def progress_line(plan_file: Path, output: Path) -> str:
+    """Return one line on the progress, from the plan that the workflow wrote at its start.
 
-    The rate is that of the jobs finished since the plan was written; `own` is the job's own file, which exists.
+    The rate is that of the jobs finished since the plan was written, among them the one that wrote `output`.
     """
     plan = read_json(plan_file)
     cost, before = plan["cost"], set(plan["done_before"])
     done = {file for file in cost if Path(file).exists()}
-    new, missing = done - before, set(cost) - done
+    new, left = done - before, set(cost) - done
     elapsed = time.time() - plan_file.stat().st_mtime
-    line = f"[{len(done)}/{len(cost)} model jobs] {own.parent}"
-    if missing and new:
-        seconds = elapsed * sum(cost[file] for file in missing) / sum(cost[file] for file in new)
-        line += f": {len(missing)} left, about {seconds / 60:.0f} min" if seconds >= 60 else f": {len(missing)} left"
+    line = f"[{len(done)}/{len(cost)} model jobs] {output.parent}"
+    if left and new:
+        seconds = elapsed * sum(cost[file] for file in left) / sum(cost[file] for file in new)
+        line += f": {len(left)} left, about {seconds / 60:.0f} min" if seconds >= 60 else f": {len(left)} left"
     return line

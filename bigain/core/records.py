@@ -1,4 +1,4 @@
-"""Parquet records with provenance: columns of plain values, and what made them in the file's metadata."""
+"""Parquet records with provenance: the spec that made a table is in the file's metadata."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ SPEC_KEY = b"bigain.spec"
 
 
 def canonical(spec: Mapping[str, Any]) -> str:
-    """The one text of a spec: sorted keys, no blanks. Equal settings give equal texts."""
+    """Serialise a spec as canonical JSON: sorted keys, no blanks, so that equal specs give equal texts."""
     return json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def work_folder(spec: CellJobSpec) -> Path:
-    """Where the shards of a cell's jobs are: under the hash of the cell's own settings, whichever images a job has."""
-    own = {key: value for key, value in spec.items() if key not in ("images", "shard")}
-    return Path(spec["results"], "work", hashlib.sha256(canonical(own).encode()).hexdigest()[:16])
+    """Return the folder of a cell's shards, named after the hash of its settings, whichever images a job computes."""
+    settings = {key: value for key, value in spec.items() if key not in ("images", "shard")}
+    return Path(spec["results"], "work", hashlib.sha256(canonical(settings).encode()).hexdigest()[:16])
 
 
 def write_table(path: Path | str, columns: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
-    """Write columns as parquet, whole or not at all, with the spec that made them."""
+    """Write columns as parquet, whole or not at all, with the spec that made them as metadata."""
     table = pa.table(columns).replace_schema_metadata({SPEC_KEY: canonical(spec).encode()})
     with whole_file(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 
 
 def read_table(path: Path | str) -> pa.Table:
-    """Read a parquet file. Raises ValueError naming the file if it is missing or broken."""
+    """Read a parquet file. Raises ValueError naming the file if it is missing or damaged."""
     try:
         return pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
@@ -48,44 +48,46 @@ def read_table(path: Path | str) -> pa.Table:
 
 
 def spec_of(path: Path | str) -> dict[str, Any]:
-    """The spec recorded in a parquet file. Raises ValueError naming the file if it is missing, broken or says none."""
+    """Read the spec in a parquet file's metadata. Raises ValueError naming the file if it is missing or damaged."""
     try:
         return json.loads(pq.read_schema(path).metadata[SPEC_KEY])
     except (KeyError, OSError, TypeError, ValueError, pa.ArrowException) as error:
-        raise ValueError(f"{path} is missing, or no parquet file with the spec that made it: {error}") from error
+        raise ValueError(f"{path} is missing, or not a parquet file with a spec in its metadata: {error}") from error
 
 
 def environment() -> dict[str, str]:
-    """Versions and machine of this process, for provenance."""
+    """Return versions of packages and the machine of this process, for provenance."""
     packages = ("bigain", "torch", "diffusers", "transformers", "numpy", "snakemake")
-    found = {}
+    versions = {}
     for package in packages:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    found |= {"python": sys.version.split()[0], "machine": platform.machine(), "system": platform.system()}
-    return found | git_state(Path(__file__).parent)
+    machine = {"python": sys.version.split()[0], "machine": platform.machine(), "system": platform.system()}
+    return versions | machine | git_state(Path(__file__).parent)
 
 
 def git_state(folder: Path) -> dict[str, str]:
-    """The commit of a checkout and whether its code was changed since; empty outside of one."""
+    """Return the commit of a checkout and whether its code was changed since; nothing outside of a checkout."""
 
-    def ask(*arguments: str) -> str | None:
+    def git(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+            process = subprocess.run(
+                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
+            )
         except FileNotFoundError:
             return None
-        return done.stdout.strip() if done.returncode == 0 else None
+        return process.stdout.strip() if process.returncode == 0 else None
 
-    if ask("ls-files", "--error-unmatch", "records.py") is None:  # installed, perhaps below another checkout
+    if git("ls-files", "--error-unmatch", "records.py") is None:  # installed, perhaps below another checkout
         return {}
-    changed = "changed" if ask("status", "--porcelain", "--", ".") else "as committed"
-    return {"commit": str(ask("rev-parse", "HEAD")), "code": changed}
+    changed = "changed" if git("status", "--porcelain", "--", ".") else "as committed"
+    return {"commit": str(git("rev-parse", "HEAD")), "code": changed}
 
 
 def summary(environment: dict[str, Any]) -> str:
-    """What of an environment may change numbers, in one line."""
+    """Describe in one line what in an environment may change numbers."""
     packages = ", ".join(f"{name} {environment[name]}" for name in ("torch", "diffusers") if name in environment)
     where = f"{environment['device']}, {environment['machine']} {environment['cpu']}, threads: {environment['threads']}"
     return f"{packages} on {where}" if packages else where

@@ -1,84 +1,110 @@
-"""The classification job: one cell times one range of images, per-trial errors out."""
+"""The classification job: one cell on one range of images, recorded as the error of every trial."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from safetensors import safe_open
+from torch import Tensor
 
-from bigain.classifier.classify import Protocol, ReleasedNoise, Trial, classify_block
+from bigain.backbones.base import Backbone
+from bigain.classifier.classify import ClassificationSettings, Trial, classify_images
 from bigain.classifier.elimination import Elimination
-from bigain.classifier.engine import TooLarge
+from bigain.classifier.engine import BatchTooLarge
+from bigain.classifier.noise import ReleasedNoise
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Attachment
+from bigain.core.specs import ClassifySpec
 from bigain.datasets import load as load_dataset
-from bigain.jobs.common import Spec, backbone_of, compile_denoiser
-from bigain.jobs.shards import TABLES, calibration_of, digest, run_shards
+from bigain.jobs.common import backbone_of, compile_denoiser
+from bigain.jobs.shards import CellJob, calibration_bytes, digest, run_job
+from bigain.jobs.storage import ParquetShards
 from bigain.methods.ids import method_of
 
 
-def classify(spec: Spec, latents_file: Path, conditions_file: Path, output: Path, info: Path) -> None:
-    """Per-trial errors of the images in `spec["images"]`: parquet with image, class, t, stage, error.
+def classify(spec: ClassifySpec, latents_file: Path, conditions_file: Path, output: Path, info: Path) -> None:
+    """Classify the images in `spec["images"]`: parquet with image, class, t, stage, error."""
+    backbone = backbone_of(spec["backbone"])
+    run_job(ClassificationJob(spec, backbone, latents_file, conditions_file), output, info)
 
-    A block whose batches do not fit into memory is done in the `smaller_batch`, where the spec allows one, and so are
-    those after it; its provenance says so.
+
+class ClassificationJob(CellJob[pa.Table, pa.Table]):
+    """Classifies groups of images.
+
+    A group whose batches do not fit into memory is classified in the smaller batch, if the spec allows one, and so are
+    all groups after it; its provenance says so.
     """
-    backbone = backbone_of(spec)
-    notes: dict[str, Any] = compile_denoiser(spec, backbone)
-    first, last = spec["images"]
-    with safe_open(latents_file, "pt") as stored:  # of latents only this job's own
-        latents, unreadable = stored.get_slice("latents")[first:last], set(stored.get_tensor("unreadable").tolist())
-    with safe_open(conditions_file, "pt") as stored:
-        candidates = stored.get_tensor("candidates")
-    ids = load_dataset(spec["dataset"]).ids
-    protocol, smaller = _protocol(spec), spec["protocol"]["smaller_batch"]
-    stream = ReleasedNoise(spec["seed"], protocol.stages.trials, backbone.latent_shape)
-    common = digest(candidates, *calibration_of(spec))
 
-    def compute(places: list[int], at: Attachment) -> pa.Table:
-        block = [place for place in places if place not in unreadable]
-        if not block:
-            return _table([])
-        chosen, x_0 = [ids[place] for place in block], latents[[place - first for place in block]]
-        released = [stream.of(place) for place in block] if protocol.noise_source == "released" else None
+    format = ParquetShards()
 
-        def run(rows: int) -> pa.Table:
-            shaped = replace(protocol, batch_size=rows)
-            return _table(classify_block(backbone, x_0, chosen, candidates, shaped, at, released))
+    def __init__(self, spec: ClassifySpec, backbone: Backbone, latents_file: Path, conditions_file: Path) -> None:
+        super().__init__(spec, backbone, compile_denoiser(spec, backbone))
+        self.first, last = spec["images"]
+        with safe_open(latents_file, "pt") as stored:  # of the latents only this job's
+            self.latents = stored.get_slice("latents")[self.first : last]
+            self.unreadable = set(stored.get_tensor("unreadable").tolist())
+        with safe_open(conditions_file, "pt") as stored:
+            self.candidates = stored.get_tensor("candidates")
+        self.image_ids = load_dataset(spec["dataset"]).ids
+        self.settings = classification_settings(spec)
+        self.smaller_batch = spec["protocol"]["smaller_batch"]
+        self.released_noise = ReleasedNoise(spec["seed"], self.settings.stages.trials, backbone.latent_shape)
+        self.shared_inputs = digest(self.candidates, *calibration_bytes(spec))
 
+    def inputs_digest(self, positions: list[int]) -> str:
+        return digest(self.latents[[position - self.first for position in positions]], self.shared_inputs)
+
+    def compute(self, positions: list[int], attachment: Attachment) -> pa.Table:
+        readable = [position for position in positions if position not in self.unreadable]
+        if not readable:
+            return trials_table([])
+        released = self.settings.noise_source == "released"
+        noise = [self.released_noise.rows(position) for position in readable] if released else None
         try:
-            return run(notes.get("batch", protocol.batch_size))
-        except TooLarge:
-            if smaller is None or "batch" in notes:
+            return self._classify(readable, noise, attachment)
+        except BatchTooLarge:
+            if self.smaller_batch is None or "batch" in self.notes:
                 raise
-        notes["batch"] = smaller  # outside the handler, which holds what does not fit
-        return run(smaller)
+        self.notes["batch"] = self.smaller_batch  # outside the handler, which keeps the large batch alive
+        return self._classify(readable, noise, attachment)
 
-    def inputs(places: list[int]) -> str:
-        return digest(latents[[place - first for place in places]], common)
+    def finish(self, positions: list[int], computed: pa.Table) -> pa.Table:
+        return computed
 
-    run_shards(spec, backbone, TABLES, compute, inputs, output, info, notes)
+    def _classify(self, positions: list[int], released_noise: list[Tensor] | None, attachment: Attachment) -> pa.Table:
+        settings = replace(self.settings, batch_size=self.notes.get("batch", self.settings.batch_size))
+        trials = classify_images(
+            self.backbone,
+            self.latents[[position - self.first for position in positions]],
+            [self.image_ids[position] for position in positions],
+            self.candidates,
+            settings,
+            attachment,
+            released_noise,
+        )
+        return trials_table(trials)
 
 
-def _protocol(spec: Spec) -> Protocol:
-    settings = spec["protocol"]
-    elimination = settings["elimination"]
-    return Protocol(
-        stages=Stages(tuple(settings["stages"]), tuple(settings["keep"])),
+def classification_settings(spec: ClassifySpec) -> ClassificationSettings:
+    """Return the classifier's settings of a spec."""
+    protocol = spec["protocol"]
+    elimination = protocol["elimination"]
+    return ClassificationSettings(
+        stages=Stages(tuple(protocol["stages"]), tuple(protocol["keep"])),
         seed=spec["seed"],
-        batch_size=settings["batch"],
-        loss=settings["loss"],
-        random_timesteps=settings["timesteps"] == "random",
+        batch_size=protocol["batch"],
+        loss=protocol["loss"],
+        random_timesteps=protocol["timesteps"] == "random",
+        noise_source=protocol["noise"],
         noise_per=method_of(spec["method"]).noise_per,
-        noise_source=settings["noise"],
         elimination=None if elimination is None else Elimination(**elimination),
     )
 
 
-def _table(trials: list[Trial]) -> pa.Table:
+def trials_table(trials: list[Trial]) -> pa.Table:
+    """Return trials as a table, one row each."""
     return pa.table(
         {
             "image": pa.array([trial.image for trial in trials], pa.int64()),

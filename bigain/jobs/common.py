@@ -1,8 +1,9 @@
-"""What a spec names, for all model jobs: the backbone on its device, and where a method acts on it."""
+"""What all model jobs need: the backbone of a spec on its device, compiled or not, and files with the spec in them."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,21 @@ from bigain.backbones.base import Backbone
 from bigain.core.files import whole_file
 from bigain.core.places import located
 from bigain.core.records import canonical
+from bigain.core.specs import BackboneSpec, CellJobSpec
 from bigain.methods.ids import method_of
 from bigain.methods.options import Sites
 
-Spec = dict[str, Any]
+
+def backbone_of(spec: BackboneSpec) -> Backbone:
+    """Return the backbone of a spec, on its device."""
+    return backbones.load(spec["family"], located(spec["path"]), device_of(spec["device"]), spec["dtype"])
 
 
-def backbone_of(spec: Spec) -> Backbone:
-    """The backbone that a spec names, on its device."""
-    settings = spec["backbone"]
-    return backbones.load(
-        settings["family"], located(settings["path"]), device_of(settings["device"]), settings["dtype"]
-    )
+def compile_denoiser(spec: CellJobSpec, backbone: Backbone) -> dict[str, Any]:
+    """Compile the denoiser if the spec says so, and return a note for the provenance.
 
-
-def compile_denoiser(spec: Spec, backbone: Backbone) -> dict[str, str]:
-    """Compile the denoiser if the spec says so, and note what was done, for the provenance.
-
-    Where torch.compile finds no compiler, and under a method that changes the model from step to step, the denoiser
-    runs as it is, and the note says why.
+    It stays uncompiled if torch.compile finds no compiler, or under a method that changes the model from step to step;
+    the note says why.
     """
     mode = spec["backbone"]["compile"]
     if mode == "off":
@@ -49,7 +46,7 @@ def compile_denoiser(spec: Spec, backbone: Backbone) -> dict[str, str]:
 
 
 def missing_compiler(device: torch.device) -> str | None:
-    """What torch.compile lacks on a device: Triton on a GPU, a C++ compiler on the CPU."""
+    """Return what torch.compile lacks on a device: Triton on a GPU, a C++ compiler on the CPU; None if nothing."""
     if device.type == "cuda":
         return None if importlib.util.find_spec("triton") else "no Triton"
     from torch._inductor.cpp_builder import get_cpp_compiler
@@ -62,13 +59,12 @@ def missing_compiler(device: torch.device) -> str | None:
     return None
 
 
-def sites_of(spec: Spec) -> Sites:
-    """Return where a method acts, as options of `compressed`."""
-    settings = spec["backbone"]
+def sites_of(spec: BackboneSpec) -> Sites:
+    """Return where a token method acts, as options of `compressed`."""
     return {
-        "levels": _tuple(settings.get("levels")),
-        "blocks": _tuple(settings.get("blocks")),
-        "metric_site": settings.get("metric_site"),
+        "levels": _tuple(spec.get("levels")),
+        "blocks": _tuple(spec.get("blocks")),
+        "metric_site": spec.get("metric_site"),
     }
 
 
@@ -77,18 +73,18 @@ def _tuple(value: list[int] | None) -> tuple[int, ...] | None:
 
 
 def device_of(name: str) -> str:
-    """`auto` is the GPU if there is one."""
+    """Resolve "auto" to the GPU if there is one, else to the CPU."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return name
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], spec: Spec) -> None:
-    """Write tensors whole or not at all, with the spec that made them."""
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], spec: Mapping[str, Any]) -> None:
+    """Write tensors as safetensors, whole or not at all, with the spec that made them as metadata."""
     with whole_file(path) as temporary:
         save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, {"spec": canonical(spec)})
 
 
 def to_float(images: np.ndarray) -> Tensor:
-    """uint8 [n, C, H, W] -> float32 in [0, 1]."""
+    """Convert uint8 [n, C, H, W] to float32 in [0, 1]."""
     return torch.from_numpy(images).float() / 255

@@ -1,56 +1,71 @@
-"""The jobs that encode a data set once for all methods: its images to latents, its prompts to conditions."""
+"""The jobs that encode a data set once for all methods: images to latents, prompts and captions to conditions."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from bigain.backbones.base import padded
+from bigain.backbones.base import Backbone, padded
+from bigain.core.specs import EncodeConditionsSpec, EncodeImagesSpec
 from bigain.datasets import load as load_dataset
+from bigain.datasets.base import Dataset
 from bigain.datasets.photos import centre_crop, pixels
-from bigain.jobs.common import Spec, backbone_of, save_tensors, to_float
-from bigain.jobs.photos import readable, refuse_unreadable, together
+from bigain.jobs.common import backbone_of, save_tensors, to_float
+from bigain.jobs.photos import check_unreadable, images_per_batch, read_images
 
 
-def encode_images(spec: Spec, output: Path) -> None:
-    """Latents of a data set's first `images` images: safetensors with `latents` [n, C, H, W], float32, and `unreadable`
-    [k], the places of images that could not be read (zeros stand there; the classifier leaves them out).
+def encode_images(spec: EncodeImagesSpec, output: Path) -> None:
+    """Encode the first `images` images: safetensors with `latents` [n, C, H, W], float32, and `unreadable` [k].
 
-    Raises ValueError naming the files if more are unreadable than the data set's `allow_missing`.
+    `unreadable` holds the positions of images that could not be read, whose latents are zero; the classifier leaves
+    them out. Raises ValueError naming the files if there are more of them than the data set's `allow_missing`.
     """
-    backbone = backbone_of(spec)
+    backbone = backbone_of(spec["backbone"])
     dataset = load_dataset(spec["dataset"]).first(spec["images"])
     channels, size = backbone.image_shape
     latents = torch.zeros(len(dataset), *backbone.latent_shape)
     errors: dict[int, str] = {}
-    step = together(size)
+    step = images_per_batch(size)
     for start in tqdm(range(0, len(dataset), step), desc="encode images"):
-        photos = readable(dataset, range(start, min(start + step, len(dataset))), errors)
+        photos = read_images(dataset, range(start, min(start + step, len(dataset))), errors)
         if photos and len(errors) <= spec["dataset"]["allow_missing"]:
             images = np.stack([pixels(centre_crop(photo, size), channels) for photo in photos.values()])
             latents[list(photos)] = backbone.encode_images(padded(to_float(images), step))[: len(images)]
-    refuse_unreadable(spec, errors)
+    check_unreadable(spec["dataset"], errors)
     save_tensors(output, {"latents": latents, "unreadable": torch.tensor(sorted(errors), dtype=torch.int64)}, spec)
 
 
-def encode_conditions(spec: Spec, output: Path) -> None:
-    """Conditions of the candidates, the null condition, and those of the first `captions` captions."""
-    backbone = backbone_of(spec)
+def encode_conditions(spec: EncodeConditionsSpec, output: Path) -> None:
+    """Encode the prompts of the candidates, the null condition, and the captions of the first `captions` images:
+    safetensors with `candidates` [K, ...], `null` [1, ...], and `captions` [k, ...] with `caption_of_image` [n]."""
+    backbone = backbone_of(spec["backbone"])
     dataset = load_dataset(spec["dataset"])
     tensors = {
         "candidates": backbone.conditions(list(dataset.prompts), list(dataset.class_ids or ())),
         "null": backbone.null_condition(),
     }
     if spec["captions"]:
-        part = dataset.first(spec["captions"])
-        # Two classes may share a prompt, so a class-conditioned model's caption is its class.
-        wanted = part.captions if dataset.class_ids is None else list(zip(part.captions, part.labels, strict=True))
-        place = {one: k for k, one in enumerate(sorted(set(wanted)))}
-        captions = list(place) if dataset.class_ids is None else [caption for caption, _ in place]
-        ids = [] if dataset.class_ids is None else [dataset.class_ids[labels[0]] for _, labels in place]
-        tensors["captions"] = backbone.conditions(captions, ids)
-        tensors["caption_of_image"] = torch.tensor([place[one] for one in wanted])
+        tensors |= _captions(backbone, dataset.first(spec["captions"]))
     save_tensors(output, tensors, spec)
+
+
+def _captions(backbone: Backbone, dataset: Dataset) -> dict[str, Tensor]:
+    """Encode each distinct caption once, in sorted order.
+
+    Two classes may share a prompt, so for a class-conditioned model captions of different classes are distinct.
+    """
+    class_ids = dataset.class_ids
+    labels: Sequence[tuple[int, ...]] = [()] * len(dataset) if class_ids is None else dataset.labels
+    captions = list(zip(dataset.captions, labels, strict=True))
+    distinct = sorted(set(captions))
+    ids = [] if class_ids is None else [class_ids[label[0]] for _, label in distinct]
+    row = {caption: k for k, caption in enumerate(distinct)}
+    return {
+        "captions": backbone.conditions([caption for caption, _ in distinct], ids),
+        "caption_of_image": torch.tensor([row[caption] for caption in captions]),
+    }

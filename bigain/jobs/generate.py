@@ -1,4 +1,4 @@
-"""The generation job: one cell times one range of images, their features and the first few images out."""
+"""The generation job: one cell on one range of captions, recorded as the images' features and a few images."""
 
 from __future__ import annotations
 
@@ -8,51 +8,61 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from bigain.backbones.base import Backbone
 from bigain.compression.attachment import Attachment
-from bigain.jobs.common import Spec, backbone_of, compile_denoiser
+from bigain.core.specs import GenerateSpec
+from bigain.jobs.common import backbone_of, compile_denoiser
 from bigain.jobs.features import feature_network, features_of
-from bigain.jobs.shards import TENSORS, calibration_of, digest, run_shards
-from bigain.sampling.generate import Sampling, as_stored, decode_block, sample_block
+from bigain.jobs.shards import CellJob, calibration_bytes, digest, run_job
+from bigain.jobs.storage import SafetensorsShards
+from bigain.sampling.generate import Sampling, as_stored, decode_latents, sample_latents
 
 
-def generate(spec: Spec, conditions_file: Path, output: Path, info: Path) -> None:
-    """Features of the generated images [n, D], and the first `keep_images` of the images, uint8 [k, C, H, W]."""
-    backbone = backbone_of(spec)
-    notes = compile_denoiser(spec, backbone)
-    settings = spec["protocol"]
-    network = feature_network(settings["feature_network"], spec["backbone"]["device"])
-    _ = backbone.vae  # loaded now: loading sets torch's default type, for all threads
-    first, last = spec["images"]
-    with safe_open(conditions_file, "pt") as stored:  # of captions only this job's own
-        null = stored.get_tensor("null")
-        caption_of_image = stored.get_tensor("caption_of_image")[first:last].tolist()
-        rows = stored.get_slice("captions")
-        captions = {k: rows[k] for k in set(caption_of_image)}
-    sampling = Sampling(settings["steps"], settings["guidance"], spec["seed"])
-    common = digest(null, *calibration_of(spec))
+def generate(spec: GenerateSpec, conditions_file: Path, output: Path, info: Path) -> None:
+    """Generate images for `spec["images"]`: safetensors with `features` [n, D], and `images` uint8 [k, C, H, W] of the
+    first `keep_images`."""
+    run_job(GenerationJob(spec, backbone_of(spec["backbone"]), conditions_file), output, info)
 
-    def conditions(places: list[int]) -> Tensor:
-        return torch.stack([captions[caption_of_image[place - first]] for place in places])
 
-    def compute(places: list[int], at: Attachment) -> Tensor:
-        return sample_block(backbone, places, conditions(places), null, sampling, at)
+class GenerationJob(CellJob[Tensor, dict[str, Tensor]]):
+    """Generates an image for each caption of a group: `compute` samples, `finish` decodes and extracts features."""
 
-    def finish(places: list[int], latents: Tensor) -> dict[str, Tensor]:
-        images = as_stored(decode_block(backbone, places, latents), settings["encoding"])
-        kept = images[[place < settings["keep_images"] for place in places]]
-        return {"features": features_of(network, images), "images": (kept * 255).round().to(torch.uint8)}
+    format = SafetensorsShards()
 
-    def inputs(places: list[int]) -> str:
-        return digest(conditions(places), common)
+    def __init__(self, spec: GenerateSpec, backbone: Backbone, conditions_file: Path) -> None:
+        super().__init__(spec, backbone, compile_denoiser(spec, backbone))
+        self.protocol = spec["protocol"]
+        self.network = feature_network(self.protocol["feature_network"], spec["backbone"]["device"])
+        self.overlapped = overlaps(backbone.device)
+        _ = backbone.vae  # loaded now, because loading sets torch's default type for all threads
+        self.first, last = spec["images"]
+        with safe_open(conditions_file, "pt") as stored:  # of the captions only this job's
+            self.null = stored.get_tensor("null")
+            self.caption_of_image = stored.get_tensor("caption_of_image")[self.first : last].tolist()
+            rows = stored.get_slice("captions")
+            self.captions = {k: rows[k] for k in set(self.caption_of_image)}
+        self.sampling = Sampling(self.protocol["steps"], self.protocol["guidance"], spec["seed"])
+        self.shared_inputs = digest(self.null, *calibration_bytes(spec))
 
-    run_shards(
-        spec, backbone, TENSORS, compute, inputs, output, info, notes, finish, overlapped=overlaps(backbone.device)
-    )
+    def inputs_digest(self, positions: list[int]) -> str:
+        return digest(self._conditions(positions), self.shared_inputs)
+
+    def compute(self, positions: list[int], attachment: Attachment) -> Tensor:
+        conditions = self._conditions(positions)
+        return sample_latents(self.backbone, positions, conditions, self.null, self.sampling, attachment)
+
+    def finish(self, positions: list[int], computed: Tensor) -> dict[str, Tensor]:
+        images = as_stored(decode_latents(self.backbone, positions, computed), self.protocol["encoding"])
+        kept = images[[position < self.protocol["keep_images"] for position in positions]]
+        return {"features": features_of(self.network, images), "images": (kept * 255).round().to(torch.uint8)}
+
+    def _conditions(self, positions: list[int]) -> Tensor:
+        return torch.stack([self.captions[self.caption_of_image[position - self.first]] for position in positions])
 
 
 def overlaps(device: torch.device) -> bool:
-    """Whether a block is decoded, encoded and written beside the sampling of the next.
+    """Return whether a group is finished beside the sampling of the next.
 
-    On a GPU, which would wait for the host meanwhile. On the CPU both want the same cores, and it is not faster.
+    A GPU would wait for the host meanwhile. On the CPU both compete for the same cores, and it is not faster.
     """
     return device.type != "cpu"

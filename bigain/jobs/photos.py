@@ -1,36 +1,38 @@
-"""Real images for the jobs that read them: several at once, and what is to be done about those that cannot be read."""
+"""Real images for the jobs that read them: how many are encoded together, and what happens to unreadable ones."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 from PIL import Image
 
+from bigain.core.specs import DatasetSpec
 from bigain.datasets import unreadable_message
 from bigain.datasets.base import Dataset, UnreadableImage
 
-PIXELS_TOGETHER = 64 * 32 * 32  # of a batch of images: 64 of the embedded study's, one photo of 512 x 512
+PIXELS_PER_BATCH = 64 * 32 * 32  # 64 images of the embedded study, or one photo of 512 x 512
 
 
-def together(size: int) -> int:
-    """How many images of size x size are encoded together."""
-    return max(1, PIXELS_TOGETHER // size**2)
+def images_per_batch(size: int) -> int:
+    """Return how many images of size x size are encoded together."""
+    return max(1, PIXELS_PER_BATCH // size**2)
 
 
-def readable(dataset: Dataset, positions: range, errors: dict[int, str]) -> dict[int, Image.Image]:
-    """The images that can be read, by position; what is wrong with the others goes to `errors`."""
-    readable = {}
-    for i in positions:
+def read_images(dataset: Dataset, positions: Iterable[int], errors: dict[int, str]) -> dict[int, Image.Image]:
+    """Read images by position; for those that cannot be read, add a message to `errors`."""
+    images = {}
+    for position in positions:
         try:
-            readable[i] = dataset.open(i)
+            images[position] = dataset.open(position)
         except UnreadableImage as error:
-            errors[i] = str(error)
-    return readable
+            errors[position] = str(error)
+    return images
 
 
-def refuse_unreadable(spec: dict[str, Any], errors: dict[int, str]) -> None:
-    allowed = spec["dataset"]["allow_missing"]
+def check_unreadable(dataset: DatasetSpec, errors: dict[int, str]) -> None:
+    """Raise ValueError if more images are unreadable than the data set allows; else print which are left out."""
+    allowed = dataset["allow_missing"]
     if len(errors) > allowed:
-        raise ValueError(f"{spec['dataset']['id']}: {unreadable_message(list(errors.values()), allowed)}")
+        raise ValueError(f"{dataset['id']}: {unreadable_message(list(errors.values()), allowed)}")
     for error in errors.values():
         print(f"left out: {error}")

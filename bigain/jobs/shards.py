@@ -1,9 +1,9 @@
-"""Shards: the images of a job in ranges, each computed once, written whole, and found again by whatever runs next.
+"""Compute the images of a cell in shards: each computed once, stored whole, and read by whatever job runs next.
 
-A job goes block by block (images that go through the model together); every block is a file as soon as it is done, and
-the blocks of a finished shard are joined into one. Files lie under the hash of the cell's own settings and carry a
-digest of the inputs they were computed from, so neither a changed setting nor changed latents meet an old shard, and a
-killed job goes on at its next block. A block's second half, up to its file, may run beside the next one's first.
+A job goes through its images in groups that run through the model together. Every group is a file as soon as it is
+done, and the files of a shard's groups are joined when the shard is complete, so a killed job resumes at its next
+group. Files lie in a folder named after the hash of the cell's settings, and their names end with a digest of the
+inputs, so neither a changed setting nor changed latents ever meet an old file.
 """
 
 from __future__ import annotations
@@ -11,249 +11,171 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from bigain.backbones.base import Backbone
 from bigain.compression.attach import compressed
 from bigain.compression.attachment import Attachment
-from bigain.core.files import whole_file, write_json
-from bigain.core.records import SPEC_KEY, canonical, environment, read_table, work_folder
-from bigain.jobs.common import Spec, sites_of
+from bigain.core.files import write_json
+from bigain.core.records import SPEC_KEY, canonical, environment, work_folder
+from bigain.core.specs import CellJobSpec
+from bigain.jobs.background import OrderedWorker, completed
+from bigain.jobs.common import sites_of
+from bigain.jobs.storage import Records, ShardFormat
 from bigain.methods.ids import method_of, strength_of
+from bigain.methods.options import Options
 from bigain.tokens.kernels import backend
 
-RUNS_KEY = "bigain.runs"  # what computing a shard took: a list of {seconds, environment}, beside its content
+RUNS_KEY = "bigain.runs"  # metadata of a shard: a list of `Run`
 
-Part = pa.Table | dict[str, Tensor]
-Run = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Form:
-    """How parts are stored: as parquet tables or as safetensors."""
-
-    suffix: str
-    write: Callable[[Path, Part, dict[str, str]], None]
-    read: Callable[[Path], tuple[Part, dict[str, str]]]
-    join: Callable[[list[Part]], Part]
+Computed = TypeVar("Computed")
 
 
-def _write_table(path: Path, table: pa.Table, about: dict[str, str]) -> None:
-    with whole_file(path) as temporary:
-        pq.write_table(table.combine_chunks().replace_schema_metadata(about), temporary, compression="zstd")
+class Run(TypedDict):
+    """How long computing took, and in which environment."""
 
-
-def _read_table(path: Path) -> tuple[pa.Table, dict[str, str]]:
-    table = read_table(path)
-    about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    return table.replace_schema_metadata(None), about
-
-
-def _write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
-    with whole_file(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, about)
-
-
-def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, "pt") as stored:
-            return {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is missing or not a whole safetensors file: {error}") from error
-
-
-def _join_tensors(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-TABLES = Form("parquet", _write_table, _read_table, pa.concat_tables)
-TENSORS = Form("safetensors", _write_tensors, _read_tensors, _join_tensors)
-
-
-class SecondHalves:
-    """Runs what it is given, in order: at once, or `overlapped`, in a thread beside what the caller does next.
-
-    What is given waits for what was given before, so that one thing runs and none is waiting; an error comes up in the
-    caller then, or at the end of the with block.
-    """
-
-    def __init__(self, overlapped: bool) -> None:
-        self._thread = ThreadPoolExecutor(1) if overlapped else None
-        self._last: Future | None = None
-
-    def __enter__(self) -> SecondHalves:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if self._thread is not None:
-            self._thread.shutdown()
-        if self._last is not None:
-            self._last.result()
-
-    def run(self, task: Callable[..., Any], *given: Any) -> Future:
-        """Run `task(*given)` once what was given before is done. Raises what that raised."""
-        if self._thread is None:
-            return done(task(*given))
-        if self._last is not None:
-            self._last.result()
-        self._last = self._thread.submit(task, *given)
-        return self._last
-
-
-def done(value: Any) -> Future:
-    """A future that has its result."""
-    future: Future = Future()
-    future.set_result(value)
-    return future
-
-
-@dataclass
-class Shards:
-    """The shards of a cell that this process reads and computes.
-
-    `compute` is a block's first half; `finish` makes the part of what it answers, among the `second_halves`.
-    """
-
-    spec: Spec
-    form: Form
+    seconds: float
     environment: dict[str, Any]
-    notes: dict[str, Any]
-    compute: Callable[[list[int]], Any]
-    finish: Callable[[list[int], Any], Part]
-    second_halves: SecondHalves
-    inputs: Callable[[list[int]], str]
-    began: float
-    computed: int = 0
 
-    def shard(self, places: list[int]) -> Future[tuple[Part, list[Run]]]:
-        """The part of these images and what it took: read if it is there, else joined from its blocks."""
-        size = self.spec["block"]
-        blocks = [places[k : k + size] for k in range(0, len(places), size)]
-        whole = self._file(places)
-        if len(blocks) == 1 or whole.exists():
-            return self._found_or_computed(places)
-        found = [self._found_or_computed(block) for block in blocks]
-        return self.second_halves.run(self._joined, whole, blocks, found)
 
-    def _joined(
-        self, whole: Path, blocks: list[list[int]], found: list[Future[tuple[Part, list[Run]]]]
-    ) -> tuple[Part, list[Run]]:
-        parts, runs = zip(*(one.result() for one in found), strict=True)  # all there: second halves run in order
-        part, summed = self.form.join(list(parts)), _summed(run for own in runs for run in own)
-        self.form.write(whole, part, self._about(summed))
-        for block in blocks:
-            self._file(block).unlink(missing_ok=True)  # another process may be as far
-        return part, summed
+class Shard(NamedTuple, Generic[Records]):
+    """Records of some images, and the runs that computed them."""
 
-    def _found_or_computed(self, places: list[int]) -> Future[tuple[Part, list[Run]]]:
-        path = self._file(places)
+    records: Records
+    runs: list[Run]
+
+
+class CellJob(ABC, Generic[Computed, Records]):
+    """One cell on one range of images, computed group by group in two steps, of which the second may be overlapped.
+
+    `positions` are those of a group's images in the data set.
+    """
+
+    format: ShardFormat[Records]
+    overlapped = False  # finish a group beside computing the next
+
+    def __init__(self, spec: CellJobSpec, backbone: Backbone, notes: dict[str, Any]) -> None:
+        self.spec, self.backbone = spec, backbone
+        self.notes = notes  # on how the job ran, beside its environment
+
+    @abstractmethod
+    def inputs_digest(self, positions: list[int]) -> str:
+        """Return a digest of everything that the group is computed from, beside the spec."""
+
+    @abstractmethod
+    def compute(self, positions: list[int], attachment: Attachment) -> Computed:
+        """Run the model on a group."""
+
+    @abstractmethod
+    def finish(self, positions: list[int], computed: Computed) -> Records:
+        """Turn what `compute` returned into records."""
+
+
+class ShardStore(Generic[Computed, Records]):
+    """Reads the shards of a job that exist, and computes the others."""
+
+    def __init__(
+        self, job: CellJob[Computed, Records], attachment: Attachment, worker: OrderedWorker, began: float
+    ) -> None:
+        self.job, self.attachment, self.worker = job, attachment, worker
+        self.environment = environment_of(job.backbone.device)
+        self.images_computed = 0
+        self._last_finished = began  # so the first group's time includes loading the model
+
+    def shard(self, positions: list[int]) -> Future[Shard[Records]]:
+        """Read the shard of these images, or join it from its groups."""
+        size = self.job.spec["block"]
+        groups = [positions[start : start + size] for start in range(0, len(positions), size)]
+        if len(groups) == 1 or self._file(positions).exists():
+            return self._read_or_compute(positions)
+        shards = [self._read_or_compute(group) for group in groups]
+        return self.worker.submit(self._join, positions, groups, shards)
+
+    def _read_or_compute(self, positions: list[int]) -> Future[Shard[Records]]:
+        path = self._file(positions)
         try:
-            part, about = self.form.read(path)
+            records, metadata = self.job.format.read(path)
         except ValueError:
             if path.exists():
                 raise
         else:
-            return done((part, json.loads(about[RUNS_KEY])))
-        return self.second_halves.run(self._finished, path, places, self.compute(places))
+            return completed(Shard(records, json.loads(metadata[RUNS_KEY])))
+        return self.worker.submit(self._finish, positions, self.job.compute(positions, self.attachment))
 
-    def _finished(self, path: Path, places: list[int], made: Any) -> tuple[Part, list[Run]]:
+    def _finish(self, positions: list[int], computed: Computed) -> Shard[Records]:
         try:
-            part = self.finish(places, made)
+            records = self.job.finish(positions, computed)
         except Exception as error:
-            error.add_note(f"while finishing images {places[0]} to {places[-1]}")
+            error.add_note(f"while finishing images {positions[0]} to {positions[-1]}")
             raise
         now = time.monotonic()
-        runs = [{"seconds": now - self.began, "environment": self.environment | self.notes}]
-        self.began = now  # what came before the first block, loading, is the first block's
-        self.form.write(path, part, self._about(runs))
-        self.computed += len(places)
-        return part, runs
+        runs = [Run(seconds=now - self._last_finished, environment=self.environment | self.job.notes)]
+        self._last_finished = now
+        self._write(positions, records, runs)
+        self.images_computed += len(positions)
+        return Shard(records, runs)
 
-    def _file(self, places: list[int]) -> Path:
-        name = f"images-{places[0]:06d}-{places[-1] + 1:06d}-{self.inputs(places)}.{self.form.suffix}"
-        return work_folder(self.spec) / name
+    def _join(
+        self, positions: list[int], groups: list[list[int]], futures: list[Future[Shard[Records]]]
+    ) -> Shard[Records]:
+        shards = [future.result() for future in futures]  # all done: the worker keeps the order
+        records = self.job.format.concatenate([shard.records for shard in shards])
+        runs = summed(run for shard in shards for run in shard.runs)
+        self._write(positions, records, runs)
+        for group in groups:
+            self._file(group).unlink(missing_ok=True)  # another process may have been faster
+        return Shard(records, runs)
 
-    def _about(self, runs: list[Run]) -> dict[str, str]:
-        return {SPEC_KEY.decode(): canonical(self.spec), RUNS_KEY: json.dumps(runs)}
+    def _write(self, positions: list[int], records: Records, runs: list[Run]) -> None:
+        metadata = {SPEC_KEY.decode(): canonical(self.job.spec), RUNS_KEY: json.dumps(runs)}
+        self.job.format.write(self._file(positions), records, metadata)
+
+    def _file(self, positions: list[int]) -> Path:
+        digest = self.job.inputs_digest(positions)
+        name = f"images-{positions[0]:06d}-{positions[-1] + 1:06d}-{digest}.{self.job.format.suffix}"
+        return work_folder(self.job.spec) / name
 
 
-def run_shards(
-    spec: Spec,
-    backbone: Backbone,
-    form: Form,
-    compute: Callable[[list[int], Attachment], Any],
-    inputs: Callable[[list[int]], str],
-    output: Path,
-    info: Path,
-    notes: dict[str, Any],
-    finish: Callable[[list[int], Any], Part] = lambda _, made: made,
-    overlapped: bool = False,
-) -> None:
-    """Compute the shards of `spec["images"]` that are not there yet, with the cell's method attached; join them in
-    `output`, and write what they took and where they were computed to `info`.
+def run_job(job: CellJob[Computed, Records], output: Path, info: Path) -> None:
+    """Compute the missing shards of a job with its method attached, join all into `output`, and write `info`.
 
-    `inputs` is a digest of what some images are computed from, with the method's calibration. `notes` says how they are
-    computed, beside the environment; `compute` may add to it. `finish` makes the part of what `compute` answers for a
-    block, if that is none yet: `overlapped`, in a thread beside the next block's `compute`. Raises ValueError naming a
-    shard that is no whole file.
+    `info` says how long the images took, in which environments, and what was compressed. Raises ValueError naming a
+    shard that is damaged.
     """
     began = time.monotonic()
+    spec = job.spec
     first, last = spec["images"]
-    starts = range(first, last, spec["shard"])
-    with _attached(spec, backbone) as at:
-        environment = environment_of(backbone.device)
-        ranges = [list(range(start, min(start + spec["shard"], last))) for start in starts]
-        with SecondHalves(overlapped) as halves:
-            shards = Shards(
-                spec, form, environment, notes, lambda places: compute(places, at), finish, halves, inputs, began
-            )
-            coming = [shards.shard(places) for places in tqdm(ranges, desc="shards")]
-        found = [one.result() for one in coming]
-        sites = at.report()
-    runs = _summed(run for _, own in found for run in own)
-    form.write(output, form.join([part for part, _ in found]), {SPEC_KEY.decode(): canonical(spec)})
+    ranges = [list(range(start, min(start + spec["shard"], last))) for start in range(first, last, spec["shard"])]
+    with _attached(spec, job.backbone) as attachment:
+        with OrderedWorker(job.overlapped) as worker:
+            store = ShardStore(job, attachment, worker, began)
+            futures = [store.shard(positions) for positions in tqdm(ranges, desc="shards")]
+        shards = [future.result() for future in futures]
+        compressed_parts = attachment.report()
+    records = job.format.concatenate([shard.records for shard in shards])
+    job.format.write(output, records, {SPEC_KEY.decode(): canonical(spec)})
+    runs = summed(run for shard in shards for run in shard.runs)
     provenance = {
         "spec": spec,
         "environments": [run["environment"] for run in runs],
         "seconds": sum(run["seconds"] for run in runs),
-        "images_computed": shards.computed,
-        "compressed": sites,
+        "images_computed": store.images_computed,
+        "compressed": compressed_parts,
     }
     write_json(info, provenance)
 
 
-def calibration_of(spec: Spec) -> list[bytes]:
-    """The content of the calibration that a cell's method needs, if it needs one."""
-    return [Path(spec["calibration"]["file"]).read_bytes()] if "calibration" in spec else []
-
-
-def digest(*parts: Tensor | bytes | str) -> str:
-    """A short digest of what something is computed from, for its file's name."""
-    found = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, Tensor):
-            found.update(f"{part.dtype}{tuple(part.shape)}".encode())
-            part = part.contiguous().view(-1).view(torch.uint8).numpy()
-        found.update(part.encode() if isinstance(part, str) else part)
-    return found.hexdigest()[:12]
-
-
-def _summed(runs: Iterable[Run]) -> list[Run]:
-    """The runs with the seconds of one environment added up."""
+def summed(runs: Iterable[Run]) -> list[Run]:
+    """Add up the seconds of runs in the same environment."""
     seconds: dict[str, float] = {}
     for run in runs:
         key = canonical(run["environment"])
@@ -261,20 +183,40 @@ def _summed(runs: Iterable[Run]) -> list[Run]:
     return [{"seconds": total, "environment": json.loads(key)} for key, total in seconds.items()]
 
 
-def _attached(spec: Spec, backbone: Backbone) -> AbstractContextManager[Attachment]:
-    """The context in which the cell's method is on the backbone's denoiser."""
+def _attached(spec: CellJobSpec, backbone: Backbone) -> AbstractContextManager[Attachment]:
+    """Apply the cell's method to the denoiser for the length of a with block."""
     if method_of(spec["method"]).acts_on == "model":
         return compressed(backbone.denoiser, spec["method"], calibration=spec["calibration"]["file"])
-    strength = strength_of(spec["method"], spec["strength"])
-    return compressed(
-        backbone.denoiser, spec["method"], **strength, task=spec["task"], seed=spec["seed"], **sites_of(spec)
-    )
+    options: Options = {
+        **strength_of(spec["method"], spec["strength"]),
+        **sites_of(spec["backbone"]),
+        "task": spec["task"],
+        "seed": spec["seed"],
+    }
+    return compressed(backbone.denoiser, spec["method"], **options)
+
+
+def calibration_bytes(spec: CellJobSpec) -> list[bytes]:
+    """Return the content of the calibration file, in a list that is empty if the method needs none."""
+    return [Path(spec["calibration"]["file"]).read_bytes()] if "calibration" in spec else []
+
+
+def digest(*parts: Tensor | bytes | str) -> str:
+    """Return a short digest of inputs, for file names."""
+    sha256 = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Tensor):
+            sha256.update(f"{part.dtype}{tuple(part.shape)}".encode())
+            sha256.update(part.contiguous().view(-1).view(torch.uint8).numpy().data)
+        else:
+            sha256.update(part.encode() if isinstance(part, str) else part)
+    return sha256.hexdigest()[:12]
 
 
 def environment_of(device: torch.device) -> dict[str, Any]:
-    """What a job runs in: versions, machine, the device's name, the instructions that CPU kernels use, threads."""
+    """Return what a job runs in: versions, machine, device, the instructions that CPU kernels use, threads."""
     on_gpu = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_gpu else str(device)
     matching = {"matching": backend(device)} if on_gpu else {}  # Triton's kernel, or torch where Triton is missing
-    own = {"device": name, "cpu": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
-    return {**environment(), **own, **matching}
+    settings = {"device": name, "cpu": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
+    return {**environment(), **settings, **matching}

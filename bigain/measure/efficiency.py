@@ -1,9 +1,8 @@
 """FLOPs and seconds of a forward pass, for every method and strength of a study on one backbone (Table 11).
 
-FLOPs are counted on the meta device at batch 1, as the paper counts. Seconds are of this machine: rounds in which every
-arm takes its turn, so that whatever else the machine does meets all; an arm's speed-up is the median over rounds of the
-uncompressed model's seconds in that round through its own. All are timed with SDPA and with vanilla attention, each
-beside the uncompressed model with the same.
+FLOPs are counted on the meta device at batch 1, as the paper counts. Seconds are measured on this machine, in rounds in
+which every arm takes its turn, so that other load meets all of them alike. The speed-up of an arm is the median over
+rounds of the uncompressed model's seconds divided by its own. Everything is timed with SDPA and with vanilla attention.
 """
 
 from __future__ import annotations
@@ -26,29 +25,29 @@ from bigain.compression.structural import Calibration
 from bigain.measure.flops import Flops, architecture, count
 from bigain.measure.vanilla import attention_layers, vanilla_attention
 from bigain.methods.ids import method_of, strength_of
-from bigain.methods.options import Sites
+from bigain.methods.options import Options, Sites
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A method at a strength; a structural one with its calibration's file."""
+    """A method at a strength; a structural method with the file of its calibration."""
 
     method: str
     strength: float | int | None
     calibration: str | None = None
 
     def on(self, denoiser: ModelMixin, sites: Sites) -> AbstractContextManager[Attachment]:
-        """The context in which the method is on a model; `sites` say where token methods act."""
+        """Apply the method to a model for the length of a with block; `sites` say where token methods act."""
         if self.calibration is not None:
             return compressed(denoiser, self.method, calibration=self.calibration)
         return compressed(denoiser, self.method, **strength_of(self.method, self.strength), **sites)
 
 
-PLAIN = Arm("none", None)
+UNCOMPRESSED = Arm("none", None)
 
 
 def device_name(device: torch.device) -> str:
-    """What the seconds belong to."""
+    """Return the name of a device, with the number of threads of a CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
@@ -57,24 +56,24 @@ def device_name(device: torch.device) -> str:
 def measure(
     backbone: Backbone, arms: list[Arm], sites: Sites, batch: int, rounds: int
 ) -> list[dict[str, str | float | int | None]]:
-    """One row an arm, the first of which is the uncompressed model.
+    """Count and time a forward pass under every arm: one row per arm, the first the uncompressed model.
 
-    `sites` are keywords of `compressed` that say where a method acts. Columns: GFLOPs in all, saved in percent, of
-    self-attention, of planning; the share of keys and values done without; seconds of a batch and the speed-up
-    with SDPA, then with vanilla attention (missing for a model whose attention is none that we can exchange). Of
-    structural methods all are means over the timesteps they are calibrated for; parts of them are not counted. Where
-    operations depend on the image (`~rule-quantile`) they are missing.
+    `sites` are options of `compressed`. Columns: total GFLOPs, percent saved, GFLOPs of self-attention and of planning,
+    the fraction of keys and values that is left out; seconds per batch and speed-up with SDPA, then with vanilla
+    attention (null for FLUX, whose attention cannot be exchanged). For structural methods all are means over the
+    timesteps of their calibration, and parts are not counted. Where operations depend on the image (`~rule-quantile`)
+    they are null.
     """
     fused = _seconds(backbone, arms, sites, batch, rounds, vanilla=False)
     exchangeable = bool(attention_layers(backbone.denoiser))
     vanilla = _seconds(backbone, arms, sites, batch, rounds, vanilla=True) if exchangeable else None
     model = architecture(str(backbone.path))
-    plain = count(model, "none")
+    uncompressed = count(model, "none")
     return [
         {
             "method": arm.method,
             "strength": arm.strength,
-            **_operations(model, arm, plain, sites),
+            **_operations(model, arm, uncompressed, sites),
             **_timing(fused, arm, ""),
             **_timing(vanilla, arm, "_vanilla"),
             "batch": batch,
@@ -85,26 +84,27 @@ def measure(
 
 
 def _timing(rounds: list[dict[Arm, float]] | None, arm: Arm, kind: str) -> dict[str, float | None]:
+    """Return the columns of one arm: medians over rounds."""
     if rounds is None:
         return {f"seconds{kind}": None, f"speedup{kind}": None}
     return {
-        f"seconds{kind}": statistics.median(one[arm] for one in rounds),
-        f"speedup{kind}": statistics.median(one[PLAIN] / one[arm] for one in rounds),
+        f"seconds{kind}": statistics.median(seconds[arm] for seconds in rounds),
+        f"speedup{kind}": statistics.median(seconds[UNCOMPRESSED] / seconds[arm] for seconds in rounds),
     }
 
 
-def _operations(model: ModelMixin, arm: Arm, plain: Flops, sites: Sites) -> dict[str, float | None]:
+def _operations(model: ModelMixin, arm: Arm, uncompressed: Flops, sites: Sites) -> dict[str, float | None]:
     if arm.calibration is not None:
         saved = Calibration.load(arm.calibration, arm.method).about["reached_percent"]
         parts = dict.fromkeys(("self_attention_gflops", "planning_gflops", "sparsity"))
-        return {"gflops": plain.total * (1 - saved / 100) / 1e9, "saved_percent": saved, **parts}
+        return {"gflops": uncompressed.total * (1 - saved / 100) / 1e9, "saved_percent": saved, **parts}
     if method_of(arm.method).depends_on_image:
         return dict.fromkeys(("gflops", "saved_percent", "self_attention_gflops", "planning_gflops", "sparsity"))
-    places: Sites = {"levels": sites["levels"], "blocks": sites["blocks"]}
-    flops = count(model, arm.method, **strength_of(arm.method, arm.strength), **places)
+    options: Options = {"levels": sites["levels"], "blocks": sites["blocks"], **strength_of(arm.method, arm.strength)}
+    flops = count(model, arm.method, **options)
     return {
         "gflops": flops.total / 1e9,
-        "saved_percent": 100 * (1 - flops.total / plain.total),
+        "saved_percent": 100 * (1 - flops.total / uncompressed.total),
         "self_attention_gflops": flops.self_attention / 1e9,
         "planning_gflops": flops.planning / 1e9,
         "sparsity": flops.sparsity,
@@ -114,34 +114,35 @@ def _operations(model: ModelMixin, arm: Arm, plain: Flops, sites: Sites) -> dict
 def _seconds(
     backbone: Backbone, arms: list[Arm], sites: Sites, batch: int, rounds: int, vanilla: bool
 ) -> list[dict[Arm, float]]:
+    """Time every arm in each round."""
     x = torch.randn(batch, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
-    condition = backbone.placed(backbone.null_condition())
+    condition = backbone.to_device(backbone.null_condition())
     condition = condition.expand(batch, *condition.shape[1:])
     x = x.to(backbone.device, backbone.dtype)
 
-    def one_round() -> dict[Arm, float]:
+    def time_arms() -> dict[Arm, float]:
         return {arm: _timed(backbone, arm, sites, x, condition) for arm in arms}
 
     with vanilla_attention(backbone.denoiser) if vanilla else nullcontext():
-        one_round()  # warm-up
-        return [one_round() for _ in trange(rounds, desc="rounds")]
+        time_arms()  # warm-up
+        return [time_arms() for _ in trange(rounds, desc="rounds")]
 
 
 @torch.inference_mode()
 def _timed(backbone: Backbone, arm: Arm, sites: Sites, x: Tensor, condition: Tensor) -> float:
-    """Seconds of a forward pass, averaged over the timesteps that the method is calibrated for, in their order."""
+    """Return the seconds of a forward pass, averaged over the timesteps that the method is calibrated for."""
     mean = 0.0
-    with arm.on(backbone.denoiser, sites) as at:
-        for timestep, share in at.visits():
+    with arm.on(backbone.denoiser, sites) as attachment:
+        for timestep, share in attachment.visits():
             t = torch.full((len(x),), timestep, device=backbone.device)
-            _wait(backbone.device)
+            _synchronize(backbone.device)
             began = time.perf_counter()
             backbone.predict_noise(x, t, condition)
-            _wait(backbone.device)
+            _synchronize(backbone.device)
             mean += share * (time.perf_counter() - began)
     return mean
 
 
-def _wait(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

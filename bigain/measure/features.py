@@ -1,40 +1,28 @@
-"""Image features for the Fréchet distance: the embedded small network, or pytorch-fid's Inception.
+"""Networks whose features the Fréchet distance compares: the embedded fashion-net, or pytorch-fid's Inception.
 
-A distance is named after its network: FID is the Inception's alone, anything else is "FD (network)".
+With Inception features the distance is FID; with any other it is called "FD (network)".
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bigain.core.files import sha256
+
+class FeatureNetwork(nn.Module):
+    """Maps images [B, C, H, W] in [0, 1] to features [B, D], float32."""
+
+    channels: int  # of the real images it is shown: 1 (grey) or 3 (RGB)
 
 
-class FeatureNetwork(Protocol):
-    """Images [B, C, H, W] in [0, 1] -> features [B, D] float32; `metric` and `label` name the distance, `channels` says
-    whether real images are shown to it in grey (1) or RGB (3)."""
+class FashionNet(FeatureNetwork):
+    """A small multi-label classifier of grey 32x32 images, whose 64 penultimate activations are the features."""
 
-    metric: str
-    label: str
-    dimensions: int
-    channels: int
-
-    def __call__(self, images: Tensor) -> Tensor: ...
-
-
-class FashionNet(nn.Module):
-    """A small multi-label classifier of grey 32x32 images; its 64 penultimate activations are the features."""
-
-    metric = "fd"
-    label = "FD (fashion-net)"
-    dimensions = 64
     channels = 1
+    dimensions = 64
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,56 +44,23 @@ class FashionNet(nn.Module):
         self.head = nn.Linear(self.dimensions, 10)
 
     def logits(self, images: Tensor) -> Tensor:
-        """One logit a class: [B, 1, 32, 32] in [0, 1] -> [B, 10]."""
+        """Compute one logit per class: [B, 1, 32, 32] in [0, 1] -> [B, 10]."""
         return self.head(self.body(images * 2 - 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features: [B, 1, 32, 32] in [0, 1] -> [B, 64]."""
+        """Compute features: [B, 1, 32, 32] in [0, 1] -> [B, 64]."""
         return self.body(images * 2 - 1)
 
 
-class Inception(nn.Module):
-    """pytorch-fid's Inception-v3 (2048 features), from a local copy of its weights; grey images become RGB.
-
-    The one file that is no safetensors: it is opened only if its sha256 is `identity`, and then for tensors alone.
-    Raises FileNotFoundError naming the file and where it comes from, ValueError naming one of another sha256.
-    """
-
-    metric = "fid"
-    label = "FID"
-    dimensions = 2048
-    channels = 3
-
-    def __init__(self, weights: Path, identity: str | None) -> None:
-        super().__init__()
-        from pytorch_fid import inception
-
-        if not weights.is_file():
-            raise FileNotFoundError(f"{weights} is missing: put the file of {inception.FID_WEIGHTS_URL} there")
-        if (found := sha256(weights)) != identity:
-            raise ValueError(
-                f"{weights} is another file, or damaged, and is not opened: sha256 is {found}, expected is {identity}"
-            )
-        state = torch.load(weights, weights_only=True, map_location="cpu")
-        # pytorch-fid can only download; for one call its loader hands out the local file instead.
-        download, inception.load_state_dict_from_url = inception.load_state_dict_from_url, lambda *_, **__: state
-        try:
-            self.network = inception.InceptionV3([inception.InceptionV3.DEFAULT_BLOCK_INDEX]).eval()
-        finally:
-            inception.load_state_dict_from_url = download
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Features: [B, 1 or 3, H, W] in [0, 1] -> [B, 2048]."""
-        return self.network(images.expand(-1, 3, -1, -1))[0].flatten(1)
-
-
 def load_network(name: str, weights: Path, identity: str | None = None) -> FeatureNetwork:
-    """The feature network `name` ("fashion-net" or "inception") in evaluation mode. `identity` is the sha256 of the
-    Inception's file, without which it is not opened.
+    """Load the feature network `name` ("fashion-net" or "inception") in evaluation mode.
 
-    Raises ValueError for another name and for a weight file that does not fit, FileNotFoundError if it is missing.
+    `identity` is the sha256 of the Inception's weights, which are not opened without it. Raises ValueError for another
+    name and for weights that do not fit, FileNotFoundError if they are missing.
     """
     if name == "inception":
+        from bigain.measure.inception import Inception  # imports torchvision
+
         return Inception(weights, identity)
     if name != "fashion-net":
         raise ValueError(f"unknown feature network {name!r}. Allowed: fashion-net, inception.")

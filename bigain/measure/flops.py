@@ -1,7 +1,7 @@
-"""Floating-point operations of one forward pass, counted through the real attached model on the meta device (Table 11).
+"""Floating-point operations of one forward pass, counted on the compressed model itself on the meta device (Table 11).
 
-As the paper counts: batch 1, 2 per multiply-accumulate, matrix products, convolutions and attention only. Sorting,
-gathering, softmax, norms and pooling are free, so seconds are a separate question.
+As the paper counts: batch 1, 2 operations per multiply-accumulate, in matrix products, convolutions and attention.
+Sorting, gathering, softmax, norms and pooling count nothing, so time is measured separately (`efficiency`).
 """
 
 from __future__ import annotations
@@ -31,37 +31,34 @@ PROMPT_TOKENS = 77  # CLIP's length, as in the paper
 
 @dataclass(frozen=True)
 class Flops:
-    """One forward pass by part. `self_attention` is of all blocks, compressed or not; `planning` is what a method adds
-    (scores and similarities). `sparsity` is the share of keys and values that compressed blocks do without."""
+    """Operations of one forward pass, by part."""
 
-    self_attention: int
+    self_attention: int  # of all blocks, compressed or not
     cross_attention: int
     feed_forward: int
-    planning: int
+    planning: int  # scores and similarities that a method computes
     rest: int
-    sparsity: float
+    sparsity: float  # fraction of keys and values that compressed blocks leave out
 
     @property
     def total(self) -> int:
-        """All parts together."""
+        """Sum of all parts."""
         return self.self_attention + self.cross_attention + self.feed_forward + self.planning + self.rest
 
     def as_dict(self) -> dict[str, float]:
-        """Every part and the total, in GFLOPs."""
+        """Return every part and the total in GFLOPs, and the sparsity."""
         parts = {f.name: getattr(self, f.name) / 1e9 for f in fields(self) if f.name != "sparsity"}
         return {**parts, "total": self.total / 1e9, "sparsity": self.sparsity}
 
 
 def architecture(name: str) -> ModelMixin:
-    """A model without weights: a name below `architectures/`, or the folder or config file of a diffusers model.
+    """Build a model without weights: a name below `architectures/`, or the folder or config file of a diffusers model.
 
-    Raises ValueError if there is neither.
+    Raises ValueError if neither exists.
     """
-    path = ARCHITECTURES / f"{name}.json"
-    if not path.is_file():
-        folder = Path(name)
-        candidates = (folder / "unet/config.json", folder / "transformer/config.json", folder / "config.json", folder)
-        path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    folder = Path(name)
+    configs = (folder / "unet/config.json", folder / "transformer/config.json", folder / "config.json", folder)
+    path = next((file for file in (ARCHITECTURES / f"{name}.json", *configs) if file.is_file()), None)
     if path is None:
         known = sorted(file.stem for file in ARCHITECTURES.glob("*.json"))
         raise ValueError(unknown("backbone", name, known) + " Or the folder of a diffusers pipeline.")
@@ -73,60 +70,59 @@ def architecture(name: str) -> ModelMixin:
 
 
 def count(model: ModelMixin, method_id: str, **options: Unpack[Options]) -> Flops:
-    """Count one forward pass of a model on the meta device with a method on it.
+    """Count one forward pass of a model on the meta device under a method; options and errors are those of `apply`.
 
-    Options and errors are those of `apply`. Raises ValueError for methods of which there is nothing to count:
-    structural ones, and those whose plan depends on the image.
+    Raises ValueError also for methods that cannot be counted so: structural ones, and those whose plan depends on the
+    image.
     """
     if method_of(method_id).acts_on == "model":
-        raise ValueError(f"{method_id} is calibrated to a reduction of operations: its calibration says what it saves")
-    at = apply(model, method_id, **options)
+        raise ValueError(f"{method_id} is a structural method, whose calibration says how many operations it saves")
+    attachment = apply(model, method_id, **options)
+    planning = PlanningCounter()
+    if isinstance(attachment, TokenAttachment):
+        attachment.planning = planning
     try:
-        planning = _Planning(at)
         with FlopCounterMode(display=False) as counter:
             forward(model, _condition(model))
     finally:
         remove(model)
-    parts = {"attn1": 0, "attn2": 0, "ff": 0}
-    by_module = counter.get_flop_counts()
-    for name, operations in by_module.items():
-        last = name.rsplit(".", 1)[-1]
-        if last in parts:
-            parts[last] += sum(operations.values())
-    total = counter.get_total_flops()
-    attention = parts["attn1"] - planning.inside_attention
-    rest = total - attention - parts["attn2"] - parts["ff"] - planning.flops
-    return Flops(attention, parts["attn2"], parts["ff"], planning.flops, rest, _sparsity(at))
+    layers = {"attn1": 0, "attn2": 0, "ff": 0}
+    for module, operations in counter.get_flop_counts().items():
+        layer = module.rsplit(".", 1)[-1]
+        if layer in layers:
+            layers[layer] += sum(operations.values())
+    attention = layers["attn1"] - (planning.total if _plans_inside_attention(attachment) else 0)
+    rest = counter.get_total_flops() - attention - layers["attn2"] - layers["ff"] - planning.total
+    return Flops(attention, layers["attn2"], layers["ff"], planning.total, rest, _sparsity(attachment))
 
 
-class _Planning:
-    """Counts what the attachment's operator itself computes."""
+class PlanningCounter(FlopCounterMode):
+    """Adds up the operations of a method's operator over all the times it is entered."""
 
-    def __init__(self, at: Attachment) -> None:
-        self.flops = self.inside_attention = 0
-        if not isinstance(at, TokenAttachment):
-            return
-        plan = at.plan
+    def __init__(self) -> None:
+        super().__init__(display=False)
+        self.total = 0
 
-        def counted(site: Any, x: Tensor) -> Any:
-            with FlopCounterMode(display=False) as counter:
-                result = plan(site, x)
-            self.flops += counter.get_total_flops()
-            if at.metric_site == "norm1_output" or at.method.acts_on == "keys_values":
-                self.inside_attention += counter.get_total_flops()
-            return result
+    def __exit__(self, *error: Any) -> Any:
+        result = super().__exit__(*error)
+        self.total += self.get_total_flops()
+        return result
 
-        at.plan = counted
+
+def _plans_inside_attention(attachment: Attachment) -> bool:
+    """Return whether plans are made in attn1, which then counts their operations, too."""
+    return isinstance(attachment, TokenAttachment) and (
+        attachment.metric_site == "norm1_output" or attachment.method.acts_on == "keys_values"
+    )
 
 
 def _condition(model: ModelMixin) -> Tensor:
-    """A prompt of the paper's length for a U-Net, a class for a DiT."""
+    """Return a prompt of the paper's length for a U-Net, a class for a DiT."""
     if isinstance(model, UNet2DConditionModel):
         return torch.empty(1, PROMPT_TOKENS, model.config.cross_attention_dim, device="meta")
     return torch.zeros(1, dtype=torch.int64, device="meta")
 
 
-def _sparsity(at: Attachment) -> float:
-    if not at.sites:
-        return 0.0
-    return 1 - sum(site.keys for site in at.sites) / sum(site.grid.tokens for site in at.sites)
+def _sparsity(attachment: Attachment) -> float:
+    sites = attachment.sites
+    return 1 - sum(site.keys for site in sites) / sum(site.grid.tokens for site in sites) if sites else 0.0

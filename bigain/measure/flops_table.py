@@ -1,4 +1,4 @@
-"""The committed table of FLOPs: every method at the paper's strengths on its two backbones and the embedded ones."""
+"""The committed table of FLOPs: every method at the paper's strengths on the paper's and the embedded backbones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bigain.measure.flops import architecture, count
 from bigain.methods.ids import method_of, strength_of
 from bigain.methods.presets import METHODS
 
-STRENGTHS = {
+STRENGTHS: dict[str, list[float | int | None]] = {
     "none": [None],
     "merge_ratio": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7],
     "downsample_factor": [2, 3, 4, 5, 6, 7, 8],
@@ -26,20 +26,20 @@ EXTRA = {
     "mini_unet": (),
     "mini_dit": (),
 }
-FOLDERS = {"mini_unet": "resources/mini-unet", "mini_dit": "resources/mini-dit"}  # of those that hold their own config
+FOLDERS = {"mini_unet": "resources/mini-unet", "mini_dit": "resources/mini-dit"}  # of backbones not in `architectures/`
 COLUMNS = ("self_attention", "cross_attention", "feed_forward", "planning", "rest", "total")
 
 
 def rows(backbone: str) -> Iterator[tuple[str, float | int | None]]:
-    """Every (method, strength) of a backbone's part."""
-    on_tokens = [name for name, method in METHODS.items() if method.acts_on != "model"]  # others are calibrated
+    """List the methods and strengths that are counted on a backbone."""
+    on_tokens = [name for name, method in METHODS.items() if method.acts_on != "model"]  # those are calibrated
     for method in (*on_tokens, *EXTRA[backbone]):
         for strength in STRENGTHS[method_of(method).strength_kind]:
             yield method, strength
 
 
 def row(backbone: str, method: str, strength: float | int | None) -> dict[str, str | float | int | None]:
-    """One line of the table: GFLOPs by part to 0.001, and the share of keys and values done without."""
+    """Count one row of the table: GFLOPs by part to 0.001, and the fraction of keys and values that is left out."""
     flops = count(architecture(FOLDERS.get(backbone, backbone)), method, **strength_of(method, strength)).as_dict()
     parts = {name: round(flops[name], 3) for name in COLUMNS}
     return {
@@ -52,8 +52,8 @@ def row(backbone: str, method: str, strength: float | int | None) -> dict[str, s
 
 
 def write(path: Path) -> None:
-    """Count and write all of it; minutes."""
-    todo = [(backbone, *one) for backbone in EXTRA for one in rows(backbone)]
-    table = pd.DataFrame([row(*one) for one in tqdm(todo, desc="flops")])
+    """Count and write the whole table, which takes minutes."""
+    cases = [(backbone, method, strength) for backbone in EXTRA for method, strength in rows(backbone)]
+    table = pd.DataFrame([row(*case) for case in tqdm(cases, desc="flops")])
     with whole_file(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")

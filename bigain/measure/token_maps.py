@@ -1,7 +1,7 @@
-"""What Figures 2 and 3 show: how detailed every token is (Eq. 7), and which tokens a method merges away.
+"""Token maps: the Laplacian score of every token (Eq. 7, Figure 2) and which tokens a method merges away (Figure 3).
 
-Both look at one block: the last of those that token methods act on, which in a U-Net is on the way up at the highest
-resolution that has attention. No text: the condition is the null condition.
+Both probe one block, the last that token methods act on: in a U-Net it is on the way up, at the highest resolution that
+has attention. The condition is the null condition.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bigain.backbones.base import Backbone
-from bigain.classifier.classify import noise
+from bigain.classifier.noise import keyed_noise
 from bigain.compression.attach import compressed
 from bigain.compression.attachment import RowKey
 from bigain.compression.targets import Block, family_of, select
@@ -22,11 +22,11 @@ from bigain.methods.options import Sites
 from bigain.tokens import TokenGrid
 from bigain.tokens.scores import laplacian_l1
 
-ROWS = 50  # noise draws that go through the model together
+DRAWS_PER_BATCH = 50  # noises of an image that go through the model together
 
 
 def probed_block(backbone: Backbone, sites: Sites) -> Block:
-    """The last block that token methods act on; `sites` as `compressed` takes them."""
+    """Return the last block that token methods act on; `sites` are options of `compressed`."""
     return select(backbone.denoiser, sites["levels"], sites["blocks"])[-1]
 
 
@@ -34,19 +34,19 @@ def probed_block(backbone: Backbone, sites: Sites) -> Block:
 def saliency(
     backbone: Backbone, block: Block, latents: Tensor, images: list[int], t: int, draws: int, seed: int
 ) -> Tensor:
-    """Figure 2: the Laplacian score of every token before self-attention, averaged over `draws` noises: [n, H, W].
+    """Compute the Laplacian score of every token before self-attention, averaged over `draws` noises: [n, H, W].
 
     `latents` [n, C, h, w] belong to the image ids `images`; eps of draw k is the classifier's, with k as repetition.
     """
-    tokens_of = block.module if family_of(backbone.denoiser) == "unet" else block.module.attn1  # a DiT's: after norm1
+    probed = block.module if family_of(backbone.denoiser) == "unet" else block.module.attn1  # of a DiT, after norm1
     maps = []
     for x_0, image in zip(latents, images, strict=True):
-        eps = torch.stack([noise(seed, image, t, tuple(x_0.shape), k) for k in range(draws)])
+        eps = torch.stack([keyed_noise(seed, image, t, tuple(x_0.shape), k) for k in range(draws)])
         total = torch.zeros(block.grid.height, block.grid.width)
-        for part in eps.split(ROWS):
-            with _inputs_of(tokens_of) as seen:
-                _predict(backbone, x_0.expand_as(part), part, t)
-            total += _map(laplacian_l1(seen[-1], block.grid), block.grid).sum(0)
+        for batch in eps.split(DRAWS_PER_BATCH):
+            with _inputs_of(probed) as inputs:
+                _predict(backbone, x_0.expand_as(batch), batch, t)
+            total += _map(laplacian_l1(inputs[-1], block.grid), block.grid).sum(0)
         maps.append(total / draws)
     return torch.stack(maps)
 
@@ -62,31 +62,30 @@ def merged_tokens(
     t: int,
     seed: int,
 ) -> Tensor:
-    """Figure 3: which tokens of the probed block a method merges away at t, in a forward pass that it compresses: bool
-    [n, H, W].
+    """Return which tokens of the probed block a method merges away at t, in a compressed forward pass: [n, H, W], bool.
 
-    Raises ValueError for a method without merged tokens and for a ratio that it cannot reach.
+    Raises ValueError for a method that does not merge tokens and for a ratio that it cannot reach.
     """
     grid = probed_block(backbone, sites).grid
-    eps = torch.stack([noise(seed, image, t, tuple(latents.shape[1:])) for image in images])
+    eps = torch.stack([keyed_noise(seed, image, t, tuple(latents.shape[1:])) for image in images])
     with compressed(backbone.denoiser, method, ratio=ratio, task="classification", seed=seed, **sites) as at:
         site, plans = at.sites[-1], []
         at.set_rows([RowKey(image, "null", t) for image in images])
-        look = site.block.module.attn1.to_q.register_forward_pre_hook(lambda *_: plans.append(site.plan))
+        hook = site.block.module.attn1.to_q.register_forward_pre_hook(lambda *_: plans.append(site.plan))
         try:
             _predict(backbone, latents, eps, t)
         finally:
-            look.remove()
+            hook.remove()
     if not hasattr(plans[0], "merged"):
-        raise ValueError(f"{method} merges no tokens into others: there is nothing to draw")
+        raise ValueError(f"{method} merges no tokens, so there is nothing to show")
     merged = torch.zeros(len(images), grid.tokens, dtype=torch.bool)
     return _map(merged.scatter(1, plans[0].merged.cpu(), True), grid)
 
 
 def _predict(backbone: Backbone, x_0: Tensor, eps: Tensor, t: int) -> None:
-    """A forward pass whose result nobody needs."""
+    """Run a forward pass under the null condition."""
     steps = torch.full((len(x_0),), t)
-    null = backbone.placed(backbone.null_condition())
+    null = backbone.to_device(backbone.null_condition())
     conditions = null.expand(len(x_0), *null.shape[1:])
     x_t = backbone.noised(x_0, eps, steps).to(backbone.device, backbone.dtype)
     backbone.predict_noise(x_t, steps.to(backbone.device), conditions)
@@ -98,14 +97,14 @@ def _map(values: Tensor, grid: TokenGrid) -> Tensor:
 
 @contextmanager
 def _inputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
-    """The hidden states that go into a module, one an entry a call."""
-    seen: list[Tensor] = []
+    """Collect the hidden states that go into a module, one tensor per call."""
+    inputs: list[Tensor] = []
 
-    def look(_: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        seen.append(args[0] if args else kwargs["hidden_states"])
+    def collect(_: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        inputs.append(args[0] if args else kwargs["hidden_states"])
 
-    handle = module.register_forward_pre_hook(look, with_kwargs=True)
+    hook = module.register_forward_pre_hook(collect, with_kwargs=True)
     try:
-        yield seen
+        yield inputs
     finally:
-        handle.remove()
+        hook.remove()

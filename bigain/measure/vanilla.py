@@ -1,4 +1,4 @@
-"""Vanilla attention, which holds all N x N scores: what most published speed-ups of token compression are over."""
+"""Vanilla attention, which holds all N x N scores: the baseline of most published speed-ups of token compression."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import nn
 
 
 def attention_layers(model: nn.Module) -> list[Attention]:
-    """The layers that `vanilla_attention` knows: those of U-Nets and DiTs, none of a Flux."""
+    """Return the attention layers of a U-Net or DiT; FLUX has none of this kind."""
     return [module for module in model.modules() if isinstance(module, Attention)]
 
 
 @contextmanager
 def vanilla_attention(model: nn.Module) -> Iterator[None]:
-    """Softmax of all N x N scores, held in memory, in every attention layer; afterwards what was there before."""
+    """Hold all N x N scores in every attention layer while the context is open."""
     layers = attention_layers(model)
-    before = [layer.processor for layer in layers]
+    processors = [layer.processor for layer in layers]
     for layer in layers:
         layer.processor = AttnProcessor()
     try:
         yield
     finally:
-        for layer, processor in zip(layers, before, strict=True):
+        for layer, processor in zip(layers, processors, strict=True):
             layer.processor = processor

@@ -61,13 +61,13 @@ def by_stages(errors: np.ndarray, stages: Stages) -> Outcome:
 
 def by_test(errors: np.ndarray, elimination: Elimination) -> Outcome:
     """Replay elimination by a paired test."""
-    waves = _trials(elimination.waves(errors.shape[2]), errors.shape[2])
+    stages = _trials(elimination.timesteps(errors.shape[2]), errors.shape[2])
 
     def replay(image: np.ndarray) -> tuple[int, int]:
         classes, seen, predictions = np.arange(len(image)), np.empty(0, dtype=int), 0
-        for wave in waves:
-            seen = np.concatenate([seen, wave])
-            predictions += len(wave) * len(classes)
+        for new in stages:
+            seen = np.concatenate([seen, new])
+            predictions += len(new) * len(classes)
             classes = classes[elimination.survivors(image[np.ix_(classes, seen)])]
             if len(classes) == 1:
                 break

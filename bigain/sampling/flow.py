@@ -1,10 +1,11 @@
-"""Sample a flow-matching model: Euler steps on the velocity v = eps - x_0."""
+"""Sampler of flow-matching models: Euler steps along the velocity v = eps - x_0."""
 
 from __future__ import annotations
 
 import numpy as np
 from torch import Tensor
 
+from bigain.backbones.base import Backbone
 from bigain.backbones.flux import Flux
 from bigain.sampling.guided import GuidedSampler
 
@@ -12,11 +13,11 @@ from bigain.sampling.guided import GuidedSampler
 class FlowSampler(GuidedSampler):
     """Euler steps along the flow.
 
-    A guidance-distilled model takes the guidance as an input; another is guided by the null condition.
+    A guidance-distilled model takes the guidance as an input; any other is guided by the null condition.
     """
 
-    def __init__(self, backbone: Flux, conditions: Tensor, null: Tensor, steps: int, guidance: float) -> None:
-        if backbone.denoiser.config.guidance_embeds:
+    def __init__(self, backbone: Backbone, conditions: Tensor, null: Tensor, steps: int, guidance: float) -> None:
+        if isinstance(backbone, Flux) and backbone.denoiser.config.guidance_embeds:
             backbone.guidance, guidance = guidance, 1.0
         super().__init__(backbone, conditions, null, steps, guidance)
 
@@ -26,7 +27,7 @@ class FlowSampler(GuidedSampler):
         self.scheduler.set_timesteps(sigmas=sigmas, mu=self._shift(height * width // 4))
 
     def _shift(self, tokens: int) -> float | None:
-        """How far a resolution shifts the schedule towards noise, linear in its number of tokens."""
+        """Return how far the schedule is shifted towards noise, linear in the number of tokens."""
         config = self.scheduler.config
         if not config.use_dynamic_shifting:
             return None
@@ -34,13 +35,13 @@ class FlowSampler(GuidedSampler):
         return config.base_shift + slope * (tokens - config.base_image_seq_len)
 
     def start(self, noise: Tensor) -> Tensor:
-        """x_T is the noise itself."""
+        """Return x_T, which is the noise itself."""
         return noise.to(self.backbone.device)
 
     def model_input(self, x: Tensor, t: Tensor) -> Tensor:
-        """x as it is."""
+        """Return x unscaled."""
         return x
 
     def step(self, eps: Tensor, t: Tensor, x: Tensor) -> Tensor:
-        """The next x; `eps` is the guided velocity."""
+        """Return x at the next timestep; `eps` is the guided velocity."""
         return self.scheduler.step(eps, t, x, return_dict=False)[0]

@@ -1,4 +1,4 @@
-"""Guided sampling, a step at a time (B.2.2): Euler for U-Nets, DDIM for DiTs, with classifier-free guidance."""
+"""Samplers with classifier-free guidance, one step at a time (B.2.2): Euler for U-Nets, DDIM for DiTs."""
 
 from __future__ import annotations
 
@@ -10,55 +10,57 @@ from bigain.backbones.base import Backbone
 
 
 class GuidedSampler:
-    """The backbone's own scheduler over `steps` steps, under `conditions` [n, ...] with the null condition `null`.
+    """Sampler with the backbone's own scheduler, under `conditions` [n, ...] guided away from the `null` condition.
 
-    Both guidance halves run in one batch, the null condition first. The scheduler's tables and timesteps stay on the
-    CPU, where it reads numbers from them at every step; the model is given timesteps that were copied to its device all
-    at once. So no step waits for the device.
+    Both halves of the guidance run in one batch, the null condition first. No step waits for the device: the
+    scheduler's tables and timesteps stay on the CPU, where it reads them, and the model gets timesteps that were copied
+    to its device all at once.
     """
 
     def __init__(self, backbone: Backbone, conditions: Tensor, null: Tensor, steps: int, guidance: float) -> None:
         self.backbone, self.guidance = backbone, guidance
         self.scheduler = type(backbone.scheduler).from_config(backbone.scheduler.config)
         self._set_timesteps(steps)
-        self.on_device = dict(zip(self.timesteps.tolist(), self.timesteps.to(backbone.device), strict=True))
-        self.both = backbone.placed(torch.cat([null.expand_as(conditions), conditions]))
+        self._on_device = dict(zip(self.timesteps.tolist(), self.timesteps.to(backbone.device), strict=True))
+        self._conditions = backbone.to_device(torch.cat([null.expand_as(conditions), conditions]))
 
     def _set_timesteps(self, steps: int) -> None:
         self.scheduler.set_timesteps(steps)
 
     @property
     def timesteps(self) -> Tensor:
-        """From noise to image, on the CPU."""
+        """Timesteps from noise to image, on the CPU."""
         return self.scheduler.timesteps
 
     def start(self, noise: Tensor) -> Tensor:
-        """x_T of standard normal `noise` [n, C, H, W]."""
+        """Return x_T for standard normal `noise` [n, C, H, W]."""
         return (noise * self.scheduler.init_noise_sigma).to(self.backbone.device)
 
     def predict(self, x: Tensor, t: Tensor) -> Tensor:
-        """The guided prediction (eps, but for flow models), float32. Called once a timestep, in order, with `t` one of
-        `timesteps`."""
+        """Return eps_null + guidance * (eps_c - eps_null), float32; of a flow model the velocity instead of eps.
+
+        `t` is one of `timesteps`, which have to be visited in order.
+        """
         x_t = self.model_input(torch.cat([x, x]), t).to(self.backbone.dtype)
-        prediction = self.backbone.predict(x_t, self.on_device[t.item()], self.both)
+        prediction = self.backbone.predict(x_t, self._on_device[t.item()], self._conditions)
         unconditional, conditional = prediction.float().chunk(2)
         return unconditional + self.guidance * (conditional - unconditional)
 
     def model_input(self, x: Tensor, t: Tensor) -> Tensor:
-        """x as the model takes it."""
+        """Scale x to what the model was trained on."""
         return self.scheduler.scale_model_input(x, t)
 
     def step(self, eps: Tensor, t: Tensor, x: Tensor) -> Tensor:
-        """The next x; deterministic."""
+        """Return x at the next timestep, without adding noise."""
         if isinstance(self.scheduler, EulerDiscreteScheduler):
             return self.scheduler.step(eps, t, x, return_dict=False)[0]
         return self.scheduler.step(eps, t, x, eta=0.0, return_dict=False)[0]
 
 
 def sampler_for(backbone: Backbone, conditions: Tensor, null: Tensor, steps: int, guidance: float) -> GuidedSampler:
-    """Return the sampler of a backbone: its own scheduler over `steps` steps, guided (B.2.2)."""
+    """Return a sampler for a backbone; arguments are those of `GuidedSampler`."""
     if backbone.prediction == "velocity":
-        from bigain.sampling.flow import FlowSampler  # FLUX's text encoders are loaded for nobody else
+        from bigain.sampling.flow import FlowSampler  # imports FLUX, whose text encoders no other backbone needs
 
         return FlowSampler(backbone, conditions, null, steps, guidance)
     return GuidedSampler(backbone, conditions, null, steps, guidance)

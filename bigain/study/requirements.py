@@ -136,7 +136,7 @@ def _disk(study: Study, cost: StudyCost, needs: Needs) -> Iterator[str]:
 
 
 def _gpu(study: Study, cost: StudyCost) -> Iterator[str]:
-    if study.config["device"] == "cuda" and not gpu_locks.listed():
+    if study.config["device"] == "cuda" and not gpu_locks.visible_gpus():
         yield (
             f"device: cuda, and this machine has no GPU. The study takes about {cost.total().hours:.0f} hours on "
             f"{cost.device}; run it where there is one (see `bigain plan`). Smaller studies: {SMALLER_STUDIES}"

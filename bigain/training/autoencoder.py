@@ -1,4 +1,4 @@
-"""The embedded models' KL autoencoder: 32x32 grey images <-> 4x16x16 latents, as many numbers as pixels."""
+"""The KL autoencoder of the embedded models: 32x32 grey images <-> 4x16x16 latents, as many numbers as pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RECIPE = Recipe(steps=2500, batch_size=32, learning_rate=2e-3, warmup=100, decay
 
 
 def build() -> AutoencoderKL:
-    """An untrained autoencoder; its initial weights depend on the global seed, which the caller sets."""
+    """Build an untrained autoencoder; its initial weights depend on torch's global seed."""
     return AutoencoderKL(
         in_channels=1,
         out_channels=1,
@@ -33,15 +33,15 @@ def build() -> AutoencoderKL:
 
 
 def to_unit_range(images: np.ndarray) -> torch.Tensor:
-    """uint8 [B, 32, 32] -> float32 [B, 1, 32, 32] in [-1, 1]."""
+    """Convert uint8 [B, 32, 32] to float32 [B, 1, 32, 32] in [-1, 1]."""
     return torch.from_numpy(images).float().div(127.5).sub(1).unsqueeze(1)
 
 
 def train_autoencoder(images: np.ndarray, folder: Path, seed: int, recipe: Recipe = RECIPE) -> AutoencoderKL:
-    """Train on uint8 images [N, 32, 32]: squared error, a slight KL term, and an anchor for the latents.
+    """Train on uint8 images [N, 32, 32] with squared error, a small KL term, and an anchor for the latents.
 
-    The anchor pulls the posterior mean to the pixel-unshuffled image, standardised over the data. It leaves the code
-    lossless, and gives the latent grid the statistics of an image, unit variance (scaling factor 1) and zero mean.
+    The anchor pulls the posterior mean towards the pixel-unshuffled image, standardised over the data. The code stays
+    lossless, and the latent grid gets the statistics of an image, zero mean and unit variance (scaling factor 1).
     """
     torch.manual_seed(seed)
     model = build().train()
@@ -64,7 +64,7 @@ def train_autoencoder(images: np.ndarray, folder: Path, seed: int, recipe: Recip
 
 @torch.inference_mode()
 def encode_all(model: AutoencoderKL, images: np.ndarray, batch_size: int = 500) -> torch.Tensor:
-    """Posterior means times the scaling factor of uint8 images [N, 32, 32]: float32 [N, 4, 16, 16]."""
+    """Encode uint8 images [N, 32, 32] to posterior means times the scaling factor: float32 [N, 4, 16, 16]."""
     parts = [model.encode(to_unit_range(part)).latent_dist.mean for part in _chunks(images, batch_size)]
     return torch.cat(parts).clone() * model.config.scaling_factor
 

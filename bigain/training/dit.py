@@ -1,4 +1,4 @@
-"""`mini_dit`: a class-conditioned diffusion transformer (adaLN-zero, learned sigma), a small DiT-XL/2."""
+"""`mini_dit`: a class-conditioned diffusion transformer (adaLN-zero, learned sigma), DiT-XL/2 in small."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VARIATIONAL_WEIGHT = 1e-3  # of the bound that trains sigma (Nichol & Dhariwal 2
 
 
 def build() -> DiTTransformer2DModel:
-    """Six blocks of width 96 over 16x16 tokens, initialised as adaLN-zero: every block starts as the identity."""
+    """Build six blocks of width 96 over 16x16 tokens, initialised as adaLN-zero: each starts as the identity."""
     model = DiTTransformer2DModel(
         num_attention_heads=4,
         attention_head_dim=24,
@@ -47,23 +47,23 @@ def build() -> DiTTransformer2DModel:
 
 
 def hidden_matrices(model: DiTTransformer2DModel) -> list[str]:
-    """Names of the weights of the blocks' attention and feed-forward layers, which Muon trains."""
+    """Name the weights that Muon trains: those of attention and feed-forward layers."""
     return [
         name for name, weight in model.named_parameters() if weight.ndim == 2 and (".attn1." in name or ".ff." in name)
     ]
 
 
 def build_scheduler() -> DDIMScheduler:
-    """Linear betas, as DiT-XL/2."""
+    """Build a scheduler with linear betas, as DiT-XL/2 has."""
     return DDIMScheduler(
         beta_schedule="linear", beta_start=1e-4, beta_end=0.02, clip_sample=False, prediction_type="epsilon"
     )
 
 
 def sigma_loss(v: Tensor, error: Tensor, t: Tensor, betas: Tensor, alphas_bar: Tensor) -> Tensor:
-    """KL between the true posterior and N(mu_theta, Sigma_theta), log Sigma = v log beta + (1 - v) log beta_tilde.
+    """KL(q(x_{t-1} | x_t, x_0) || N(mu_theta, Sigma_theta)), log Sigma = w log beta + (1 - w) log beta_tilde.
 
-    `v` is the raw output in [-1, 1], `error` = eps - eps_theta (detached), both [B, C, H, W]; t [B].
+    w = (v + 1) / 2 for the raw output `v`; `error` = eps - eps_theta (detached); both [B, C, H, W]; t [B].
     """
 
     def at(values: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def sigma_loss(v: Tensor, error: Tensor, t: Tensor, betas: Tensor, alphas_bar: T
 
     previous = torch.cat([alphas_bar.new_ones(1), alphas_bar[:-1]])
     beta_tilde = betas * (1 - previous) / (1 - alphas_bar)
-    beta_tilde[0] = beta_tilde[1]  # is zero at t = 0
+    beta_tilde[0] = beta_tilde[1]  # it is zero at t = 0
     true_log, upper_log = at(beta_tilde.log()), at(betas.log())
     log_variance = (v + 1) / 2 * upper_log + (1 - v) / 2 * true_log
     mean_gap = at(betas / ((1 - betas).sqrt() * (1 - alphas_bar).sqrt())) * error
@@ -90,11 +90,10 @@ def train_dit(
     compile_transformer: bool = True,
     start: DiTPipeline | None = None,
 ) -> DiTPipeline:
-    """Train on eps-prediction plus the sigma term; return the pipeline with the averaged weights.
+    """Train to predict eps and sigma; return the pipeline with the averaged weights.
 
-    `start` is a pipeline whose weights to go on from instead of random ones.
-
-    In eval mode with one label drop a sample: in train mode diffusers drops the label anew in every block.
+    The model stays in eval mode and labels are dropped once per sample: in train mode diffusers drops the label in each
+    block independently. Training starts from the weights of the pipeline `start`, if given.
     """
     torch.manual_seed(seed)
     model = build().eval()
@@ -117,5 +116,5 @@ def train_dit(
     model.load_state_dict(average, strict=False)  # the sinusoidal position table is a buffer
     id2label = dict(enumerate(class_names))
     pipeline = DiTPipeline(transformer=model, vae=vae, scheduler=scheduler, id2label=id2label)
-    pipeline.register_to_config(id2label=id2label)  # or the saved pipeline would forget its labels
+    pipeline.register_to_config(id2label=id2label)  # otherwise the saved pipeline has no labels
     return pipeline

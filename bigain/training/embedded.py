@@ -1,4 +1,4 @@
-"""The embedded models from data to finished folder: what `bigain train ...` runs."""
+"""Train the embedded models, from data to pipeline folder: the bodies of `bigain train ...`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _recipe(recipe: Recipe, steps: int | None) -> Recipe:
 
 
 def _save(pipeline: DiffusionPipeline, output: Path) -> None:
-    """Save in diffusers' folder format, without the folder of this machine that the autoencoder came from."""
+    """Save in diffusers' folder format, without the local path that the autoencoder was loaded from."""
     pipeline.save_pretrained(output)
     config = output / "vae" / "config.json"
     settings = read_json(config)
@@ -34,7 +34,7 @@ def _save(pipeline: DiffusionPipeline, output: Path) -> None:
 
 
 def autoencoder(data: Path, work: Path, output: Path, seed: int, threads: int) -> None:
-    """Train the autoencoder on items and scenes and save it."""
+    """Train the autoencoder on items and scenes, and save it."""
     torch.set_num_threads(threads)
     images = corpus.read(data, seed).images
     autoencoder_training.train_autoencoder(images, work, seed).save_pretrained(output)
@@ -50,14 +50,14 @@ def unet(
     steps: int | None,
     start: Path | None,
 ) -> None:
-    """Train `mini_unet` on the latents of items and scenes and save the pipeline."""
+    """Train `mini_unet` on the latents of items and scenes, and save the pipeline."""
     torch.set_num_threads(threads)
-    everything = corpus.read(data, seed)
+    dataset = corpus.read(data, seed)
     vae = AutoencoderKL.from_pretrained(autoencoder, use_safetensors=True).eval()
-    latents = autoencoder_training.encode_all(vae, everything.images)
+    latents = autoencoder_training.encode_all(vae, dataset.images)
     recipe = _recipe(unet_training.RECIPE, steps)
-    first = None if start is None else StableDiffusionPipeline.from_pretrained(start, use_safetensors=True)
-    pipeline = unet_training.train_unet(vae, corpus.words(), latents, everything.draw, work, seed, recipe, start=first)
+    initial = None if start is None else StableDiffusionPipeline.from_pretrained(start, use_safetensors=True)
+    pipeline = unet_training.train_unet(vae, corpus.words(), latents, dataset.draw, work, seed, recipe, start=initial)
     _save(pipeline, output)
 
 
@@ -71,22 +71,24 @@ def dit(
     steps: int | None,
     start: Path | None,
 ) -> None:
-    """Train `mini_dit` on the latents of single items and save the pipeline."""
+    """Train `mini_dit` on the latents of single items, and save the pipeline."""
     torch.set_num_threads(threads)
     images, labels = read_split(data, "train")
     vae = AutoencoderKL.from_pretrained(autoencoder, use_safetensors=True).eval()
     latents = autoencoder_training.encode_all(vae, pad(images))
     recipe = _recipe(dit_training.RECIPE, steps)
-    first = None if start is None else DiTPipeline.from_pretrained(start, use_safetensors=True)
-    pipeline = dit_training.train_dit(vae, latents, torch.from_numpy(labels), CLASSES, work, seed, recipe, start=first)
+    initial = None if start is None else DiTPipeline.from_pretrained(start, use_safetensors=True)
+    pipeline = dit_training.train_dit(
+        vae, latents, torch.from_numpy(labels), CLASSES, work, seed, recipe, start=initial
+    )
     _save(pipeline, output)
 
 
 def features(data: Path, work: Path, output: Path, seed: int, threads: int) -> None:
     """Train the feature network, print its accuracy on the whole test split, and save its weights."""
     torch.set_num_threads(threads)
-    everything = corpus.read(data, seed)
-    network = features_training.train_features(everything.images, everything.present(), work, seed)
+    dataset = corpus.read(data, seed)
+    network = features_training.train_features(dataset.images, dataset.present(), work, seed)
     with whole_file(output) as temporary:
         save_file(network.state_dict(), temporary)
     images, labels = read_split(data, "test")

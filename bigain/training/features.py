@@ -1,4 +1,4 @@
-"""`fashion-net`, the small classifier whose features measure the embedded study's generated images."""
+"""`fashion-net`, the small classifier whose features the Fréchet distance of the embedded study compares."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RECIPE = Recipe(steps=3500, batch_size=64, learning_rate=2e-3, warmup=100, decay
 
 
 def to_network_range(images: np.ndarray) -> torch.Tensor:
-    """uint8 [B, 32, 32] -> float32 [B, 1, 32, 32] in [0, 1]."""
+    """Convert uint8 [B, 32, 32] to float32 [B, 1, 32, 32] in [0, 1]."""
     return torch.from_numpy(images).float().div(255).unsqueeze(1)
 
 
@@ -33,4 +33,4 @@ def train_features(
         return F.binary_cross_entropy_with_logits(model.logits(to_network_range(images[chosen])), targets[chosen])
 
     train(model, recipe, loss_of_step, folder)
-    return model.eval()  # the last weights: the averages of batch norm belong to them, not to the average
+    return model.eval()  # the last weights, not their average: batch norm's running averages belong to them

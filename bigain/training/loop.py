@@ -1,7 +1,7 @@
-"""One training loop for all embedded models: seeded, resumable, logged, with an exponential moving average.
+"""The training loop of all embedded models: seeded, resumable, logged, with an exponential moving average (EMA).
 
-Every batch is drawn from a generator keyed by (seed, purpose, step), so a run that was stopped and resumed from its
-checkpoint sees the very batches an undisturbed run sees.
+Batches are drawn from generators keyed by (seed, purpose, step), so a run that was stopped and resumed from its
+checkpoint sees the same batches as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -25,26 +25,68 @@ from bigain.training.muon import Muon
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast to train: warm-up, constant learning rate, linear decay to zero at the end."""
+    """Hyperparameters of a training run: linear warm-up, constant learning rate, linear decay to zero."""
 
     steps: int
     batch_size: int
     learning_rate: float  # of AdamW
-    muon_learning_rate: float = 0.0  # of the weights that `train` is told to hand to Muon
+    muon_learning_rate: float = 0.0  # of the weights in `train`'s `matrices`
     warmup: int = 300
-    decay_fraction: float = 0.3  # the last part of the steps, over which the learning rate falls to zero
+    decay_fraction: float = 0.3  # last fraction of the steps, over which the learning rate falls to zero
     ema_decay: float = 0.9995
     weight_decay: float = 0.0
     checkpoint_every: int = 250
 
     def rate(self, step: int) -> float:
-        """Learning rate of one step, as a fraction of the recipe's."""
+        """Return the learning rate of a step as a fraction of the recipe's."""
         left = (self.steps - step) / (self.decay_fraction * self.steps)
         return min((step + 1) / self.warmup, 1.0, left)
 
 
-Tensors = dict[str, Tensor]
-Optimizers = list[torch.optim.Optimizer]
+STATE_KEYS = {torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"), Muon: ("momentum_buffer",)}  # per weight
+LOG_HEADER = ["step", "samples", "loss", "learning_rate", "seconds"]
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Everything a checkpoint holds; tensors by name."""
+
+    parameters: dict[str, nn.Parameter]
+    buffers: dict[str, Tensor]  # the running averages of batch norm
+    average: dict[str, Tensor]  # EMA of the parameters
+    optimizers: list[torch.optim.Optimizer]
+
+    def save(self, path: Path, step: int, seconds: float) -> None:
+        """Write a checkpoint, whole or not at all."""
+        tensors = {f"buffer.{name}": buffer for name, buffer in self.buffers.items()}
+        for name, parameter in self.parameters.items():
+            tensors[f"weight.{name}"] = parameter.detach()
+            tensors[f"average.{name}"] = self.average[name]
+            for optimizer in self.optimizers:
+                for key, value in optimizer.state.get(parameter, {}).items():
+                    tensors[f"{key}.{name}"] = torch.as_tensor(value)
+        with whole_file(path) as temporary:
+            metadata = {"progress": json.dumps({"step": step, "seconds": seconds})}
+            save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata=metadata)
+
+    def load(self, path: Path) -> tuple[int, float]:
+        """Load a checkpoint, if there is one; return the steps and seconds behind it."""
+        if not path.exists():
+            return 0, 0.0
+        with safe_open(path, "pt") as stored:
+            progress = json.loads(stored.metadata()["progress"])
+            for name, buffer in self.buffers.items():
+                buffer.copy_(stored.get_tensor(f"buffer.{name}"))
+            for name, parameter in self.parameters.items():
+                parameter.data.copy_(stored.get_tensor(f"weight.{name}"))
+                self.average[name].copy_(stored.get_tensor(f"average.{name}"))
+            for optimizer in self.optimizers:
+                keys = STATE_KEYS[type(optimizer)]
+                trained = {id(parameter) for parameter in optimizer.param_groups[0]["params"]}
+                for name, parameter in self.parameters.items():
+                    if id(parameter) in trained:
+                        optimizer.state[parameter] = {key: stored.get_tensor(f"{key}.{name}") for key in keys}
+        return progress["step"], progress["seconds"]
 
 
 def train(
@@ -53,21 +95,21 @@ def train(
     loss_of_step: Callable[[int], Tensor],
     folder: Path,
     matrices: Collection[str] = (),
-) -> Tensors:
-    """Train `model` in place; return the averaged weights (EMA), by parameter name.
+) -> dict[str, Tensor]:
+    """Train `model` in place; return the averaged weights (EMA) by parameter name.
 
-    `loss_of_step(step)` draws the batch of that step and returns its mean loss. `folder` receives `log.csv` and
-    `checkpoint.safetensors` (weights, buffers, the optimisers' state, average); a run resumes from them. The weights
-    named in `matrices` are updated by Muon (Jordan et al. 2024), all others by AdamW.
+    `loss_of_step(step)` draws the batch of a step and returns its mean loss. `folder` receives `log.csv` and
+    `checkpoint.safetensors` (weights, buffers, optimiser states, average), from which a run resumes. The weights named
+    in `matrices` are trained with Muon (Jordan et al. 2024), all others with AdamW.
     """
     parameters = dict(model.named_parameters())
-    average = {name: p.detach().clone() for name, p in parameters.items()}
+    average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     optimizers = _optimizers(parameters, recipe, matrices)
+    state = TrainingState(parameters, dict(model.named_buffers()), average, optimizers)
     checkpoint, log = folder / "checkpoint.safetensors", folder / "log.csv"
-    buffers = dict(model.named_buffers())  # the running averages of batch norm
-    start, spent = _resume(checkpoint, parameters, buffers, average, optimizers)
-    rows = _log_before(log, start)
-    began, window = time.monotonic(), []
+    start, seconds_before = state.load(checkpoint)
+    rows = _read_log(log, start)
+    began, losses = time.monotonic(), []
     for step in tqdm(range(start, recipe.steps), initial=start, total=recipe.steps, desc=folder.name, mininterval=10):
         loss = loss_of_step(step)
         loss.backward()
@@ -78,24 +120,26 @@ def train(
             optimizer.zero_grad()
         decay = min(recipe.ema_decay, (step + 1) / (step + 10))
         torch._foreach_lerp_(list(average.values()), [p.detach() for p in parameters.values()], 1 - decay)
-        window.append(loss.item())
+        losses.append(loss.item())
         done = step + 1
         if done % recipe.checkpoint_every == 0 or done == recipe.steps:
-            seconds = spent + time.monotonic() - began
-            mean = sum(window) / len(window)
+            seconds = seconds_before + time.monotonic() - began
+            mean = sum(losses) / len(losses)
             rate = recipe.learning_rate * recipe.rate(step)
-            rows.append([done, done * recipe.batch_size, f"{mean:.6f}", f"{rate:.3e}", f"{seconds:.0f}"])
-            window.clear()
-            _save(checkpoint, done, seconds, parameters, buffers, average, optimizers)
+            rows.append([str(done), str(done * recipe.batch_size), f"{mean:.6f}", f"{rate:.3e}", f"{seconds:.0f}"])
+            losses.clear()
+            state.save(checkpoint, done, seconds)
             _write_log(log, rows)
     return average
 
 
-def _optimizers(parameters: dict[str, nn.Parameter], recipe: Recipe, matrices: Collection[str]) -> Optimizers:
+def _optimizers(
+    parameters: dict[str, nn.Parameter], recipe: Recipe, matrices: Collection[str]
+) -> list[torch.optim.Optimizer]:
     unknown = set(matrices) - set(parameters)
     if unknown:
         raise KeyError(f"no weights of these names for Muon: {sorted(unknown)}")
-    others = [p for name, p in parameters.items() if name not in matrices]
+    others = [parameter for name, parameter in parameters.items() if name not in matrices]
     adamw = torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
     if not matrices:
         return [adamw]
@@ -103,60 +147,15 @@ def _optimizers(parameters: dict[str, nn.Parameter], recipe: Recipe, matrices: C
     return [adamw, muon]
 
 
-def _save(
-    path: Path,
-    step: int,
-    seconds: float,
-    parameters: Tensors,
-    buffers: Tensors,
-    average: Tensors,
-    optimizers: Optimizers,
-) -> None:
-    tensors = {f"buffer.{name}": buffer for name, buffer in buffers.items()}
-    for name, parameter in parameters.items():
-        tensors[f"weight.{name}"] = parameter.detach()
-        tensors[f"average.{name}"] = average[name]
-        for optimizer in optimizers:
-            for key, value in optimizer.state.get(parameter, {}).items():
-                tensors[f"{key}.{name}"] = torch.as_tensor(value)
-    with whole_file(path) as temporary:
-        meta = {"progress": json.dumps({"step": step, "seconds": seconds})}
-        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata=meta)
-
-
-def _resume(
-    path: Path, parameters: Tensors, buffers: Tensors, average: Tensors, optimizers: Optimizers
-) -> tuple[int, float]:
-    if not path.exists():
-        return 0, 0.0
-    with safe_open(path, "pt") as stored:
-        progress = json.loads(stored.metadata()["progress"])
-        for name, buffer in buffers.items():
-            buffer.copy_(stored.get_tensor(f"buffer.{name}"))
-        for name, parameter in parameters.items():
-            parameter.data.copy_(stored.get_tensor(f"weight.{name}"))
-            average[name].copy_(stored.get_tensor(f"average.{name}"))
-        for optimizer in optimizers:
-            keys = STATE[type(optimizer)]
-            for name, parameter in parameters.items():
-                if any(parameter is one for one in optimizer.param_groups[0]["params"]):
-                    optimizer.state[parameter] = {key: stored.get_tensor(f"{key}.{name}") for key in keys}
-    return progress["step"], progress["seconds"]
-
-
-# what each optimiser remembers of a weight, under its own names
-STATE = {torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"), Muon: ("momentum_buffer",)}
-LOG_HEADER = ["step", "samples", "loss", "learning_rate", "seconds"]
-
-
-def _log_before(log: Path, step: int) -> list[list[str]]:
+def _read_log(log: Path, step: int) -> list[list[str]]:
+    """Read the rows of a log up to a step."""
     if not log.exists():
         return []
     with open(log, newline="") as handle:
         return [row for row in list(csv.reader(handle))[1:] if int(row[0]) <= step]
 
 
-def _write_log(log: Path, rows: list[list]) -> None:
+def _write_log(log: Path, rows: list[list[str]]) -> None:
     with whole_file(log) as temporary, open(temporary, "w", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(LOG_HEADER)

@@ -1,8 +1,8 @@
-"""Muon in float32: momentum whose matrix is made orthogonal before the step (Jordan et al. 2024).
+"""Muon in float32: momentum, orthogonalised before each step (Jordan et al. 2024).
 
-torch's own Muon iterates in bfloat16, which a CPU without native bfloat16 emulates: on two such cores one step of
-`mini_dit` spends as long in the optimiser as in half of its forward and backward pass. This one is otherwise the same
-with torch's defaults and `adjust_lr_fn="match_rms_adamw"`, and is tested against it.
+torch's own Muon iterates in bfloat16, which a CPU without native bfloat16 emulates: on two such cores the optimiser
+takes half as long as the forward and backward pass of `mini_dit`. Otherwise this is torch's Muon with its defaults and
+`adjust_lr_fn="match_rms_adamw"`, and is tested against it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MOMENTUM = 0.95
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """The matrix [m, n] with its singular values driven towards 1 by Newton-Schulz iterations."""
+    """Drive the singular values of a matrix [m, n] towards 1 by Newton-Schulz iterations."""
     a, b, c = COEFFICIENTS
     x = matrix.T if matrix.size(0) > matrix.size(1) else matrix
     x = x / x.norm().clamp(min=1e-7)
@@ -29,17 +29,17 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised, scaled to the root mean square of AdamW's steps.
+    """Nesterov momentum, orthogonalised and scaled to the root mean square of AdamW's steps.
 
-    For weights of linear layers and of convolutions, which are matrices of one row an output channel.
+    For weights of linear layers and convolutions, as matrices with one row per output channel.
     """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float) -> None:
         super().__init__(params, {"lr": lr})
 
     @torch.no_grad()
-    def step(self) -> None:
-        """One update from the gradients."""
+    def step(self) -> None:  # type: ignore[override]  # takes no closure
+        """Update the weights from their gradients."""
         for group in self.param_groups:
             for weight in group["params"]:
                 state = self.state[weight]

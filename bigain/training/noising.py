@@ -1,4 +1,4 @@
-"""The forward process x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps for a training batch."""
+"""The forward process of training: x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A CLIP tokenizer that makes every word of the embedded captions one token, and a CLIP text encoder to match."""
+"""A CLIP tokenizer with one token per word of the embedded captions, and a CLIP text encoder to match."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ WIDTH = 64
 
 
 def build_tokenizer(words: list[str]) -> CLIPTokenizer:
-    """Byte-level BPE over single characters plus the merges that join each of `words`, letter by letter.
+    """Build byte-level BPE over single characters with the merges that join each of `words`, letter by letter.
 
-    Raises ValueError if a word of it does not come out as one token (its merges collide with another word's).
+    Raises ValueError if a word is not a single token because its merges collide with those of another.
     """
     letters = sorted({character for word in words for character in word} | set("abcdefghijklmnopqrstuvwxyz-"))
     symbols = letters + [f"{letter}</w>" for letter in letters]
@@ -41,7 +41,7 @@ def build_tokenizer(words: list[str]) -> CLIPTokenizer:
 
 
 def build_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """An untrained two-layer CLIP text encoder of width 64."""
+    """Build an untrained CLIP text encoder with two layers of width 64."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),

@@ -23,7 +23,8 @@ UNCONDITIONAL_FRACTION = 0.1  # captions replaced by "" for classifier-free guid
 
 
 def build() -> UNet2DConditionModel:
-    """Five self-attention blocks at the highest resolution (2 down, 3 up; 256 tokens) and one in the middle."""
+    """Build a U-Net with five self-attention blocks at the highest resolution (2 down, 3 up; 256 tokens) and one in the
+    middle."""
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=4,
@@ -40,14 +41,14 @@ def build() -> UNet2DConditionModel:
 
 
 def build_scheduler() -> EulerDiscreteScheduler:
-    """Scaled-linear betas, as Stable Diffusion 2.0."""
+    """Build a scheduler with scaled-linear betas, as Stable Diffusion 2.0 has."""
     return EulerDiscreteScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type="epsilon", steps_offset=1
     )
 
 
 class Conditional(nn.Module):
-    """U-Net and text encoder under one roof, so that one optimiser and one checkpoint hold both."""
+    """U-Net and text encoder as one module, which shares an optimiser and a checkpoint."""
 
     def __init__(self, unet: UNet2DConditionModel, text_encoder: nn.Module) -> None:
         super().__init__()
@@ -55,7 +56,7 @@ class Conditional(nn.Module):
 
 
 def hidden_matrices(model: Conditional) -> list[str]:
-    """Names of the weights of the U-Net's blocks and of the text encoder's layers, which Muon trains."""
+    """Name the weights that Muon trains: those of the U-Net's blocks and of the text encoder's layers."""
     return [
         name
         for name, weight in model.named_parameters()
@@ -74,10 +75,10 @@ def train_unet(
     compile_unet: bool = True,
     start: StableDiffusionPipeline | None = None,
 ) -> StableDiffusionPipeline:
-    """Train U-Net and text encoder on eps-prediction; return the pipeline with the averaged weights.
+    """Train U-Net and text encoder to predict eps; return the pipeline with the averaged weights.
 
-    `latents` [N, 4, 16, 16]; `draw(generator)` gives (latent index, caption); the tokenizer knows `words`.
-    `start` is a pipeline whose weights to go on from instead of random ones.
+    `latents` are [N, 4, 16, 16]; `draw(generator)` draws (index of a latent, caption); `words` are those of the
+    captions. Training starts from the weights of the pipeline `start`, if given.
     """
     torch.manual_seed(seed)
     tokenizer = text.build_tokenizer(words)
@@ -90,10 +91,11 @@ def train_unet(
 
     def loss_of_step(step: int) -> Tensor:
         numbers = numpy_generator(seed, "unet batch", step)
-        chosen, captions = zip(*(draw(numbers) for _ in range(recipe.batch_size)), strict=True)
+        batch = [draw(numbers) for _ in range(recipe.batch_size)]
         dropped = numbers.random(recipe.batch_size) < UNCONDITIONAL_FRACTION
-        captions = ["" if drop else caption for caption, drop in zip(captions, dropped, strict=True)]
-        x_t, t, eps = noised(latents[list(chosen)], scheduler.alphas_cumprod, torch_generator(seed, "unet noise", step))
+        captions = ["" if drop else caption for (_, caption), drop in zip(batch, dropped, strict=True)]
+        x_0 = latents[[index for index, _ in batch]]
+        x_t, t, eps = noised(x_0, scheduler.alphas_cumprod, torch_generator(seed, "unet noise", step))
         ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         context = model.text_encoder(ids)[0]
         return F.mse_loss(predict(x_t, t, encoder_hidden_states=context, return_dict=False)[0], eps)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bigain import backbones
-from bigain.classifier.classify import Protocol, classify_block
+from bigain.classifier.classify import ClassificationSettings, classify_images
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Uncompressed
 from bigain.datasets import load
@@ -24,11 +24,11 @@ def test_uncompressed_accuracy(root, family, stated):
     backbone = backbones.load(family, root / f"resources/mini-{family}")
     latents = backbone.encode_images(to_float(crops(dataset, range(IMAGES), size=32, channels=1)))
     candidates = backbone.conditions(list(dataset.prompts), list(dataset.class_ids))
-    protocol = Protocol(Stages((5, 20), (5, 1)), seed=0, batch_size=50)
+    settings = ClassificationSettings(Stages((5, 20), (5, 1)), seed=0, batch_size=50)
     trials = []
     for block in torch.arange(IMAGES).split(20):
         ids = [dataset.ids[i] for i in block.tolist()]
-        trials += classify_block(backbone, latents[block], ids, candidates, protocol, Uncompressed())
+        trials += classify_images(backbone, latents[block], ids, candidates, settings, Uncompressed())
     frame = pd.DataFrame([(t.image, t.class_index, t.t, t.stage, t.error) for t in trials])
     frame.columns = ["image", "class", "t", "stage", "error"]
     labels = dict(zip(dataset.ids, dataset.labels, strict=True))

@@ -6,11 +6,11 @@ from diffusers import FluxPipeline
 
 import bigain
 from bigain import backbones
-from bigain.classifier.classify import Protocol, classify_block
+from bigain.classifier.classify import ClassificationSettings, classify_images
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Uncompressed
 from bigain.core.rng import torch_generator
-from bigain.sampling.generate import Sampling, generate_block
+from bigain.sampling.generate import Sampling, generate_images
 from tests.helpers.random_pipelines import flux
 
 
@@ -24,15 +24,15 @@ def test_epsilon_is_recovered_from_the_velocity(backbone, monkeypatch):
     x_0, eps = (torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
     t = torch.tensor([25, 500, 975])
     monkeypatch.setattr(backbone, "predict", lambda x_t, t, conditions: eps - x_0)
-    found = backbone.predict_noise(backbone.noised(x_0, eps, t), t, torch.zeros(3))
-    assert torch.allclose(found, eps, atol=1e-5)
+    eps_theta = backbone.predict_noise(backbone.noised(x_0, eps, t), t, torch.zeros(3))
+    assert torch.allclose(eps_theta, eps, atol=1e-5)
 
 
 def test_it_classifies(backbone):
     conditions = backbone.conditions(["a photo of a bag", "a photo of a coat"], [])
     latents = torch.randn(2, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
-    trials = classify_block(
-        backbone, latents, [4, 7], conditions, Protocol(Stages((1, 2), (2, 1)), 0, 3), Uncompressed()
+    trials = classify_images(
+        backbone, latents, [4, 7], conditions, ClassificationSettings(Stages((1, 2), (2, 1)), 0, 3), Uncompressed()
     )
     assert len(trials) == 2 * 2 * 2
     assert {trial.image for trial in trials} == {4, 7}
@@ -43,7 +43,7 @@ def test_it_samples_what_diffusers_pipeline_samples(backbone):
     prompt, steps, distilled = "a bag", 3, backbone.denoiser.config.guidance_embeds
     conditions = backbone.conditions([prompt] * 2, [])
     sampling = Sampling(steps, guidance=3.5 if distilled else 1.0, seed=0)
-    ours = generate_block(backbone, [0, 1], conditions, backbone.null_condition(), sampling, Uncompressed())
+    ours = generate_images(backbone, [0, 1], conditions, backbone.null_condition(), sampling, Uncompressed())
     pipe = FluxPipeline.from_pretrained(backbone.path)
     pipe.set_progress_bar_config(disable=True)
     noise = torch.stack([torch.randn(backbone.latent_shape, generator=torch_generator(0, "x_T", k)) for k in (0, 1)])
@@ -75,5 +75,5 @@ def test_the_autoencoder_shifts_both_ways(backbone):
 def test_token_methods_say_that_they_do_not_fit(backbone):
     with pytest.raises(TypeError, match="FluxTransformer2DModel is not supported: UNet2DConditionModel"):
         bigain.apply(backbone.denoiser, "bigain_tm", ratio=0.5)
-    with bigain.compressed(backbone.denoiser, "none") as what:
-        assert what.report() == []
+    with bigain.compressed(backbone.denoiser, "none") as attachment:
+        assert attachment.report() == []

@@ -8,7 +8,7 @@ from bench import reference_loop, sd2
 from bench.__main__ import GPU_PARTS, main, page
 from bench.profile import operators
 from bench.rounds import compare, row
-from bigain.classifier.classify import Protocol, classify_block
+from bigain.classifier.classify import ClassificationSettings, classify_images
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Uncompressed
 from bigain.measure.flops import architecture, count
@@ -53,10 +53,10 @@ def test_a_profile_ranks_operators_by_their_own_time_and_loses_none():
 @pytest.mark.parametrize("family", ["unet", "dit"])
 def test_the_plain_loop_runs_the_engine_s_trials(request, family):
     backbone = TinyBackbone(request.getfixturevalue(family), family)
-    protocol = Protocol(Stages((2, 4), (3, 1)), seed=0, batch_size=24)
-    given = (backbone, latents([4, 9]), [4, 9], backbone.conditions_of(6), protocol)
+    settings = ClassificationSettings(Stages((2, 4), (3, 1)), seed=0, batch_size=24)
+    given = (backbone, latents([4, 9]), [4, 9], backbone.conditions_of(6), settings)
     plain = {(t.image, t.class_index, t.t, t.stage): t.error for t in reference_loop.classify(*given)}
-    ours = {(t.image, t.class_index, t.t, t.stage): t.error for t in classify_block(*given, Uncompressed())}
+    ours = {(t.image, t.class_index, t.t, t.stage): t.error for t in classify_images(*given, Uncompressed())}
     assert plain.keys() == ours.keys()
     assert torch.tensor([abs(plain[key] - ours[key]) for key in ours]).max() < 1e-5
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import bigain
-from bigain.classifier.classify import Protocol, classify_block, noise
+from bigain.classifier.classify import ClassificationSettings, classify_images
+from bigain.classifier.noise import keyed_noise
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Uncompressed
 from tests.helpers.methods import arguments_for
@@ -12,9 +13,9 @@ from tests.helpers.tiny import LATENT_SHAPE, TinyBackbone, latents
 
 
 def classify(backbone, images, method="none", batch_size=12, classes=4, stages=((1, 4), (2, 1)), **options):
-    protocol = Protocol(Stages(*stages), seed=0, batch_size=batch_size, **options)
+    settings = ClassificationSettings(Stages(*stages), seed=0, batch_size=batch_size, **options)
     with bigain.compressed(backbone.denoiser, method, task="classification", **arguments_for(method)) as at:
-        return classify_block(backbone, latents(images), images, backbone.conditions_of(classes), protocol, at)
+        return classify_images(backbone, latents(images), images, backbone.conditions_of(classes), settings, at)
 
 
 @pytest.fixture(params=["unet", "dit"])
@@ -24,7 +25,7 @@ def backbone(request):
 
 def test_an_error_is_the_mean_squared_error_of_the_predicted_noise(backbone):
     trial = classify(backbone, [7])[0]
-    t, eps = trial.t, noise(0, 7, trial.t, LATENT_SHAPE)
+    t, eps = trial.t, keyed_noise(0, 7, trial.t, LATENT_SHAPE)
     alpha_bar = backbone.alphas_bar[t]
     x_t = alpha_bar.sqrt() * latents([7]) + (1 - alpha_bar).sqrt() * eps
     with torch.no_grad():
@@ -34,9 +35,9 @@ def test_an_error_is_the_mean_squared_error_of_the_predicted_noise(backbone):
 
 def test_an_error_that_is_no_number_stops_the_job(backbone):
     x = torch.full((1, *LATENT_SHAPE), torch.inf)
-    protocol = Protocol(Stages((1,), (1,)), seed=0, batch_size=4)
+    settings = ClassificationSettings(Stages((1,), (1,)), seed=0, batch_size=4)
     with pytest.raises(ValueError, match="image 5, class 0, t 500: the error is"):
-        classify_block(backbone, x, [5], backbone.conditions_of(2), protocol, Uncompressed())
+        classify_images(backbone, x, [5], backbone.conditions_of(2), settings, Uncompressed())
 
 
 @pytest.mark.parametrize("method", ["none", "tome", "bigain_tm", "todo"])
@@ -57,20 +58,21 @@ def test_another_batch_size_gives_the_same_errors_within_rounding(backbone, meth
 
 
 def test_noise_is_shared_by_classes_and_methods_and_keyed_by_image_and_t():
-    assert torch.equal(noise(0, 5, 100, LATENT_SHAPE), noise(0, 5, 100, LATENT_SHAPE))
+    eps = keyed_noise(0, 5, 100, LATENT_SHAPE)
+    assert torch.equal(keyed_noise(0, 5, 100, LATENT_SHAPE), eps)
     others = [
-        noise(1, 5, 100, LATENT_SHAPE),
-        noise(0, 6, 100, LATENT_SHAPE),
-        noise(0, 5, 101, LATENT_SHAPE),
-        noise(0, 5, 100, LATENT_SHAPE, 1),
+        keyed_noise(1, 5, 100, LATENT_SHAPE),
+        keyed_noise(0, 6, 100, LATENT_SHAPE),
+        keyed_noise(0, 5, 101, LATENT_SHAPE),
+        keyed_noise(0, 5, 100, LATENT_SHAPE, 1),
     ]
-    assert not any(torch.equal(noise(0, 5, 100, LATENT_SHAPE), other) for other in others)
+    assert not any(torch.equal(eps, other) for other in others)
 
 
 def test_equal_candidates_tie_and_the_lowest_wins(backbone):
-    protocol = Protocol(Stages((1, 2), (2, 1)), seed=0, batch_size=6)
+    settings = ClassificationSettings(Stages((1, 2), (2, 1)), seed=0, batch_size=6)
     same = backbone.conditions_of(1).repeat(3, *[1] * (backbone.conditions_of(1).ndim - 1))
-    trials = classify_block(backbone, latents([1, 2]), [1, 2], same, protocol, Uncompressed())
+    trials = classify_images(backbone, latents([1, 2]), [1, 2], same, settings, Uncompressed())
     second_stage = {trial.class_index for trial in trials if trial.stage == 1}
     assert second_stage == {0, 1}
     for image in (1, 2):
@@ -80,12 +82,12 @@ def test_equal_candidates_tie_and_the_lowest_wins(backbone):
 
 def test_random_tokens_differ_between_classes_but_not_between_runs(backbone):
     """ToMe draws per row, so identical candidates get different errors: the handicap of the published baseline."""
-    protocol = Protocol(Stages((1,), (1,)), seed=0, batch_size=4)
+    settings = ClassificationSettings(Stages((1,), (1,)), seed=0, batch_size=4)
     same = backbone.conditions_of(1).repeat(4, *[1] * (backbone.conditions_of(1).ndim - 1))
 
     def errors(method):
         with bigain.compressed(backbone.denoiser, method, ratio=0.5) as at:
-            return [trial.error for trial in classify_block(backbone, latents([1]), [1], same, protocol, at)]
+            return [trial.error for trial in classify_images(backbone, latents([1]), [1], same, settings, at)]
 
     assert len(set(errors("tome"))) == 4
     assert max(errors("tome_fixed")) - min(errors("tome_fixed")) < 1e-6

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 import bigain
-from bigain.classifier.classify import Protocol, classify_block
+from bigain.classifier.classify import ClassificationSettings, classify_images
 from bigain.classifier.elimination import TESTS, Elimination, cantelli, empirical_bernstein
 from bigain.classifier.timesteps import Stages
 from bigain.metrics.accuracy import decisions
@@ -42,14 +42,14 @@ def test_bounds_hold_at_their_level(test):
 
 
 @pytest.mark.parametrize(("trials", "every"), [(20, 2), (20, 3), (7, 2), (2, 4), (1, 2), (64, 5)])
-def test_waves_visit_the_grid_once(trials, every):
-    waves = Elimination("cantelli", 0.1, every).waves(trials)
-    assert sorted(t for wave in waves for t in wave) == Stages((trials,), (1,)).timesteps()[0]
-    assert all(len(wave) >= min(every, trials) for wave in waves)
+def test_stages_visit_the_grid_once(trials, every):
+    stages = Elimination("cantelli", 0.1, every).timesteps(trials)
+    assert sorted(t for stage in stages for t in stage) == Stages((trials,), (1,)).timesteps()[0]
+    assert all(len(stage) >= min(every, trials) for stage in stages)
 
 
 def test_the_first_trials_are_spread_over_all_timesteps():
-    first = Elimination("cantelli", 0.1, 4).waves(16)[0]
+    first = Elimination("cantelli", 0.1, 4).timesteps(16)[0]
     assert sorted(t // 250 for t in first) == [0, 1, 2, 3]
 
 
@@ -62,7 +62,10 @@ def test_the_leader_stays_and_a_clearly_worse_class_goes():
 
 @pytest.mark.parametrize("bad", [("t_test", 0.1, 2), ("cantelli", 0.0, 2), ("cantelli", 1.0, 2), ("cantelli", 0.1, 1)])
 def test_what_is_no_schedule_is_refused(bad):
-    with pytest.raises(ValueError, match=r"a test of cantelli, empirical_bernstein, a level between 0 and 1"):
+    with pytest.raises(
+        ValueError,
+        match="`test` has to be cantelli or empirical_bernstein, `level` between 0 and 1, and `every` at least 2",
+    ):
         Elimination(*bad)
 
 
@@ -73,9 +76,9 @@ def test_a_run_decides_and_costs_what_its_replay_from_full_errors_says(unet, met
     backbone, images = TinyBackbone(unet, "unet"), [3, 8, 5]
 
     def run(stages, elimination):
-        protocol = Protocol(stages, seed=0, batch_size=8, elimination=elimination)
+        settings = ClassificationSettings(stages, seed=0, batch_size=8, elimination=elimination)
         with bigain.compressed(unet, method, **arguments_for(method)) as at:
-            trials = classify_block(backbone, latents(images), images, backbone.conditions_of(5), protocol, at)
+            trials = classify_images(backbone, latents(images), images, backbone.conditions_of(5), settings, at)
         frame = pd.DataFrame([vars(trial) for trial in trials]).rename(columns={"class_index": "class"})
         return frame, decisions(frame).reindex(sorted(images))
 
@@ -83,11 +86,11 @@ def test_a_run_decides_and_costs_what_its_replay_from_full_errors_says(unet, met
     errors, ids, timesteps = full_errors(full)
     assert (ids, len(timesteps)) == (sorted(images), 8)
     is_test = isinstance(schedule, Elimination)
-    found, predicted = run(Stages((8,), (1,)), schedule) if is_test else run(schedule, None)
+    run_trials, predicted = run(Stages((8,), (1,)), schedule) if is_test else run(schedule, None)
     replayed = (by_test if is_test else by_stages)(errors, schedule)
     assert predicted.tolist() == replayed.predicted.tolist()
-    assert found.groupby("image").size().tolist() == replayed.predictions.tolist()
-    assert len(found) < len(full)
+    assert run_trials.groupby("image").size().tolist() == replayed.predictions.tolist()
+    assert len(run_trials) < len(full)
 
 
 def test_a_staged_run_is_no_full_run(unet):

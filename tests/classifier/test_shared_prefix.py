@@ -9,9 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import bigain
 from bigain.backbones.unet import memory_format
-from bigain.classifier.classify import Protocol, classify_block
-from bigain.classifier.engine import Engine, Row
-from bigain.classifier.shared_prefix import NarrowHook, shared_between_classes
+from bigain.classifier.classify import ClassificationSettings, classify_images
+from bigain.classifier.engine import Engine, ImageGroup, Row
+from bigain.classifier.shared_prefix import PrefixHook, shared_between_classes
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Uncompressed
 from bigain.compression.state import TokenAttachment
@@ -22,10 +22,10 @@ from tests.helpers.tiny import TinyBackbone, latents
 
 def classify(backbone, method, batch_size=24, classes=6, **where):
     images = [4, 9]
-    protocol = Protocol(Stages((2, 4), (3, 1)), seed=0, batch_size=batch_size)
+    settings = ClassificationSettings(Stages((2, 4), (3, 1)), seed=0, batch_size=batch_size)
     arguments = arguments_for(method) | where
     with bigain.compressed(backbone.denoiser, method, task="classification", **arguments) as at:
-        return classify_block(backbone, latents(images), images, backbone.conditions_of(classes), protocol, at)
+        return classify_images(backbone, latents(images), images, backbone.conditions_of(classes), settings, at)
 
 
 @pytest.mark.parametrize("method", WITH_VARIANTS)
@@ -33,7 +33,7 @@ def classify(backbone, method, batch_size=24, classes=6, **where):
 def test_errors_are_those_of_rows_that_share_nothing(unet, monkeypatch, method, metric_site):
     backbone = TinyBackbone(unet, "unet")
     shared = classify(backbone, method, metric_site=metric_site)
-    monkeypatch.setattr(Engine, "_repeats", lambda self, pair_of: None)
+    monkeypatch.setattr(Engine, "_distinct_rows", lambda self, pair_of_row: None)
     apart = classify(backbone, method, metric_site=metric_site)
     assert [(a.image, a.class_index, a.t, a.stage) for a in shared] == [
         (b.image, b.class_index, b.t, b.stage) for b in apart
@@ -47,8 +47,8 @@ def test_errors_are_those_of_a_model_whose_channels_lie_last(unet, method):
     """As a GPU's half-precision U-Net does."""
     last = copy.deepcopy(unet).to(memory_format=torch.channels_last)
     assert last.conv_out.weight.stride()[1] == 1
-    found = [classify(TinyBackbone(network, "unet"), method) for network in (unet, last)]
-    difference = torch.tensor([a.error - b.error for a, b in zip(*found, strict=True)]).abs()
+    trials = [classify(TinyBackbone(network, "unet"), method) for network in (unet, last)]
+    difference = torch.tensor([a.error - b.error for a, b in zip(*trials, strict=True)]).abs()
     assert difference.max() <= 2e-5
 
 
@@ -102,7 +102,7 @@ def test_fewer_operations_are_counted(unet, monkeypatch):
         return counter.get_total_flops()
 
     shared = flops()
-    monkeypatch.setattr(Engine, "_repeats", lambda self, pair_of: None)
+    monkeypatch.setattr(Engine, "_distinct_rows", lambda self, pair_of_row: None)
     assert shared < 0.97 * flops()
 
 
@@ -117,8 +117,8 @@ def test_nothing_is_left_behind(unet):
 
 
 def test_nothing_of_a_dit_is_shared(dit):
-    with shared_between_classes(dit, torch.arange(3), Uncompressed()) as sharing:
-        assert not sharing.shares
+    with shared_between_classes(dit, torch.arange(3), Uncompressed()) as prefix:
+        assert not prefix.exists
         assert not any(hasattr(module, "_diffusers_hook") for module in dit.modules())
 
 
@@ -129,7 +129,7 @@ def test_an_attachment_without_random_draws_hashes_no_rows(unet):
         assert at.row_seeds is None
 
 
-def test_batches_of_one_wave_are_one_graph(unet):
+def test_the_batches_of_a_stage_are_one_graph(unet):
     """Other rows, classes and timesteps in the same shapes do not trace the model again."""
     torch._dynamo.reset()
     counter = CompileCounter()
@@ -138,14 +138,17 @@ def test_batches_of_one_wave_are_one_graph(unet):
     compiled = torch.compile(network, backend=counter, dynamic=False, fullgraph=True)
     backbone.predict = lambda x, t, c: compiled(x, t, encoder_hidden_states=c, return_dict=False)[0]
     conditions = backbone.conditions_of(4)
-    draw = lambda place, t: torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(t))  # noqa: E731
+
+    def noise(image, t):
+        return torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(t))
+
     with (
         torch.inference_mode(),
         bigain.compressed(network, "bigain_tm", ratio=0.5) as at,
-        shared_between_classes(network, conditions, at) as sharing,
+        shared_between_classes(network, conditions, at) as prefix,
     ):
-        assert any(isinstance(hook, NarrowHook) for hook in network.conv_in._diffusers_hook.hooks.values())
-        engine = Engine(backbone, latents([1, 2]), [1, 2], conditions, draw, "l2", 8, at, sharing)
-        found = engine.errors([Row(i, c, t) for i in (0, 1) for t in (10, 500, 900) for c in range(4)])
-    assert len(found) == 24
+        assert any(isinstance(hook, PrefixHook) for hook in network.conv_in._diffusers_hook.hooks.values())
+        engine = Engine(backbone, at, prefix, conditions, ImageGroup([1, 2], latents([1, 2]), noise), "l2", 8)
+        errors = engine.errors([Row(i, c, t) for i in (0, 1) for t in (10, 500, 900) for c in range(4)])
+    assert len(errors) == 24
     assert counter.frame_count == 1

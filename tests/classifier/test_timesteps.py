@@ -29,10 +29,10 @@ def test_evaluations_of_imagenet():
 
 def test_random_timesteps_are_keyed_by_image_and_never_repeat():
     stages = Stages((5, 20), (5, 1))
-    one, other = stages.random_timesteps(0, 1), stages.random_timesteps(0, 2)
-    assert one == stages.random_timesteps(0, 1) != other
-    assert [len(stage) for stage in one] == [5, 15]
-    assert len({t for stage in one for t in stage}) == 20
+    first, second = stages.random_timesteps(0, 1), stages.random_timesteps(0, 2)
+    assert first == stages.random_timesteps(0, 1) != second
+    assert [len(stage) for stage in first] == [5, 15]
+    assert len({t for stage in first for t in stage}) == 20
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from bigain.core.files import read_json, whole_file, write_json
-from bigain.core.progress import left
+from bigain.core.progress import progress_line
 from bigain.core.records import environment, git_state
 from bigain.core.rng import numpy_generator, seed_for, torch_generator
 from bigain.methods.ids import method_of
@@ -73,18 +73,18 @@ def test_what_a_killed_process_left_of_a_file_is_removed_and_nothing_else(tmp_pa
 
 def test_the_environment_says_which_commit_and_whether_code_was_changed_since(tmp_path):
     def git(*arguments: str) -> None:
-        own = ["-c", "user.name=n", "-c", "user.email=e@localhost"]
-        subprocess.run(["git", *own, *arguments], cwd=tmp_path, check=True, capture_output=True)
+        identity = ["-c", "user.name=n", "-c", "user.email=e@localhost"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
 
     assert git_state(tmp_path) == {}
     (tmp_path / "records.py").write_text("1")
     git("init", "--quiet")
     git("add", ".")
     git("commit", "--quiet", "--message", "first")
-    found = git_state(tmp_path)
-    assert (len(found["commit"]), found["code"]) == (40, "as committed")
+    state = git_state(tmp_path)
+    assert (len(state["commit"]), state["code"]) == (40, "as committed")
     (tmp_path / "records.py").write_text("2")
-    assert git_state(tmp_path) == found | {"code": "changed"}
+    assert git_state(tmp_path) == state | {"code": "changed"}
     assert {"python", "torch", "machine"} <= set(environment())
 
 
@@ -100,6 +100,6 @@ def test_progress_counts_what_is_left(tmp_path, monkeypatch):
     os.utime("plan.json", (time.time() - 60,) * 2)
     for name in "ab":
         (tmp_path / name).touch()
-    line = left(tmp_path / "plan.json", tmp_path / "cell" / "b")
+    line = progress_line(tmp_path / "plan.json", tmp_path / "cell" / "b")
     assert line.startswith("[2/3 model jobs]")
     assert line.endswith("1 left, about 8 min")

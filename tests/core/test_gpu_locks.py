@@ -13,8 +13,8 @@ from bigain.core import gpu_locks
 
 HOLD = """
 import json, os, sys, time
-from bigain.core.gpu_locks import one_gpu
-with one_gpu() as name:
+from bigain.core.gpu_locks import locked_gpu
+with locked_gpu() as name:
     print(json.dumps([name, os.environ.get("CUDA_VISIBLE_DEVICES"), time.time()]), flush=True)
     time.sleep(float(sys.argv[1]))
     print(json.dumps(time.time()), flush=True)
@@ -62,7 +62,7 @@ def test_a_killed_job_gives_its_gpu_back(machine, monkeypatch):
     killed.kill()
     killed.wait()
     began = time.monotonic()
-    with gpu_locks.one_gpu() as name:
+    with gpu_locks.locked_gpu() as name:
         assert name == "1"
     assert time.monotonic() - began < 5
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
@@ -70,9 +70,9 @@ def test_a_killed_job_gives_its_gpu_back(machine, monkeypatch):
 
 def test_a_scheduler_is_believed_and_no_gpu_is_no_lock(machine, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    with gpu_locks.one_gpu() as name:
+    with gpu_locks.locked_gpu() as name:
         assert name is None
     monkeypatch.delenv("SLURM_JOB_ID")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with gpu_locks.one_gpu() as name:
+    with gpu_locks.locked_gpu() as name:
         assert name is None

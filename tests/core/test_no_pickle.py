@@ -58,16 +58,16 @@ def _wrong_call(node):
 
 def wrong(source):
     """(line, what) of everything in a module that could execute data."""
-    found = []
+    violations = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [alias.name.split(".")[0] for alias in node.names]
-            found += [(node.lineno, f"imports {name}") for name in names if name in EXECUTING]
+            violations += [(node.lineno, f"imports {name}") for name in names if name in EXECUTING]
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in EXECUTING:
-            found += [(node.lineno, f"imports {alias.name}") for alias in node.names if alias.name not in HARMLESS]
-        elif isinstance(node, ast.Call) and (said := _wrong_call(node)):
-            found.append((node.lineno, said))
-    return found
+            violations += [(node.lineno, f"imports {alias.name}") for alias in node.names if alias.name not in HARMLESS]
+        elif isinstance(node, ast.Call) and (violation := _wrong_call(node)):
+            violations.append((node.lineno, violation))
+    return violations
 
 
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "bigain").rglob("*.py"))

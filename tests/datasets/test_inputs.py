@@ -12,7 +12,7 @@ from bigain.core.files import sha256
 from bigain.jobs.encode import encode_conditions, encode_images
 from bigain.jobs.reference import reference_features
 from tests.helpers import official_layouts
-from tests.helpers.random_pipelines import dit, inception_weights, stable_diffusion
+from tests.helpers.random_pipelines import dit, inception_weights, pytorch_fid_network, stable_diffusion
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +90,7 @@ def test_real_features_are_pytorch_fids(folder, tmp_path, crop):
     stored = {name: tensor.numpy() for name, tensor in load_file(tmp_path / "real.safetensors").items()}
     assert stored["features"].shape == (12, 2048)
 
-    from bigain.measure.features import load_network
-
-    model = load_network("inception", weights, sha256(weights)).network
+    model = pytorch_fid_network(weights)
     files = [small / "images" / f"Abyssinian_{k}.jpg" for k in range(1, 13)]
     if crop == "centre":
         from bigain.datasets.photos import Store, centre_crop

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import torch
 from diffusers import (
@@ -156,6 +157,13 @@ def inception_weights(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), path)
     return path
+
+
+def pytorch_fid_network(weights: Path) -> inception.InceptionV3:
+    """pytorch-fid's own network with these weights instead of those that it downloads."""
+    state = torch.load(weights, weights_only=True)
+    with mock.patch.object(inception, "load_state_dict_from_url", return_value=state):
+        return inception.InceptionV3([inception.InceptionV3.DEFAULT_BLOCK_INDEX]).eval()
 
 
 def _text(folder: Path, sizes: dict) -> None:

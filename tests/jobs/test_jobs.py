@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bigain.backbones.unet import StableDiffusion
-from bigain.classifier.classify import classify_block
+from bigain.classifier.classify import classify_images
 from bigain.core.records import canonical
 from bigain.jobs.calibrate import calibrate
 from bigain.jobs.classify import classify
@@ -53,7 +53,7 @@ def test_what_is_encoded_does_not_depend_on_how_much_else_is(inputs, tmp_path):
     few, many = (load_file(tmp_path / f"{name}-latents.safetensors")["latents"] for name in ("few", "many"))
     assert torch.equal(many[:3], few)
     few, many = (load_file(tmp_path / f"{name}-conditions.safetensors") for name in ("few", "many"))
-    of_few, of_many = (found["captions"][found["caption_of_image"][:3]] for found in (few, many))
+    of_few, of_many = (tensors["captions"][tensors["caption_of_image"][:3]] for tensors in (few, many))
     assert torch.equal(of_few, of_many)
 
 
@@ -100,14 +100,14 @@ def test_a_half_done_shard_goes_on_at_its_next_block(inputs, tmp_path, monkeypat
         if len(blocks) == after:
             raise KeyboardInterrupt
         blocks.append(arguments[2])
-        return classify_block(*arguments)
+        return classify_images(*arguments)
 
-    monkeypatch.setattr("bigain.jobs.classify.classify_block", partial(stopping, after=3))
+    monkeypatch.setattr("bigain.jobs.classify.classify_images", partial(stopping, after=3))
     with pytest.raises(KeyboardInterrupt):
         run(spec, folder, tmp_path / "a.parquet")
     assert len(list((tmp_path / "a/work").rglob("images-*"))) == 3
     assert not (tmp_path / "a.parquet").exists()
-    monkeypatch.setattr("bigain.jobs.classify.classify_block", partial(stopping, after=-1))
+    monkeypatch.setattr("bigain.jobs.classify.classify_images", partial(stopping, after=-1))
     resumed = run(spec, folder, tmp_path / "a.parquet")
     assert [len(images) for images in blocks] == [2, 2, 2, 2]
     (shard,) = (tmp_path / "a/work").rglob("images-*")
@@ -137,15 +137,15 @@ def test_a_shard_of_other_inputs_is_not_used(inputs, tmp_path):
     """Whatever the spec says: changed latents, such as of an image that was mended, are computed anew."""
     family, folder = inputs
     spec = classification(family, "none", tmp_path, shard=2)
-    one = run(spec, folder, tmp_path / "a.parquet")
+    first = run(spec, folder, tmp_path / "a.parquet")
     stored = load_file(folder / "latents.safetensors")
     stored["latents"][3] *= 0.5
     (tmp_path / "other").mkdir()
     save_file(stored, tmp_path / "other/latents.safetensors")
     (tmp_path / "other/conditions.safetensors").symlink_to(folder / "conditions.safetensors")
-    other = run(spec, tmp_path / "other", tmp_path / "b.parquet")
-    assert not other.slice(24, 24).equals(one.slice(24, 24))
-    assert other.slice(48).equals(one.slice(48))
+    second = run(spec, tmp_path / "other", tmp_path / "b.parquet")
+    assert not second.slice(24, 24).equals(first.slice(24, 24))
+    assert second.slice(48).equals(first.slice(48))
     assert json.loads((tmp_path / "b.parquet.json").read_text())["images_computed"] == 2
 
 
@@ -231,9 +231,9 @@ def test_images_that_could_not_be_read_are_left_out(inputs, tmp_path):
 
 def test_a_changed_setting_never_meets_an_old_shard(inputs, tmp_path):
     family, folder = inputs
-    one = run(classification(family, "none", tmp_path), folder, tmp_path / "a.parquet")
-    other = run(classification(family, "none", tmp_path) | {"seed": 1}, folder, tmp_path / "b.parquet")
-    assert not one.equals(other)
+    first = run(classification(family, "none", tmp_path), folder, tmp_path / "a.parquet")
+    second = run(classification(family, "none", tmp_path) | {"seed": 1}, folder, tmp_path / "b.parquet")
+    assert not first.equals(second)
 
 
 def test_a_truncated_shard_is_an_error_that_names_it(inputs, tmp_path):
@@ -260,10 +260,10 @@ def test_generation_records_features_and_the_first_images(inputs, root, tmp_path
         generate(spec, folder / "conditions.safetensors", output, Path(f"{output}.json"))
         return load_file(output)
 
-    one, many = generated("one", 8), generated("many", 2)
-    assert one["features"].shape == (8, 64)
-    assert one["images"].shape == (3, 1, 32, 32)
-    assert all(torch.equal(one[name], many[name]) for name in one)
+    one_shard, many_shards = generated("one_shard", 8), generated("many_shards", 2)
+    assert one_shard["features"].shape == (8, 64)
+    assert one_shard["images"].shape == (3, 1, 32, 32)
+    assert all(torch.equal(one_shard[name], many_shards[name]) for name in one_shard)
 
 
 def test_missing_and_damaged_models_are_named(inputs, tmp_path):

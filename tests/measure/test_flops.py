@@ -94,16 +94,16 @@ def test_layers_and_blocks_change_the_count(sd2, dit):
 def test_the_committed_table_holds(root):
     table = pd.read_csv(root / "bigain/study/flops.csv")
     for backbone in EXTRA:
-        mine = table[table["backbone"] == backbone]
-        listed = [(m, None if pd.isna(s) else s) for m, s in zip(mine["method"], mine["strength"], strict=True)]
-        assert listed == list(rows(backbone))
+        part = table[table["backbone"] == backbone]
+        cases = [(m, None if pd.isna(s) else s) for m, s in zip(part["method"], part["strength"], strict=True)]
+        assert cases == list(rows(backbone))
     for number in range(0, len(table), 29):
         method, strength = table["method"][number], table["strength"][number]
-        again = row(table["backbone"][number], method, None if pd.isna(strength) else strength)
-        assert table["backbone"][number] == again.pop("backbone")
-        assert table["method"][number] == again.pop("method")
-        again.pop("strength")  # what was asked for
-        for name, value in again.items():
+        recounted = row(table["backbone"][number], method, None if pd.isna(strength) else strength)
+        assert table["backbone"][number] == recounted.pop("backbone")
+        assert table["method"][number] == recounted.pop("method")
+        recounted.pop("strength")
+        for name, value in recounted.items():
             assert table[name][number] == pytest.approx(value), name
 
 

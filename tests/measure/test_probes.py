@@ -5,7 +5,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bigain.classifier.classify import Protocol, classify_block, noise
+from bigain.classifier.classify import ClassificationSettings, classify_images
+from bigain.classifier.noise import keyed_noise
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attach import attached_to, compressed
 from bigain.compression.attachment import RowKey
@@ -56,34 +57,36 @@ def test_differences_are_those_of_the_classifiers_own_errors(backbone, method, r
     x_0, images, conditions = latents(backbone, 2), [11, 12], backbone.conditions_of(3)
     pairs, timesteps = [Pair(11, 0, 2), Pair(12, 1, 0)], Stages((3,), (1,)).timesteps()[0]
     with compressed(backbone.denoiser, method, ratio=ratio, task="classification", seed=5, **SITES) as at:
-        found = differences(backbone, x_0, pairs, conditions, timesteps, 5, 4, 4, at)
-        protocol = Protocol(Stages((3,), (1,)), seed=5, batch_size=4)
-        trials = classify_block(backbone, x_0, images, conditions, protocol, at)
+        by_band = differences(backbone, x_0, pairs, conditions, timesteps, 5, 4, 4, at)
+        settings = ClassificationSettings(Stages((3,), (1,)), seed=5, batch_size=4)
+        trials = classify_images(backbone, x_0, images, conditions, settings, at)
     errors = {(trial.image, trial.class_index, trial.t): trial.error for trial in trials}
     expected = [[errors[p.image, p.wrong, t] - errors[p.image, p.true, t] for t in timesteps] for p in pairs]
-    assert found.shape == (2, 3, 4)
-    assert found.sum(axis=2) / x_0[0].numel() == pytest.approx(np.array(expected), abs=1e-5)
+    assert by_band.shape == (2, 3, 4)
+    assert by_band.sum(axis=2) / x_0[0].numel() == pytest.approx(np.array(expected), abs=1e-5)
 
 
 def test_saliency_is_the_mean_laplacian_score_over_draws(backbone):
     x_0 = latents(backbone, 1)
     block = probed_block(backbone, SITES)
-    one, two, both = (saliency(backbone, block, x_0, [3], 200, draws, seed=0)[0] for draws in (1, 2, 60))
-    assert one.shape == (block.grid.height, block.grid.width)
+    one_draw, two_draws, many_draws = (
+        saliency(backbone, block, x_0, [3], 200, draws, seed=0)[0] for draws in (1, 2, 60)
+    )
+    assert one_draw.shape == (block.grid.height, block.grid.width)
     seen = []
     where = block.module if backbone.family == "unet" else block.module.attn1
     look = where.register_forward_pre_hook(lambda _, args, kwargs: seen.append((args, kwargs)), with_kwargs=True)
-    eps = torch.stack([noise(0, 3, 200, tuple(x_0.shape[1:]), k) for k in range(2)])
+    eps = torch.stack([keyed_noise(0, 3, 200, tuple(x_0.shape[1:]), k) for k in range(2)])
     t = torch.full((2,), 200)
     null = backbone.null_condition().expand(2, *backbone.null_condition().shape[1:])
     with torch.inference_mode():
         backbone.predict_noise(backbone.noised(x_0.expand_as(eps), eps, t), t, null)
     look.remove()
     args, kwargs = seen[0]
-    scores = laplacian_l1(args[0] if args else kwargs["hidden_states"], block.grid).unflatten(1, one.shape)
-    torch.testing.assert_close(two, scores.mean(0))
-    torch.testing.assert_close(one, scores[0], rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(both, two)
+    scores = laplacian_l1(args[0] if args else kwargs["hidden_states"], block.grid).unflatten(1, one_draw.shape)
+    torch.testing.assert_close(two_draws, scores.mean(0))
+    torch.testing.assert_close(one_draw, scores[0], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(many_draws, two_draws)
 
 
 def test_merged_tokens_are_counted_and_the_model_is_left_as_it_was(backbone):
@@ -104,7 +107,7 @@ def test_merged_tokens_are_those_that_the_block_really_merges(backbone):
         at.set_rows([RowKey(1, "null", 200)])
         attention = at.sites[-1].block.module.attn1
         look = attention.to_out[0].register_forward_hook(lambda *_: seen.append(at.sites[-1].plan))
-        eps, t = noise(0, 1, 200, tuple(x_0.shape[1:])).unsqueeze(0), torch.tensor([200])
+        eps, t = keyed_noise(0, 1, 200, tuple(x_0.shape[1:])).unsqueeze(0), torch.tensor([200])
         with torch.inference_mode():
             backbone.predict_noise(backbone.noised(x_0, eps, t), t, backbone.null_condition())
         look.remove()
@@ -117,7 +120,7 @@ def test_merged_tokens_are_those_that_the_block_really_merges(backbone):
 
 def test_what_merges_nothing_cannot_be_drawn(unet):
     backbone = TinyBackbone(unet, "unet")
-    with pytest.raises(ValueError, match="sito merges no tokens into others"):
+    with pytest.raises(ValueError, match="sito merges no tokens"):
         merged_tokens(backbone, SITES, "sito", 0.5, latents(backbone, 1), [1], 200, seed=0)
 
 

@@ -6,13 +6,13 @@ import torch
 import bigain
 from bigain import backbones
 from bigain.core.rng import torch_generator
-from bigain.sampling.generate import Sampling, generate_block
+from bigain.sampling.generate import Sampling, generate_images
 
 
 def sample(backbone, images, sampling, method="none", **strength):
     conditions = backbone.conditions(["a photo of a bag"] * len(images), [8] * len(images))
     with bigain.compressed(backbone.denoiser, method, **strength) as at:
-        return generate_block(backbone, images, conditions, backbone.null_condition(), sampling, at)
+        return generate_images(backbone, images, conditions, backbone.null_condition(), sampling, at)
 
 
 @pytest.fixture(scope="module", params=["unet", "dit"])

@@ -14,9 +14,9 @@ from bench.generation import MODELS, ours_and_theirs
 from bigain import backbones
 from bigain.compression.attachment import Uncompressed
 from bigain.jobs import generate as job
+from bigain.jobs.background import OrderedWorker
 from bigain.jobs.encode import encode_conditions
-from bigain.jobs.shards import SecondHalves
-from bigain.sampling.generate import Sampling, generate_block, sample_block
+from bigain.sampling.generate import Sampling, generate_images, sample_latents
 from tests.helpers.jobs import FASHION, backbone_spec
 
 COUNT, BLOCK = 6, 2
@@ -56,8 +56,8 @@ class Traffic(TorchDispatchMode):
 def on_meta(family: str):
     """An embedded model on the meta device, with conditions and null condition of two images."""
     path = Path(f"resources/mini-{family}")
-    here, there = backbones.load(family, path), backbones.load(family, path, "meta", "float32")
-    return there, here.conditions(["a bag", "a coat"], [8, 4]), here.null_condition()
+    loaded, without_weights = backbones.load(family, path), backbones.load(family, path, "meta", "float32")
+    return without_weights, loaded.conditions(["a bag", "a coat"], [8, 4]), loaded.null_condition()
 
 
 @pytest.mark.parametrize("family", ["unet", "dit"])
@@ -66,11 +66,11 @@ def test_no_step_waits_for_the_device(family, method, strength):
     """Reading back from the meta device is an error, or counted; what is sent does not grow with the steps."""
     backbone, conditions, null = on_meta(family)
     with bigain.compressed(backbone.denoiser, method, **strength) as at:
-        sample_block(backbone, [0, 1], conditions, null, Sampling(3, 2.5, 0), at)
+        sample_latents(backbone, [0, 1], conditions, null, Sampling(3, 2.5, 0), at)
         traffic = []
         for steps in (2, 2, 7):  # the first loads the autoencoder
             with Traffic() as mode:
-                generate_block(backbone, [0, 1], conditions, null, Sampling(steps, 2.5, 0), at)
+                generate_images(backbone, [0, 1], conditions, null, Sampling(steps, 2.5, 0), at)
             traffic.append(mode.seen)
     assert traffic[1] == traffic[2]
     assert traffic[1] == {"sent": 3, "read": 1, "fetched": 1}  # noise, conditions, timesteps; is it finite; the images
@@ -82,7 +82,7 @@ def test_what_does_not_fit_says_what_to_lower(monkeypatch):
     def predict(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    given = (
+    arguments = (
         [3, 4, 5],
         backbone.conditions([], [1, 2, 3]),
         backbone.null_condition(),
@@ -91,8 +91,8 @@ def test_what_does_not_fit_says_what_to_lower(monkeypatch):
     )
     for name in ("decode", "predict"):
         monkeypatch.setattr(backbone, name, predict)
-        with pytest.raises(ValueError, match=r"a block of 3 images does not fit into the memory of cpu: .*ion\.block`"):
-            generate_block(backbone, *given)
+        with pytest.raises(ValueError, match=r"3 images together do not fit into the memory of cpu: .*ion\.block`"):
+            generate_images(backbone, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +140,13 @@ def generated(root, conditions_file, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("shard", [BLOCK, 4, COUNT])
 def test_overlapped_and_one_after_the_other_are_the_same_files(generated, shard):
-    one, other = (generated(name, overlapped, shard) for name, overlapped in (("one", False), ("other", True)))
-    assert list(one) == list(other)
-    assert len(one) == 1 + -(-COUNT // shard)
-    for name, tensors in one.items():
-        assert all(torch.equal(tensor, other[name][key]) for key, tensor in tensors.items())
+    in_turn, overlapping = (
+        generated(name, overlapped, shard) for name, overlapped in (("in_turn", False), ("overlapping", True))
+    )
+    assert list(in_turn) == list(overlapping)
+    assert len(in_turn) == 1 + -(-COUNT // shard)
+    for name, tensors in in_turn.items():
+        assert all(torch.equal(tensor, overlapping[name][key]) for key, tensor in tensors.items())
 
 
 @pytest.mark.parametrize("overlapped", [False, True])
@@ -173,9 +175,9 @@ def test_an_error_while_sampling_leaves_the_block_before_whole(generated, tmp_pa
     def breaks(backbone, places, *others):
         if places[0] == 2:
             raise ValueError("does not fit")
-        return sample_block(backbone, places, *others)
+        return sample_latents(backbone, places, *others)
 
-    monkeypatch.setattr(job, "sample_block", breaks)
+    monkeypatch.setattr(job, "sample_latents", breaks)
     with pytest.raises(ValueError, match="does not fit"):
         generated("job", overlapped)
     assert [file.name[:20] for file in (tmp_path / "job").rglob("images-*")] == ["images-000000-000002"]
@@ -190,32 +192,32 @@ def test_one_block_at_a_time_is_behind():
         beside.append(go.wait(30))
         unfinished.remove(k)
 
-    with SecondHalves(overlapped=True) as halves:
+    with OrderedWorker(overlapped=True) as worker:
         unfinished.append(0)
-        first = halves.run(finish, 0)
+        first = worker.submit(finish, 0)
         assert not first.done()  # the caller goes on meanwhile
         go.set()
         for k in range(1, 6):
-            halves.run(lambda: None)  # returns when what was before is done
+            worker.submit(lambda: None)  # returns when what was before is done
             most.append(len(unfinished))
             unfinished.append(k)
-            halves.run(finish, k)
+            worker.submit(finish, k)
     assert most == [0] * 5
     assert beside == [True] * 6
 
 
 @pytest.mark.parametrize("sampling", [None, ValueError("sampling")])
 def test_the_last_second_half_fails_loudly_even_if_another_error_is_on_its_way(sampling):
-    def block(halves):
-        halves.run(breaks)
+    def block(worker):
+        worker.submit(breaks)
         if sampling is not None:
             raise sampling
 
     def breaks():
         raise OSError("full")
 
-    with pytest.raises(OSError, match="full") as raised, SecondHalves(overlapped=True) as halves:
-        block(halves)
+    with pytest.raises(OSError, match="full") as raised, OrderedWorker(overlapped=True) as worker:
+        block(worker)
     assert raised.value.__context__ is sampling
 
 

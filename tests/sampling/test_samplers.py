@@ -7,7 +7,7 @@ from diffusers import StableDiffusionPipeline
 import bigain
 from bigain import backbones
 from bigain.core.rng import torch_generator
-from bigain.sampling.generate import Sampling, as_stored, generate_block
+from bigain.sampling.generate import Sampling, as_stored, generate_images
 from bigain.sampling.guided import sampler_for
 from tests.helpers.random_pipelines import dit, stable_diffusion
 
@@ -23,8 +23,8 @@ def dit_xl2(tmp_path_factory):
 
 
 def test_alpha_bar_is_stable_diffusions(sd2):
-    found = sd2.alphas_bar[[25, 125, 525, 925, 999]]
-    assert found.tolist() == pytest.approx([0.97661, 0.86208, 0.24402, 0.01086, 0.00466], abs=5e-6)
+    alphas_bar = sd2.alphas_bar[[25, 125, 525, 925, 999]]
+    assert alphas_bar.tolist() == pytest.approx([0.97661, 0.86208, 0.24402, 0.01086, 0.00466], abs=5e-6)
 
 
 def test_euler_over_50_steps(sd2):
@@ -62,7 +62,7 @@ def test_a_pipelines_own_call_gives_the_same_image(sd2, method, strength):
     prompts, steps = ["a bag", "a coat"], 4
     conditions, null = sd2.conditions(prompts, []), sd2.null_condition()
     with bigain.compressed(sd2.denoiser, method, **strength) as at:
-        ours = generate_block(sd2, [0, 1], conditions, null, Sampling(steps, guidance=7.5, seed=0), at)
+        ours = generate_images(sd2, [0, 1], conditions, null, Sampling(steps, guidance=7.5, seed=0), at)
     pipe = StableDiffusionPipeline.from_pretrained(sd2.path, scheduler=sd2.scheduler)
     pipe.set_progress_bar_config(disable=True)
     noise = torch.stack([torch.randn(sd2.latent_shape, generator=torch_generator(0, "x_T", k)) for k in (0, 1)])

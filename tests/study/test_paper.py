@@ -108,7 +108,7 @@ def test_planning_needs_neither_torch_nor_data():
 
 
 def test_everything_that_is_missing_is_said_at_once(raw, tmp_path, monkeypatch):
-    monkeypatch.setattr("bigain.core.gpu_locks.listed", list)
+    monkeypatch.setattr("bigain.core.gpu_locks.visible_gpus", list)
     monkeypatch.setattr("shutil.disk_usage", lambda place: type("usage", (), {"free": 5e9}))
     study = Study(elsewhere(raw, tmp_path))
     said = problems(study, StudyCost(study), Needs.of_study(study))
@@ -123,7 +123,7 @@ def test_everything_that_is_missing_is_said_at_once(raw, tmp_path, monkeypatch):
 
 
 def test_a_run_of_some_cells_asks_only_for_what_they_use(raw, tmp_path, monkeypatch):
-    monkeypatch.setattr("bigain.core.gpu_locks.listed", list)
+    monkeypatch.setattr("bigain.core.gpu_locks.visible_gpus", list)
     study = Study(elsewhere(raw, tmp_path))
     cell = next(c.path for c in study.cells if (c.backbone, c.dataset, c.task) == ("sd2", "coco2017", "classification"))
     message = before_first_job(study, [("classify", {"cell": cell, "chunk": "0"}), ("table", {})], local=False)

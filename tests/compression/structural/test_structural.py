@@ -10,7 +10,7 @@ from bigain.backbones.unet import StableDiffusion
 from bigain.calibration import dip_go, mosaicdiff
 from bigain.calibration.data import CalibrationData
 from bigain.calibration.runs import ClassificationRun, GenerationRun
-from bigain.classifier.classify import Protocol, classify_block
+from bigain.classifier.classify import ClassificationSettings, classify_images
 from bigain.classifier.timesteps import Stages
 from bigain.compression.structural import Calibration
 from bigain.compression.structural.layers import layers_of, pruned
@@ -49,11 +49,11 @@ def calibrated(backbone, method, reduction, tmp_path, updates=2, generation=Fals
 
 
 def classify(backbone, method, path=None, images=(0, 1, 2)):
-    protocol = Protocol(STAGES, seed=0, batch_size=5, noise_per=method_of(method).noise_per)
+    settings = ClassificationSettings(STAGES, seed=0, batch_size=5, noise_per=method_of(method).noise_per)
     candidates = backbone.conditions_of(4)
     options = {} if path is None else {"calibration": path}
     with bigain.compressed(backbone.denoiser, method, **options) as at:
-        return classify_block(backbone, latents(images), list(images), candidates, protocol, at)
+        return classify_images(backbone, latents(images), list(images), candidates, settings, at)
 
 
 def counted(function):
