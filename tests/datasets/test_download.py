@@ -1,4 +1,4 @@
-"""Fetching from a hub that is a folder: what is chosen, verified, resumed, and what is said when it cannot be."""
+"""Fetching from a hub that is a folder: files are chosen, verified and resumed, and failures name their reason."""
 
 import hashlib
 import shutil
@@ -20,7 +20,7 @@ COMMIT = "c0ffee"
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A model repository with files that no pipeline needs, behind the two calls of the hub's client."""
+    """Make a model repository with files that no pipeline needs, behind the two calls of the hub's client."""
     source = tmp_path / "hub"
     contents = {
         "model_index.json": b"{}",
@@ -74,8 +74,8 @@ def settings(path, **more):
 
 def test_a_pipeline_is_fetched_once_each_part_whole_and_without_pickles(hub, tmp_path):
     path = download.backbone("sd2", settings(tmp_path / "model"))
-    found = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
-    assert found == {
+    files = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
+    assert files == {
         "model_index.json",
         MANIFEST,
         "unet/config.json",
@@ -129,8 +129,10 @@ def test_what_arrives_wrong_is_removed(hub, tmp_path, monkeypatch):
             (Path(local_dir) / name).write_bytes(b"x")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", damaged)
-    with pytest.raises(download.FetchError, match="is not what the hub has"):
+    with pytest.raises(download.FetchError, match=r"model_index\.json is not what the hub has"):
         download.backbone("sd2", settings(tmp_path / "model"))
+    assert not (tmp_path / "model/model_index.json").exists()
+    assert not (tmp_path / "model" / MANIFEST).exists()
 
 
 def test_no_space_and_no_hub_are_said_before_anything_is_loaded(hub, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Readers of the official layouts, at their full counts: what they hold, and what they say of what is missing."""
+"""Readers of the official layouts at their full size: their content, and the messages about missing parts."""
 
 import shutil
 import zipfile
@@ -41,7 +41,7 @@ def settings(reader, path, **more):
 
 
 def copied(source, target):
-    """A copy to damage; linked files are not shared with the original."""
+    """Copy a folder in order to damage it; the copy shares no hard links with the original."""
     shutil.copytree(source, target)
     return target
 
@@ -50,12 +50,12 @@ def copied(source, target):
 
 
 def test_pets_has_3669_test_images_of_37_breeds(pets):
-    found = datasets.load(settings("pets", pets))
-    assert (len(found), len(found.prompts)) == (3669, 37)
-    assert found.prompts[0] == "a photo of a Abyssinian, a type of pet"
-    assert found.captions[0] == found.prompts[found.labels[0][0]]
-    assert found.class_ids is None
-    assert not found.multi_label
+    dataset = datasets.load(settings("pets", pets))
+    assert (len(dataset), len(dataset.prompts)) == (3669, 37)
+    assert dataset.prompts[0] == "a photo of a Abyssinian, a type of pet"
+    assert dataset.captions[0] == dataset.prompts[dataset.labels[0][0]]
+    assert dataset.class_ids is None
+    assert not dataset.multi_label
     assert datasets.problems(settings("pets", pets)) == []
 
 
@@ -72,23 +72,23 @@ NAMES = ("class_names", "prompts")
 
 
 def test_every_prefix_of_the_training_split_is_balanced(pets):
-    found = datasets.load(settings("pets_trainval", pets))
-    assert len(found) == 3680
-    assert set(Counter(found.first(74).labels).values()) == {2}
+    dataset = datasets.load(settings("pets_trainval", pets))
+    assert len(dataset) == 3680
+    assert set(Counter(dataset.first(74).labels).values()) == {2}
 
 
 def test_the_released_reference_is_the_whole_folder(pets):
-    found = datasets.load(settings("pets_all", pets))
-    assert len(found) == 3669 + 3680 + 2
-    assert "images/Abyssinian_901.jpg" in found.files
+    dataset = datasets.load(settings("pets_all", pets))
+    assert len(dataset) == 3669 + 3680 + 2
+    assert "images/Abyssinian_901.jpg" in dataset.files
 
 
 def test_missing_pets_are_counted_and_allowed(pets, tmp_path):
     folder = copied(pets, tmp_path / "pets")
     for name in ("Abyssinian_1", "beagle_3"):
         (folder / "images" / f"{name}.jpg").unlink()
-    (said,) = datasets.problems(settings("pets", folder))
-    assert "2 images cannot be read, and allow_missing is 0: images/Abyssinian_1.jpg is missing" in said
+    (problem,) = datasets.problems(settings("pets", folder))
+    assert "2 images cannot be read, and allow_missing is 0: images/Abyssinian_1.jpg is missing" in problem
     assert datasets.problems(settings("pets", folder, allow_missing=2)) == []
 
 
@@ -96,8 +96,8 @@ def test_a_shorter_list_is_another_data_set(pets, tmp_path):
     folder = copied(pets, tmp_path / "pets")
     path = folder / "annotations" / "test.txt"
     path.write_text("\n".join(path.read_text().splitlines()[:-1]))
-    (said,) = datasets.problems(settings("pets", folder))
-    assert "its lists name 3668 images; the official ones 3669" in said
+    (problem,) = datasets.problems(settings("pets", folder))
+    assert "its lists name 3668 images; the official ones 3669" in problem
 
 
 def test_a_broken_list_is_named_with_its_line(pets, tmp_path):
@@ -117,11 +117,11 @@ def test_a_broken_list_is_named_with_its_line(pets, tmp_path):
         ("coco2017", r"holds none of images/val2017.*bigain fetch coco2017"),
     ],
 )
-def test_an_empty_folder_says_what_belongs_there(reader, needs, tmp_path):
+def test_an_empty_folder_is_an_error_that_names_what_belongs_there(reader, needs, tmp_path):
     with pytest.raises(FileNotFoundError, match=needs):
         datasets.load(settings(reader, tmp_path))
-    (said,) = datasets.problems(settings(reader, tmp_path))
-    assert str(tmp_path) in said
+    (problem,) = datasets.problems(settings(reader, tmp_path))
+    assert str(tmp_path) in problem
 
 
 def test_what_was_fetched_is_compared_with_a_sample_of_its_checksums(pets, tmp_path):
@@ -132,8 +132,8 @@ def test_what_was_fetched_is_compared_with_a_sample_of_its_checksums(pets, tmp_p
     first = folder / "images" / "Abyssinian_1.jpg"
     first.unlink()
     first.write_bytes(official_layouts.photo(77))
-    (said,) = datasets.problems(settings("pets", folder))
-    assert "images/Abyssinian_1.jpg: sha256 is" in said
+    (problem,) = datasets.problems(settings("pets", folder))
+    assert "images/Abyssinian_1.jpg: sha256 is" in problem
     assert datasets.problems(settings("pets_trainval", folder)) == []
 
 
@@ -141,29 +141,29 @@ def test_what_was_fetched_is_compared_with_a_sample_of_its_checksums(pets, tmp_p
 
 
 def test_imagenet_has_50_images_of_each_class_in_sorted_order(imagenet_folder):
-    found = datasets.load(settings("imagenet1k", imagenet_folder))
-    assert len(found) == 50_000
-    assert found.labels[50 * 7 + 49] == (7,)
-    assert found.files[50 * 7 : 50 * 8] == sorted(found.files[50 * 7 : 50 * 8])
-    assert found.class_ids == tuple(range(1000))
-    assert len(set(found.prompts)) == 998
-    assert [found.prompts.count(f"a photo of a {name}") for name in ("missile", "sunglasses")] == [2, 2]
-    assert found.prompts[999] == "a photo of a toilet paper"
+    dataset = datasets.load(settings("imagenet1k", imagenet_folder))
+    assert len(dataset) == 50_000
+    assert dataset.labels[50 * 7 + 49] == (7,)
+    assert dataset.files[50 * 7 : 50 * 8] == sorted(dataset.files[50 * 7 : 50 * 8])
+    assert dataset.class_ids == tuple(range(1000))
+    assert len(set(dataset.prompts)) == 998
+    assert [dataset.prompts.count(f"a photo of a {name}") for name in ("missile", "sunglasses")] == [2, 2]
+    assert dataset.prompts[999] == "a photo of a toilet paper"
 
 
 def test_the_subset_is_the_first_two_of_each_class(imagenet_folder):
-    found = datasets.load(settings("imagenet1k", imagenet_folder, subset="first_two_of_each_class"))
-    assert len(found) == 2000
-    assert set(Counter(found.labels).values()) == {2}
-    assert found.ids[2:4] == [50, 51]
+    dataset = datasets.load(settings("imagenet1k", imagenet_folder, subset="first_two_of_each_class"))
+    assert len(dataset) == 2000
+    assert set(Counter(dataset.labels).values()) == {2}
+    assert dataset.ids[2:4] == [50, 51]
     positions = imagenet.first_two_of_each_class()
     assert imagenet.list_sha256(positions) == imagenet.SUBSET_SHA256
 
 
 def test_a_subset_can_be_a_list(imagenet_folder, tmp_path):
     (tmp_path / "mine.txt").write_text("49999\n3\n")
-    found = datasets.load(settings("imagenet1k", imagenet_folder, subset=str(tmp_path / "mine.txt")))
-    assert (found.ids, found.labels) == ([49999, 3], [(999,), (0,)])
+    dataset = datasets.load(settings("imagenet1k", imagenet_folder, subset=str(tmp_path / "mine.txt")))
+    assert (dataset.ids, dataset.labels) == ([49999, 3], [(999,), (0,)])
     (tmp_path / "wrong.txt").write_text("3\n3\n")
     with pytest.raises(ValueError, match="distinct positions"):
         datasets.load(settings("imagenet1k", imagenet_folder, subset=str(tmp_path / "wrong.txt")))
@@ -171,13 +171,13 @@ def test_a_subset_can_be_a_list(imagenet_folder, tmp_path):
         datasets.load(settings("imagenet1k", imagenet_folder, subset=str(tmp_path / "none.txt")))
 
 
-def test_imagenet100_keeps_the_models_own_class_numbers(imagenet_folder, tmp_path):
-    found = datasets.load(settings("imagenet100", imagenet_folder))
-    assert (len(found), len(found.prompts)) == (5000, 100)
-    assert found.class_ids[:3] == (15, 45, 54)
-    assert found.prompts[0] == "a photo of a American robin"
-    own = official_layouts.write_imagenet(tmp_path, imagenet.IMAGENET_100)
-    assert datasets.load(settings("imagenet100", own)).files == found.files
+def test_imagenet100_keeps_the_class_numbers_of_the_model(imagenet_folder, tmp_path):
+    dataset = datasets.load(settings("imagenet100", imagenet_folder))
+    assert (len(dataset), len(dataset.prompts)) == (5000, 100)
+    assert dataset.class_ids[:3] == (15, 45, 54)
+    assert dataset.prompts[0] == "a photo of a American robin"
+    only_100 = official_layouts.write_imagenet(tmp_path, imagenet.IMAGENET_100)
+    assert datasets.load(settings("imagenet100", only_100)).files == dataset.files
 
 
 def test_a_class_with_too_few_or_too_many_images(tmp_path):
@@ -185,8 +185,8 @@ def test_a_class_with_too_few_or_too_many_images(tmp_path):
     wnid, _ = imagenet.classes()[15]
     first = sorted((folder / "val" / wnid).iterdir())[0]
     first.unlink()
-    (said,) = datasets.problems(settings("imagenet100", folder))
-    assert f"{wnid}/image 50 of 50 is missing" in said
+    (problem,) = datasets.problems(settings("imagenet100", folder))
+    assert f"{wnid}/image 50 of 50 is missing" in problem
     for name in ("a.JPEG", "b.JPEG"):
         (folder / "val" / wnid / name).write_bytes(official_layouts.photo(0))
     with pytest.raises(ValueError, match=f"{wnid} holds 51 images"):
@@ -197,14 +197,14 @@ def test_a_class_with_too_few_or_too_many_images(tmp_path):
 
 
 def test_coco_has_several_labels_some_none_and_its_first_captions(coco):
-    found = datasets.load(settings("coco2017", coco))
-    assert (len(found), len(found.prompts)) == (5000, 80)
-    assert found.ids == sorted(found.ids)
-    assert sum(not labels for labels in found.labels) == 48
-    assert found.multi_label
-    assert found.class_names[0] == "thing 1"
-    assert found.class_names[-1] == "thing 90"
-    assert found.prompts[79] == "a photo of a thing 90"
+    dataset = datasets.load(settings("coco2017", coco))
+    assert (len(dataset), len(dataset.prompts)) == (5000, 80)
+    assert dataset.ids == sorted(dataset.ids)
+    assert sum(not labels for labels in dataset.labels) == 48
+    assert dataset.multi_label
+    assert dataset.class_names[0] == "thing 1"
+    assert dataset.class_names[-1] == "thing 90"
+    assert dataset.prompts[79] == "a photo of a thing 90"
     assert datasets.problems(settings("coco2017", coco)) == []
 
 
@@ -215,11 +215,11 @@ def test_a_caption_is_the_first_of_its_image_in_the_file(coco):
     first = {}
     for caption in stored:
         first.setdefault(caption["image_id"], caption["caption"].strip())
-    found = datasets.load(settings("coco2017", coco))
-    assert list(found.captions) == [first[image] for image in found.ids]
+    dataset = datasets.load(settings("coco2017", coco))
+    assert list(dataset.captions) == [first[image] for image in dataset.ids]
 
 
-def test_archives_are_read_as_they_come(coco, zipped_coco):
+def test_archives_are_read_without_unpacking(coco, zipped_coco):
     plain, zipped = (datasets.load(settings("coco2017", folder)) for folder in (coco, zipped_coco))
     for part in ("ids", "labels", "captions", "prompts"):
         assert getattr(plain, part) == getattr(zipped, part)
@@ -235,11 +235,11 @@ def test_damaged_archives_are_named(zipped_coco, tmp_path):
         start = whole.infolist()[0].header_offset
     content[start + 60 : start + 90] = bytes(30)
     archive.write_bytes(content)
-    (said,) = datasets.problems(settings("coco2017", folder))
-    assert "is damaged (Bad CRC-32" in said
+    (problem,) = datasets.problems(settings("coco2017", folder))
+    assert "is damaged (Bad CRC-32" in problem
     archive.write_bytes(content[:5000])
-    (said,) = datasets.problems(settings("coco2017", folder))
-    assert "val2017.zip is no whole zip file" in said
+    (problem,) = datasets.problems(settings("coco2017", folder))
+    assert "val2017.zip is no whole zip file" in problem
 
 
 def test_damaged_annotations_are_named(coco, tmp_path):
@@ -255,7 +255,7 @@ def test_damaged_annotations_are_named(coco, tmp_path):
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("size", [(100, 73), (73, 100), (64, 64), (300, 65)])
-def test_a_crop_is_torchvisions(tmp_path, mode, size):
+def test_a_crop_equals_torchvision_s(tmp_path, mode, size):
     """`Resize(64, bicubic)`, `CenterCrop(64)`, then RGB: what the released code does."""
     (tmp_path / "photo.JPEG").write_bytes(official_layouts.photo(5, size, mode))
     image = photos.Store(tmp_path).open("photo.JPEG")
@@ -277,7 +277,7 @@ def test_a_damaged_image_is_named(tmp_path):
         store.open("none.jpg")
 
 
-def test_jpeg_of_quality_100_halves_the_colours_resolution():
+def test_jpeg_of_quality_100_halves_the_resolution_of_colours():
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8))
     stored = photos.as_jpeg(image)
     luma, chroma = (
@@ -287,12 +287,12 @@ def test_jpeg_of_quality_100_halves_the_colours_resolution():
     assert luma < 3 < chroma
 
 
-def test_candidates_keep_their_images_and_are_numbered_anew(pets):
-    found = datasets.load(settings("pets", pets, candidates=[5, 0]))
-    assert found.class_names == ("Bengal", "Abyssinian")
-    assert set(found.labels) == {(0,), (1,)}
-    assert found.files[0].startswith("images/Abyssinian")
-    assert found.labels[0] == (1,)
+def test_candidates_keep_their_images_and_are_renumbered(pets):
+    dataset = datasets.load(settings("pets", pets, candidates=[5, 0]))
+    assert dataset.class_names == ("Bengal", "Abyssinian")
+    assert set(dataset.labels) == {(0,), (1,)}
+    assert dataset.files[0].startswith("images/Abyssinian")
+    assert dataset.labels[0] == (1,)
     with pytest.raises(ValueError, match="classes from 0 to 36"):
         datasets.load(settings("pets", pets, candidates=[0, 37]))
 
@@ -329,7 +329,7 @@ def test_pixels_reach_the_autoencoder_as_a_plain_diffusers_encode_would_have_the
         [
             resize,
             transforms.CenterCrop(size),
-            transforms.Lambda(lambda one: one.convert("RGB")),
+            transforms.Lambda(lambda picture: picture.convert("RGB")),
             transforms.ToTensor(),
             transforms.Normalize([0.5], [0.5]),
         ]
