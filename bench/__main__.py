@@ -15,11 +15,14 @@ import torch
 import typer
 
 from bench.attention import attention
+from bench.ceilings import ceilings
 from bench.classification import classification, equal_decisions
 from bench.demo import demo
 from bench.generation import generation
+from bench.operators import operators
 from bench.planning import planning
 from bench.profile import profiles
+from bench.repeats import repeats
 from bench.rounds import Row
 from bench.sd2 import sd2_attention, sd2_classification
 from bench.startup import startup
@@ -36,7 +39,13 @@ PARTS = {
     "profile": profiles,
     "demo": demo,
 }
-GPU_PARTS = {"sd2 classification": sd2_classification, "sd2 attention": sd2_attention}
+GPU_PARTS = {
+    "ceilings": ceilings,
+    "repeats": repeats,
+    "operators": operators,
+    "sd2 classification": sd2_classification,
+    "sd2 attention": sd2_attention,
+}
 
 
 def main(
@@ -131,7 +140,35 @@ def _rated(rows: list[Row]) -> list[str]:
     return [*_timed(rows), *lines, ""]
 
 
-TABLES = {"sd2 classification": _rated, "decisions": _equal, "profile": _profiled}  # the others are timed arms
+def _reached(rows: list[Row]) -> list[str]:
+    lines = [f"| {row['case']} | {row['rate']:.4g} {row['of']} |" for row in rows]
+    return ["| ceiling | measured |", "|---|---|", *lines, ""]
+
+
+def _repeated(rows: list[Row]) -> list[str]:
+    lines = ["| model | arm | computed | errors that differ | by at most |", "|---|---|---|---|---|"]
+    for row in rows:
+        differ = f"{row['different']} of {row['of']} | {row['largest']:.1e}" if row["different"] else "none | "
+        lines.append(f"| {row['case']} | {row['arm']} | {row['how']} | {differ} |")
+    return [*lines, ""]
+
+
+def _alone(rows: list[Row]) -> list[str]:
+    lines = ["| tokens | operator | microseconds | as a graph |", "|---|---|---|---|"]
+    for row in rows:
+        graph = "not captured" if row["graph"] is None else f"{1e6 * row['graph']:.0f}"
+        lines.append(f"| {row['case']} | {row['arm']} | {1e6 * row['eager']:.0f} | {graph} |")
+    return [*lines, ""]
+
+
+TABLES = {  # the others are timed arms
+    "sd2 classification": _rated,
+    "decisions": _equal,
+    "profile": _profiled,
+    "ceilings": _reached,
+    "repeats": _repeated,
+    "operators": _alone,
+}
 
 
 if __name__ == "__main__":

@@ -59,9 +59,12 @@ def attention(rounds: int = 3 * ROUNDS) -> list[Row]:
     return rows
 
 
-def guided(backbone: Backbone, condition: Tensor, batch: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A batch of x_t, t and the same condition for every row, where the model is."""
-    x = torch.randn(batch, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
+def guided(
+    backbone: Backbone, condition: Tensor, batch: int, size: tuple[int, int] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a batch of x_t, t and one condition for all rows, on the model's device; `size` replaces the latents' own."""
+    channels, *model_size = backbone.latent_shape
+    x = torch.randn(batch, channels, *(size or model_size), generator=torch.Generator().manual_seed(0))
     condition = backbone.to_device(condition)
     t = torch.full((batch,), 500, device=backbone.device)
     return x.to(backbone.device, backbone.dtype), t, condition.expand(batch, *condition.shape[1:])

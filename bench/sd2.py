@@ -1,7 +1,7 @@
 """What only a GPU can say: the classification engine and merging on Stable Diffusion 2.0's architecture.
 
-Half precision, random weights (they take as long as trained ones), latents of 64x64. Beside seconds stand operations a
-second, and their share of what the datasheet promises for dense half precision.
+Half precision, random weights (they take as long as trained ones), latents of 64x64, for merging of 96x96 and 128x128
+too. Beside seconds stand operations a second, and their share of what the datasheet promises for dense half precision.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from bigain.measure.flops import PROMPT_TOKENS, architecture
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "RTX 4090": 165e12}  # operations a second, dense, half
 IMAGES, CLASSES, TRIALS, BATCH = 4, 37, 4, 148  # four batches in the engine, forty in the plain loop
 GUIDED = 8  # four images, both halves of guidance
+SIDES = (64, 96, 128)  # of latents: 512, 768 and 1,024 pixels
 
 
 class RandomStableDiffusion(StableDiffusion):
@@ -63,8 +64,9 @@ def sd2_classification() -> list[Row]:
 
 
 def sd2_attention() -> list[Row]:
-    """`attention` of the true architecture on a GPU."""
-    return attention(RandomStableDiffusion("sd2", "cuda", torch.bfloat16))
+    """`attention` of the true architecture on a GPU, at every size."""
+    backbone = RandomStableDiffusion("sd2", "cuda", torch.bfloat16)
+    return [row for side in SIDES for row in attention(backbone, side)]
 
 
 def classification(backbone: RandomStableDiffusion, rounds: int = ROUNDS) -> list[Row]:
@@ -80,17 +82,24 @@ def classification(backbone: RandomStableDiffusion, rounds: int = ROUNDS) -> lis
     return [with_rate(row, worked[row["arm"]]) for row in compare("classification", case, arms, rounds)]
 
 
-def attention(backbone: RandomStableDiffusion, rounds: int = ROUNDS) -> list[Row]:
-    """Rows of a guided forward pass under token methods and tomesd, over no compression: SDPA, eager and compiled."""
-    rows, given = [], guided(backbone, backbone.prompts(1), GUIDED)
+def attention(backbone: RandomStableDiffusion, side: int, rounds: int = ROUNDS) -> list[Row]:
+    """Rows of a guided forward pass of latents of so many rows and columns under token methods and tomesd, over no
+    compression: SDPA, eager and compiled."""
+    rows = []
     for kind, compiled in (("SDPA", False), ("SDPA, compiled", True)):
         if compiled and missing_compiler(backbone.device) is not None:
             continue
-        arms = {method: forward(backbone, given, ours(method, strength), compiled) for method, strength in ARMS.items()}
-        arms["tomesd"] = forward(backbone, given, tomesd_07, compiled)
+        arms = {name: arm(backbone, side, name, compiled) for name in (*ARMS, "tomesd")}
         with torch.inference_mode():
-            rows += compare(f"{kind} attention", f"{backbone}, batch {GUIDED}", arms, rounds)
+            rows += compare(f"{kind} attention", f"{backbone}, batch {GUIDED}, {side}x{side}", arms, rounds)
+        del arms  # with its copies of the model
     return rows
+
+
+def arm(backbone: RandomStableDiffusion, side: int, name: str, compiled: bool) -> Callable[[], object]:
+    """A guided forward pass under a token method or tomesd."""
+    given = guided(backbone, backbone.prompts(1), GUIDED, (side, side))
+    return forward(backbone, given, tomesd_07 if name == "tomesd" else ours(name, ARMS[name]), compiled)
 
 
 def operations(run: Callable[[], object]) -> int:

@@ -7,10 +7,13 @@ import torch
 
 import bigain
 from bigain import backbones
+from bigain.classifier.classify import Protocol, classify_block
+from bigain.classifier.timesteps import Stages
 from bigain.tokens import OPERATORS, TokenGrid
 from bigain.tokens.draws import normals, uniform_places
 from bigain.tokens.merge import TokenPlan
 from tests.helpers.methods import COMPRESSING_TOKENS, arguments_for
+from tests.helpers.tiny import TinyBackbone
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -36,6 +39,52 @@ def test_plans_are_the_same_but_for_near_ties():
 def test_channels_of_a_half_precision_unet_lie_last(root):
     unet = backbones.load("unet", root / "resources/mini-unet", "cuda", "float16").denoiser
     assert unet.conv_out.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_merging_adds_in_the_same_order_every_time(dtype, compiled):
+    """A hundred tokens into each of a few destinations: the bits, and float32's precision."""
+    x = torch.randn(2, 1024, 64, generator=torch.Generator().manual_seed(0)).cuda()
+    tokens = torch.arange(1024, device="cuda").expand(2, -1)
+    plan = TokenPlan(tokens[:, :0], tokens[:, 10:], tokens[:, 10:] % 10, tokens[:, :10])
+    reduce = torch.compile(plan.reduce, dynamic=False) if compiled else plan.reduce
+    first = reduce(x.to(dtype))
+    assert all(torch.equal(first, reduce(x.to(dtype))) for _ in range(20))
+    exact = torch.stack([x.to(dtype).double()[:, k::10].mean(dim=1) for k in range(10)], dim=1)
+    torch.testing.assert_close(first.double(), exact, rtol=1e-2 if dtype == torch.bfloat16 else 1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["unet", "dit"])
+@pytest.mark.parametrize("method", COMPRESSING_TOKENS)
+def test_no_method_waits_for_the_gpu(request, family, method):
+    model = copy.deepcopy(request.getfixturevalue(family)).cuda()
+    x, t = torch.ones(2, 4, 16, 16, device="cuda"), torch.full((2,), 500, device="cuda")
+    condition = torch.ones(2, 5, 16, device="cuda") if family == "unet" else torch.arange(2, device="cuda")
+    name = "encoder_hidden_states" if family == "unet" else "class_labels"
+    with torch.no_grad(), bigain.compressed(model, method, **arguments_for(method)):
+        model(x, timestep=t, **{name: condition})
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            model(x, timestep=t, **{name: condition})
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("family", ["unet", "dit"])
+@pytest.mark.parametrize("method", COMPRESSING_TOKENS)
+def test_the_classifier_agrees_up_to_rounding(request, family, method):
+    """Where noised images are shared between classes too, and what is drawn for them."""
+    protocol = Protocol(Stages((2,), (1,)), seed=0, batch_size=8)
+    x = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(2))
+    found = []
+    for device in ("cpu", "cuda"):
+        backbone = TinyBackbone(copy.deepcopy(request.getfixturevalue(family)).to(device), family)
+        backbone.device = torch.device(device)
+        with bigain.compressed(backbone.denoiser, method, **arguments_for(method)) as at:
+            trials = classify_block(backbone, x, [3, 4], backbone.conditions_of(4), protocol, at)
+        found.append(torch.tensor([trial.error for trial in trials]))
+    assert ((found[0] - found[1]).abs() < 1e-3).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("family", ["unet", "dit"])

@@ -22,6 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from bigain.core import gpu_locks
+
 SOCKET = "BIGAIN_WARM"  # the environment's name for where the warm process listens
 STARTED, LENGTH = b"s", 8
 PRELOADED = (
@@ -33,6 +35,10 @@ PRELOADED = (
 # the kernel otherwise and faults it in again for the next one, which more than doubled the time of the embedded study's
 # classification jobs on a small virtual machine. It reads this as a process starts; a fork has what it was forked from.
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "1073741824", "MALLOC_MMAP_THRESHOLD_": "1073741824"}
+
+# A fork cannot use CUDA once its parent has asked it anything, and diffusers asks as it is imported whether there is a
+# GPU. With this, torch asks the driver's management library instead, which leaves CUDA alone.
+LEAVE_CUDA = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 
 
 def hand_over(arguments: list[str]) -> int | None:
@@ -91,6 +97,7 @@ def _watch(connection: socket.socket, run: Callable[[list[str]], int]) -> NoRetu
         with connection.makefile("rb") as rest:
             request = json.loads(rest.read(int.from_bytes(head, "big")))
         ended, running = os.pipe()
+        os.set_inheritable(running, True)  # for a command that starts again: see `_run`
         command = os.fork()
         if command == 0:
             os.close(ended)
@@ -124,11 +131,19 @@ def _run(request: dict, streams: list[int], connection: socket.socket, run: Call
         sys.argv[1:] = request["arguments"]
         connection.sendall(STARTED)
         connection.close()
+        if _cuda_is_lost():
+            os.execv(sys.executable, [sys.executable, "-m", "bigain", *request["arguments"]])
         code = run(request["arguments"])
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
         os._exit(code)
+
+
+def _cuda_is_lost() -> bool:
+    """Whether this machine has a GPU that this fork cannot use, because its parent asked CUDA something after all."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda._is_in_bad_fork() and bool(gpu_locks.listed())
 
 
 class Warm:
@@ -138,7 +153,7 @@ class Warm:
         self._folder = tempfile.TemporaryDirectory(prefix="bigain-warm-")
         path = Path(self._folder.name, "socket")
         command = [sys.executable, "-m", "bigain", "warm", "--socket", str(path)]
-        environment = os.environ | KEEP_MEMORY
+        environment = os.environ | KEEP_MEMORY | LEAVE_CUDA
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment)
         os.environ[SOCKET] = str(path)
 

@@ -103,7 +103,7 @@ class TokenAttachment(Attachment):
     def _seeds(self, site: Site, device: torch.device) -> Tensor:
         """One a row, or one for all: rows share what is drawn unless a task said what they are."""
         seeds = self.row_seeds if self.row_seeds is not None else self.call_seed ^ self.calls.view(1)
-        return _own(seeds, site).to(device)
+        return _own(seeds.to(device, non_blocking=True), site)  # the device is not waited for
 
     @property
     def is_random(self) -> bool:

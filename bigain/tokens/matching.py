@@ -76,6 +76,31 @@ def rows(x: Tensor, index: Tensor) -> Tensor:
     return x[torch.arange(len(x), device=x.device).unsqueeze(1), index]
 
 
+def sums(x: Tensor, place: Tensor, added: Tensor) -> Tensor:
+    """x [D, C] with every row of `added` [K, C] added to the row of x at its `place` [K].
+
+    On a GPU in float32 and in the order of `added`, so that the bits are the same every time: `index_add` adds in no
+    fixed order there, `index_put` sorts first.
+    """
+    if x.device.type != "cuda":
+        return x.index_add(0, place, added)
+    in_order = sums_in_order if torch.compiler.is_compiling() else _put
+    return in_order(x.float(), place, added.float())
+
+
+def _put(x: Tensor, place: Tensor, added: Tensor) -> Tensor:
+    return x.index_put((place,), added, accumulate=True)
+
+
+# For torch.compile an operator of its own: of `index_put` it would make additions in no fixed order.
+sums_in_order = torch.library.custom_op("bigain::sums_in_order", _put, mutates_args=())
+sums_in_order.register_fake(lambda x, place, added: torch.empty_like(x))
+sums_in_order.register_autograd(
+    lambda ctx, gradient: (gradient, None, gradient[ctx.place]),
+    setup_context=lambda ctx, inputs, output: setattr(ctx, "place", inputs[1]),
+)
+
+
 def best_destinations(metric: Tensor, sources: Tensor, destinations: Tensor) -> tuple[Tensor, Tensor]:
     """For every source the cosine to, and the place of, its most similar destination: [B, S] each, float32.
 

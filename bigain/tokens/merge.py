@@ -32,9 +32,9 @@ class TokenPlan:
         batch, count = self.destinations.shape
         place = self.target + count * torch.arange(batch, device=x.device).unsqueeze(1)  # in all destinations, flat
         total = matching.rows(x, self.destinations).flatten(0, 1)
-        total = total.index_add(0, place.flatten(), matching.rows(x, self.merged).flatten(0, 1))
-        members = x.new_ones(len(total)).index_add(0, place.flatten(), x.new_ones(place.numel()))
-        mean = (total / members.unsqueeze(-1)).unflatten(0, (batch, count))
+        total = matching.sums(total, place.flatten(), matching.rows(x, self.merged).flatten(0, 1))
+        members = total.new_ones(len(total)).index_add(0, place.flatten(), total.new_ones(place.numel()))
+        mean = (total / members.unsqueeze(-1)).to(x.dtype).unflatten(0, (batch, count))
         return torch.cat([matching.rows(x, self.kept), mean], dim=1)
 
     def around(self, layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

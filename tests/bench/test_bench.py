@@ -89,7 +89,7 @@ def test_classification_counts_the_operations_that_ran(small):
 
 def test_every_method_and_tomesd_run_on_a_model_of_their_own(small):
     before = {name: id(module) for name, module in small.denoiser.named_modules()}
-    rows = sd2.attention(small, rounds=1)
+    rows = sd2.attention(small, 8, rounds=1)
     assert [(row["benchmark"], row["arm"]) for row in rows] == [
         ("SDPA attention", arm) for arm in ("none", "bigain_tm", "tomesd")
     ]

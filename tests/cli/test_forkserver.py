@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from bigain.cli.forkserver import KEEP_MEMORY, LENGTH, SOCKET, Warm, hand_over
 
@@ -81,12 +82,15 @@ def test_a_job_s_records_are_the_same_bit_for_bit(warm, root, tmp_path, monkeypa
     assert cold.equals(forked)
 
 
-@pytest.fixture
-def stuck(warm, tmp_path):
-    """A command whose fork opens a pipe that nobody writes to, in a library that keeps the interpreter's lock."""
+@pytest.fixture(params=[{}, {"CUDA_VISIBLE_DEVICES": "0"}], ids=["fork", "fork that shall use a GPU"])
+def stuck(request, warm, tmp_path):
+    """A command whose fork opens a pipe that nobody writes to, in a library that keeps the interpreter's lock.
+
+    With a GPU in its environment, and no driver here that says so without CUDA, it has lost CUDA and starts again.
+    """
     os.mkfifo(tmp_path / "features")
     command = [sys.executable, "-m", "bigain", "statistics", "--reference", "features", "--output", "x.npz"]
-    environment = {**os.environ, SOCKET: warm}
+    environment = {**os.environ, SOCKET: warm, **request.param}
     stuck = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     try:
         wait_until(lambda: len(processes_in(tmp_path)) == 2 and at_rest(tmp_path))
@@ -101,6 +105,13 @@ def test_a_killed_command_takes_its_fork_with_it(stuck, tmp_path):
     stuck.send_signal(signal.SIGKILL)
     stuck.wait()
     wait_until(lambda: not processes_in(tmp_path))
+
+
+@pytest.mark.system
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here the driver says how many GPUs there are without CUDA")
+def test_a_fork_that_has_lost_cuda_starts_again_where_there_is_a_gpu(stuck, request, tmp_path):
+    started = [process for process in processes_in(tmp_path) if "warm" not in psutil.Process(process).cmdline()]
+    assert len(started) == (2 if request.node.callspec.params["stuck"] else 1)
 
 
 @pytest.mark.system

@@ -130,6 +130,13 @@ def test_extreme_tokens_are_those_of_stable_sorts(tied):
 
 
 @pytest.mark.slow
+def test_sums_in_order_are_an_operator_for_compilers_and_gradients():
+    x, added = (torch.randn(k, 3, generator=torch.Generator().manual_seed(k), requires_grad=True) for k in (4, 9))
+    place = torch.tensor([0, 2, 2, 0, 3, 2, 2, 2, 0])
+    torch.testing.assert_close(matching.sums_in_order(x, place, added), x.index_add(0, place, added))
+    torch.library.opcheck(matching.sums_in_order, (x, place, added))
+
+
 def test_one_compiled_graph_breaks_ties_alike():
     scores = torch.tensor(TIED).repeat(2, 30)[:, torch.randperm(300, generator=torch.Generator().manual_seed(0))]
     torch._dynamo.reset()

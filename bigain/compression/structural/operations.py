@@ -22,9 +22,10 @@ def forward(model: ModelMixin, condition: Tensor) -> None:
     """One forward pass at batch 1 of a model on the meta device, under a condition like `condition`'s first row."""
     size = model.config.sample_size
     height, width = (size, size) if isinstance(size, int) else size
-    x = torch.empty(1, model.config.in_channels, height, width, device="meta")
+    x = torch.empty(1, model.config.in_channels, height, width, device="meta", dtype=model.dtype)
     t = torch.full((1,), 500, device="meta")
-    condition = torch.empty_like(condition[:1], device="meta")
+    given = model.dtype if condition.is_floating_point() else condition.dtype
+    condition = torch.empty_like(condition[:1], device="meta", dtype=given)
     if family_of(model) == "unet":
         model(x, t, encoder_hidden_states=condition)
     else:

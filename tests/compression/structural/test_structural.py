@@ -12,7 +12,7 @@ from bigain.calibration.data import CalibrationData
 from bigain.calibration.runs import ClassificationRun, GenerationRun
 from bigain.classifier.classify import ClassificationSettings, classify_images
 from bigain.classifier.timesteps import Stages
-from bigain.compression.structural import Calibration
+from bigain.compression.structural import Calibration, operations
 from bigain.compression.structural.layers import layers_of, pruned
 from bigain.compression.structural.reuse import Gates, blocks_of
 from bigain.methods.ids import method_of
@@ -63,6 +63,13 @@ def counted(function):
 
 
 # -- MosaicDiff -----------------------------------------------------------------------------------------------------
+
+
+def test_operations_in_half_precision_are_as_many(backbone):
+    half = operations.on_meta(backbone.denoiser).to(torch.float16)
+    conditions = backbone.conditions_of(1)
+    counted = operations.by_module(operations.on_meta(backbone.denoiser), conditions)
+    assert operations.by_module(half, conditions) == counted
 
 
 def test_a_unit_s_operations_are_what_the_model_saves_without_it(backbone):

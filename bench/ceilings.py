@@ -1,0 +1,59 @@
+"""What a device reaches at best, measured: a large matrix product in every precision, and a copy within its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from statistics import median
+
+import torch
+
+from bench.rounds import Row, seconds
+
+SIDE = 8192  # of the matrices
+COPIED = 2**32  # bytes, many times what a cache holds
+PRECISIONS = {
+    "bfloat16": (torch.bfloat16, False),
+    "float16": (torch.float16, False),
+    "tf32": (torch.float32, True),
+    "float32": (torch.float32, False),
+}
+
+
+def ceilings(side: int = SIDE, copied: int = COPIED) -> list[Row]:
+    """A row for the product of two square matrices of random numbers in every precision, and one for the copy."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    rows = []
+    for name, (dtype, tf32) in PRECISIONS.items():
+        x, y = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        with tf32_products(tf32):
+            taken = fastest(lambda x=x, y=y: x @ y)
+        rows.append({"case": f"{name}, {side} x {side} matrices", "rate": 2 * side**3 / taken / 1e12, "of": "TFLOP/s"})
+    source = torch.randn(copied // 4, device=device)
+    target = torch.empty_like(source)
+    taken = fastest(lambda: target.copy_(source))
+    case = f"copy of {copied / 1e9:.1f} GB, read and written"
+    rows.append({"case": case, "rate": 2 * copied / taken / 1e12, "of": "TB/s"})
+    return rows
+
+
+@contextmanager
+def tf32_products(allowed: bool) -> Iterator[None]:
+    """Let products of float32 matrices round their factors to tf32, or not."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def fastest(run: Callable[[], object], calls: int = 10, rounds: int = 5) -> float:
+    """Seconds of a call: the median over rounds of so many calls on end, which hide what it takes to start one."""
+    run()
+
+    def on_end() -> None:
+        for _ in range(calls):
+            run()
+
+    return median(seconds(on_end) for _ in range(rounds)) / calls

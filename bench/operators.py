@@ -1,0 +1,134 @@
+"""Where the time of a compressed block goes on a GPU: planning, its parts, reducing, restoring, attention, each alone.
+
+A call is timed twice: in eager mode, where every kernel is started from Python, and as the replay of a CUDA graph,
+which leaves the kernels' own time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.ceilings import fastest
+from bench.rounds import Row, seconds
+from bigain.methods.presets import CELL
+from bigain.tokens import TokenGrid, blocks, downsample, matching, merge, scores
+
+# The token maps of Stable Diffusion 2.0 at 512 (two levels), 768 and 1,024 pixels: their side and channels.
+MAPS = ((32, 640), (64, 320), (96, 320), (128, 320))
+ROWS, HEAD = 8, 64  # of a batch; channels of an attention head
+RATIO, FACTOR = 0.7, 2
+CALLS = 20
+
+Calls = dict[str, Callable[[], object]]
+
+
+def operators(maps: tuple[tuple[int, int], ...] = MAPS, rows: int = ROWS) -> list[Row]:
+    """A row for every operator on every map."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = []
+    for side, channels in maps:
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(rows, side * side, channels, generator=generator).to(device, torch.bfloat16)
+        with torch.inference_mode():
+            for name, run in calls(x, TokenGrid(side, side)).items():
+                case = f"{rows} x {side * side} x {channels}"
+                found.append({"case": case, "arm": name, "eager": fastest(run, CALLS), "graph": replayed(run, device)})
+        del x
+    return found
+
+
+def calls(x: Tensor, grid: TokenGrid) -> Calls:
+    """What is timed, by name, for tokens x [B, N, C]."""
+    plan = merge.merge_smooth(x, grid, RATIO, CELL, "laplacian_l1")
+    cells = blocks.merge_cells(x, grid, RATIO, CELL, "laplacian_l1", "token_matched", "max")
+    score = scores.laplacian_l1(x, grid)
+    sources, destinations = matching.split(plan.destinations, grid.tokens)
+    similarity, _ = matching.best_destinations(x, sources, destinations)
+    short, fewer = plan.reduce(x), downsample.nearest(x, grid, FACTOR)
+    removed = plan.merged.shape[1]
+    return {
+        "plan, bigain_tm": lambda: merge.merge_smooth(x, grid, RATIO, CELL, "laplacian_l1"),
+        "plan, tome_fixed": lambda: merge.merge_top_left(x, grid, RATIO, CELL),
+        "plan, bigain_tm_block": lambda: blocks.merge_cells(
+            x, grid, RATIO, CELL, "laplacian_l1", "token_matched", "max"
+        ),
+        "of a plan: score": lambda: scores.laplacian_l1(x, grid),
+        "of a plan: lowest of each cell": lambda: matching.cell_argmin(score, grid, CELL),
+        "of a plan: sources and destinations": lambda: matching.split(plan.destinations, grid.tokens),
+        "of a plan: unit vectors": lambda: F.normalize(x.float(), dim=-1),
+        "of a plan: unit vectors and match": lambda: matching.best_destinations(x, sources, destinations),
+        "of a plan: select": lambda: matching.highest(similarity, removed),
+        "reduce, bigain_tm": lambda: plan.reduce(x),
+        "restore, bigain_tm": lambda: plan.restore(short),
+        "reduce, bigain_tm_block": lambda: cells.reduce(x),
+        "nearest": lambda: downsample.nearest(x, grid, FACTOR),
+        "average": lambda: downsample.average(x, grid, FACTOR),
+        "blend": lambda: downsample.interpolate_extrapolate(x, grid, FACTOR, 0.9),
+        "attention, all tokens": lambda: attend(x, x),
+        "attention, merged": lambda: attend(short, short),
+        "attention, fewer keys": lambda: attend(x, fewer),
+        **alternatives(x, plan, sources, destinations),
+    }
+
+
+def alternatives(x: Tensor, plan: merge.TokenPlan, sources: Tensor, destinations: Tensor) -> Calls:
+    """Other ways to do two of the steps: what a faster or a repeatable form would cost."""
+    unit = F.normalize(x.float(), dim=-1)
+    batch, count = plan.destinations.shape
+    place = (plan.target + count * torch.arange(batch, device=x.device).unsqueeze(1)).flatten()
+    total, merged = matching.rows(x, plan.destinations).flatten(0, 1), matching.rows(x, plan.merged).flatten(0, 1)
+    found: Calls = {
+        "sums: index_add": lambda: total.index_add(0, place, merged),
+        "sums: index_put, accumulating": lambda: total.index_put((place,), merged, accumulate=True),
+        "sums: sort and segments": lambda: segments(place, merged, len(total)),
+        "match: torch, float32": lambda: by_chunks(unit, sources, destinations),
+        "match: torch, bfloat16": lambda: by_chunks(unit.bfloat16(), sources, destinations),
+    }
+    if matching.kernels.backend(x.device) == "triton":
+        half = unit.bfloat16()
+        kernel = matching.kernels.best_destinations
+        found |= {
+            "match: kernel, float32": lambda: kernel(unit, sources, destinations),
+            "match: kernel, bfloat16": lambda: kernel(half, sources, destinations),
+        }
+    return found
+
+
+def segments(place: Tensor, merged: Tensor, count: int) -> Tensor:
+    """The sums of the rows that go to each of `count` places, in their order."""
+    order = place.argsort(stable=True)
+    lengths = torch.zeros(count, dtype=torch.int64, device=place.device).scatter_add_(0, place, torch.ones_like(place))
+    return torch.segment_reduce(merged[order].float(), "sum", lengths=lengths, axis=0, unsafe=True)
+
+
+def by_chunks(unit: Tensor, sources: Tensor, destinations: Tensor) -> Tensor:
+    """Every source's most similar destination, from similarities that are written to memory."""
+    targets = matching.rows(unit, destinations).transpose(1, 2)
+    chunk = max(1, 16 * matching.SIMILARITIES // (targets.shape[0] * targets.shape[2]))
+    return torch.cat([(matching.rows(unit, part) @ targets).max(dim=-1).indices for part in sources.split(chunk, 1)], 1)
+
+
+def attend(x: Tensor, y: Tensor) -> Tensor:
+    """Fused attention of queries [B, N, C] to keys and values [B, M, C], in heads of `HEAD` channels."""
+    queries, keys = (z.unflatten(2, (-1, HEAD)).transpose(1, 2) for z in (x, y))
+    return F.scaled_dot_product_attention(queries, keys, keys)
+
+
+def replayed(run: Callable[[], object], device: torch.device) -> float | None:
+    """Seconds of a replay of a call's kernels; None where they cannot be captured."""
+    if device.type != "cuda":
+        return None
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            for _ in range(CALLS):
+                run()
+    except RuntimeError:  # it waits for the device
+        torch.cuda.synchronize()
+        return None
+    return median(seconds(graph.replay) for _ in range(5)) / CALLS

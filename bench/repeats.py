@@ -1,0 +1,81 @@
+"""Whether the classifier's errors are the same numbers, bit for bit, when they are computed again or in other parts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bench.attention import MODELS
+from bench.classification import inputs
+from bench.rounds import Row
+from bigain import backbones
+from bigain.backbones.base import Backbone
+from bigain.classifier.classify import Protocol, classify_block
+from bigain.classifier.timesteps import Stages
+from bigain.compression.attach import compressed
+from bigain.methods.presets import METHODS
+
+DTYPES = ("float32", "float16", "bfloat16")
+IMAGES, BLOCK = 14, 2  # images of a shard go in blocks of this many
+PROTOCOL = Protocol(Stages((2,), (1,)), seed=0, batch_size=40)
+# How the images are cut into shards, beside one for all: seven are cut where blocks end, two are not.
+PARTS = {"again": 1, "in 7 shards, the last one first": 7, "in 2 shards that cut a block": 2}
+
+Errors = dict[tuple[int, int, int], float]  # of an image, a class and a timestep
+
+
+def repeats(images: int = IMAGES, dtypes: tuple[str, ...] = DTYPES) -> list[Row]:
+    """Rows for both embedded models, every precision, every token method and every way of repeating."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    rows = []
+    for family, (path, places) in MODELS.items():
+        latents, ids, conditions = inputs(backbones.load(family, path, device), images)
+        for dtype in dtypes:
+            backbone = backbones.load(family, path, device, dtype)
+            for method, strength in strengths().items():
+                case = {"case": f"mini_{family}, {dtype}", "arm": method}
+                rows += of_method(backbone, latents, ids, conditions, method, strength | places, case)
+    return rows
+
+
+def strengths() -> dict[str, dict]:
+    """Every method on tokens, with a strength; none first."""
+    kinds = {"merge_ratio": {"ratio": 0.7}, "downsample_factor": {"factor": 2}, "none": {}}
+    methods = [method for method in METHODS.values() if method.acts_on != "model"]
+    return {method.id: kinds[method.strength_kind] for method in methods}
+
+
+def of_method(
+    backbone: Backbone,
+    latents: Tensor,
+    ids: list[int],
+    conditions: Tensor,
+    method: str,
+    options: dict,
+    case: dict[str, str],
+) -> list[Row]:
+    """A row for every way of repeating: of how many errors how many differ, and by how much of themselves at most."""
+    with compressed(backbone.denoiser, method, task="classification", **(options if method != "none" else {})) as at:
+
+        def errors(shards: int) -> Errors:
+            found: Errors = {}
+            for block in blocks(len(ids), shards):
+                for trial in classify_block(backbone, latents[block], ids[block], conditions, PROTOCOL, at):
+                    found[trial.image, trial.class_index, trial.t] = trial.error
+            return found
+
+        first = errors(1)
+        rows = []
+        for how, shards in PARTS.items():
+            other = errors(shards)
+            gaps = [abs(error - other[key]) / error for key, error in first.items() if other[key] != error]
+            counts = {"different": len(gaps), "of": len(first), "largest": max(gaps, default=0.0)}
+            rows.append({**case, "how": how, **counts})
+        return rows
+
+
+def blocks(images: int, shards: int) -> list[slice]:
+    """The blocks of so many equal shards, the last shard's first."""
+    size = images // shards
+    ends = [(first, first + size) for first in reversed(range(0, images, size))]
+    return [slice(start, min(start + BLOCK, end)) for first, end in ends for start in range(first, end, BLOCK)]
