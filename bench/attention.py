@@ -62,7 +62,7 @@ def attention(rounds: int = 3 * ROUNDS) -> list[Row]:
 def guided(
     backbone: Backbone, condition: Tensor, batch: int, size: tuple[int, int] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a batch of x_t, t and one condition for all rows, on the model's device; `size` replaces the latents' own."""
+    """Return a batch of x_t, t and one condition for all rows, on the device; `size` replaces the latents' own."""
     channels, *model_size = backbone.latent_shape
     x = torch.randn(batch, channels, *(size or model_size), generator=torch.Generator().manual_seed(0))
     condition = backbone.to_device(condition)

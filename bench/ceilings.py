@@ -1,4 +1,4 @@
-"""What a device reaches at best, measured: a large matrix product in every precision, and a copy within its memory."""
+"""Measure what a device can reach: a large matrix product in every precision, and a copy within its memory."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ PRECISIONS = {
 
 
 def ceilings(side: int = SIDE, copied: int = COPIED) -> list[Row]:
-    """A row for the product of two square matrices of random numbers in every precision, and one for the copy."""
+    """Time the product of two square random matrices in every precision, and a copy."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows = []
     for name, (dtype, tf32) in PRECISIONS.items():
         x, y = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
         with tf32_products(tf32):
-            taken = fastest(lambda x=x, y=y: x @ y)
+            taken = median_seconds(lambda x=x, y=y: x @ y)
         rows.append({"case": f"{name}, {side} x {side} matrices", "rate": 2 * side**3 / taken / 1e12, "of": "TFLOP/s"})
     source = torch.randn(copied // 4, device=device)
     target = torch.empty_like(source)
-    taken = fastest(lambda: target.copy_(source))
+    taken = median_seconds(lambda: target.copy_(source))
     case = f"copy of {copied / 1e9:.1f} GB, read and written"
     rows.append({"case": case, "rate": 2 * copied / taken / 1e12, "of": "TB/s"})
     return rows
@@ -48,12 +48,12 @@ def tf32_products(allowed: bool) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32 = before
 
 
-def fastest(run: Callable[[], object], calls: int = 10, rounds: int = 5) -> float:
-    """Seconds of a call: the median over rounds of so many calls on end, which hide what it takes to start one."""
+def median_seconds(run: Callable[[], object], calls: int = 10, rounds: int = 5) -> float:
+    """Return the seconds of a call: the median over rounds of `calls` calls on end, which hide the launch."""
     run()
 
-    def on_end() -> None:
+    def repeated() -> None:
         for _ in range(calls):
             run()
 
-    return median(seconds(on_end) for _ in range(rounds)) / calls
+    return median(seconds(repeated) for _ in range(rounds)) / calls

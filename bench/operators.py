@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.ceilings import fastest
+from bench.ceilings import median_seconds
 from bench.rounds import Row, seconds
 from bigain.methods.presets import CELL
 from bigain.tokens import TokenGrid, blocks, downsample, matching, merge, scores
@@ -27,23 +27,25 @@ CALLS = 20
 Calls = dict[str, Callable[[], object]]
 
 
-def operators(maps: tuple[tuple[int, int], ...] = MAPS, rows: int = ROWS) -> list[Row]:
-    """A row for every operator on every map."""
+def operators(maps: tuple[tuple[int, int], ...] = MAPS, batch: int = ROWS) -> list[Row]:
+    """Time every operator on every map, by calls on end and as a CUDA graph."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = []
+    rows = []
     for side, channels in maps:
         generator = torch.Generator().manual_seed(0)
-        x = torch.randn(rows, side * side, channels, generator=generator).to(device, torch.bfloat16)
+        x = torch.randn(batch, side * side, channels, generator=generator).to(device, torch.bfloat16)
         with torch.inference_mode():
             for name, run in calls(x, TokenGrid(side, side)).items():
-                case = f"{rows} x {side * side} x {channels}"
-                found.append({"case": case, "arm": name, "eager": fastest(run, CALLS), "graph": replayed(run, device)})
+                case = f"{batch} x {side * side} x {channels}"
+                rows.append(
+                    {"case": case, "arm": name, "eager": median_seconds(run, CALLS), "graph": replayed(run, device)}
+                )
         del x
-    return found
+    return rows
 
 
 def calls(x: Tensor, grid: TokenGrid) -> Calls:
-    """What is timed, by name, for tokens x [B, N, C]."""
+    """Return the calls to time, by name, for tokens x [B, N, C]."""
     plan = merge.merge_smooth(x, grid, RATIO, CELL, "laplacian_l1")
     cells = blocks.merge_cells(x, grid, RATIO, CELL, "laplacian_l1", "token_matched", "max")
     score = scores.laplacian_l1(x, grid)
@@ -77,12 +79,12 @@ def calls(x: Tensor, grid: TokenGrid) -> Calls:
 
 
 def alternatives(x: Tensor, plan: merge.TokenPlan, sources: Tensor, destinations: Tensor) -> Calls:
-    """Other ways to do two of the steps: what a faster or a repeatable form would cost."""
+    """Return other forms of two of the steps, to see what a faster or a deterministic one would cost."""
     unit = F.normalize(x.float(), dim=-1)
     batch, count = plan.destinations.shape
     place = (plan.target + count * torch.arange(batch, device=x.device).unsqueeze(1)).flatten()
     total, merged = matching.rows(x, plan.destinations).flatten(0, 1), matching.rows(x, plan.merged).flatten(0, 1)
-    found: Calls = {
+    variants: Calls = {
         "sums: index_add": lambda: total.index_add(0, place, merged),
         "sums: index_put, accumulating": lambda: total.index_put((place,), merged, accumulate=True),
         "sums: sort and segments": lambda: segments(place, merged, len(total)),
@@ -92,35 +94,35 @@ def alternatives(x: Tensor, plan: merge.TokenPlan, sources: Tensor, destinations
     if matching.kernels.backend(x.device) == "triton":
         half = unit.bfloat16()
         kernel = matching.kernels.best_destinations
-        found |= {
+        variants |= {
             "match: kernel, float32": lambda: kernel(unit, sources, destinations),
             "match: kernel, bfloat16": lambda: kernel(half, sources, destinations),
         }
-    return found
+    return variants
 
 
 def segments(place: Tensor, merged: Tensor, count: int) -> Tensor:
-    """The sums of the rows that go to each of `count` places, in their order."""
+    """Return the sum of the rows that go to each of `count` places, added in their order."""
     order = place.argsort(stable=True)
     lengths = torch.zeros(count, dtype=torch.int64, device=place.device).scatter_add_(0, place, torch.ones_like(place))
     return torch.segment_reduce(merged[order].float(), "sum", lengths=lengths, axis=0, unsafe=True)
 
 
 def by_chunks(unit: Tensor, sources: Tensor, destinations: Tensor) -> Tensor:
-    """Every source's most similar destination, from similarities that are written to memory."""
+    """Return every source's most similar destination, with the similarities written to memory."""
     targets = matching.rows(unit, destinations).transpose(1, 2)
     chunk = max(1, 16 * matching.SIMILARITIES // (targets.shape[0] * targets.shape[2]))
     return torch.cat([(matching.rows(unit, part) @ targets).max(dim=-1).indices for part in sources.split(chunk, 1)], 1)
 
 
 def attend(x: Tensor, y: Tensor) -> Tensor:
-    """Fused attention of queries [B, N, C] to keys and values [B, M, C], in heads of `HEAD` channels."""
+    """Attend from queries [B, N, C] to keys and values [B, M, C] with SDPA, in heads of `HEAD` channels."""
     queries, keys = (z.unflatten(2, (-1, HEAD)).transpose(1, 2) for z in (x, y))
     return F.scaled_dot_product_attention(queries, keys, keys)
 
 
 def replayed(run: Callable[[], object], device: torch.device) -> float | None:
-    """Seconds of a replay of a call's kernels; None where they cannot be captured."""
+    """Return the seconds of a call replayed from a CUDA graph; None where it cannot be captured."""
     if device.type != "cuda":
         return None
     graph = torch.cuda.CUDAGraph()

@@ -1,4 +1,4 @@
-"""Whether the classifier's errors are the same numbers, bit for bit, when they are computed again or in other parts."""
+"""Check that the classifier's errors are bit-identical when recomputed, and in other shards."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from bench.classification import inputs
 from bench.rounds import Row
 from bigain import backbones
 from bigain.backbones.base import Backbone
-from bigain.classifier.classify import Protocol, classify_block
+from bigain.classifier.classify import ClassificationSettings, classify_images
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attach import compressed
 from bigain.methods.presets import METHODS
 
 DTYPES = ("float32", "float16", "bfloat16")
 IMAGES, BLOCK = 14, 2  # images of a shard go in blocks of this many
-PROTOCOL = Protocol(Stages((2,), (1,)), seed=0, batch_size=40)
+SETTINGS = ClassificationSettings(Stages((2,), (1,)), seed=0, batch_size=40)
 # How the images are cut into shards, beside one for all: seven are cut where blocks end, two are not.
 PARTS = {"again": 1, "in 7 shards, the last one first": 7, "in 2 shards that cut a block": 2}
 
@@ -25,7 +25,7 @@ Errors = dict[tuple[int, int, int], float]  # of an image, a class and a timeste
 
 
 def repeats(images: int = IMAGES, dtypes: tuple[str, ...] = DTYPES) -> list[Row]:
-    """Rows for both embedded models, every precision, every token method and every way of repeating."""
+    """Compare both embedded models, in every precision, under every token method, for every way of repeating."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows = []
     for family, (path, places) in MODELS.items():
@@ -39,7 +39,7 @@ def repeats(images: int = IMAGES, dtypes: tuple[str, ...] = DTYPES) -> list[Row]
 
 
 def strengths() -> dict[str, dict]:
-    """Every method on tokens, with a strength; none first."""
+    """Return a strength for every token method, "none" first."""
     kinds = {"merge_ratio": {"ratio": 0.7}, "downsample_factor": {"factor": 2}, "none": {}}
     methods = [method for method in METHODS.values() if method.acts_on != "model"]
     return {method.id: kinds[method.strength_kind] for method in methods}
@@ -54,15 +54,15 @@ def of_method(
     options: dict,
     case: dict[str, str],
 ) -> list[Row]:
-    """A row for every way of repeating: of how many errors how many differ, and by how much of themselves at most."""
+    """Return a row per way of repeating: how many errors differ, of how many, and the largest relative difference."""
     with compressed(backbone.denoiser, method, task="classification", **(options if method != "none" else {})) as at:
 
         def errors(shards: int) -> Errors:
-            found: Errors = {}
+            errors_by_trial: Errors = {}
             for block in blocks(len(ids), shards):
-                for trial in classify_block(backbone, latents[block], ids[block], conditions, PROTOCOL, at):
-                    found[trial.image, trial.class_index, trial.t] = trial.error
-            return found
+                for trial in classify_images(backbone, latents[block], ids[block], conditions, SETTINGS, at):
+                    errors_by_trial[trial.image, trial.class_index, trial.t] = trial.error
+            return errors_by_trial
 
         first = errors(1)
         rows = []
@@ -75,7 +75,7 @@ def of_method(
 
 
 def blocks(images: int, shards: int) -> list[slice]:
-    """The blocks of so many equal shards, the last shard's first."""
+    """Return the blocks of `shards` equal shards, the last shard's first."""
     size = images // shards
     ends = [(first, first + size) for first in reversed(range(0, images, size))]
     return [slice(start, min(start + BLOCK, end)) for first, end in ends for start in range(first, end, BLOCK)]

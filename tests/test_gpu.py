@@ -7,7 +7,7 @@ import torch
 
 import bigain
 from bigain import backbones
-from bigain.classifier.classify import Protocol, classify_block
+from bigain.classifier.classify import ClassificationSettings, classify_images
 from bigain.classifier.timesteps import Stages
 from bigain.tokens import OPERATORS, TokenGrid
 from bigain.tokens.draws import normals, uniform_places
@@ -75,14 +75,14 @@ def test_no_method_waits_for_the_gpu(request, family, method):
 @pytest.mark.parametrize("method", COMPRESSING_TOKENS)
 def test_the_classifier_agrees_up_to_rounding(request, family, method):
     """Where noised images are shared between classes too, and what is drawn for them."""
-    protocol = Protocol(Stages((2,), (1,)), seed=0, batch_size=8)
+    settings = ClassificationSettings(Stages((2,), (1,)), seed=0, batch_size=8)
     x = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(2))
     found = []
     for device in ("cpu", "cuda"):
         backbone = TinyBackbone(copy.deepcopy(request.getfixturevalue(family)).to(device), family)
         backbone.device = torch.device(device)
         with bigain.compressed(backbone.denoiser, method, **arguments_for(method)) as at:
-            trials = classify_block(backbone, x, [3, 4], backbone.conditions_of(4), protocol, at)
+            trials = classify_images(backbone, x, [3, 4], backbone.conditions_of(4), settings, at)
         found.append(torch.tensor([trial.error for trial in trials]))
     assert ((found[0] - found[1]).abs() < 1e-3).float().mean() > 0.9
 
