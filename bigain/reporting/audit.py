@@ -1,4 +1,4 @@
-"""The paper's own inconsistencies, recomputed from its printed numbers: which of them can be a target?"""
+"""The paper's inconsistencies, recomputed from its printed numbers: which of them can be a target?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ABSTRACT = {"accuracy": 7.1, "fid": 0.56, "percent": 3.1}
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: what is printed, what the printed numbers give, and what a comparison with them should heed."""
+    """One check: what is printed, what the printed numbers give, and the consequence for comparisons."""
 
     check: str
     printed: str

@@ -1,7 +1,7 @@
-"""The paper's claims, judged on the study's own cells with paired tests, and on the paper's own printed numbers.
+"""The paper's claims, tested on a study's cells with paired tests, and on the paper's own printed numbers.
 
-A claim is data (claims.yaml) that says which comparisons it makes. Every comparison sets one cell against another on
-the same images; p-values are corrected by Holm within a claim. The verdict is the worst of them:
+A claim (claims.yaml) is a list of comparisons, each between two cells on the same images; p-values are
+corrected by Holm within a claim. The verdict is that of the worst comparison:
 
 - holds: every comparison is significantly in the claim's favour;
 - holds within error: none is significantly against it, and some are not significant;

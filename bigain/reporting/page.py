@@ -70,7 +70,7 @@ def _fragments(folder: Path, tables: list[str]) -> dict[str, str]:
 
 
 def note(frame: pd.DataFrame) -> str:
-    """Say how large a difference has to be, from this study's own intervals."""
+    """Say how large a difference has to be to mean something, from this study's own intervals."""
     accuracy = frame[frame["metric"] == "acc@1"]
     if accuracy.empty:
         return "This study has no classification cells."
@@ -100,7 +100,7 @@ def facts(scored: Metrics, spec: ReportSpec) -> list[tuple[str, str]]:
     environments = sorted({summary(environment) for cell in scored for environment in cell["environments"]})
     return [
         *rows,
-        ("seeds", str(spec["seeds"])),
+        ("seeds", ", ".join(map(str, spec["seeds"]))),
         ("computed with", "; and ".join(environments)),
         *_left_out(scored),
         ("job time", f"{minutes:.1f} minutes over all model jobs, {60 * minutes / len(scored):.0f} s per cell"),
@@ -179,7 +179,7 @@ def gains(scored: Metrics, tables: dict[str, TableEntry]) -> list[dict[str, Any]
 
 
 def compressed_rows(scored: Metrics) -> list[dict[str, Any]]:
-    """Return what each token method compressed: number of blocks, tokens, and tokens and keys that remain."""
+    """Return what each token method compressed: number of blocks, and tokens of the first, before and after."""
     rows: dict[tuple[str, str, float], dict[str, Any]] = {}
     for entry in scored:
         cell, sites = entry["cell"], entry["compressed"]
