@@ -1,4 +1,4 @@
-"""Feed-forward layers in parts: counted rows, equal results under every token method, nothing left behind."""
+"""Chunked feed-forward layers: rows are counted, results are equal under every token method, nothing is left behind."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""FLUX.1 in a tiny real config: its epsilon, its sampler, and that token methods say they do not fit."""
+"""FLUX.1 in a tiny real config: its epsilon, its sampler, and a clear error for token methods."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def backbone(request, tmp_path_factory):
 
 
 def test_epsilon_is_recovered_from_the_velocity(backbone, monkeypatch):
-    """A model that says v = eps - x_0 predicts eps at every t."""
+    """A model that predicts v = eps - x_0 predicts eps at every t."""
     x_0, eps = (torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
     t = torch.tensor([25, 500, 975])
     monkeypatch.setattr(backbone, "predict", lambda x_t, t, conditions: eps - x_0)
@@ -39,7 +39,7 @@ def test_it_classifies(backbone):
     assert len({trial.error for trial in trials}) == 8
 
 
-def test_it_samples_what_diffusers_pipeline_samples(backbone):
+def test_samples_equal_those_of_diffusers_pipeline(backbone):
     prompt, steps, distilled = "a bag", 3, backbone.denoiser.config.guidance_embeds
     conditions = backbone.conditions([prompt] * 2, [])
     sampling = Sampling(steps, guidance=3.5 if distilled else 1.0, seed=0)

@@ -1,4 +1,4 @@
-"""The classifier on tiny real models: what must not matter does not, and the closed form holds."""
+"""The classifier on tiny real models: the error in closed form, and independence of batch size and neighbours."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def test_an_error_is_the_mean_squared_error_of_the_predicted_noise(backbone):
     assert trial.error == pytest.approx((eps - prediction).square().mean().item(), rel=1e-5)
 
 
-def test_an_error_that_is_no_number_stops_the_job(backbone):
+def test_an_error_that_is_not_finite_stops_the_job(backbone):
     x = torch.full((1, *LATENT_SHAPE), torch.inf)
     settings = ClassificationSettings(Stages((1,), (1,)), seed=0, batch_size=4)
     with pytest.raises(ValueError, match="image 5, class 0, t 500: the error is"):

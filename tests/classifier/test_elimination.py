@@ -1,4 +1,4 @@
-"""Elimination by paired tests: the bounds' closed forms, the order of trials, and runs that do what replays say."""
+"""Elimination by paired tests: the bounds' closed forms, the order of trials, and runs equal to their replays."""
 
 import numpy as np
 import pandas as pd
@@ -35,7 +35,7 @@ def test_a_variance_counts_as_no_smaller_than_the_usual_one():
 
 @pytest.mark.parametrize("test", TESTS)
 def test_bounds_hold_at_their_level(test):
-    """For differences of mean 0, the mean exceeds the bound no more often than the level says."""
+    """For differences of mean 0, the mean exceeds the bound no more often than its level."""
     draws = stats.skewnorm(4).rvs((4000, 12), random_state=np.random.default_rng(0))
     centred = draws - stats.skewnorm(4).mean()
     assert (centred.mean(axis=1) > TESTS[test](centred, 0.2)).mean() <= 0.2
@@ -61,7 +61,7 @@ def test_the_leader_stays_and_a_clearly_worse_class_goes():
 
 
 @pytest.mark.parametrize("bad", [("t_test", 0.1, 2), ("cantelli", 0.0, 2), ("cantelli", 1.0, 2), ("cantelli", 0.1, 1)])
-def test_what_is_no_schedule_is_refused(bad):
+def test_an_invalid_schedule_is_refused(bad):
     with pytest.raises(
         ValueError,
         match="`test` has to be cantelli or empirical_bernstein, `level` between 0 and 1, and `every` at least 2",
@@ -71,7 +71,7 @@ def test_what_is_no_schedule_is_refused(bad):
 
 @pytest.mark.parametrize("method", ["none", "bigain_tm"])
 @pytest.mark.parametrize("schedule", [Elimination("cantelli", 0.45, 2), Stages((2, 4, 8), (3, 2, 1))])
-def test_a_run_decides_and_costs_what_its_replay_from_full_errors_says(unet, method, schedule):
+def test_a_run_decides_and_costs_the_same_as_its_replay_from_full_errors(unet, method, schedule):
     """Also with a token method: noise, plans and errors of a row do not depend on which others survive."""
     backbone, images = TinyBackbone(unet, "unet"), [3, 8, 5]
 
@@ -93,7 +93,7 @@ def test_a_run_decides_and_costs_what_its_replay_from_full_errors_says(unet, met
     assert len(run_trials) < len(full)
 
 
-def test_a_staged_run_is_no_full_run(unet):
+def test_a_staged_run_cannot_be_replayed(unet):
     frame = pd.DataFrame({"image": 1, "class": [0, 1, 0], "t": [250, 750, 250], "error": 1.0})
     with pytest.raises(ValueError, match="image 1 lacks classes at some timesteps"):
         full_errors(frame)
@@ -103,7 +103,7 @@ def test_a_staged_run_is_no_full_run(unet):
         by_stages(np.zeros((1, 2, 4)), Stages((1, 2), (2, 1)))
 
 
-def test_error_levels_order_what_a_schedule_costs():
+def test_a_larger_error_level_costs_fewer_predictions():
     rng = np.random.default_rng(0)
     errors = rng.normal(size=(30, 1, 16)) + rng.normal(scale=0.3, size=(30, 6, 16)) + np.arange(6)[:, None] / 4
     spent = [by_test(errors, Elimination("cantelli", level, 2)).predictions.sum() for level in (0.01, 0.1, 0.4)]

@@ -1,4 +1,4 @@
-"""What classes share is computed once: counted work, equal results under every token method, nothing left behind."""
+"""The shared prefix: work is counted, results are equal under every token method, and nothing is left behind."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Table 10's schedules and what cannot be one."""
+"""The schedules of Table 10, and invalid ones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""One job a GPU, whatever Snakemake was told: a lock on each."""
+"""One job per GPU, whatever Snakemake was told: each GPU has a lock."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def test_a_killed_job_gives_its_gpu_back(machine, monkeypatch):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
 
 
-def test_a_scheduler_is_believed_and_no_gpu_is_no_lock(machine, monkeypatch):
+def test_nothing_is_locked_under_slurm_or_without_gpus(machine, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     with gpu_locks.locked_gpu() as name:
         assert name is None

@@ -1,4 +1,4 @@
-"""Nothing is executed from data: what the code may not call, found in its syntax trees, and what it checks first."""
+"""Nothing is executed from data: forbidden calls are searched for in syntax trees, and checksums come first."""
 
 import ast
 
@@ -22,7 +22,7 @@ WITHOUT_WEIGHTS = ("Scheduler", "Tokenizer")
 
 
 def _last_name(node):
-    """`torch.load` is load, `load` is load."""
+    """Return `load` for both `torch.load` and `load`."""
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
@@ -31,7 +31,7 @@ def _is(keywords, name, value):
 
 
 def _wrong_call(node):
-    """What is wrong with one call; None if nothing is."""
+    """Return why a call is forbidden; None if it is not."""
     keywords = {keyword.arg: keyword.value for keyword in node.keywords}
     name, plain = _last_name(node.func), isinstance(node.func, ast.Name)
     owner = _last_name(node.func.value) if isinstance(node.func, ast.Attribute) else ""
@@ -57,7 +57,7 @@ def _wrong_call(node):
 
 
 def wrong(source):
-    """(line, what) of everything in a module that could execute data."""
+    """List (line, reason) of everything in a module that could execute data."""
     violations = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -110,7 +110,7 @@ def test_a_module_executes_nothing_from_data(module):
         "AutoTokenizer.from_pretrained(folder, trust_remote_code=True)",
     ],
 )
-def test_what_executes_data_is_found(snippet):
+def test_code_that_executes_data_is_detected(snippet):
     assert wrong(f"def load(path):\n    {snippet}\n")
 
 
@@ -130,7 +130,7 @@ def test_what_executes_data_is_found(snippet):
         "cls.from_pretrained(folder, use_safetensors=True)",
     ],
 )
-def test_what_does_not_execute_is_left_alone(snippet):
+def test_harmless_code_is_not_reported(snippet):
     assert wrong(snippet) == []
 
 

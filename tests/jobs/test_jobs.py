@@ -1,4 +1,4 @@
-"""Jobs on the embedded models: records do not depend on shards, order or resume, and damage is loud."""
+"""Jobs on the embedded models: records do not depend on shards, order or resume, and damaged files are errors."""
 
 import json
 import subprocess
@@ -44,7 +44,7 @@ def run(spec: dict, folder: Path, output: Path):
 
 
 def test_what_is_encoded_does_not_depend_on_how_much_else_is(inputs, tmp_path):
-    """Neither latents nor captions of before change to the bit when a study gets more images."""
+    """Latents and captions stay the same to the bit when a study gets more images."""
     family, _ = inputs
     common = {"backbone": backbone_spec(family), "dataset": FASHION}
     for count, name in ((3, "few"), (70, "many")):
@@ -58,7 +58,7 @@ def test_what_is_encoded_does_not_depend_on_how_much_else_is(inputs, tmp_path):
 
 
 def command(spec: dict, folder: Path, output: Path) -> list[str]:
-    """The same as a process of its own."""
+    """The command line of the same job."""
     files = {name: folder / f"{name}.safetensors" for name in ("latents", "conditions")}
     files |= {"output": output, "info": f"{output}.json"}
     options = [part for option, file in files.items() for part in (f"--{option}", str(file))]
@@ -79,7 +79,7 @@ def test_records_are_bit_identical_for_any_shards_and_order(inputs, method, tmp_
 
 
 def test_records_are_bit_identical_for_one_two_and_seven_shards(inputs, tmp_path):
-    """Blocks of one image, seven of them; the shards of the last run are found in any order."""
+    """Seven groups of one image each."""
     family, folder = inputs
 
     def with_shards(shard: int):
@@ -134,7 +134,7 @@ def test_what_it_took_and_where_is_kept_over_resumes(inputs, tmp_path, monkeypat
 
 
 def test_a_shard_of_other_inputs_is_not_used(inputs, tmp_path):
-    """Whatever the spec says: changed latents, such as of an image that was mended, are computed anew."""
+    """Images whose latents changed under the same spec are computed again."""
     family, folder = inputs
     spec = classification(family, "none", tmp_path, shard=2)
     first = run(spec, folder, tmp_path / "a.parquet")
@@ -200,7 +200,7 @@ def test_structural_methods_are_calibrated_and_record_the_same_for_any_shards(in
 
 
 def test_released_noise_depends_on_an_images_place_not_on_shards(inputs, tmp_path):
-    """One stream in the data set's order: a job of the last images draws what a job of all draws for them."""
+    """One stream in the data set's order: a job on the last images draws the same for them as a job on all images."""
     family, folder = inputs
 
     def released(name: str, **more):
@@ -275,7 +275,7 @@ def test_missing_and_damaged_models_are_named(inputs, tmp_path):
 
 
 def small_memory(monkeypatch, rows):
-    """A device into which no more rows fit."""
+    """Simulate a device whose memory holds this many rows."""
     predict = StableDiffusion.predict
 
     def limited(self, x_t, t, conditions):
@@ -286,7 +286,7 @@ def small_memory(monkeypatch, rows):
     monkeypatch.setattr(StableDiffusion, "predict", limited)
 
 
-def test_a_batch_that_does_not_fit_says_what_to_lower(inputs, tmp_path, monkeypatch):
+def test_out_of_memory_names_the_setting_to_lower(inputs, tmp_path, monkeypatch):
     family, folder = inputs
     if family == "dit":
         pytest.skip("the memory of a U-Net's backbone is what is small here")
@@ -296,8 +296,8 @@ def test_a_batch_that_does_not_fit_says_what_to_lower(inputs, tmp_path, monkeypa
     assert not (tmp_path / "a.parquet").exists()
 
 
-def test_where_it_is_allowed_a_smaller_batch_is_taken_and_said(inputs, tmp_path, monkeypatch):
-    """Its records are those of a study with that batch from the start."""
+def test_the_smaller_batch_is_used_where_allowed_and_recorded(inputs, tmp_path, monkeypatch):
+    """Records equal those of a study that uses the smaller batch from the start."""
     family, folder = inputs
     if family == "dit":
         pytest.skip("the memory of a U-Net's backbone is what is small here")
@@ -328,7 +328,7 @@ def test_without_a_compiler_a_job_runs_as_it_is_and_says_so(inputs, tmp_path, mo
     assert pq.read_table(tmp_path / "asked.parquet").equals(pq.read_table(tmp_path / "plain.parquet"))
 
 
-def test_a_missing_compiler_is_found_missing(monkeypatch):
+def test_a_missing_compiler_is_noticed(monkeypatch):
     from torch._inductor.exc import InvalidCxxCompiler
 
     def none():

@@ -111,6 +111,6 @@ def test_an_embedded_model_is_counted_from_its_folder(root):
     assert count(architecture(str(root / "resources/mini-unet")), "none").total > 0
 
 
-def test_an_unknown_backbone_says_what_there_is():
+def test_an_unknown_backbone_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown backbone 'sd3'\. Did you mean 'sd2'\? Allowed: dit_xl2, sd2\."):
         architecture("sd3")

@@ -1,4 +1,4 @@
-"""Looks inside the models: bands add up to the classifier's own errors, maps show what was merged."""
+"""Probes: bands add up to the classifier's errors, and maps show the merged tokens."""
 
 import numpy as np
 import pytest
@@ -126,7 +126,7 @@ def test_what_merges_nothing_cannot_be_drawn(unet):
 
 @pytest.fixture
 def study_inputs(root, monkeypatch, tmp_path):
-    """Latents (the second image unreadable) and conditions of the first images of Fashion, made up."""
+    """Made-up latents (the second image unreadable) and conditions for the first images of Fashion."""
     monkeypatch.chdir(root)
     x_0 = torch.randn(6, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     save_file({"latents": x_0, "unreadable": torch.tensor([1])}, tmp_path / "latents.safetensors")

@@ -20,7 +20,7 @@ def backbone(request, root):
     return backbones.load(request.param, root / "resources" / f"mini-{request.param}")
 
 
-def test_it_samples_what_diffusers_pipeline_samples(backbone, root):
+def test_samples_equal_those_of_diffusers_pipeline(backbone, root):
     from diffusers import DiTPipeline, StableDiffusionPipeline
 
     ours = sample(backbone, [0, 1], Sampling(steps=4, guidance=3.0, seed=0))
@@ -50,7 +50,7 @@ def test_an_image_depends_on_its_id_not_on_its_neighbours(backbone, method, stre
     assert torch.equal(pair, sample(backbone, [4, 9], sampling, method, **strength))
 
 
-def test_the_autoencoder_gives_back_what_it_got(backbone, root):
+def test_the_autoencoder_reconstructs_images(backbone, root):
     from bigain.datasets import load
     from bigain.datasets.photos import crops
     from bigain.jobs.common import to_float

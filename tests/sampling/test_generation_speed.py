@@ -1,4 +1,4 @@
-"""Generation never waits for the device in a step, and a job's blocks overlap without changing what they hold."""
+"""No sampling step waits for the device, and overlapping the groups of a job does not change its results."""
 
 import threading
 from collections import Counter
@@ -28,7 +28,7 @@ def _in_the_repository(root, monkeypatch):
 
 
 class Traffic(TorchDispatchMode):
-    """Counts what passes between the CPU and the "meta" device, from which nothing can be read otherwise."""
+    """Counts transfers between the CPU and the "meta" device, from which nothing can be read otherwise."""
 
     def __init__(self):
         super().__init__()
@@ -76,7 +76,7 @@ def test_no_step_waits_for_the_device(family, method, strength):
     assert traffic[1] == {"sent": 3, "read": 1, "fetched": 1}  # noise, conditions, timesteps; is it finite; the images
 
 
-def test_what_does_not_fit_says_what_to_lower(monkeypatch):
+def test_out_of_memory_names_the_setting_to_lower(monkeypatch):
     backbone = backbones.load("dit", Path("resources/mini-dit"))
 
     def predict(*_):
@@ -104,7 +104,7 @@ def conditions_file(tmp_path_factory):
 
 @pytest.fixture
 def generated(root, conditions_file, tmp_path, monkeypatch):
-    """Runs a generation job, overlapped or not, in a folder of its own: its files by name, each its content."""
+    """Returns a function that runs a generation job in its own folder and returns the tensors of its files by name."""
 
     def run(name: str, overlapped: bool, shard: int = COUNT, encoding: str = "png") -> dict[str, bytes]:
         monkeypatch.setattr(job, "overlaps", lambda device: overlapped)
@@ -151,7 +151,7 @@ def test_overlapped_and_one_after_the_other_are_the_same_files(generated, shard)
 
 @pytest.mark.parametrize("overlapped", [False, True])
 def test_an_error_after_sampling_stops_the_job_and_names_the_images(generated, tmp_path, monkeypatch, overlapped):
-    """What was done before is kept, and a job that runs again goes on after it."""
+    """Finished groups are kept, and a job that runs again resumes after them."""
     calls, encode = [], job.as_stored
 
     def breaks(images, encoding):
@@ -171,7 +171,7 @@ def test_an_error_after_sampling_stops_the_job_and_names_the_images(generated, t
 
 
 @pytest.mark.parametrize("overlapped", [False, True])
-def test_an_error_while_sampling_leaves_the_block_before_whole(generated, tmp_path, monkeypatch, overlapped):
+def test_an_error_while_sampling_leaves_the_group_before_whole(generated, tmp_path, monkeypatch, overlapped):
     def breaks(backbone, places, *others):
         if places[0] == 2:
             raise ValueError("does not fit")
@@ -183,8 +183,8 @@ def test_an_error_while_sampling_leaves_the_block_before_whole(generated, tmp_pa
     assert [file.name[:20] for file in (tmp_path / "job").rglob("images-*")] == ["images-000000-000002"]
 
 
-def test_one_block_at_a_time_is_behind():
-    """A second half runs beside the next first half, and never two of them are unfinished."""
+def test_at_most_one_group_is_unfinished():
+    """A group is finished beside the computing of the next, and at most one is unfinished."""
     unfinished, most, beside = [], [], []
     go = threading.Event()
 
@@ -207,7 +207,7 @@ def test_one_block_at_a_time_is_behind():
 
 
 @pytest.mark.parametrize("sampling", [None, ValueError("sampling")])
-def test_the_last_second_half_fails_loudly_even_if_another_error_is_on_its_way(sampling):
+def test_the_last_error_is_raised_even_during_another(sampling):
     def block(worker):
         worker.submit(breaks)
         if sampling is not None:

@@ -1,4 +1,4 @@
-"""Training code at toy size: resumable bit for bit, and the sigma term's closed form."""
+"""Training at toy size: runs resume bit for bit, and the sigma term has its closed form."""
 
 from dataclasses import replace
 
@@ -125,7 +125,7 @@ def test_the_autoencoder_learns(tmp_path):
 
 
 def test_training_can_go_on_from_a_finished_pipeline(tmp_path, root):
-    """With a vanishing learning rate the result is the start."""
+    """With a vanishing learning rate the result equals the start."""
     from diffusers import DiTPipeline
 
     start = DiTPipeline.from_pretrained(root / "resources/mini-dit")
