@@ -76,7 +76,7 @@ def test_layers_around_which_tokens_are_merged_stay_whole(unet, monkeypatch):
 
 def test_methods_that_change_the_model_run_on_whole_batches(dit, monkeypatch):
     """DiP-GO keeps what a layer gave for all rows."""
-    monkeypatch.setattr(chunked_feed_forward, "CACHE", ROW)
+    monkeypatch.setattr(CACHE, ROW)
     with chunked_feed_forward(dit, 4, Uncompressed(METHODS["dip_go"])):
         assert {block.module._chunk_size for block in blocks_of(dit)} == {None}
 
