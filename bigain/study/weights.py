@@ -156,7 +156,7 @@ def digest(path: str) -> str:
     Compares files under a folder with a `SHA256SUMS` with it. Raises WeightsError naming the file that is missing or
     differs.
     """
-    root = Path(path)
+    root = located(path)
     if not root.exists():
         raise WeightsError(f"{path} is missing")
     sums_file = next((p / "SHA256SUMS" for p in (root, *root.parents) if (p / "SHA256SUMS").is_file()), None)

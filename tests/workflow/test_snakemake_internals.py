@@ -1,0 +1,45 @@
+"""What bigain.study.snakemake_internals reads exists in the installed Snakemake, which is of the package's range."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+import snakemake.api  # before its other modules, which import each other
+from packaging.requirements import Requirement
+from snakemake.jobs import Job
+from snakemake.settings.types import DeploymentSettings, ResourceSettings
+from snakemake.workflow import DAG, Workflow
+
+
+@pytest.fixture(scope="module")
+def requirement(root) -> Requirement:
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    (line,) = [line for line in project["optional-dependencies"]["study"] if line.startswith("snakemake")]
+    return Requirement(line)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (DAG, "needrun_jobs"),
+        (Job, "wildcards_dict"),
+        (Workflow, "dag"),
+        (Workflow, "local_exec"),
+        (ResourceSettings, "cores"),
+        (DeploymentSettings, "deployment_method"),
+    ],
+)
+def test_an_attribute_exists(owner, name):
+    assert name in dir(owner) or name in owner.__dataclass_fields__
+
+
+def test_a_workflow_has_the_settings():
+    assert {"resource_settings", "deployment_settings"} <= set(Workflow.__dataclass_fields__)
+
+
+def test_the_workflow_asks_for_the_oldest_version_of_the_packages_range(root, requirement):
+    (asked,) = re.findall(r'min_version\("([\d.]+)"\)', (root / "workflow/Snakefile").read_text())
+    assert f">={asked}" in str(requirement.specifier)
+    assert requirement.specifier.contains(snakemake.__version__)
