@@ -1,13 +1,14 @@
-"""Which code a result depends on: a fingerprint of the modules that a job runs, in its spec beside its settings.
+"""Fingerprints of the code behind a result, which stand in its spec beside the settings.
 
-A part is a module that jobs start from (`jobs.classify`) or that they choose by name (`tokens.merge`,
-`backbones.unet`). Its fingerprint is of its own syntax tree and those of all modules that it imports, without comments,
-docstrings and annotations. What is chosen by name is not followed from the places that choose, so a change in DiP-GO
-computes no ToMe cell again.
+A part is a module that a job starts from (`jobs.classify`), or one that it selects by name: the operator of a method
+(`tokens.merge`), the family of a backbone (`backbones.unet`), the reader of a data set (`datasets.pets`). Its
+fingerprint hashes the syntax trees of that module and of every module of this package that it imports, without
+comments, docstrings and annotations. Imports of selectable modules are not followed: a spec names the parts that its
+cell selects, so a change in DiP-GO computes no ToMe cell again.
 
-`fingerprints.json` maps the fingerprint of every part to the one whose numbers it gives. A part that was changed
-since then enters specs with its new fingerprint, so its cells are computed again, unless `bigain accept` records that
-its numbers are what they were.
+`fingerprints.json` records for every part the fingerprint of its code, and the one that stands for its numbers. A part
+that was changed since enters specs with its new fingerprint, so its cells are computed again, unless `bigain accept`
+records that it still gives the same numbers.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from bigain.core.messages import unknown
 PACKAGE = Path(__file__).parents[1]
 RECORD = Path(__file__).with_name("fingerprints.json")
 
-STARTS = (
+# Parts that jobs start from.
+JOB_PARTS = (
     "jobs.encode",
     "jobs.reference",
     "jobs.calibrate",
@@ -35,16 +37,10 @@ STARTS = (
     "score",
     "cli_report",
 )
-# The module of a part whose name is not its module's. Names stand in specs, which identify finished results, so they
-# stay as they are when modules move.
-MODULES = {
-    "score": "jobs.score",
-    "cli_report": "cli.report",
-    "structural.dip_go": "calibration.dip_go",
-    "structural.mosaicdiff": "calibration.mosaicdiff",
-}
-BACKBONES = {"unet": "backbones.unet", "dit": "backbones.dit", "flux": "backbones.flux"}
-READERS = {
+# Parts that jobs select: by the family of a backbone, the reader of a data set, the operator of a structural method.
+# Those of the other operators are read from `bigain.tokens`, see `operators`.
+BACKBONE_PARTS = {"unet": "backbones.unet", "dit": "backbones.dit", "flux": "backbones.flux"}
+READER_PARTS = {
     "fashion": "datasets.fashion_study",
     "fashion_scenes": "datasets.fashion_study",
     "pets": "datasets.pets",
@@ -54,36 +50,50 @@ READERS = {
     "imagenet100": "datasets.imagenet",
     "coco2017": "datasets.coco",
 }
-STRUCTURAL = {"dip_go": "structural.dip_go", "mosaicdiff": "structural.mosaicdiff"}
-# What structural methods consist of, which the places that choose them import too.
-BEHIND = (
+STRUCTURAL_PARTS = {"dip_go": "structural.dip_go", "mosaicdiff": "structural.mosaicdiff"}
+# Where a part is not named after its module. Parts are named in the specs of finished results, so they keep their names
+# when modules move.
+MODULES = {
+    "score": "jobs.score",
+    "cli_report": "cli.report",
+    "structural.dip_go": "calibration.dip_go",
+    "structural.mosaicdiff": "calibration.mosaicdiff",
+}
+# Modules that only structural methods use. What selects these methods imports them too, and is not to depend on them.
+STRUCTURAL_MODULES = (
     "calibration.data",
     "calibration.runs",
     "compression.structural.reuse",
     "compression.structural.stages",
 )
-# Ids become methods here, and what a method is stands in the spec itself.
-NAMED = ("methods.ids",)
-# Of these only functions and classes count: the rest are tables of what there is, which grow.
+# Turns ids into methods. No part depends on it, because the definition of the method stands in the spec itself.
+METHOD_IDS = "methods.ids"
+# Modules with tables of methods, operators, backbones or readers, which grow. Parts that import them depend on their
+# functions and classes alone.
 REGISTRIES = ("methods.presets", "tokens", "backbones", "datasets")
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+IGNORED_FIELDS = ("annotation", "returns", "type_comment", "kind", "ctx")  # of syntax trees
 
 
 @cache
 def operators() -> dict[str, str]:
-    """The module of every operator: whence `bigain.tokens` imports its function."""
-    imports = [node for node in _tree("tokens").body if isinstance(node, ast.ImportFrom)]
-    functions = {alias.name: node.module for node in imports for alias in node.names if alias.name.islower()}
-    return {name: module.removeprefix("bigain.") for name, module in functions.items()} | STRUCTURAL
+    """Return the part of every operator of a method: the module that `bigain.tokens` imports its function from."""
+    modules: dict[str, str] = {}
+    for node in _tree("tokens").body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            functions = [alias.name for alias in node.names if alias.name.islower()]
+            modules |= dict.fromkeys(functions, node.module.removeprefix("bigain."))
+    return modules | STRUCTURAL_PARTS
 
 
-def chosen() -> tuple[str, ...]:
-    """The parts that jobs choose by name."""
-    return tuple(dict.fromkeys((*BACKBONES.values(), *READERS.values(), *operators().values())))
+def selectable_parts() -> tuple[str, ...]:
+    """Return the parts that jobs select by name."""
+    return tuple(dict.fromkeys((*BACKBONE_PARTS.values(), *READER_PARTS.values(), *operators().values())))
 
 
 def parts() -> tuple[str, ...]:
-    """All parts."""
-    return (*STARTS, *chosen())
+    """Return all parts."""
+    return (*JOB_PARTS, *selectable_parts())
 
 
 def module_of(part: str) -> str:
@@ -92,24 +102,24 @@ def module_of(part: str) -> str:
 
 
 def code_of(*names: str) -> dict[str, str]:
-    """What a spec says of these parts: the fingerprint that stands for their numbers."""
+    """Return the entry of a spec about these parts: for each, the fingerprint that stands for its numbers."""
     return {part: identity(part) for part in sorted(set(names))}
 
 
 @cache
 def identity(part: str) -> str:
-    """The fingerprint that stands for a part's numbers: that of the code which first gave them."""
-    known, now = recorded().get(part, {}), fingerprint(part)
-    return known["numbers"] if known.get("code") == now else now
+    """Return the fingerprint that stands for a part's numbers: that of the code which first gave them."""
+    entry, current = recorded().get(part, {}), fingerprint(part)
+    return entry["numbers"] if entry.get("code") == current else current
 
 
 def changed() -> list[str]:
-    """The parts whose code is not the recorded one."""
+    """Return the parts whose code differs from the recorded one."""
     return [part for part in parts() if recorded().get(part, {}).get("code") != fingerprint(part)]
 
 
 def accept(names: Iterable[str], new_numbers: bool) -> None:
-    """Record the code of parts as it is: with the numbers of before, so that results stay, or with numbers of its own.
+    """Record the current code of parts, as giving the numbers it gave before or, with `new_numbers`, new ones.
 
     Raises ValueError with a suggestion for a part that does not exist.
     """
@@ -117,38 +127,38 @@ def accept(names: Iterable[str], new_numbers: bool) -> None:
     for part in names:
         if part not in parts():
             raise ValueError(unknown("part", part, parts()))
-        now = fingerprint(part)
-        before = record.get(part, {}).get("numbers", now)
-        record[part] = {"code": now, "numbers": now if new_numbers else before}
+        current = fingerprint(part)
+        numbers = current if new_numbers else record.get(part, {}).get("numbers", current)
+        record[part] = {"code": current, "numbers": numbers}
     identity.cache_clear()
     write_json(RECORD, {part: record[part] for part in parts() if part in record})
 
 
 def recorded() -> dict[str, dict[str, str]]:
-    """Of every part: the fingerprint of its `code`, and the one that stands for its `numbers`."""
+    """Read the record: for every part the fingerprint of its `code`, and the one that stands for its `numbers`."""
     return read_json(RECORD) if RECORD.exists() else {}
 
 
 @cache
 def fingerprint(part: str) -> str:
-    """Of a part's module and all that it imports of this package."""
-    found = hashlib.sha256()
+    """Return the fingerprint of a part's current code, with all modules of this package that it imports."""
+    combined = hashlib.sha256()
     for module in sorted(closure(part)):
-        found.update(f"{module} {_content(module)}\n".encode())
-    return found.hexdigest()[:12]
+        combined.update(f"{module} {_content(module)}\n".encode())
+    return combined.hexdigest()[:12]
 
 
 def closure(part: str) -> set[str]:
-    """The modules of this package that a part runs, with its own."""
-    choices = {*map(module_of, chosen()), *BEHIND}
-    found, todo = {module_of(part)}, [module_of(part)]
-    while todo:
-        module = todo.pop()
-        for imported in _imports(module) - {*found, *NAMED}:
-            if imported not in choices or module in choices:
-                found.add(imported)
-                todo.append(imported)
-    return found
+    """Return the modules of this package that a part runs, its own included, selectable ones of others excluded."""
+    selectable = {*map(module_of, selectable_parts()), *STRUCTURAL_MODULES}
+    reached, waiting = {module_of(part)}, [module_of(part)]
+    while waiting:
+        module = waiting.pop()
+        for imported in _imports(module) - {*reached, METHOD_IDS}:
+            if imported not in selectable or module in selectable:
+                reached.add(imported)
+                waiting.append(imported)
+    return reached
 
 
 @cache
@@ -157,21 +167,21 @@ def _tree(module: str) -> ast.Module:
 
 
 def _file(module: str) -> Path:
-    place = PACKAGE.joinpath(*module.split("."))
-    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    path = PACKAGE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 @cache
 def _imports(module: str) -> frozenset[str]:
-    """The modules of this package that a module imports, wherever in it."""
-    found = set()
+    """Return the modules of this package that a module imports, in functions too."""
+    names = set()
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             below = [f"{node.module}.{alias.name}" for alias in node.names]
-            found |= {name if _is_module(name) else node.module for name in below}
-    return frozenset(name.removeprefix("bigain.") for name in found if _is_module(name) and name != "bigain")
+            names |= {name if _is_module(name) else node.module for name in below}
+    return frozenset(name.removeprefix("bigain.") for name in names if _is_module(name) and name != "bigain")
 
 
 def _is_module(name: str) -> bool:
@@ -180,35 +190,34 @@ def _is_module(name: str) -> bool:
 
 @cache
 def _content(module: str) -> str:
-    """A digest of a module's syntax tree, and of the tables beside it that it names."""
-    found, tree = hashlib.sha256(), _tree(module)
+    """Return a digest of a module's syntax tree, and of the .csv and .json files beside it that it names."""
+    digest, tree = hashlib.sha256(), _tree(module)
     body = [node for node in tree.body if isinstance(node, DOCUMENTED)] if module in REGISTRIES else tree
-    for text in _said(body):
-        found.update(text.encode() + b"\0")
+    for text in _texts(body):
+        digest.update(text.encode() + b"\0")
     names = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     for file in sorted(_file(module).parent.iterdir()):
         if file.name in names and file.suffix in (".csv", ".json"):
-            found.update(file.read_bytes())
-    return found.hexdigest()
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
-DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+def _texts(value: object) -> Iterator[str]:
+    """Yield a syntax tree as texts, without docstrings and annotations.
 
-
-def _said(value: object) -> Iterator[str]:
-    """A syntax tree as texts: nodes and what they hold, empty fields left out, so that new
-    Pythons with new fields may give the same; no docstrings, no annotations of variables and arguments."""
+    Empty fields are left out, so that a new Python, which adds such fields, may give the same texts.
+    """
     if isinstance(value, ast.AST):
         yield type(value).__name__
-        for name, own in ast.iter_fields(value):
+        for name, content in ast.iter_fields(value):
             if isinstance(value, DOCUMENTED) and name == "body" and ast.get_docstring(value, clean=False) is not None:
-                own = own[1:]
-            if own is not None and own != [] and name not in ("annotation", "returns", "type_comment", "kind", "ctx"):
+                content = content[1:]
+            if content is not None and content != [] and name not in IGNORED_FIELDS:
                 yield name
-                yield from _said(own)
+                yield from _texts(content)
         yield "."
     elif isinstance(value, list):
-        for one in value:
-            yield from _said(one)
+        for item in value:
+            yield from _texts(item)
     else:
         yield repr(value)

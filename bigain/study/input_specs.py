@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bigain.core.specs import DatasetSpec, EncodeConditionsSpec, EncodeImagesSpec, ReferenceSpec
-from bigain.study.fingerprints import READERS, code_of
+from bigain.study.fingerprints import READER_PARTS, code_of
 from bigain.study.spec_parts import (
     backbone_part,
     dataset_part,
@@ -51,9 +51,9 @@ def reference_spec(work: Workload, dataset: str) -> ReferenceSpec:
         "feature_network": network_part(work.config),
         "threads": work.config["threads"],
         "device": work.config["device"],
-        "code": code_of("jobs.reference", READERS[part["reader"]]),
+        "code": code_of("jobs.reference", READER_PARTS[part["reader"]]),
     }
 
 
 def _encoding_code(work: Workload, backbone: str, dataset: DatasetSpec) -> dict[str, str]:
-    return code_of("jobs.encode", *model_code(work.config, backbone), READERS[dataset["reader"]])
+    return code_of("jobs.encode", *model_code(work.config, backbone), READER_PARTS[dataset["reader"]])

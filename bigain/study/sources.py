@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from bigain.core.messages import unknown
@@ -26,7 +27,7 @@ def missing_files(config: Config) -> Iterator[str]:
     for name in sorted({entry["backbone"] for entry in config["cells"]}):
         backbone = config["backbones"][name]
         if not backbone["hub"]:
-            yield from _prefixed(f"backbones.{name}", lambda name=name, b=backbone: check_weights(name, b))
+            yield from _prefixed(f"backbones.{name}", partial(check_weights, name, backbone))
     generating = {entry["dataset"] for entry in config["cells"] if entry["task"] == "generation"}
     for name in sorted({entry["dataset"] for entry in config["cells"]}):
         generated = _generated(config, name) if name in generating else 0

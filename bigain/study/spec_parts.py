@@ -17,7 +17,7 @@ from bigain.datasets import SOURCES, fingerprint
 from bigain.methods.ids import method_of
 from bigain.methods.method import Method
 from bigain.study.cells import Cell, Config
-from bigain.study.fingerprints import BACKBONES, READERS, operators
+from bigain.study.fingerprints import BACKBONE_PARTS, READER_PARTS, operators
 from bigain.study.weights import ABSENT, WeightsError, digest, identity, sha256_of
 
 
@@ -115,12 +115,15 @@ def cell_code(config: Config, cell: Cell) -> list[str]:
 def model_code(config: Config, backbone: str, methods: Iterable[str] = ()) -> list[str]:
     """Return the parts of the code of a backbone and of the methods attached to it."""
     modules, named = operators(), [method_of(method).operator for method in methods]
-    return [BACKBONES[config["backbones"][backbone]["family"]], *(modules[operator] for operator in named if operator)]
+    return [
+        BACKBONE_PARTS[config["backbones"][backbone]["family"]],
+        *(modules[operator] for operator in named if operator),
+    ]
 
 
 def reader_code(config: Config, dataset: str) -> str:
     """Return the part of the code that reads a data set."""
-    return READERS[config["datasets"][dataset]["reader"]]
+    return READER_PARTS[config["datasets"][dataset]["reader"]]
 
 
 # -- identities --------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def test_every_choice_is_a_part_and_none_is_missing():
     from bigain.datasets import SOURCES
     from bigain.methods.presets import METHODS
 
-    assert set(code.READERS) == set(SOURCES)
+    assert set(code.READER_PARTS) == set(SOURCES)
     assert set(code.operators()) == {method.operator for method in METHODS.values()} - {""}
     assert set(code.recorded()) == set(code.parts())
     for part in code.parts():
@@ -53,8 +53,8 @@ def test_every_choice_is_a_part_and_none_is_missing():
 
 
 def test_nothing_chosen_is_in_what_chooses():
-    for start in code.STARTS:
-        assert not code.closure(start) & {*map(code.module_of, code.chosen()), *code.BEHIND}
+    for start in code.JOB_PARTS:
+        assert not code.closure(start) & {*map(code.module_of, code.selectable_parts()), *code.STRUCTURAL_MODULES}
     assert "tokens.scores" in code.closure("tokens.merge")
     assert "calibration.pruner" in code.closure("structural.dip_go")
     assert "calibration.obs" in code.closure("structural.mosaicdiff")
