@@ -1,4 +1,4 @@
-"""From the start of a command to its first forward pass: alone, and as a fork of the warm process."""
+"""From the start of a command to its first forward pass: alone, and as a fork of the fork server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from bench.rounds import ROUNDS, Row, row
-from bigain.cli.forkserver import SOCKET, Warm
+from bigain.cli.forkserver import SOCKET, ForkServer
 from bigain.core.records import canonical
 
 DATA = {"id": "fashion", "reader": "fashion", "path": "resources/fashion", "data": "-", "allow_missing": 0}
@@ -21,12 +21,12 @@ def startup(rounds: int = ROUNDS) -> list[Row]:
     imports, load and first pass of the embedded model, little else."""
     times: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
-        warm = Warm()
+        server = ForkServer()
         where = os.environ.pop(SOCKET)
         _command(Path(folder), where)  # it has imported everything when it answers
         for _ in range(rounds):
             times.append({"alone": _command(Path(folder), ""), "warm": _command(Path(folder), where)})
-        warm.stop()
+        server.stop()
     return [row("start-up", "mini_unet, one image encoded", arm, "alone", times) for arm in ("alone", "warm")]
 
 

@@ -1,4 +1,4 @@
-"""`python -m bigain`: handed to the warm process if there is one (`bigain.cli.forkserver`)."""
+"""`python -m bigain`: run by the fork server if there is one (`bigain.cli.forkserver`), else by this process."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The commands that made the embedded study's data and models; the study itself needs none of them."""
+"""The commands that made the data and models of the embedded study, which itself needs none of them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,34 @@ from typing import Annotated
 
 import typer
 
+from bigain.cli.options import TRAINING_PANEL
+
 app = typer.Typer()
-train_app = typer.Typer(no_args_is_help=True, help="Train the embedded models (outside the study).")
+train_app = typer.Typer(no_args_is_help=True, help="Train the autoencoder, the backbones and the feature network.")
+
+Data = Annotated[Path, typer.Option(help="Folder with the official Fashion-MNIST files.")]
+Work = Annotated[Path, typer.Option(help="Folder for checkpoints and logs; a stopped training resumes from there.")]
+Target = Annotated[Path, typer.Option(help="File of the finished model: its config, index or weights.")]
+Autoencoder = Annotated[Path, typer.Option(help="The config.json of the trained autoencoder.")]
+Start = Annotated[Path | None, typer.Option(help="Finished pipeline whose weights the training starts from.")]
+Steps = Annotated[int | None, typer.Option(help="Number of steps, instead of the recipe's.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
+Threads = Annotated[int, typer.Option(help="CPU threads.")]
 
 
-@app.command("prepare-fashion")
+@app.command("prepare-fashion", rich_help_panel=TRAINING_PANEL)
 def prepare_fashion(
-    data: Annotated[Path, typer.Option(help="the folder with the official Fashion-MNIST files")],
-    folder: Annotated[Path, typer.Option()] = Path("resources/fashion"),
-    split: Annotated[str, typer.Option(help="train or test")] = "test",
-    per_class: int = 200,
-    scenes: int = 1000,
-    seed: int = 0,
+    data: Data,
+    folder: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("resources/fashion"),
+    split: Annotated[str, typer.Option(help="train or test.")] = "test",
+    per_class: Annotated[int, typer.Option(help="Items of every class.")] = 200,
+    scenes: Annotated[int, typer.Option(help="Scenes composed of the items.")] = 1000,
+    seed: Seed = 0,
 ) -> None:
-    """Make the committed part of a split: its first items of every class, and scenes of them."""
+    """Extract the committed part of a Fashion-MNIST split.
+
+    It holds the first items of every class, and scenes composed of them.
+    """
     from bigain.datasets.fashion_study import write_items, write_scenes
 
     _, labels = write_items(data, split, folder, per_class)
@@ -28,9 +42,9 @@ def prepare_fashion(
         write_scenes(folder, labels, scenes, seed)
 
 
-@app.command("fetch-fashion")
-def fetch_fashion(to: Annotated[Path, typer.Option(help="where the four .gz files go")]) -> None:
-    """Download the official Fashion-MNIST files with torchvision (only training needs them)."""
+@app.command("fetch-fashion", rich_help_panel=TRAINING_PANEL)
+def fetch_fashion(to: Annotated[Path, typer.Option(help="Folder for the four .gz files.")]) -> None:
+    """Download the official Fashion-MNIST files, which only training needs."""
     from torchvision.datasets import FashionMNIST
 
     FashionMNIST(str(to), download=True)
@@ -40,17 +54,9 @@ def fetch_fashion(to: Annotated[Path, typer.Option(help="where the four .gz file
     typer.echo(f"Fashion-MNIST is in {to}")
 
 
-Data = Annotated[Path, typer.Option(help="the folder with the official Fashion-MNIST files")]
-Work = Annotated[Path, typer.Option(help="checkpoints and logs; a stopped training goes on from here")]
-Target = Annotated[Path, typer.Option(help="the finished model's own file: its config, index or weights")]
-Autoencoder = Annotated[Path, typer.Option(help="the config.json of the trained autoencoder")]
-Start = Annotated[Path | None, typer.Option(help="a finished pipeline whose weights to go on from")]
-Steps = Annotated[int | None, typer.Option(help="instead of the recipe's number of steps")]
-
-
 @train_app.command("autoencoder")
-def train_autoencoder(data: Data, work: Work, output: Target, seed: int = 0, threads: int = 2) -> None:
-    """The shared KL autoencoder."""
+def train_autoencoder(data: Data, work: Work, output: Target, seed: Seed = 0, threads: Threads = 2) -> None:
+    """Train the KL autoencoder that both backbones share."""
     from bigain.training import embedded
 
     embedded.autoencoder(data, work, output.parent, seed, threads)
@@ -62,12 +68,12 @@ def train_unet(
     autoencoder: Autoencoder,
     work: Work,
     output: Target,
-    seed: int = 0,
-    threads: int = 1,
+    seed: Seed = 0,
+    threads: Threads = 1,
     steps: Steps = None,
     start: Start = None,
 ) -> None:
-    """`mini_unet`, a StableDiffusionPipeline."""
+    """Train `mini_unet`, a StableDiffusionPipeline."""
     from bigain.training import embedded
 
     embedded.unet(data, autoencoder.parent, work, output.parent, seed, threads, steps, start)
@@ -79,20 +85,20 @@ def train_dit(
     autoencoder: Autoencoder,
     work: Work,
     output: Target,
-    seed: int = 0,
-    threads: int = 1,
+    seed: Seed = 0,
+    threads: Threads = 1,
     steps: Steps = None,
     start: Start = None,
 ) -> None:
-    """`mini_dit`, a DiTPipeline."""
+    """Train `mini_dit`, a DiTPipeline."""
     from bigain.training import embedded
 
     embedded.dit(data, autoencoder.parent, work, output.parent, seed, threads, steps, start)
 
 
 @train_app.command("features")
-def train_features(data: Data, work: Work, output: Target, seed: int = 0, threads: int = 1) -> None:
-    """`fashion-net`, the feature network."""
+def train_features(data: Data, work: Work, output: Target, seed: Seed = 0, threads: Threads = 1) -> None:
+    """Train `fashion-net`, the feature network."""
     from bigain.training import embedded
 
     embedded.features(data, work, output, seed, threads)

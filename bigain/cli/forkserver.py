@@ -1,10 +1,10 @@
-"""A warm process: it imports the libraries once and forks for every command, which then starts without them to load.
+"""A fork server: a process that imports the libraries once and forks for every command, which then starts at once.
 
-`bigain warm` waits at a socket. A `bigain` command that finds the socket in its environment hands itself over: its
-arguments, environment, folder and standard streams go to a fork of the warm process, which runs it. A fork is a process
-of its own, with the command's own files, log and exit code; another beside it waits for its end, to answer with that
-code, and ends it when the command that was handed over is killed. Without the socket, or with nobody at it, a command
-runs by itself. No torch here until the warm process loads it.
+`bigain warm` listens at a Unix socket. A `bigain` command that finds the socket in its environment hands itself over:
+its arguments, environment, folder and standard streams go to a fork of the server, which runs it. The fork is a process
+of its own, with its own files, log and exit code. A second fork watches it: it answers with the exit code, and kills
+the command when the process that handed it over is gone. Without the socket, or with nobody listening, a command runs
+by itself. No torch here until the server loads it.
 """
 
 from __future__ import annotations
@@ -20,29 +20,51 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from bigain.core import gpu_locks
 
-SOCKET = "BIGAIN_WARM"  # the environment's name for where the warm process listens
-STARTED, LENGTH = b"s", 8
+SOCKET = "BIGAIN_WARM"  # environment variable with the path of the socket
+STARTED, LENGTH = b"s", 8  # the server's first answer; bytes of a request's length
 PRELOADED = (
     *("backbones.dit", "backbones.unet", "reporting.page", "reporting.table_files"),
     *(f"jobs.{name}" for name in ("classify", "efficiency", "encode", "generate", "probes", "reference", "score")),
 )
 
-# For every process that runs models: glibc is to keep memory below 1 GiB. It gives that of every large tensor back to
-# the kernel otherwise and faults it in again for the next one, which more than doubled the time of the embedded study's
-# classification jobs on a small virtual machine. It reads this as a process starts; a fork has what it was forked from.
+# For every process that runs models: glibc is to keep memory below 1 GiB. Otherwise it gives that of every large tensor
+# back to the kernel and faults it in again for the next one, which more than doubled the time of the embedded study's
+# classification jobs on a small virtual machine. glibc reads this as a process starts; a fork inherits it.
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "1073741824", "MALLOC_MMAP_THRESHOLD_": "1073741824"}
 
 # A fork cannot use CUDA once its parent has asked it anything, and diffusers asks as it is imported whether there is a
 # GPU. With this, torch asks the driver's management library instead, which leaves CUDA alone.
 LEAVE_CUDA = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 
+Runner = Callable[[list[str]], int]  # runs a command by its arguments and returns its exit code
+
+
+class ForkServer:
+    """A fork server that this process starts and names in its environment, and that ends with this process."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="bigain-warm-")
+        path = Path(self._folder.name, "socket")
+        command = [sys.executable, "-m", "bigain", "warm", "--socket", str(path)]
+        environment = os.environ | KEEP_MEMORY | LEAVE_CUDA
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment)
+        os.environ[SOCKET] = str(path)
+
+    def stop(self) -> None:
+        """Stop the server. Commands that still run are ended by those who handed them over."""
+        os.environ.pop(SOCKET, None)
+        assert self._process.stdin is not None  # a pipe, see above
+        self._process.stdin.close()
+        self._process.wait()
+        self._folder.cleanup()
+
 
 def hand_over(arguments: list[str]) -> int | None:
-    """Let the warm process run a command: its exit code, or None if there is no warm process."""
+    """Let the fork server run a command. Return its exit code, or None if there is no server."""
     path = os.environ.get(SOCKET)
     if not path:
         return None
@@ -57,24 +79,24 @@ def hand_over(arguments: list[str]) -> int | None:
                 return None
         except OSError:
             return None
-        answer = connection.recv(1)
-    if not answer:
-        print("the process that this command was handed to was killed", file=sys.stderr)
+        code = connection.recv(1)
+    if not code:
+        print("the process that ran this command was killed", file=sys.stderr)
         return 1
-    return answer[0]
+    return code[0]
 
 
-def serve(path: Path, run: Callable[[list[str]], int]) -> None:
-    """Run commands in forks of this process until standard input ends, as it does when whoever started it has."""
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(path))
-        listening.listen(256)
+def serve(path: Path, run: Runner) -> None:
+    """Run commands in forks of this process until standard input ends, which happens when its parent is gone."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(256)
         _preload()
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks answer by themselves
-        while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:
-            connection, _ = listening.accept()
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks: they answer themselves
+        while not _readable(sys.stdin, listener):
+            connection, _ = listener.accept()
             if os.fork() == 0:
-                listening.close()
+                listener.close()
                 _watch(connection, run)
             connection.close()
 
@@ -85,40 +107,45 @@ def _preload() -> None:
         importlib.import_module(f"bigain.{module}")
 
 
-def _watch(connection: socket.socket, run: Callable[[list[str]], int]) -> NoReturn:
-    """Run a command in a fork of this one, answer with its exit code, and end it as soon as who asked for it has gone.
+def _readable(first: Any, second: Any) -> bool:
+    """Wait until one of two streams is readable, and return whether the first is."""
+    return first in select.select([first, second], [], [])[0]
 
-    A process of its own watches, since a thread beside the command would have to wait for the interpreter's lock, which
-    a library may hold for as long as it reads a file.
+
+def _watch(connection: socket.socket, run: Runner) -> NoReturn:
+    """Run a command in a fork, answer with its exit code, and kill it as soon as whoever handed it over is gone.
+
+    Watching takes a process: a thread beside the command would wait for the interpreter's lock, which a library may
+    hold for as long as it reads a file.
     """
     try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a command waits for processes of its own, as this one does
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # this process waits for the command, a command for its own
         head, streams, _, _ = socket.recv_fds(connection, LENGTH, 3)
         with connection.makefile("rb") as rest:
             request = json.loads(rest.read(int.from_bytes(head, "big")))
-        ended, running = os.pipe()
-        os.set_inheritable(running, True)  # for a command that starts again: see `_run`
+        ended, running = os.pipe()  # the command alone holds `running`, so `ended` becomes readable when it ends
+        os.set_inheritable(running, True)  # also by a command that starts again, see `_run`
         command = os.fork()
         if command == 0:
             os.close(ended)
             _run(request, streams, connection, run)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command is interrupted, and answered for
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt ends the command, which is answered for
         for held in (running, *streams):
             os.close(held)
-        select.select([connection, ended], [], [])  # nothing is written to either: the first to close has ended
+        _readable(ended, connection)  # nothing is written to either: a readable one is closed
         if not select.select([ended], [], [], 0)[0]:
             os.kill(command, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(command, 0)[1])
-        if code >= 0:  # a killed command is not answered for
+        if code >= 0:  # negative if the command was killed, which closes the connection without an answer
             connection.sendall(bytes([code]))
-    except (OSError, ValueError):  # who asked for the command has gone
+    except (OSError, ValueError):  # whoever handed the command over is gone
         pass
     finally:
         os._exit(0)
 
 
-def _run(request: dict, streams: list[int], connection: socket.socket, run: Callable[[list[str]], int]) -> NoReturn:
-    """Be the command, with the streams, folder, environment and arguments of who asked for it."""
+def _run(request: dict[str, Any], streams: list[int], connection: socket.socket, run: Runner) -> NoReturn:
+    """Become the command: take over the streams, folder, environment and arguments it was handed over with."""
     code = 1
     try:
         for number, stream in enumerate(streams):
@@ -141,25 +168,6 @@ def _run(request: dict, streams: list[int], connection: socket.socket, run: Call
 
 
 def _cuda_is_lost() -> bool:
-    """Whether this machine has a GPU that this fork cannot use, because its parent asked CUDA something after all."""
+    """Return whether there is a GPU that this fork cannot use, because its parent asked CUDA something after all."""
     torch = sys.modules.get("torch")
     return torch is not None and torch.cuda._is_in_bad_fork() and bool(gpu_locks.listed())
-
-
-class Warm:
-    """A warm process of this one: started, named in the environment, and gone when this process is."""
-
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="bigain-warm-")
-        path = Path(self._folder.name, "socket")
-        command = [sys.executable, "-m", "bigain", "warm", "--socket", str(path)]
-        environment = os.environ | KEEP_MEMORY | LEAVE_CUDA
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment)
-        os.environ[SOCKET] = str(path)
-
-    def stop(self) -> None:
-        """Stop it; commands that it runs are ended by those they belong to."""
-        os.environ.pop(SOCKET, None)
-        self._process.stdin.close()
-        self._process.wait()
-        self._folder.cleanup()

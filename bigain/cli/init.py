@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bigain.cli.options import STUDY_PANEL, fail
 from bigain.core.places import PACKAGE, project
 
 app = typer.Typer()
@@ -16,13 +17,15 @@ FILES = ("Snakefile", "workflow", "profiles", "config", "resources")
 REPOSITORY_SCHEMA = "../bigain/study/config.schema.json"  # as a config in a checkout names it
 
 
-@app.command()
-def init(folder: Annotated[Path, typer.Argument(help="created if it does not exist")]) -> None:
-    """Write the workflow, its profiles and configs, and the embedded models and data to a folder; overwrite nothing."""
+@app.command(rich_help_panel=STUDY_PANEL)
+def init(folder: Annotated[Path, typer.Argument(help="Folder, created if it does not exist.")]) -> None:
+    """Write the workflow, its configs, and the embedded models and data to a folder.
+
+    Overwrites nothing.
+    """
     existing = [str(folder / name) for name in FILES if (folder / name).exists()]
     if existing:
-        typer.echo(f"error: {', '.join(existing)} would be overwritten: choose another folder", err=True)
-        raise typer.Exit(2)
+        fail(f"{', '.join(existing)} would be overwritten: choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         source = project() / name

@@ -1,13 +1,15 @@
-"""The commands about a study as a whole: what it costs, what it still needs, and how to get that."""
+"""The commands about a study as a whole: what it costs, what it still needs and how to get that, how far it is."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bigain.cli.options import STUDY_PANEL, fail
 from bigain.core.places import located
 
 if TYPE_CHECKING:
@@ -16,111 +18,88 @@ if TYPE_CHECKING:
     from bigain.study.study import Study
 
 app = typer.Typer()
+command = partial(app.command, rich_help_panel=STUDY_PANEL)
 
 ConfigFiles = Annotated[
     list[Path] | None,
-    typer.Option("--configfile", help="merged over config/config.yaml, as Snakemake does; may be said several times"),
+    typer.Option("--configfile", help="Config merged over config/config.yaml, as Snakemake does; may be repeated."),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 PAPER = Path("config/paper.yaml")
+WIDTH = 120  # of printed tables
 
 
-@app.command()
-def plan(
-    configfile: ConfigFiles = None,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of tables")] = False,
-) -> None:
-    """What a study costs, by table and in all: cells, jobs, noise predictions, images, operations, hours, disk."""
+@command()
+def plan(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
+    """Show what a study costs by table: jobs, noise predictions, images, operations, hours, disk."""
     from dataclasses import asdict
 
     from bigain.study.cost import StudyCost
 
-    made = StudyCost(_study(configfile))
-    if as_json:
-        parts = [{"group": group, "table": table, **asdict(cost)} for (group, table), cost in made.parts.items()]
-        totals = {group: asdict(made.total(group)) for group in made.groups}
-        shown = {"parts": parts, "totals": totals, "device": made.device, "disk_gb": made.disk_gb(made.study.cells)}
-        typer.echo(json.dumps(shown, indent=2))
+    study_cost = StudyCost(_study(configfile))
+    if not as_json:
+        _print_cost(study_cost)
         return
-    _print_plan(made)
+    parts = [{"group": group, "table": table, **asdict(cost)} for (group, table), cost in study_cost.parts.items()]
+    totals = {group: asdict(study_cost.total(group)) for group in study_cost.groups}
+    disk = study_cost.disk_gb(study_cost.study.cells)
+    typer.echo(json.dumps({"parts": parts, "totals": totals, "device": study_cost.device, "disk_gb": disk}, indent=2))
 
 
-@app.command()
+@command()
 def check(configfile: ConfigFiles = None) -> None:
-    """What a study still needs on this machine: weights, data, disk, a GPU. Exit code 1 if anything is missing."""
+    """List what a study still needs on this machine: weights, data, disk space, a GPU.
+
+    Exits with 1 if anything is missing.
+    """
     from bigain.study.cost import StudyCost
     from bigain.study.requirements import Needs, problems
 
     study = _study(configfile)
-    found = problems(study, StudyCost(study), Needs.of_study(study))
-    for problem in found:
+    missing = problems(study, StudyCost(study), Needs.of_study(study))
+    for problem in missing:
         typer.echo(f"- {problem}")
-    typer.echo(f"{len(found)} problems" if found else f"{study.name}: everything is there")
-    raise typer.Exit(1 if found else 0)
+    typer.echo(f"{len(missing)} problems" if missing else f"{study.name}: everything is there")
+    raise typer.Exit(1 if missing else 0)
 
 
-@app.command()
-def status(
-    configfile: ConfigFiles = None,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of tables")] = False,
-) -> None:
-    """How far a study is, running or not: jobs done, failed with the reason, started and left, with their hours."""
-    from bigain.study.status import as_dict, phases
-
-    study = _study(configfile)
-    found = phases(study)
-    if as_json:
-        typer.echo(json.dumps({"study": study.name, "stages": [as_dict(stage) for stage in found]}, indent=2))
-        return
-    _print_status(study.name, found)
-
-
-@app.command()
-def accept(
-    parts: Annotated[list[str] | None, typer.Argument(help="parts of the code, or `all` that were changed")] = None,
-    new_numbers: Annotated[
-        bool, typer.Option("--new-numbers", help="record that their numbers are new: results of before stay outdated")
-    ] = False,
-) -> None:
-    """Record that changed code gives the numbers of before, so that results stay; without names, list what changed.
-
-    Cells of changed code are computed again until then. Exit code 1 if anything was changed and is not recorded.
-    """
-    from bigain.study import fingerprints
-
-    try:
-        fingerprints.accept(fingerprints.changed() if parts == ["all"] else parts or [], new_numbers)
-    except ValueError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
-    changed = fingerprints.changed()
-    for part in changed:
-        typer.echo(f"{part} was changed since its numbers were recorded")
-    typer.echo(f"{len(changed)} parts were changed" if changed else "all code is as recorded")
-    raise typer.Exit(1 if changed else 0)
-
-
-@app.command()
+@command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="a backbone or data set of the config, or inception")],
+    name: Annotated[str, typer.Argument(help="A backbone or data set of the config, or inception.")],
     configfile: ConfigFiles = None,
-    archives: Annotated[Path | None, typer.Option(help="the folder with ImageNet's own archives")] = None,
-    spec: Annotated[str | None, typer.Option("--spec", help="its settings instead of a config file")] = None,
+    archives: Annotated[Path | None, typer.Option(help="Folder with ImageNet's own archives.")] = None,
+    spec: Annotated[str | None, typer.Option("--spec", help="Settings of it, instead of a config.")] = None,
 ) -> None:
-    """Download a model, a data set or pytorch-fid's Inception, verified; what was cut off goes on."""
+    """Download and verify a model, a data set or pytorch-fid's Inception.
+
+    Resumes where a download was cut off.
+    """
     from bigain.datasets import download
 
     settings = _settings(name, configfile or [PAPER]) if spec is None else json.loads(spec)
     try:
         if name == "inception":
-            place = download.inception(Path(settings["weights"]))
+            path = download.inception(Path(settings["weights"]))
         elif "family" in settings:
-            place = download.backbone(name, settings)
+            path = download.backbone(name, settings)
         else:
-            place = download.dataset(name, settings, archives)
+            path = download.dataset(name, settings, archives)
     except download.FetchError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
-    typer.echo(f"{name} is in {place}")
+        fail(error, code=1)
+    typer.echo(f"{name} is in {path}")
+
+
+@command()
+def status(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
+    """Show the progress of a study: jobs done, failed and why, started and left, with hours."""
+    from bigain.study.status import as_dict, phases
+
+    study = _study(configfile)
+    progress = phases(study)
+    if as_json:
+        typer.echo(json.dumps({"study": study.name, "stages": [as_dict(phase) for phase in progress]}, indent=2))
+        return
+    _print_status(study.name, progress)
 
 
 def _study(configfiles: list[Path] | None) -> Study:
@@ -130,91 +109,86 @@ def _study(configfiles: list[Path] | None) -> Study:
     try:
         return Study(merged_config(configfiles or []))
     except ConfigError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
+        fail(error)
 
 
 def merged_config(configfiles: list[Path]) -> dict[str, Any]:
-    """The default config with others merged over it, in their order, as Snakemake merges them."""
+    """Return the default config with others merged over it in their order, as Snakemake merges them."""
     import yaml
     from snakemake.utils import update_config
 
     merged: dict[str, Any] = {}
     for file in map(located, (Path("config/config.yaml"), *configfiles)):
         if not file.is_file():
-            typer.echo(f"error: {file} is missing; `bigain init FOLDER` writes a study's files to a folder", err=True)
-            raise typer.Exit(2)
+            fail(f"{file} is missing; `bigain init FOLDER` writes a study's files to a folder")
         try:
             update_config(merged, yaml.safe_load(file.read_text(encoding="utf-8")) or {})
         except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
-            typer.echo(f"error: {file} is no mapping in YAML: {error}", err=True)
-            raise typer.Exit(2) from None
+            fail(f"{file} is not a mapping in YAML: {error}")
     return merged
 
 
 def _settings(name: str, configfiles: list[Path]) -> dict[str, Any]:
-    """The settings of what is to be fetched, from a config with its defaults."""
+    """Return the settings of something to download, from a config with its defaults."""
     from bigain.core.messages import unknown
 
     config = _study(configfiles).config
-    known = {**config["backbones"], **config["datasets"], "inception": config.get("feature_network", {})}
-    if name not in known:
-        typer.echo(f"error: {unknown('name', name, known)}", err=True)
-        raise typer.Exit(2)
-    return known[name]
+    by_name = {**config["backbones"], **config["datasets"], "inception": config.get("feature_network", {})}
+    if name not in by_name:
+        fail(unknown("name", name, by_name))
+    return by_name[name]
 
 
-def _print_plan(made: StudyCost) -> None:
+def _print_cost(study_cost: StudyCost) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"What the study {made.study.name} costs")
+    table = Table(title=f"What the study {study_cost.study.name} costs")
     table.add_column("table")
     for head in ("cells", "jobs", "shards", "forwards (M)", "images", "TFLOP", "hours", "disk (GB)"):
         table.add_column(head, justify="right")
-    for group in made.groups:
-        for (own, name), cost in made.parts.items():
-            if own == group:
+    for group in study_cost.groups:
+        for (section, name), cost in study_cost.parts.items():
+            if section == group:
                 table.add_row(f"{group}: {name}" if name else group, *_numbers(cost))
-        table.add_row(f"{group}, all", *_numbers(made.total(group)), style="bold", end_section=True)
-    if len(made.groups) > 1:
-        table.add_row("everything", *_numbers(made.total()), style="bold")
-    console = Console(width=120)
+        table.add_row(f"{group}, all", *_numbers(study_cost.total(group)), style="bold", end_section=True)
+    if len(study_cost.groups) > 1:
+        table.add_row("everything", *_numbers(study_cost.total()), style="bold")
+    console = Console(width=WIDTH)
     console.print(table)
-    for (task, backbone, dataset), count in sorted(made.evaluations().items()):
-        console.print(f"{task} with {backbone} on {dataset}: {count} forwards an image", highlight=False)
-    disk = made.disk_gb(made.study.cells)
-    console.print(f"Hours are of {made.device}, denoiser only. Disk with what methods share: {disk:.1f} GB.")
-
-
-def _print_status(name: str, found: list[Phase]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from bigain.study.status import failure_lines, failures, minutes_silent
-
-    console = Console(width=120)
-    for line in failure_lines(failures(found, ended=False)):
-        console.print(line, style="bold", highlight=False, markup=False)
-    table = Table(title=f"How far the study {name} is")
-    table.add_column("stage")
-    for head in ("jobs", "done", "outdated", "failed", "started", "images", "hours spent", "hours left"):
-        table.add_column(head, justify="right")
-    for stage in found:
-        counts = [stage.count("done"), stage.count("outdated"), stage.count("failed"), stage.count("started")]
-        images = sum(job.images for job in stage.jobs)
-        share = f"{100 * sum(job.finished for job in stage.jobs) / images:.0f}%" if images else ""
-        spent, left = (f"{getattr(stage, key):.2f}" if images else "" for key in ("spent", "left"))
-        table.add_row(stage.name, str(len(stage.jobs)), *(str(count) for count in counts), share, spent, left)
-    console.print(table)
-    for job in (job for stage in found for job in stage.jobs if job.state == "started"):
-        said = (
-            f"started, last sign {minutes_silent(job):.0f} min ago: {job.name}, {job.finished} of {job.images} images"
-        )
-        console.print(said, highlight=False, markup=False)
+    for (task, backbone, dataset), count in sorted(study_cost.evaluations().items()):
+        console.print(f"{task} with {backbone} on {dataset}: {count} forwards per image", highlight=False)
+    disk = study_cost.disk_gb(study_cost.study.cells)
+    console.print(f"Hours are for {study_cost.device}, denoiser only. Disk, with shared inputs: {disk:.1f} GB.")
 
 
 def _numbers(cost: Cost) -> list[str]:
     counts = (cost.cells, cost.jobs, cost.shards)
     rest = (f"{cost.predictions / 1e6:.2f}", f"{cost.images:,}", f"{cost.tflops:,.0f}")
     return [*(f"{count:,}" for count in counts), *rest, f"{cost.hours:,.1f}", f"{cost.gigabytes:.1f}"]
+
+
+def _print_status(name: str, progress: list[Phase]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from bigain.study.status import failure_lines, failures, minutes_silent
+
+    console = Console(width=WIDTH)
+    for line in failure_lines(failures(progress, ended=False)):
+        console.print(line, style="bold", highlight=False, markup=False)
+    table = Table(title=f"Progress of the study {name}")
+    table.add_column("phase")
+    for head in ("jobs", "done", "outdated", "failed", "started", "images", "hours spent", "hours left"):
+        table.add_column(head, justify="right")
+    for phase in progress:
+        counts = [phase.count("done"), phase.count("outdated"), phase.count("failed"), phase.count("started")]
+        images = sum(job.images for job in phase.jobs)
+        share = f"{100 * sum(job.finished for job in phase.jobs) / images:.0f}%" if images else ""
+        spent, left = (f"{hours:.2f}" if images else "" for hours in (phase.spent, phase.left))
+        table.add_row(phase.name, str(len(phase.jobs)), *(str(count) for count in counts), share, spent, left)
+    console.print(table)
+    for job in (job for phase in progress for job in phase.jobs if job.state == "started"):
+        silent = f"last sign {minutes_silent(job):.0f} min ago"
+        line = f"started, {silent}: {job.name}, {job.finished} of {job.images} images"
+        console.print(line, highlight=False, markup=False)

@@ -1,5 +1,6 @@
-"""The warm process: a handed-over command is the command itself, only sooner."""
+"""The fork server: a command that it runs is the command itself, only sooner."""
 
+import importlib.util
 import os
 import signal
 import socket
@@ -13,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from bigain.cli.forkserver import KEEP_MEMORY, LENGTH, SOCKET, Warm, hand_over
+from bigain.cli import forkserver
+from bigain.cli.forkserver import KEEP_MEMORY, LENGTH, PRELOADED, SOCKET, ForkServer, hand_over
 
 
 def bigain(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -22,17 +24,29 @@ def bigain(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture(scope="module")
-def warm():
-    process = Warm()
-    where = os.environ[SOCKET]
-    wait_until(Path(where).exists)
-    yield where
+def server():
+    """The socket of a fork server."""
+    process = ForkServer()
+    path = os.environ[SOCKET]
+    wait_until(Path(path).exists)
+    yield path
     process.stop()
     assert SOCKET not in os.environ
-    assert not Path(where).exists()
+    assert not Path(path).exists()
 
 
-def test_without_a_warm_process_a_command_runs_by_itself(monkeypatch, tmp_path):
+def test_what_is_loaded_ahead_exists(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(forkserver.importlib, "import_module", loaded.append)
+    forkserver._preload()
+    monkeypatch.undo()
+    assert loaded == [f"bigain.{module}" for module in PRELOADED]
+    assert "bigain.jobs.classify" in loaded
+    for module in loaded:
+        assert importlib.util.find_spec(module)
+
+
+def test_without_a_fork_server_a_command_runs_by_itself(monkeypatch, tmp_path):
     monkeypatch.delenv(SOCKET, raising=False)
     assert hand_over(["methods"]) is None
     monkeypatch.setenv(SOCKET, str(tmp_path / "nobody"))
@@ -43,10 +57,10 @@ def test_without_a_warm_process_a_command_runs_by_itself(monkeypatch, tmp_path):
 
 @pytest.mark.system
 def test_forks_keep_memory_as_jobs_of_their_own_do(monkeypatch):
-    """glibc reads its settings as a process starts, so a fork can have them only from the warm process."""
+    """glibc reads its settings as a process starts, so a fork can have them only from the server."""
     for name in KEEP_MEMORY:
         monkeypatch.delenv(name, raising=False)
-    process = Warm()
+    process = ForkServer()
     (started,) = (child for child in psutil.Process().children() if "warm" in child.cmdline())
     assert started.environ().items() >= KEEP_MEMORY.items()
     process.stop()
@@ -56,14 +70,14 @@ def test_forks_keep_memory_as_jobs_of_their_own_do(monkeypatch):
 @pytest.mark.parametrize(
     "arguments", [["methods"], ["nonsense"], ["table", "x"], ["flops", "--backbone", "none/at/all"]]
 )
-def test_output_and_exit_code_are_the_command_s_own(warm, arguments):
-    cold, forked = bigain(*arguments, **{SOCKET: ""}), bigain(*arguments, **{SOCKET: warm})
+def test_output_and_exit_code_are_the_command_s_own(server, arguments):
+    cold, forked = bigain(*arguments, **{SOCKET: ""}), bigain(*arguments, **{SOCKET: server})
     assert (forked.returncode, forked.stdout) == (cold.returncode, cold.stdout)
     assert forked.stderr == cold.stderr
 
 
 @pytest.mark.system
-def test_a_job_s_records_are_the_same_bit_for_bit(warm, root, tmp_path, monkeypatch):
+def test_a_job_s_records_are_the_same_bit_for_bit(server, root, tmp_path, monkeypatch):
     from bigain.core.records import canonical
     from bigain.jobs.encode import encode_conditions, encode_images
     from tests.helpers.jobs import FASHION, backbone_spec, classification
@@ -72,7 +86,7 @@ def test_a_job_s_records_are_the_same_bit_for_bit(warm, root, tmp_path, monkeypa
     common = {"backbone": backbone_spec("unet"), "dataset": FASHION}
     encode_images(common | {"images": 8}, tmp_path / "latents.safetensors")
     encode_conditions(common | {"captions": 0}, tmp_path / "conditions.safetensors")
-    for name, where in (("cold", ""), ("forked", warm)):
+    for name, where in (("cold", ""), ("forked", server)):
         spec = classification("unet", "tome", tmp_path / name) | {"threads": 2}
         files = ["--latents", tmp_path / "latents.safetensors", "--conditions", tmp_path / "conditions.safetensors"]
         written = ["--output", tmp_path / f"{name}.parquet", "--info", tmp_path / f"{name}.json"]
@@ -83,14 +97,14 @@ def test_a_job_s_records_are_the_same_bit_for_bit(warm, root, tmp_path, monkeypa
 
 
 @pytest.fixture(params=[{}, {"CUDA_VISIBLE_DEVICES": "0"}], ids=["fork", "fork that shall use a GPU"])
-def stuck(request, warm, tmp_path):
+def stuck(request, server, tmp_path):
     """A command whose fork opens a pipe that nobody writes to, in a library that keeps the interpreter's lock.
 
     With a GPU in its environment, and no driver here that says so without CUDA, it has lost CUDA and starts again.
     """
     os.mkfifo(tmp_path / "features")
     command = [sys.executable, "-m", "bigain", "statistics", "--reference", "features", "--output", "x.npz"]
-    environment = {**os.environ, SOCKET: warm, **request.param}
+    environment = {**os.environ, SOCKET: server, **request.param}
     stuck = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     try:
         wait_until(lambda: len(processes_in(tmp_path)) == 2 and at_rest(tmp_path))
@@ -119,16 +133,16 @@ def test_a_killed_fork_fails_its_command(stuck, tmp_path):
     (fork,) = set(processes_in(tmp_path)) - {stuck.pid}
     os.kill(fork, signal.SIGKILL)
     _, said = stuck.communicate(timeout=60)
-    assert (stuck.returncode, said) == (1, "the process that this command was handed to was killed\n")
+    assert (stuck.returncode, said) == (1, "the process that ran this command was killed\n")
 
 
 @pytest.mark.system
-def test_a_request_that_breaks_off_leaves_the_warm_process_at_work(warm):
+def test_a_request_that_breaks_off_leaves_the_server_at_work(server):
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(warm)
+        connection.connect(server)
         socket.send_fds(connection, [(100).to_bytes(LENGTH, "big")], [0, 1, 2])
         connection.sendall(b"{")
-    found = bigain("methods", **{SOCKET: warm})
+    found = bigain("methods", **{SOCKET: server})
     assert (found.returncode, "bigain_tm" in found.stdout) == (0, True)
 
 

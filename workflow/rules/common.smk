@@ -17,7 +17,7 @@ except ModuleNotFoundError:
         'The package bigain is not installed: pip install "bigain[study]", or pip install -e . in a checkout'
     ) from None
 
-from bigain.cli.forkserver import KEEP_MEMORY, Warm
+from bigain.cli.forkserver import KEEP_MEMORY, ForkServer
 from bigain.reporting.commands import (
     PROTOCOL,
     figure_commands,
@@ -50,7 +50,7 @@ if not internals.uses_containers(workflow):
         exports.append(f"PYTHONPATH={PACKAGE.parent}:${{{{PYTHONPATH:-}}}}")
 shell.prefix(f"set -euo pipefail; export {' '.join(exports)}; ")
 
-warm = []  # the process that local commands are forked from
+fork_servers = []  # at most one, of which local commands are forks
 
 
 wildcard_constraints:
@@ -78,19 +78,19 @@ onstart:
         workflow
     )
     if study.config["warm"] and local:
-        warm.append(Warm())
+        fork_servers.append(ForkServer())
 
 
 onsuccess:
     print(summary(study, ended=True), file=sys.stderr)
-    for process in warm:
-        process.stop()
+    for server in fork_servers:
+        server.stop()
 
 
 onerror:
     print(summary(study, ended=True), file=sys.stderr)
-    for process in warm:
-        process.stop()
+    for server in fork_servers:
+        server.stop()
 
 
 def inputs_of(cell_path: str, name: str) -> str:

@@ -1,0 +1,166 @@
+"""The commands that the workflow runs to compute: model jobs, then the metrics. Each imports only what it needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bigain.cli.options import JOBS_PANEL, Log, Output, SpecText, logged
+from bigain.core.gpu_locks import locked_gpu
+
+app = typer.Typer()
+command = partial(app.command, rich_help_panel=JOBS_PANEL)
+
+Latents = Annotated[Path, typer.Option(help="Latents of the data set's images.")]
+Conditions = Annotated[Path, typer.Option(help="Conditions of the data set's candidates and captions.")]
+Info = Annotated[Path, typer.Option(help="File for the provenance of the output.")]
+Chunks = Annotated[list[Path], typer.Argument(help="Outputs of the cell's jobs, each with its `.json` beside it.")]
+
+
+@contextmanager
+def model_job(spec_text: str, log: Path | None) -> Iterator[Any]:
+    """Run a model job with its log, a GPU of its own and its number of threads; yield the parsed spec."""
+    with logged(log):
+        spec = json.loads(spec_text)
+        device = (spec.get("backbone") or spec)["device"]
+        with nullcontext() if device == "cpu" else locked_gpu():
+            import torch
+
+            torch.set_num_threads(spec["threads"])
+            yield spec
+
+
+def _print_progress(spec_text: str, output: Path) -> None:
+    from bigain.core.progress import progress_line
+
+    plan = Path(json.loads(spec_text)["results"]) / "plan.json"
+    if plan.exists():
+        typer.echo(progress_line(plan, output), err=True)
+
+
+@command("encode-images")
+def encode_images(spec_text: SpecText, output: Output, log: Log = None) -> None:
+    """Encode the images of a data set to latents."""
+    with model_job(spec_text, log) as spec:
+        from bigain.jobs import encode
+
+        encode.encode_images(spec, output)
+
+
+@command("encode-conditions")
+def encode_conditions(spec_text: SpecText, output: Output, log: Log = None) -> None:
+    """Encode the candidate prompts and the captions of a data set."""
+    with model_job(spec_text, log) as spec:
+        from bigain.jobs import encode
+
+        encode.encode_conditions(spec, output)
+
+
+@command("reference-features")
+def reference_features(spec_text: SpecText, output: Output, log: Log = None) -> None:
+    """Compute the features of a data set's real images."""
+    with model_job(spec_text, log) as spec:
+        from bigain.jobs import reference
+
+        reference.reference_features(spec, output)
+
+
+@command()
+def calibrate(spec_text: SpecText, output: Output, log: Log = None) -> None:
+    """Calibrate a structural method (DiP-GO, MosaicDiff) on a training split."""
+    with model_job(spec_text, log) as spec:
+        from bigain.jobs import calibrate as job
+
+        job.calibrate(spec, output)
+
+
+@command()
+def classify(
+    spec_text: SpecText, latents: Latents, conditions: Conditions, output: Output, info: Info, log: Log = None
+) -> None:
+    """Classify a range of images of a cell and store the error of every trial."""
+    with model_job(spec_text, log) as spec:
+        from bigain.jobs import classify as job
+
+        job.classify(spec, latents, conditions, output, info)
+    _print_progress(spec_text, output)
+
+
+@command()
+def generate(spec_text: SpecText, conditions: Conditions, output: Output, info: Info, log: Log = None) -> None:
+    """Generate a range of images of a cell and store their features and the first few images."""
+    with model_job(spec_text, log) as spec:
+        from bigain.jobs import generate as job
+
+        job.generate(spec, conditions, output, info)
+    _print_progress(spec_text, output)
+
+
+@command()
+def efficiency(spec_text: SpecText, output: Output, log: Log = None) -> None:
+    """Count the FLOPs of a forward pass under every method, and time it."""
+    with model_job(spec_text, log) as spec:
+        from bigain.jobs import efficiency as job
+
+        job.efficiency(spec, output)
+
+
+@command("probe-tokens")
+def probe_tokens(spec_text: SpecText, latents: Latents, output: Output, log: Log = None) -> None:
+    """Map the saliency of tokens and which of them are merged (Figures 2 and 3)."""
+    with model_job(spec_text, log) as spec:
+        from bigain.jobs import probes
+
+        probes.token_maps(spec, latents, output)
+
+
+@command("probe-spectrum")
+def probe_spectrum(
+    spec_text: SpecText, latents: Latents, conditions: Conditions, output: Output, log: Log = None
+) -> None:
+    """Measure paired class differences by frequency band under every method (Theorem 1)."""
+    with model_job(spec_text, log) as spec:
+        from bigain.jobs import probes
+
+        probes.spectrum(spec, latents, conditions, output)
+
+
+@command("score-classification")
+def score_classification(chunks: Chunks, spec_text: SpecText, output: Output, log: Log = None) -> None:
+    """Compute the accuracy and mAP of a cell from its trials."""
+    with logged(log):
+        from bigain.jobs import score
+
+        score.score_classification(json.loads(spec_text), chunks, output)
+
+
+@command("score-generation")
+def score_generation(
+    chunks: Chunks,
+    spec_text: SpecText,
+    reference: Annotated[Path, typer.Option(help="Features of the real images.")],
+    output: Output,
+    log: Log = None,
+) -> None:
+    """Compute the Fréchet distance of a cell's generated images from the real ones."""
+    with logged(log):
+        from bigain.jobs import score
+
+        score.score_generation(json.loads(spec_text), reference, chunks, output)
+
+
+@command()
+def collect(
+    files: Annotated[list[Path], typer.Argument(help="Metrics of all cells.")], output: Output, log: Log = None
+) -> None:
+    """Collect the metrics of all cells in one tidy table."""
+    with logged(log):
+        from bigain.jobs import score
+
+        score.collect(files, output)

@@ -1,0 +1,61 @@
+"""The commands that keep the repository consistent: fingerprints of the code, counted FLOPs, checksums."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bigain.cli.options import MAINTENANCE_PANEL, Output, fail
+
+app = typer.Typer()
+command = partial(app.command, rich_help_panel=MAINTENANCE_PANEL)
+
+
+@command()
+def accept(
+    parts: Annotated[list[str] | None, typer.Argument(help="Parts of the code, or `all` that were changed.")] = None,
+    new_numbers: Annotated[
+        bool, typer.Option("--new-numbers", help="Record that the numbers are new, so that older results are outdated.")
+    ] = False,
+) -> None:
+    """Record that changed code still gives the same numbers, so that finished results stay valid.
+
+    Until then, cells of changed code are computed again. Without names, lists what was changed. Exits with 1 if any
+    change is not recorded.
+    """
+    from bigain.study import fingerprints
+
+    try:
+        fingerprints.accept(fingerprints.changed() if parts == ["all"] else parts or [], new_numbers)
+    except ValueError as error:
+        fail(error)
+    changed = fingerprints.changed()
+    for part in changed:
+        typer.echo(f"{part} was changed since its numbers were recorded")
+    typer.echo(f"{len(changed)} parts were changed" if changed else "all code is as recorded")
+    raise typer.Exit(1 if changed else 0)
+
+
+@command("flops-table")
+def flops_table(output: Output = Path("bigain/study/flops.csv")) -> None:
+    """Count every method at the paper's strengths on SD 2.0 and DiT-XL/2, for `bigain plan`."""
+    from bigain.measure.flops_table import write
+
+    write(output)
+
+
+@command()
+def checksums(folder: Annotated[Path, typer.Argument(help="Folder that gets a SHA256SUMS.")]) -> None:
+    """Write the SHA256SUMS of a folder, which planning compares its files with.
+
+    Leaves out .md and .png files.
+    """
+    from bigain.core.files import sha256, write_text
+
+    files = sorted(
+        p for p in folder.rglob("*") if p.is_file() and p.name != "SHA256SUMS" and p.suffix not in (".md", ".png")
+    )
+    write_text(folder / "SHA256SUMS", "".join(f"{sha256(p)}  {p.relative_to(folder)}\n" for p in files))

@@ -1,0 +1,79 @@
+"""The commands about methods and what they cost, and the statistics of real images for pytorch-fid."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bigain.cli.options import METHODS_PANEL, fail
+
+app = typer.Typer()
+command = partial(app.command, rich_help_panel=METHODS_PANEL)
+
+
+@command()
+def methods() -> None:
+    """List every method: what it acts on, its strength, and the options that `ID~OPTION-VALUE` sets."""
+    from bigain.methods.ids import FIELDS, VARIANTS
+    from bigain.methods.method import STRENGTHS
+    from bigain.methods.presets import METHODS
+
+    typer.echo(f"{'id':18} {'method':20} {'acts on':12} {'strength':24} options")
+    for method in METHODS.values():
+        options = [name for name in VARIANTS if name in method.options or name in FIELDS[method.acts_on]]
+        columns = f"{method.id:18} {method.label:20} {method.acts_on:12} {method.strength_kind:24} "
+        typer.echo(columns + ", ".join(options))
+    for kind, meaning in STRENGTHS.items():
+        typer.echo(f"{kind}: {meaning}")
+
+
+@command()
+def flops(
+    backbone: Annotated[str, typer.Option(help="sd2, dit_xl2, or the folder of a diffusers pipeline.")],
+    method: Annotated[str, typer.Option(help="Method as `bigain methods` lists it, or a variant.")] = "none",
+    ratio: Annotated[float | None, typer.Option(help="Merge ratio.")] = None,
+    factor: Annotated[int | None, typer.Option(help="Downsample factor.")] = None,
+    level: Annotated[list[int] | None, typer.Option(help="U-Net levels, 0 the highest resolution.")] = None,
+    block: Annotated[list[int] | None, typer.Option(help="DiT blocks, from 0.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Count the GFLOPs of a forward pass by part, with and without a method (Table 11)."""
+    from bigain.measure.flops import architecture, count
+
+    places = {"levels": tuple(level) if level else None, "blocks": tuple(block) if block else None}
+    try:
+        model = architecture(backbone)
+        plain = count(model, "none").as_dict()
+        counts = plain if method == "none" else count(model, method, ratio=ratio, factor=factor, **places).as_dict()
+    except ValueError as error:
+        fail(error)
+    if as_json:
+        typer.echo(json.dumps({"backbone": backbone, "method": method, "ratio": ratio, "factor": factor, **counts}))
+        return
+    for part in (part for part in counts if part != "sparsity"):
+        typer.echo(f"{part.replace('_', ' '):16} {plain[part]:10.2f} {counts[part]:10.2f} G")
+    saved = 100 * (1 - counts["total"] / plain["total"])
+    typer.echo(f"saved {saved:.2f}% of all; keys and values {100 * counts['sparsity']:.1f}% fewer where compressed")
+
+
+@command()
+def statistics(
+    reference: Annotated[Path, typer.Option(help="Features of real images, as a study stores them.")],
+    output: Annotated[Path, typer.Option(help="An .npz file with mu and sigma, as pytorch-fid reads it.")],
+) -> None:
+    """Convert the statistics of real images to pytorch-fid's format.
+
+    Then `python -m pytorch_fid STATISTICS.npz FOLDER` computes the FID of a folder of images.
+    """
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    from bigain.core.files import whole_file
+
+    stored = load_file(reference)
+    with whole_file(output) as temporary, open(temporary, "wb") as handle:
+        np.savez_compressed(handle, mu=stored["mu"], sigma=stored["sigma"])
