@@ -170,4 +170,4 @@ def _run(request: dict[str, Any], streams: list[int], connection: socket.socket,
 def _cuda_is_lost() -> bool:
     """Return whether there is a GPU that this fork cannot use, because its parent asked CUDA something after all."""
     torch = sys.modules.get("torch")
-    return torch is not None and torch.cuda._is_in_bad_fork() and bool(gpu_locks.listed())
+    return torch is not None and torch.cuda._is_in_bad_fork() and bool(gpu_locks.visible_gpus())
