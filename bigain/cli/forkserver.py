@@ -18,11 +18,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from bigain.core import gpu_locks
+from bigain.core.places import importing_this_package
 
 SOCKET = "BIGAIN_WARM"  # environment variable with the path of the socket
 STARTED, LENGTH = b"s", 8  # the server's first answer; bytes of a request's length
@@ -50,7 +52,7 @@ class ForkServer:
         self._folder = tempfile.TemporaryDirectory(prefix="bigain-warm-")
         path = Path(self._folder.name, "socket")
         command = [sys.executable, "-m", "bigain", "warm", "--socket", str(path)]
-        environment = os.environ | KEEP_MEMORY | LEAVE_CUDA
+        environment = os.environ | importing_this_package() | KEEP_MEMORY | LEAVE_CUDA
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment)
         os.environ[SOCKET] = str(path)
 
@@ -162,6 +164,9 @@ def _run(request: dict[str, Any], streams: list[int], connection: socket.socket,
             os.execv(sys.executable, [sys.executable, "-m", "bigain", *request["arguments"]])
         code = run(request["arguments"])
         sys.stdout.flush()
+        sys.stderr.flush()
+    except Exception:  # of this function: a command's own are its exit code
+        traceback.print_exc()
         sys.stderr.flush()
     finally:
         os._exit(code)

@@ -11,7 +11,7 @@ checkout = Path(workflow.basedir).parent
 if (checkout / "bigain" / "__init__.py").is_file():
     sys.path.insert(0, str(checkout))
 try:
-    from bigain.core.places import INSTALLED, PACKAGE, located
+    from bigain.core.places import importing_this_package, located
 except ModuleNotFoundError:
     raise WorkflowError(
         'The package bigain is not installed: pip install "bigain[study]", or pip install -e . in a checkout'
@@ -46,8 +46,7 @@ except ConfigError as error:
 exports = [f"{name}={value}" for name, value in KEEP_MEMORY.items()]
 if not internals.uses_containers(workflow):
     exports.append(f"PATH={Path(sys.executable).parent}:$PATH")
-    if not INSTALLED.is_dir():
-        exports.append(f"PYTHONPATH={PACKAGE.parent}:${{{{PYTHONPATH:-}}}}")
+    exports += [f"{name}={value}" for name, value in importing_this_package().items()]
 shell.prefix(f"set -euo pipefail; export {' '.join(exports)}; ")
 
 fork_servers = []  # at most one, of which local commands are forks
