@@ -49,13 +49,13 @@ def main() -> None:
         alpha_bar = backbone.alphas_bar[t]
         x_t = alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * eps
         with bigain.compressed(backbone.denoiser, "bigain_tm", ratio=0.7) as at:
-            plan = at.plan
+            operator = at.operator
 
-            def compared(site, x, plan=plan, compare=compare):  # noqa: ANN001, ANN202 - as `Attachment.plan`
-                compare(x, site.grid)
-                return plan(site, x)
+            def compared(x, grid, *args, operator=operator, compare=compare, **kwargs):  # noqa: ANN001, ANN002, ANN003, ANN202
+                compare(x, grid)
+                return operator(x, grid, *args, **kwargs)
 
-            at.plan = compared
+            at.operator = compared
             backbone.predict_noise(x_t, torch.full((IMAGES,), t), conditions)
         print(f"t = {t}: " + ", ".join(f"{name} {100 * sum(v) / len(v):.1f}%" for name, v in agreement.items()))
 

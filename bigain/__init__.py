@@ -1,28 +1,57 @@
 """BiGain: token compression of diffusion models, judged by what they generate and by what they recognise.
 
 >>> import bigain
->>> with bigain.compressed(pipe, "bigain_tm", ratio=0.5):
-...     image = pipe("a photo of a bag").images[0]
+>>> from diffusers import DiffusionPipeline
+>>> pipe = DiffusionPipeline.from_pretrained("resources/mini-unet")
+>>> with bigain.compressed(pipe, "bigain_tm", ratio=0.5) as attachment:
+...     image = pipe("a photo of a bag", num_inference_steps=2).images[0]
+>>> attachment.method.label, len(attachment.sites)
+('BiGain_TM', 5)
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bigain.methods.method import Method
 from bigain.methods.presets import METHODS
 
 if TYPE_CHECKING:
-    from bigain.compression.attach import Attachment, apply, attached_to, compressed, remove
+    from bigain.compression.attach import apply, attached_to, compressed, remove
+    from bigain.compression.attachment import Attachment
 
-__all__ = ["METHODS", "Attachment", "Method", "apply", "attached_to", "compressed", "remove"]
-_FROM_COMPRESSION = ("Attachment", "apply", "attached_to", "compressed", "remove")
+    __version__: str
+
+__all__ = ["METHODS", "Attachment", "Method", "__version__", "apply", "attached_to", "compressed", "remove"]
+
+# Names that need torch, by module. They are imported when first used: planning and reporting start without torch.
+_LAZY = {
+    "Attachment": "bigain.compression.attachment",
+    "apply": "bigain.compression.attach",
+    "attached_to": "bigain.compression.attach",
+    "compressed": "bigain.compression.attach",
+    "remove": "bigain.compression.attach",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch only when it is asked for: planning and reporting start without it."""
-    if name in _FROM_COMPRESSION:
-        from bigain.compression import attach
-
-        return getattr(attach, name)
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    if name == "__version__":
+        return _version()
     raise AttributeError(f"module 'bigain' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def _version() -> str:
+    """Return the version of the installed package; a checkout that is not installed has none."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("bigain")
+    except PackageNotFoundError:
+        return "0+not-installed"

@@ -1,1 +1,1 @@
-"""Calibrate structural methods on training images: DiP-GO searches its gates, MosaicDiff its sub-networks."""
+"""Calibrate the structural methods on training images: DiP-GO's gates, MosaicDiff's subnets."""

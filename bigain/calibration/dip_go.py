@@ -1,8 +1,8 @@
-"""DiP-GO (Zhu et al. 2024): gates over (step, block); a closed gate reuses the block's output of the step before.
+"""DiP-GO (Zhu et al. 2024): gates over (step, block); a closed gate reuses the block's output of the previous step.
 
-Adapted: without the trained pruner, gates are searched for directly. In classification, where trials are independent,
-an image gets one noise for all timesteps, which are visited from high to low in each stage, so that there is an earlier
-step. `gates: trained` follows the pruner's procedure (`bigain.calibration.pruner`).
+Adapted: by default the gates are searched for directly; `gates: trained` follows the published procedure
+(`bigain.calibration.pruner`). Classification has independent trials and no previous step, so an image gets one noise
+for all timesteps, which are visited from high to low in each stage.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bigain.calibration.pruner import reuse_probabilities
 from bigain.calibration.runs import Run
 from bigain.compression.structural import operations
 from bigain.compression.structural.artefact import Calibration
-from bigain.compression.structural.reuse import Blocks, Gates, blocks_of, reused_at
+from bigain.compression.structural.reuse import GatedBlocks, Gates, gated_blocks_of, reused_at
 from bigain.methods.method import Method
 
 HOOK = "bigain-calibration"
@@ -34,13 +34,13 @@ def calibrate(
     seed: int,
     updates: int,
 ) -> Calibration:
-    """Choose the blocks that reuse, so that `reduction` percent of a run's operations are saved.
+    """Choose which blocks reuse at which step, so that `reduction` percent of a run's operations are saved.
 
-    `run_of` makes a run over some of the data. `updates` are those of the trained pruner, if the method asks for it.
+    `run_of` makes a run over part of the data. `updates` are the training steps of the pruner, if the method has one.
     Raises ValueError if the schedule does not allow the reduction.
     """
     run = run_of(data)
-    blocks = blocks_of(backbone.denoiser)
+    blocks = gated_blocks_of(backbone.denoiser)
     counted = operations.by_module(operations.on_meta(backbone.denoiser), data.conditions)
     costs = [counted[name] for name in blocks.names]
     trainable = [parameter for parameter in backbone.denoiser.parameters() if parameter.requires_grad]
@@ -75,8 +75,8 @@ def calibrate(
 
 @torch.no_grad()
 def _losses(run: Run, gates: Gates) -> Tensor:
-    """[P, blocks]: the weighted squared error in the noise if that block alone reuses its output of the step before,
-    along the uncompressed run. The first step of a run, which has none before it, is infinite."""
+    """Return the weighted squared error in the noise if a block alone reuses its output of the previous step, along the
+    uncompressed run: [P, blocks], infinite at the first step of a run."""
     losses = torch.full((len(run.timesteps), len(gates.blocks.names)), torch.inf, dtype=torch.float64)
     x = run.start()
     for position, start in enumerate(run.starts):
@@ -93,19 +93,19 @@ def _losses(run: Run, gates: Gates) -> Tensor:
     return losses
 
 
-Candidate = tuple[int, int]  # position and block
+Gate = tuple[int, int]  # position and block
 
 
-def by_loss(losses: Tensor, run: Run, blocks: Blocks, costs: list[int]) -> list[Candidate]:
-    """Least loss for the operations saved first."""
+def by_loss(losses: Tensor, run: Run, blocks: GatedBlocks, costs: list[int]) -> list[Gate]:
+    """Order gates by loss per operation saved, lowest first."""
     saved = [sum(costs[b] for b in blocks.idle(frozenset({block}))) for block in range(len(costs))]
     possible = [(p, b) for p, start in enumerate(run.starts) if not start for b in range(len(costs))]
-    return sorted(possible, key=lambda one: (float(losses[one]) / saved[one[1]], one))
+    return sorted(possible, key=lambda gate: (float(losses[gate]) / saved[gate[1]], gate))
 
 
-def by_probability(probabilities: Tensor, run: Run) -> list[Candidate]:
-    """The pruner's own order: above a falling threshold, blocks from output to input, in each the likeliest steps."""
-    order: dict[Candidate, None] = {}
+def by_probability(probabilities: Tensor, run: Run) -> list[Gate]:
+    """Order gates as the pruner does: over a falling threshold, blocks from output to input, likeliest steps first."""
+    order: dict[Gate, None] = {}
     steps = [p for p, start in enumerate(run.starts) if not start]
     for twentieths in range(19, -1, -1):
         for block in reversed(range(probabilities.shape[1])):
@@ -115,44 +115,45 @@ def by_probability(probabilities: Tensor, run: Run) -> list[Candidate]:
     return list(order)
 
 
-def fill(order: Iterable[Candidate], run: Run, blocks: Blocks, costs: list[int], target: float) -> Tensor:
-    """Reuse in this order whatever keeps the saving below `target` operations, and last what reaches it with the least
-    excess: [P, blocks] bool. Raises ValueError if all of it saves less."""
+def fill(order: Iterable[Gate], run: Run, blocks: GatedBlocks, costs: list[int], target: float) -> Tensor:
+    """Close gates in this order while the saving stays below `target` operations, and last the gate that reaches it
+    with the least excess: [P, blocks] bool. Raises ValueError if all gates together save less."""
     order = list(order)
     reused = torch.zeros(len(run.timesteps), len(costs), dtype=torch.bool)
     saved = 0.0
-    for one in order:
-        gain = _gain(one, reused, run, blocks, costs)
+    for gate in order:
+        gain = _gain(gate, reused, run, blocks, costs)
         if gain > 0 and saved + gain <= target:
-            reused[one] = True
+            reused[gate] = True
             saved += gain
     if saved < target:
-        gains = {one: _gain(one, reused, run, blocks, costs) for one in order}
-        enough = [one for one in order if saved + gains[one] >= target]
+        gains = {gate: _gain(gate, reused, run, blocks, costs) for gate in order}
+        enough = [gate for gate in order if saved + gains[gate] >= target]
         if not enough:
             raise ValueError(
-                f"{target:.3e} operations of a run are to go, but reuse at {len(run.timesteps)} steps reaches only "
-                f"{saved:.3e}: ask for a smaller reduction or more steps"
+                f"{target:.3e} operations of a run are to be saved, but reuse at {len(run.timesteps)} steps saves at "
+                f"most {saved:.3e}: ask for a smaller reduction or more steps"
             )
-        reused[min(enough, key=lambda one: gains[one])] = True
+        reused[min(enough, key=lambda gate: gains[gate])] = True
     return reused
 
 
-def _gain(one: Candidate, reused: Tensor, run: Run, blocks: Blocks, costs: list[int]) -> int:
-    position, block = one
-    now = reused_at(reused[position])
-    more = blocks.idle(now | {block}) - blocks.idle(now)
-    return run.rows[position] * sum(costs[b] for b in more)
+def _gain(gate: Gate, reused: Tensor, run: Run, blocks: GatedBlocks, costs: list[int]) -> int:
+    """Count the operations that closing one more gate saves."""
+    position, block = gate
+    closed = reused_at(reused[position])
+    newly_idle = blocks.idle(closed | {block}) - blocks.idle(closed)
+    return run.rows[position] * sum(costs[b] for b in newly_idle)
 
 
-def _saved(reused: Tensor, run: Run, blocks: Blocks, costs: list[int]) -> int:
+def _saved(reused: Tensor, run: Run, blocks: GatedBlocks, costs: list[int]) -> int:
     idle = [blocks.idle(reused_at(row)) for row in reused]
-    return sum(rows * sum(costs[b] for b in one) for rows, one in zip(run.rows, idle, strict=True))
+    return sum(rows * sum(costs[b] for b in step) for rows, step in zip(run.rows, idle, strict=True))
 
 
 @torch.no_grad()
 def _error(run: Run, gates: Gates, reused: Tensor) -> float:
-    """The relative squared error of the whole run's outcome under these gates."""
+    """Return the relative squared error of the whole run's outcome under these gates."""
     outcomes = []
     for closed in (torch.zeros_like(reused), reused):
         x, predictions = run.start(), []

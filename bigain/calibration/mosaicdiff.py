@@ -1,9 +1,9 @@
-"""MosaicDiff (Guo et al. 2025): a smaller subnet for each stage of denoising, pruned without training.
+"""MosaicDiff (Guo et al. 2025): a smaller subnet for each phase of denoising, pruned without training.
 
-Adapted from the paper's description, its code being unavailable: the stages' boundaries are the ones it reports; a
-stage is pruned in proportion to 1 - its mean share of the steepest change of E|x_t - x_0|^2 (its score without the
-weight lambda, which is not known); heads and neurons of all layers compete, and those go first whose removal adds the
-least squared error, relative to the layer's output, for the operations it saves.
+Adapted from the paper's description, since its code is unavailable. The phases have the boundaries that the paper
+reports. A phase is pruned in proportion to 1 - its mean slope of E|x_t - x_0|^2 over the largest slope (the paper's
+score without its unpublished weight lambda). Heads and neurons of all layers compete: first to go are those whose
+removal adds the least squared error, relative to the layer's output, per operation saved.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from bigain.calibration.data import CalibrationData
 from bigain.compression.structural import operations
 from bigain.compression.structural.artefact import Calibration
 from bigain.compression.structural.layers import Layer, layers_of
-from bigain.compression.structural.stages import StageSubnets
+from bigain.compression.structural.phases import PhaseSubnets
 from bigain.core.rng import numpy_generator
 from bigain.methods.method import Method
 
-ROWS = 40  # of a forward pass while calibrating
+ROWS = 40  # per forward pass while calibrating
 
 
 @torch.no_grad()
 def calibrate(backbone: Backbone, data: CalibrationData, method: Method, reduction: float, seed: int) -> Calibration:
-    """Prune one subnet a stage so that, over all timesteps, `reduction` percent of the operations are saved.
+    """Prune one subnet per phase so that, over all timesteps, `reduction` percent of the operations are saved.
 
-    Every latent is noised to a random timestep of the stage and predicted under its condition and the null condition;
-    the layers' inputs give H. Raises ValueError if a stage cannot be pruned so far.
+    Every latent is noised to a random timestep of the phase and predicted under its condition and the null condition;
+    the layers' inputs give H. Raises ValueError if a phase cannot be pruned that far.
     """
     denoiser, options = backbone.denoiser, method.options
     context = data.conditions.shape[1] if data.conditions.ndim == 3 else 0
@@ -43,29 +43,29 @@ def calibrate(backbone: Backbone, data: CalibrationData, method: Method, reducti
     bare = operations.on_meta(denoiser)
     total = operations.by_module(bare, data.conditions)[""]
     bounds = (0, *options["boundaries"], len(backbone.alphas_bar))
-    wanted = stage_reductions(backbone.alphas_bar, data.latents, bounds, reduction)
+    percentages = phase_reductions(backbone.alphas_bar, data.latents, bounds, reduction)
     tensors: dict[str, Tensor] = {}
-    for stage, percent in enumerate(wanted):
-        hessians = _hessians(backbone, data, layers, bounds[stage], bounds[stage + 1], seed)
+    for phase, percent in enumerate(percentages):
+        hessians = _hessians(backbone, data, layers, bounds[phase], bounds[phase + 1], seed)
         hessians = {name: obs.damped(h, options["damping"]) for name, h in hessians.items()}
         kept = choose(layers, hessians, total * percent / 100)
         for layer in layers:
             units = torch.tensor(kept[layer.name])
-            tensors[f"{stage}.{layer.name}.units"] = units
-            tensors.update(_compensated(f"{stage}.{layer.name}", layer, hessians[layer.name], units))
+            tensors[f"{phase}.{layer.name}.units"] = units
+            tensors.update(_compensated(f"{phase}.{layer.name}", layer, hessians[layer.name], units))
     about = {
         "method": method.id,
         "reduction_percent": reduction,
         "boundaries": list(options["boundaries"]),
-        "stage_reduction_percent": wanted,
+        "stage_reduction_percent": percentages,
         "layers": [layer.name for layer in layers],
     }
-    subnets = StageSubnets(method, bare, Calibration(tensors, about))
+    subnets = PhaseSubnets(method, bare, Calibration(tensors, about))
     shares = _shares(bounds)
-    saved = [100 * (1 - subnets.operations(s, data.conditions) / total) for s in range(len(shares))]
+    saved = [100 * (1 - subnets.operations(phase, data.conditions) / total) for phase in range(len(shares))]
     about |= {
         "stage_reached_percent": saved,
-        "reached_percent": sum(s * share for s, share in zip(saved, shares, strict=True)),
+        "reached_percent": sum(percent * share for percent, share in zip(saved, shares, strict=True)),
         "operations": total,
     }
     return Calibration(tensors, about)
@@ -75,10 +75,11 @@ def _shares(bounds: tuple[int, ...]) -> list[float]:
     return [(high - low) / bounds[-1] for low, high in pairwise(bounds)]
 
 
-def stage_reductions(alphas_bar: Tensor, latents: Tensor, bounds: tuple[int, ...], reduction: float) -> list[float]:
-    """The percentage for every stage: proportional to 1 - its mean score, `reduction` on average over all timesteps.
+def phase_reductions(alphas_bar: Tensor, latents: Tensor, bounds: tuple[int, ...], reduction: float) -> list[float]:
+    """Return the percentage to prune in every phase: proportional to 1 - its mean score, and `reduction` on average
+    over all timesteps.
 
-    The score of t is the slope of E|x_t - x_0|^2 = (1 - sqrt(alpha_bar))^2 E[x_0^2] + 1 - alpha_bar, over its largest.
+    The score of t is the slope of E|x_t - x_0|^2 = (1 - sqrt(alpha_bar))^2 E[x_0^2] + 1 - alpha_bar over the largest.
     """
     alpha_bar = alphas_bar.double()
     distance = (1 - alpha_bar.sqrt()).square() * latents.double().square().mean() + 1 - alpha_bar
@@ -90,18 +91,19 @@ def stage_reductions(alphas_bar: Tensor, latents: Tensor, bounds: tuple[int, ...
 
 
 def choose(layers: list[Layer], hessians: Mapping[str, Tensor], target: float) -> dict[str, list[int]]:
-    """The units that every layer keeps, at least one, so that `target` operations are saved, with an excess of less
-    than one unit of some layer.
+    """Choose the units that every layer keeps, at least one, so that `target` operations are saved with an excess of
+    less than one unit of some layer.
 
-    Raises ValueError if even one unit a layer does not save so much.
+    Raises ValueError if keeping a single unit per layer saves less.
     """
     possible = sum(layer.operations * (layer.units - 1) for layer in layers)
     if target > possible:
         raise ValueError(
-            f"{target:.3e} operations are to go, but heads and neurons hold only {possible:.3e}: ask for a smaller "
-            "reduction"
+            f"{target:.3e} operations are to be saved, but pruning heads and neurons saves at most {possible:.3e}: ask "
+            "for a smaller reduction"
         )
-    orders, heap = {}, []
+    orders: dict[str, tuple[list[int], list[float]]] = {}
+    heap: list[tuple[float, int, int]] = []  # error per operation, place of the layer, units removed so far
     for place, layer in enumerate(layers):
         weight = _with_bias(layer)
         order, errors = obs.removal_order(weight, hessians[layer.name], layer.units)
@@ -127,7 +129,7 @@ def choose(layers: list[Layer], hessians: Mapping[str, Tensor], target: float) -
 
 
 def _with_bias(layer: Layer) -> Tensor:
-    """The output weights, the bias as the weights of one more input that is always 1; double precision."""
+    """Return the output weights in double precision, the bias as the weights of one more input, which is always 1."""
     linear = layer.output
     parts = [linear.weight] if linear.bias is None else [linear.weight, linear.bias.unsqueeze(1)]
     return torch.cat(parts, dim=1).double()
@@ -147,7 +149,7 @@ def _compensated(name: str, layer: Layer, hessian: Tensor, units: Tensor) -> dic
 def _hessians(
     backbone: Backbone, data: CalibrationData, layers: list[Layer], low: int, high: int, seed: int
 ) -> dict[str, Tensor]:
-    """H of every layer's output over the stage [low, high), by layer name."""
+    """Compute H of every layer's output over the phase [low, high), by layer name."""
     draw = numpy_generator(seed, "mosaicdiff timesteps", low)
     t = torch.from_numpy(draw.integers(low, high, size=len(data.latents)))
     x_t, _ = data.noised(backbone, t, seed, f"mosaicdiff noise {low}")
@@ -162,7 +164,7 @@ def _hessians(
 
 @contextmanager
 def _collecting(layers: list[Layer]) -> Iterator[dict[str, Tensor]]:
-    """Sums x x^T of the inputs x of every layer's output, a 1 appended where there is a bias."""
+    """Sum x x^T over the inputs x of every layer's output, with a 1 appended where there is a bias."""
     hessians: dict[str, Tensor] = {}
 
     def hook(name: str, bias: bool) -> Any:

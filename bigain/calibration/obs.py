@@ -1,7 +1,7 @@
-"""Second-order column pruning: which inputs of a linear layer it can do without, and how the others make up for them.
+"""Second-order column pruning: which inputs to remove from a linear layer, and how the others compensate for them.
 
-For a layer y = W x over inputs with H = sum of x x^T, doing without the inputs G and choosing the other weights anew
-costs at least tr(W_G [H^-1]_GG^-1 W_G^T) of squared error (optimal brain surgeon, Hassibi and Stork 1993).
+For y = W x and H = sum of x x^T, removing the inputs G and refitting the other weights adds
+tr(W_G [H^-1]_GG^-1 W_G^T) of squared error (optimal brain surgeon, Hassibi and Stork 1993).
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from torch import Tensor
 
 
 def damped(hessian: Tensor, damping: float) -> Tensor:
-    """H + damping * mean(diag H) * I, double precision: invertible even if some inputs never vary."""
+    """Return H + damping * mean(diag H) * I in double precision: invertible even if some inputs are constant."""
     hessian = hessian.double()
     return hessian + damping * hessian.diagonal().mean() * torch.eye(len(hessian), device=hessian.device).double()
 
 
 def removal_order(weight: Tensor, hessian: Tensor, groups: int) -> tuple[list[int], list[float]]:
-    """The order in which groups of inputs are best removed, one after the other, and the squared error each adds.
+    """Return the greedy order in which to remove groups of inputs, and the squared error that each removal adds.
 
-    `weight` [O, I]; `hessian` [I, I], damped; the first inputs form `groups` groups of equal size, those behind them
-    (of a bias) are never removed. Ties go to the lowest group.
+    `weight` [O, I]; `hessian` [I, I], damped. The first inputs form `groups` groups of equal size; those after them (of
+    a bias) are never removed. Ties go to the lowest group.
     """
     size = weight.shape[1] // groups
     w, inverse = weight.double().clone(), torch.linalg.inv(hessian)
@@ -30,19 +30,19 @@ def removal_order(weight: Tensor, hessian: Tensor, groups: int) -> tuple[list[in
     for _ in range(groups):
         costs = _costs(w, inverse, groups, size).masked_fill(~left, torch.inf)
         group = int(costs.argmin())
-        gone = slice(group * size, (group + 1) * size)
-        solved = torch.linalg.solve(inverse[gone, gone], inverse[gone])
+        removed = slice(group * size, (group + 1) * size)
+        solved = torch.linalg.solve(inverse[removed, removed], inverse[removed])
         errors.append(float(costs[group]))
         order.append(group)
         left[group] = False
-        w.addmm_(w[:, gone].clone(), solved, alpha=-1)
-        inverse.addmm_(inverse[:, gone].clone(), solved, alpha=-1)
-        inverse.diagonal()[gone] = 1.0  # its row and column are zero now; this keeps it out of the others' algebra
+        w.addmm_(w[:, removed].clone(), solved, alpha=-1)
+        inverse.addmm_(inverse[:, removed].clone(), solved, alpha=-1)
+        inverse.diagonal()[removed] = 1.0  # its rows and columns are zero now, and its block must stay invertible
     return order, errors
 
 
 def _costs(w: Tensor, inverse: Tensor, groups: int, size: int) -> Tensor:
-    """The error that removing each group would add now: [groups]."""
+    """Return the error that removing each group would add: [groups]."""
     inputs = groups * size
     if size == 1:
         return w[:, :inputs].square().sum(dim=0) / inverse.diagonal()[:inputs]
@@ -53,5 +53,5 @@ def _costs(w: Tensor, inverse: Tensor, groups: int, size: int) -> Tensor:
 
 
 def compensated(weight: Tensor, hessian: Tensor, kept: Tensor) -> Tensor:
-    """The best weights for the inputs that are left: W H[:, K] H[K, K]^-1, [O, K], double precision."""
+    """Return the least-squares weights of the kept inputs, W H[:, K] H[K, K]^-1: [O, K], double precision."""
     return torch.linalg.solve(hessian[kept][:, kept], hessian[kept] @ weight.double().T).T

@@ -1,4 +1,4 @@
-"""DiP-GO's trained pruner: a small network of queries that learns which gates may close, through the whole run."""
+"""DiP-GO's trained pruner: a small network of queries that learns, through whole runs, which gates may close."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bigain.compression.structural.reuse import Gates
 from bigain.core.rng import numpy_generator, torch_generator
 
 WIDTH = 64  # of a query; the released pruner uses 512 for models a thousand times the size of the embedded ones
-IMAGES = 2  # of an update
-ENOUGH = 0.2  # the kept share of operations below which the loss asks for no more
+IMAGES = 2  # per update
+MINIMUM_KEPT = 0.2  # share of operations kept, below which the loss no longer asks for fewer
 
 
 class Pruner(nn.Module):
-    """A query for every (step, block); one attention layer among the queries of a step; an own three-layer perceptron
-    for each, which ends in logits of reuse and run. It starts out running everything."""
+    """One query per (step, block), an attention layer among the queries of a step, and one three-layer perceptron per
+    query that ends in logits of (reuse, run). Initially everything runs."""
 
     def __init__(self, steps: int, blocks: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Pruner(nn.Module):
                 nn.init.normal_(parameter, std=WIDTH**-0.5, generator=generator)
 
     def forward(self) -> Tensor:
-        """Logits [steps, blocks, 2] of (reuse, run)."""
+        """Return the logits [steps, blocks, 2] of (reuse, run)."""
         steps, blocks, _ = self.queries.shape
         x = self.encoder(self.queries).flatten(0, 1).unsqueeze(1)
         for layer in self.layers:
@@ -56,9 +56,9 @@ def reuse_probabilities(
     """Train a pruner for `updates` steps of SGD (learning rate 0.1, cosine); return its probabilities of reuse
     [P, blocks].
 
-    Every update runs `IMAGES` images of the data. The loss is the relative squared error of the gated run's outcome
-    plus the share of the blocks' operations that is kept, the latter dropped below `ENOUGH`. The whole run is
-    differentiated through, gates by a straight-through argmax.
+    An update runs `IMAGES` images of the data. The loss is the relative squared error of the gated run's outcome plus
+    the share of the blocks' operations that is kept, the latter dropped below `MINIMUM_KEPT`. Gradients flow through
+    the whole run, and through the gates by a straight-through argmax.
     """
     run = run_of(data.part(range(IMAGES)))
     pruner = Pruner(len(run.timesteps), len(costs), torch_generator(seed, "pruner"))
@@ -67,15 +67,15 @@ def reuse_probabilities(
     optimizer = torch.optim.SGD(pruner.parameters(), lr=0.1, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
     for update in trange(updates, desc="pruner"):
-        chosen = numpy_generator(seed, "pruner images", update).permutation(len(data.ids))[:IMAGES]
-        run = run_of(data.part(chosen.tolist()))
+        batch = numpy_generator(seed, "pruner images", update).permutation(len(data.ids))[:IMAGES]
+        run = run_of(data.part(batch.tolist()))
         with torch.no_grad():
             plain = _outcome(run, gates, torch.ones_like(share))
         soft = pruner().softmax(dim=-1)[..., 1]
         keep = (soft >= 0.5).float() + soft - soft.detach()
         kept = (keep * share).sum()
         loss = (_outcome(run, gates, keep) - plain).square().mean() / plain.square().mean()
-        if kept >= ENOUGH:
+        if kept >= MINIMUM_KEPT:
             loss = loss + kept
         optimizer.zero_grad()
         loss.backward()
@@ -87,7 +87,7 @@ def reuse_probabilities(
 
 
 def _outcome(run: Run, gates: Gates, keep: Tensor) -> Tensor:
-    """The outcome of a run under gates [P, blocks], 1 to run and 0 to reuse; at the start of a run all blocks run."""
+    """Return the outcome of a run under gates [P, blocks], 1 to run, 0 to reuse; at its start all blocks run."""
     gates.idle = frozenset()
     x, predictions = run.start(), []
     for position, start in enumerate(run.starts):

@@ -1,4 +1,4 @@
-"""The runs that gates are calibrated on: an image classified, or sampled, step by step from noise."""
+"""The runs that DiP-GO's gates are calibrated on: images classified or sampled, step by step from noise."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from bigain.sampling.guided import sampler_for
 class Run(Protocol):
     """A schedule of timesteps [P], visited in order.
 
-    It begins anew where `starts` is set; `rows` says how many noise predictions of a step an image takes, `weights`
-    what an error in the noise counts there.
+    It begins anew where `starts` is set. `rows` are the noise predictions per image at each step, `weights` weigh the
+    step's squared error in the noise.
     """
 
     data: CalibrationData
@@ -27,29 +27,29 @@ class Run(Protocol):
     weights: list[float]
 
     def start(self) -> Tensor:
-        """x at the first timestep."""
+        """Return x at the first timestep."""
 
     def predict(self, position: int, x: Tensor) -> Tensor:
-        """eps at a position."""
+        """Predict eps at a position."""
 
     def advance(self, position: int, x: Tensor, eps: Tensor) -> Tensor:
-        """x at the next position."""
+        """Return x at the next position."""
 
     def outcome(self, x: Tensor, predictions: list[Tensor]) -> Tensor:
-        """What the run is for: the last x, or all predictions."""
+        """Return what the run computes: the last x, or all predictions."""
 
 
 class ClassificationRun:
-    """Noise predictions for images at each stage's timesteps from high to low, one noise for all timesteps: under the
+    """Classification: noise predictions at each stage's timesteps from high to low, with one noise per image, under the
     image's own condition and under another image's."""
 
     def __init__(self, backbone: Backbone, data: CalibrationData, stages: Stages, candidates: int, seed: int) -> None:
         self.backbone, self.data, self.seed = backbone, data, seed
-        every = [sorted(stage, reverse=True) for stage in stages.timesteps()]
-        self.timesteps = [float(t) for stage in every for t in stage]
-        self.starts = [t == stage[0] for stage in every for t in stage]
+        schedule = [sorted(stage, reverse=True) for stage in stages.timesteps()]
+        self.timesteps = [float(t) for stage in schedule for t in stage]
+        self.starts = [t == stage[0] for stage in schedule for t in stage]
         alive = (candidates, *stages.keep)
-        self.rows = [min(count, candidates) for stage, count in zip(every, alive, strict=False) for _ in stage]
+        self.rows = [min(count, candidates) for stage, count in zip(schedule, alive, strict=False) for _ in stage]
         self.weights = [1.0] * len(self.timesteps)
         self.conditions = backbone.to_device(torch.cat([data.conditions, data.conditions.roll(1, dims=0)]))
 
@@ -73,8 +73,8 @@ class ClassificationRun:
 
 
 class GenerationRun:
-    """Guided sampling of the images' captions. An error in the noise moves the image, to first order, by the step's
-    length in sigma = sqrt((1 - alpha_bar) / alpha_bar)."""
+    """Guided sampling from the images' captions. To first order, an error in the noise moves the image by the step's
+    length in sigma = sqrt((1 - alpha_bar) / alpha_bar), whose square is its weight."""
 
     def __init__(self, backbone: Backbone, data: CalibrationData, steps: int, guidance: float, seed: int) -> None:
         self.backbone, self.data, self.seed = backbone, data, seed

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from bigain.compression.attach import leave_no_trace
 from bigain.compression.attachment import Attachment
 from bigain.compression.sites import DistinctRows, Site
-from bigain.compression.state import TokenAttachment
+from bigain.compression.token_attachment import TokenAttachment
 
 HOOK = "bigain_repeats"
 LARGEST_TABLE = 2**31  # bytes of all prompts' keys and values; larger ones are computed in every forward pass

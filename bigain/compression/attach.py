@@ -1,10 +1,12 @@
-"""Attach a Method to a diffusers model, say exactly what was compressed, take it off again."""
+"""Attach a method to a diffusers model, and detach it again."""
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Unpack
 
 from diffusers import DiffusionPipeline, ModelMixin
@@ -15,8 +17,8 @@ from bigain.compression import structural
 from bigain.compression.attachment import Attachment, Uncompressed
 from bigain.compression.hooks import AroundHook, AttentionHook, BlockHook, GridHook, TimestepHook
 from bigain.compression.sites import Site
-from bigain.compression.state import TokenAttachment
 from bigain.compression.targets import family_of, plan_groups, select
+from bigain.compression.token_attachment import TokenAttachment
 from bigain.core.messages import unknown
 from bigain.methods.ids import method_of
 from bigain.methods.method import STRENGTHS, ByTask, Method
@@ -29,7 +31,7 @@ ATTRIBUTE = "_bigain_attachment"  # of the denoiser
 
 
 def denoiser_of(model: ModelMixin | DiffusionPipeline) -> ModelMixin:
-    """The U-Net or transformer of a pipeline; a model itself."""
+    """Return the U-Net or transformer of a pipeline; a model is its own denoiser."""
     if isinstance(model, DiffusionPipeline):
         return model.unet if hasattr(model, "unet") else model.transformer
     return model
@@ -56,85 +58,81 @@ def apply(model: ModelMixin | DiffusionPipeline, method_id: str, **options: Unpa
     Raises TypeError for an unknown option or a model of another kind; ValueError for an unknown method, a strength that
     the method does not take or the grid cannot reach, blocks that do not exist, and a model that has a method already.
     """
-    for name in options.keys() - Options.__optional_keys__:
-        raise TypeError("apply: " + unknown("option", name, sorted(Options.__optional_keys__)))
-    method = method_of(method_id)
-    denoiser = denoiser_of(model)
-    if method.acts_on == "model":
-        _check_structural(method, options)
-    elif options.get("calibration") is not None:
-        raise ValueError(f"{method.id} takes no calibration")
+    for name in options:
+        if name not in Options.__optional_keys__:
+            raise TypeError("apply: " + unknown("option", name, sorted(Options.__optional_keys__)))
+    method, denoiser = method_of(method_id), denoiser_of(model)
+    calibration = _check_options(method, options)
     present = attached_to(denoiser)
     if present is not None:
         raise ValueError(f"{present.method.id} is on this model already: remove it first")
     attachment: Attachment
-    if method.acts_on == "model":
-        attachment = structural.attach(denoiser, method, options["calibration"], HOOK)
+    if calibration is not None:
+        attachment = structural.attach(denoiser, method, calibration, HOOK)
     else:
-        strength = _strength(method, options.get("ratio"), options.get("factor"))
-        if method.acts_on == "nothing":
-            attachment = Uncompressed(method)
-        else:
-            attachment = _attach_to_tokens(denoiser, method, strength, options)
+        strength = method.check_strength(options.get("ratio") if options.get("factor") is None else options["factor"])
+        attachment = Uncompressed(method) if strength is None else _attach(denoiser, method, strength, options)
     setattr(denoiser, ATTRIBUTE, attachment)
     logger.info("%s", attachment)
     return attachment
 
 
-def _attach_to_tokens(denoiser: ModelMixin, method: Method, strength: float | int, options: Options) -> TokenAttachment:
+def _check_options(method: Method, options: Options) -> Path | str | None:
+    """Return the calibration of a structural method. Raises ValueError for options that the method does not take."""
+    calibration = options.get("calibration")
+    if method.acts_on == "model":
+        if calibration is None:
+            raise ValueError(f"{method.id} needs calibration=FILE: `bigain calibrate` and the study make one")
+        if any(options.get(name) is not None for name in ("ratio", "factor", "levels", "blocks")):
+            raise ValueError(f"{method.id} takes no ratio, factor, levels or blocks: its calibration says all of it")
+        return calibration
+    if calibration is not None:
+        raise ValueError(f"{method.id} takes no calibration")
+    strengths = (("ratio", "merge_ratio", options.get("ratio")), ("factor", "downsample_factor", options.get("factor")))
+    for name, kind, strength in strengths:
+        if strength is not None and method.strength_kind != kind:
+            raise ValueError(f"{method.id} takes {STRENGTHS[method.strength_kind]}, not {name}={strength!r}")
+    return None
+
+
+def _attach(denoiser: ModelMixin, method: Method, strength: float | int, options: Options) -> TokenAttachment:
     family, task = family_of(denoiser), options.get("task", "generation")
     resolved = {k: v.resolve(family, task) if isinstance(v, ByTask) else v for k, v in method.options.items()}
     metric_site = options.get("metric_site") or ("block_input" if family == "unet" else "norm1_output")
-    selected = select(denoiser, method.levels or options.get("levels"), method.blocks or options.get("blocks"))
-    sites = [Site(block, block.grid, group) for block, group in zip(selected, plan_groups(selected), strict=True)]
+    blocks = select(denoiser, method.levels or options.get("levels"), method.blocks or options.get("blocks"))
+    sites = [Site(block, block.grid, group) for block, group in zip(blocks, plan_groups(blocks), strict=True)]
     _check_layers(method, sites)
     attachment = TokenAttachment(method, strength, resolved, metric_site, options.get("seed", 0), sites)
-    for site in sites:
-        attachment.predict(site)
     _register(denoiser, attachment)
     return attachment
 
 
-def _strength(chosen: Method, ratio: float | None, factor: int | None) -> float | int | None:
-    for name, kind, value in (("ratio", "merge_ratio", ratio), ("factor", "downsample_factor", factor)):
-        if value is not None and chosen.strength_kind != kind:
-            raise ValueError(f"{chosen.id} takes {STRENGTHS[chosen.strength_kind]}, not {name}={value!r}")
-    return chosen.check_strength(ratio if factor is None else factor)
+MODULES = {"ca": "attn2", "mlp": "ff"}  # of a block, by the layer's name in an id
 
 
-def _check_structural(chosen: Method, options: Options) -> None:
-    if options.get("calibration") is None:
-        raise ValueError(f"{chosen.id} needs calibration=FILE: `bigain calibrate` and the study make one")
-    if any(options.get(name) is not None for name in ("ratio", "factor", "levels", "blocks")):
-        raise ValueError(f"{chosen.id} takes no ratio, factor, levels or blocks: its calibration says all of it")
-
-
-LAYERS = {"ca": "attn2", "mlp": "ff"}  # a block's own names of the layers besides attn1
-
-
-def _check_layers(chosen: Method, sites: list[Site]) -> None:
-    if "ca" in chosen.layers and chosen.depends_on_image:
-        raise ValueError(f"{chosen.id}: the quantile rule leaves every sample another number of tokens; no ca with it")
+def _check_layers(method: Method, sites: list[Site]) -> None:
+    if "ca" in method.layers and method.depends_on_image:
+        raise ValueError(f"{method.id}: the quantile rule leaves samples different numbers of tokens; drop ca")
     for site in sites:
-        if "ca" in chosen.layers and site.block.module.attn2 is None:
-            raise ValueError(f"{chosen.id}: {site.block.name} has no cross-attention to merge around")
+        if "ca" in method.layers and site.block.module.attn2 is None:
+            raise ValueError(f"{method.id}: {site.block.name} has no cross-attention to merge around")
 
 
 def _register(denoiser: ModelMixin, attachment: TokenAttachment) -> None:
     def put(module: nn.Module, hook: ModelHook) -> None:
         HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, HOOK)
 
-    put(denoiser, TimestepHook(attachment, denoiser))
-    owners: dict[nn.Module, list[Site]] = {}
+    put(denoiser, TimestepHook(attachment.begin, denoiser))
+    by_map: dict[nn.Module, list[Site]] = {}
     for site in attachment.sites:
-        owners.setdefault(site.block.map_owner, []).append(site)
+        by_map.setdefault(site.block.map_module, []).append(site)
         put(site.block.module.attn1, AttentionHook(attachment, site))
         if attachment.method.acts_on == "tokens":
             put(site.block.module, BlockHook(attachment, site))
             for layer in attachment.method.layers[1:]:
-                put(getattr(site.block.module, LAYERS[layer]), AroundHook(site))
-    for owner, sites in owners.items():
-        put(owner, GridHook(attachment, sites))
+                put(getattr(site.block.module, MODULES[layer]), AroundHook(site))
+    for module, sites in by_map.items():
+        put(module, GridHook(attachment, sites))
 
 
 def attached_to(model: ModelMixin | DiffusionPipeline) -> Attachment | None:
@@ -158,13 +156,13 @@ def remove(model: ModelMixin | DiffusionPipeline) -> None:
 
 
 def leave_no_trace(module: nn.Module) -> None:
-    """Drop an empty registry and the instance's `forward` it left, which would shadow a swapped class."""
-    registry = module.__dict__.get("_diffusers_hook")
+    """Drop an empty hook registry and the `forward` it leaves on the instance, which would shadow a swapped class."""
+    registry = vars(module).get("_diffusers_hook")
     if registry is None or registry.hooks:
         return
     del module._diffusers_hook
-    left = module.__dict__.get("forward")
-    if getattr(left, "__func__", None) is type(module).forward and left.__self__ is module:
+    forward = vars(module).get("forward")
+    if inspect.ismethod(forward) and forward.__func__ is type(module).forward and forward.__self__ is module:
         del module.forward
 
 

@@ -1,13 +1,13 @@
 """The hooks that carry an attachment into a forward pass, on diffusers' own registry: no attention is rewritten.
 
-They work together: the model's sees the timestep, the map owner's the height and width of the token grid, the block's
-its tokens before norm1, and attn1's reduces and restores around the untouched attention (or hands it fewer keys and
-values).
+The model's hook sees the timestep, the map module's the height and width of the token grid, the block's the tokens
+before norm1; attn1's reduces and restores around the untouched attention, or hands it fewer keys and values.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,26 +15,26 @@ from diffusers.hooks import ModelHook
 from torch import Tensor, nn
 
 from bigain.compression.sites import Site
-from bigain.compression.state import TokenAttachment
+from bigain.compression.token_attachment import TokenAttachment
 from bigain.tokens import TokenGrid
 
 
 class TimestepHook(ModelHook):
-    """On the model: sees the timestep and counts the calls."""
+    """On the model: calls `begin` with the timestep before every forward pass."""
 
-    def __init__(self, attachment: TokenAttachment, model: nn.Module) -> None:
+    def __init__(self, begin: Callable[[Tensor | float | None], None], model: nn.Module) -> None:
         super().__init__()
-        self.attachment = attachment
-        self.place = list(inspect.signature(type(model).forward).parameters).index("timestep") - 1  # less self
+        self.begin = begin
+        self.position = list(inspect.signature(type(model).forward).parameters).index("timestep") - 1  # less self
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple, dict]:
-        by_place = args[self.place] if len(args) > self.place else None
-        self.attachment.begin(kwargs.get("timestep", by_place))
+        positional = args[self.position] if len(args) > self.position else None
+        self.begin(kwargs.get("timestep", positional))
         return args, kwargs
 
 
 class GridHook(ModelHook):
-    """On the last module that sees the tokens as a map: sees height and width, exact for any rectangle."""
+    """On the last module that sees the tokens as a map: reads height and width, exact for any rectangle."""
 
     def __init__(self, attachment: TokenAttachment, sites: list[Site]) -> None:
         super().__init__()
@@ -51,14 +51,14 @@ class GridHook(ModelHook):
 
 
 class BlockHook(ModelHook):
-    """On the block: plans from the tokens before norm1, where ToMe measures similarity, or leaves it to attn1."""
+    """On the block: plans from the tokens before norm1, where ToMe measures similarity; else attn1's hook plans."""
 
     def __init__(self, attachment: TokenAttachment, site: Site) -> None:
         super().__init__()
         self.attachment, self.site = attachment, site
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple, dict]:
-        if self.attachment.metric_site == "block_input" and not self.attachment.rests:
+        if self.attachment.metric_site == "block_input" and not self.attachment.skips_pass:
             self.site.plan = self.attachment.plan(self.site, args[0] if args else kwargs["hidden_states"])
         return args, kwargs
 
@@ -68,7 +68,7 @@ class BlockHook(ModelHook):
 
 
 class AttentionHook(ModelHook):
-    """On attn1: reduce, run the untouched attention, restore; or give it fewer keys and values."""
+    """On attn1: reduces, runs the untouched attention and restores; or hands it fewer keys and values."""
 
     def __init__(self, attachment: TokenAttachment, site: Site) -> None:
         super().__init__()
@@ -83,24 +83,24 @@ class AttentionHook(ModelHook):
         **kwargs: Any,
     ) -> Tensor:
         if encoder_hidden_states is not None or attention_mask is not None:
-            raise ValueError(f"{self.site.block.name}: attn1 is no plain self-attention here (context or mask given)")
+            raise ValueError(f"{self.site.block.name}: attn1 must be plain self-attention, without context or mask")
         attention, attachment, site = self.fn_ref.original_forward, self.attachment, self.site
-        if attachment.rests:
+        if attachment.skips_pass:
             return attention(hidden_states, **kwargs)
         if attachment.method.acts_on == "tokens":
-            if site.plan is None:
-                site.plan = attachment.plan(site, hidden_states)
-            y = site.plan.around(partial(attention, **kwargs), hidden_states)
+            plan = attachment.plan(site, hidden_states) if site.plan is None else site.plan
+            site.plan = plan
+            y = plan.around(partial(attention, **kwargs), hidden_states)
             if site.distinct_rows is not None:  # the layers after it may run on all rows
-                site.plan = site.plan.of_rows(site.distinct_rows.inverse)
+                site.plan = plan.of_rows(site.distinct_rows.inverse)
             return y
         if getattr(module, "fused_projections", False):
             raise ValueError(f"{site.block.name}: undo fuse_qkv_projections() first; it projects queries with the keys")
-        return attention(hidden_states, encoder_hidden_states=attachment.plan(site, hidden_states), **kwargs)
+        return attention(hidden_states, encoder_hidden_states=attachment.call_operator(site, hidden_states), **kwargs)
 
 
 class AroundHook(ModelHook):
-    """On attn2 or the feed-forward (Table 6): run it on the tokens that attn1's plan leaves, then restore."""
+    """On attn2 or the feed-forward (Table 6): runs it on the tokens that attn1's plan leaves, and restores."""
 
     def __init__(self, site: Site) -> None:
         super().__init__()

@@ -1,31 +1,34 @@
-"""The blocks that a token method compresses, and the rows of a batch that need no computing twice."""
+"""The blocks whose tokens are compressed, and the rows of a batch that need not be computed twice."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 
 from bigain.compression.targets import Block
 from bigain.core.rng import seed_for
-from bigain.tokens import TokenGrid
+from bigain.tokens import Plan, TokenGrid
 
 
 @dataclass(frozen=True)
 class DistinctRows:
-    """Rows of a batch of which some are equal up to some layer: U distinct rows, and which of them each row equals.
+    """The U distinct rows of a batch whose B rows repeat one another up to some layer.
 
-    `first` [U] holds the place of each distinct row in the batch, `inverse` [B] the place of each row among the
-    distinct ones (as `torch.unique` calls it).
+    `first` [U] is the place of each distinct row in the batch, `inverse` [B] the place of each row among the distinct
+    ones (`torch.unique`'s inverse).
     """
 
     first: Tensor
     inverse: Tensor
 
     def narrow(self, x: Tensor) -> Tensor:
-        """[B, ...] -> the distinct rows [U, ...]; a number, which has no rows, is returned as it is."""
+        """[B, ...] -> the distinct rows [U, ...]; a scalar is returned as it is."""
         return x[self.first] if x.ndim else x
+
+    def narrow_if_whole(self, x: Tensor) -> Tensor:
+        """Narrow a tensor that holds all B rows; return any other as it is."""
+        return self.narrow(x) if x.ndim and len(x) == len(self.inverse) else x
 
     def widen(self, y: Tensor) -> Tensor:
         """[U, ...] -> [B, ...]."""
@@ -34,27 +37,27 @@ class DistinctRows:
 
 @dataclass
 class Site:
-    """One compressed block: N tokens on a grid, of which N' are left as queries and M as keys and values (means over
-    all samples seen so far where they depend on the sample).
+    """A compressed block: N tokens on a grid, of which N' are left as queries (`kept`), M as keys and values (`keys`).
 
-    Blocks with the same `plan_group` may share one plan: a U-Net's way down, middle and way up; consecutive DiT blocks.
+    Blocks of one `plan_group` may share a plan: a U-Net's down blocks, its middle and its up blocks; consecutive blocks
+    of a DiT. The other fields change with every forward pass.
     """
 
     block: Block
     grid: TokenGrid
     plan_group: str
-    kept: int | float = 0
+    kept: int | float = 0  # `kept` and `keys` are means over all samples so far where they depend on the sample
     keys: int | float = 0
-    plan: Any = None  # from the moment it is made to the end of the block
     salt: int = field(init=False)  # of its random draws
-    distinct_rows: DistinctRows | None = None  # of the coming batch, where its rows are equal up to this block
-    observed: tuple[int, int] = (0, 0)  # samples and the tokens left of them, where these depend on the sample
+    plan: Plan | None = None  # from the moment it is made to the end of the block
+    distinct_rows: DistinctRows | None = None  # of the coming batch, where its rows repeat one another up to this block
+    observed: tuple[int, int] = (0, 0)  # samples so far, and the tokens left of them
 
     def __post_init__(self) -> None:
         self.salt = seed_for(self.block.name)
 
     def observe(self, tokens_left: list[int]) -> None:
-        """Make N' and M the mean over all samples seen so far."""
+        """Make N' and M the mean over all samples so far."""
         samples, tokens = self.observed
         self.observed = samples + len(tokens_left), tokens + sum(tokens_left)
         self.kept = self.keys = self.observed[1] / self.observed[0]

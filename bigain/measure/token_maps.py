@@ -19,7 +19,7 @@ from bigain.compression.attach import compressed
 from bigain.compression.attachment import RowKey
 from bigain.compression.targets import Block, family_of, select
 from bigain.methods.options import Sites
-from bigain.tokens import TokenGrid
+from bigain.tokens import TokenGrid, TokenPlan
 from bigain.tokens.scores import laplacian_l1
 
 DRAWS_PER_BATCH = 50  # noises of an image that go through the model together
@@ -76,7 +76,7 @@ def merged_tokens(
             _predict(backbone, latents, eps, t)
         finally:
             hook.remove()
-    if not hasattr(plans[0], "merged"):
+    if not isinstance(plans[0], TokenPlan):
         raise ValueError(f"{method} merges no tokens, so there is nothing to show")
     merged = torch.zeros(len(images), grid.tokens, dtype=torch.bool)
     return _map(merged.scatter(1, plans[0].merged.cpu(), True), grid)

@@ -1,4 +1,4 @@
-"""How many tokens a method leaves: whole-number arithmetic that planning and the operators share. No torch here."""
+"""Token counts: the integer arithmetic that planning and the operators share. No torch."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 
 
 def removed_tokens(ratio: float, height: int, width: int, cell: tuple[int, int], protect: float = 0.0) -> int:
-    """r = int(N * ratio), the tokens merged away of a height x width grid with one destination a cell.
+    """Return r = int(N * ratio), the tokens merged away on a height x width grid with one destination per cell.
 
-    Raises ValueError if the sources, less the int(N * protect) protected tokens, cannot give that many away.
+    Raises ValueError if there are fewer than r sources besides the int(N * protect) protected tokens.
     """
     tokens, protected = height * width, int(height * width * protect)
     cells = (height // cell[0]) * (width // cell[1])
@@ -19,11 +19,11 @@ def removed_tokens(ratio: float, height: int, width: int, cell: tuple[int, int],
 
 
 def merged_cells(ratio: float, height: int, width: int, cell: tuple[int, int], rule: str) -> int:
-    """How many whole cells are merged, each into one token.
+    """Return how many whole cells are merged, each into one token.
 
-    `token_matched`: as many as remove at most int(N * ratio) tokens, which the paper's GFLOPs are counted with;
-    `tile_fraction`: int(ratio * cells), Algorithm 3; `quantile`: the most cells whose every token can lie below the
-    ratio-quantile of all scores (section 3.2.1). Raises ValueError for a ratio the cells cannot reach.
+    `token_matched`: as many as remove at most int(N * ratio) tokens, which the paper's GFLOPs imply; `tile_fraction`:
+    int(ratio * cells), Algorithm 3; `quantile`: the most cells of which every token can lie below the ratio-quantile of
+    all scores (section 3.2.1). Raises ValueError for a ratio that the cells cannot reach.
     """
     cells, size = (height // cell[0]) * (width // cell[1]), cell[0] * cell[1]
     if rule == "quantile" and cells:
@@ -37,7 +37,7 @@ def merged_cells(ratio: float, height: int, width: int, cell: tuple[int, int], r
 
 
 def largest_ratio(height: int, width: int, cell: tuple[int, int], protect: float = 0.0) -> float:
-    """The largest merge ratio a grid allows; half a token above, so that rounding down never loses the last one."""
+    """Return the largest merge ratio of a grid, plus half a token so that rounding down keeps the last one."""
     tokens = height * width
     sources = tokens - (height // cell[0]) * (width // cell[1]) - int(tokens * protect)
     return (max(sources, 0) + 0.5) / tokens
@@ -55,7 +55,7 @@ def _too_many(
 
 
 def reduced_grid(factor: int, height: int, width: int) -> tuple[int, int]:
-    """floor(H / s) x floor(W / s) keys and values. Raises ValueError if the factor is below 1 or beyond the grid."""
+    """Return floor(H / s), floor(W / s). Raises ValueError if the factor is below 1 or larger than the grid."""
     if not 1 <= factor <= min(height, width):
         raise ValueError(
             f"downsample factor {factor} does not fit a {height}x{width} grid: allowed are 1 to {min(height, width)}"

@@ -1,5 +1,5 @@
-"""Method ids that change a preset: `bigain_tm@sa+mlp` merges around other layers too (Table 6), and
-`bigain_tm~score-l2_norm~cell-4x4` sets options. No torch here.
+"""Method ids that change a preset: `bigain_tm@sa+mlp` also merges around other layers (Table 6), and
+`bigain_tm~score-l2_norm~cell-4x4` sets options. No torch.
 """
 
 from __future__ import annotations
@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 from bigain.core.messages import unknown
-from bigain.methods.method import Linear, Method, Option
+from bigain.methods.method import Linear, Method
 from bigain.methods.options import Strength
 from bigain.methods.presets import METHODS
 
@@ -64,7 +65,11 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(number) for number in text.split("+")}))
 
 
-PARTS = ("first_12", "1_6", "7_12")  # parts of a DiT that the paper compares (B.3.1), counted from 1 in 28 blocks
+def _noise(text: str) -> str:
+    return {"fresh": "timestep", "shared": "image"}[_one_of("fresh", "shared")(text)]
+
+
+PARTS = ("first_12", "1_6", "7_12")  # of a DiT's 28 blocks, as the paper counts and compares them (B.3.1)
 
 
 def _blocks(text: str) -> tuple[int, ...] | str:
@@ -85,8 +90,8 @@ SCORE_NAMES = (
     "cosine_to_mean",
 )
 
-# What an id can change, with the reader of its value. A method has those it has as options, and `FIELDS`.
-VARIANTS: dict[str, Callable[[str], Option]] = {
+# Readers of the operator options that an id can change, in methods that have them.
+OPTIONS: dict[str, Callable[[str], Any]] = {
     "score": _one_of(*SCORE_NAMES),
     "cell": _cell,
     "destinations": _one_of("cell_argmin", "official_v1"),
@@ -97,25 +102,27 @@ VARIANTS: dict[str, Callable[[str], Option]] = {
     "score_twice": _switch,
     "full_gram": _switch,
     "site": _one_of("nearest_exact", "top_left", "cell_centre"),
-    "plan_for": _one_of("block", "stage", "model"),
-    "levels": _numbers,
-    "blocks": _blocks,
     "gates": _one_of("searched", "trained"),
-    "noise": lambda text: {"fresh": "timestep", "shared": "image"}[_one_of("fresh", "shared")(text)],
-    "skip_t0": _switch,
-    "clamp": _switch,
 }
-# The variants that are no option of the operator, by what a method acts on.
-FIELDS = {
+# The fields of `Method` that an id can change: by their name in the id, the field and the reader of its value.
+FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "plan_for": ("plan_for", _one_of("block", "stage", "model")),
+    "levels": ("levels", _numbers),
+    "blocks": ("blocks", _blocks),
+    "noise": ("noise_per", _noise),
+    "skip_t0": ("skip_t0", _switch),
+    "clamp": ("clamp", _switch),
+}
+# Of these, the ones that apply, by what a method acts on.
+APPLICABLE_FIELDS: dict[str, tuple[str, ...]] = {
     "nothing": ("noise",),
     "keys_values": ("skip_t0", "levels", "blocks"),
     "tokens": ("skip_t0", "clamp", "plan_for", "levels", "blocks"),
     "model": (),
 }
-FIELD_NAMES = {"noise": "noise_per"}  # of the options that a field of `Method` has another name for
 LAYERS = ("sa", "ca", "mlp")
-# Changes that turn one preset into another: of BiGain_TM without a score that picks destinations, ToMe is left.
-SAME_AS = {
+# Changes that turn one preset into another: BiGain_TM without a score to pick destinations is ToMe.
+SAME_AS: dict[tuple[str, str], str] = {
     ("bigain_tm", "destinations-top_left"): "tome_fixed",
     ("bigain_tm", "destinations-random"): "tome",
     ("bigain_tm", "plan_for-stage"): "bigain_tm_cached",
@@ -125,26 +132,25 @@ SAME_AS = {
 
 @cache
 def method_of(name: str) -> Method:
-    """The method of that id, with its variants, under its shortest id: `tome@sa` is `tome`, and so is
-    `bigain_tm~destinations-random`.
+    """Return the method of an id, under its shortest id: both `tome@sa` and `bigain_tm~destinations-random` are `tome`.
 
-    Raises ValueError with a suggestion if there is none.
+    Raises ValueError, with a suggestion, for an id that names no method.
     """
     head, *changes = name.split("~")
-    base, at, layers = head.partition("@")
-    if base not in METHODS:
-        raise ValueError(unknown("method", base, METHODS))
-    for (preset, change), same in SAME_AS.items():
-        if base == preset and change in changes:
-            base = same
+    preset, at, layers = head.partition("@")
+    if preset not in METHODS:
+        raise ValueError(unknown("method", preset, METHODS))
+    for (before, change), after in SAME_AS.items():
+        if preset == before and change in changes:
+            preset = after
             changes.remove(change)
-    chosen = METHODS[base]
+    method = METHODS[preset]
     if at:
-        chosen = _at_layers(name, chosen, layers.split("+"))
+        method = _at_layers(name, method, layers.split("+"))
     for change in sorted(changes):
         option, _, text = change.partition("-")
-        chosen = _changed(name, chosen, option, text)
-    return chosen
+        method = _changed(name, method, option, text)
+    return method
 
 
 def _at_layers(name: str, base: Method, layers: list[str]) -> Method:
@@ -152,7 +158,7 @@ def _at_layers(name: str, base: Method, layers: list[str]) -> Method:
         raise ValueError(f"{name}: only merging methods can act on other layers than self-attention")
     wrong = [layer for layer in layers if layer not in LAYERS]
     if wrong or "sa" not in layers or len(set(layers)) < len(layers):
-        raise ValueError(f"{name}: layers are sa, always, and ca and mlp, each once, joined by +")
+        raise ValueError(f"{name}: layers must include sa, may include ca and mlp once each, and are joined by +")
     if layers == ["sa"]:
         return base
     ordered = "+".join(layer for layer in LAYERS if layer in layers)
@@ -161,23 +167,22 @@ def _at_layers(name: str, base: Method, layers: list[str]) -> Method:
 
 
 def _changed(name: str, base: Method, option: str, text: str) -> Method:
-    fields = FIELDS[base.acts_on]
-    allowed = [one for one in (*base.options, *fields) if one in VARIANTS]
+    fields = {field: FIELDS[field] for field in APPLICABLE_FIELDS[base.acts_on]}
+    allowed = [*(known for known in base.options if known in OPTIONS), *fields]
     if not allowed:
         raise ValueError(f"{name}: {base.id} has no options to change")
     if option not in allowed:
         raise ValueError(f"{name}: " + unknown("option", option, allowed))
+    field, read = fields[option] if option in fields else ("options", OPTIONS[option])
     try:
-        value = VARIANTS[option](text)
+        value = read(text)
     except ValueError as error:
         raise ValueError(f"{name}: {option} cannot be {text!r}: {error}") from None
-    field = FIELD_NAMES.get(option, option)
-    if value == (getattr(base, field) if option in fields else base.options[option]):
+    if value == (base.options[option] if field == "options" else getattr(base, field)):
         return base
-    changed = replace(base, id=f"{base.id}~{option}-{text}", label=f"{base.label} ({option.replace('_', ' ')}: {text})")
-    if option in fields:
-        return replace(changed, **{field: value})
-    return replace(changed, options={**base.options, option: value})
+    change: dict[str, Any] = {field: {**base.options, option: value} if field == "options" else value}
+    label = f"{base.label} ({option.replace('_', ' ')}: {text})"
+    return replace(base, id=f"{base.id}~{option}-{text}", label=label, **change)
 
 
 def strength_of(method_id: str, strength: float | None) -> Strength:

@@ -1,4 +1,4 @@
-"""What a compression method is: an operator of `bigain.tokens`, its options and where it acts. No torch."""
+"""A compression method as data: an operator of `bigain.tokens`, its options and where it acts. No torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from bigain.methods import counts
 
@@ -17,39 +17,36 @@ StrengthKind = Literal["none", "merge_ratio", "downsample_factor", "flops_reduct
 
 @dataclass(frozen=True)
 class Linear:
-    """An option that changes linearly with the timestep: `start` at t = 999 (noise), `end` at t = 0 (image)."""
+    """An option that is linear in the timestep: `start` at t = 999 (noise), `end` at t = 0 (image)."""
 
     start: float
     end: float
 
-    def at(self, t):  # noqa: ANN001, ANN201 - a number or a tensor of numbers, and the same comes back
-        """start * t / 999 + end * (1 - t / 999)."""
+    def at(self, t: Any) -> Any:
+        """start * t / 999 + end * (1 - t / 999), for a number or a tensor t."""
         return self.start * (t / 999) + self.end * (1 - t / 999)
 
 
 @dataclass(frozen=True)
 class ByTask:
-    """An option whose value depends on the backbone's family and the task."""
+    """An option that depends on the backbone's family and the task."""
 
     unet_classification: float
     unet_generation: float | Linear
     dit: float
 
     def resolve(self, family: Family, task: Task) -> float | Linear:
-        """The value for one family and task."""
+        """Return the value for one family and task."""
         if family == "dit":
             return self.dit
         return self.unet_classification if task == "classification" else self.unet_generation
 
 
 class Draw(Enum):
-    """An option that is drawn at random for every call of the operator, keyed by what the row of the batch is."""
+    """An option that is drawn at random for every call of the operator, keyed by the row of the batch."""
 
-    PLACES = "a place in every cell, all equally likely: integers [B, D] below the cell's size"
+    PLACES = "a uniformly drawn place in every cell: integers [B, D] below the cell's size"
     NORMALS = "a standard normal number for every token: [B, N]"
-
-
-Option = str | int | float | bool | tuple[int, int] | Linear | ByTask | Draw
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ class Method:
     operator: str = ""
     acts_on: Literal["nothing", "tokens", "keys_values", "model"] = "nothing"
     strength_kind: StrengthKind = "none"
-    options: Mapping[str, Option] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     layers: tuple[str, ...] = ("sa",)
     plan_for: Literal["block", "stage", "model"] = "block"
     draws_per: Literal["forward", "noised_image"] = "forward"
@@ -92,7 +89,7 @@ class Method:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
 
     def check_strength(self, strength: float | None) -> float | int | None:
-        """The strength as its kind wants it. Raises ValueError that names the method, the value and what is allowed."""
+        """Return the strength in its kind's type. Raises ValueError naming the method and what is allowed."""
         match self.strength_kind, strength:
             case "none", None:
                 return None
@@ -102,30 +99,32 @@ class Method:
                 return int(strength)
             case "flops_reduction_percent", int() | float() if 0 < strength < 100:
                 return float(strength)
-        raise ValueError(f"{self.id}: {strength!r} is not possible here; it takes {STRENGTHS[self.strength_kind]}")
+        raise ValueError(f"{self.id}: strength {strength!r} is not allowed; it takes {STRENGTHS[self.strength_kind]}")
 
     def strength_on(self, strength: float | int, height: int, width: int) -> float | int:
-        """The strength that its operator gets on a height x width grid: lower than asked for only if it is clamped."""
-        if not self.clamp or self.options.get("rule") in ("tile_fraction", "quantile"):  # which reach every ratio
+        """Return the strength that the operator gets on a height x width grid: the largest possible if clamped."""
+        if not self.clamp or self.options.get("rule") in ("tile_fraction", "quantile"):  # these reach every ratio
             return strength
         protect = self.options.get("protect", 0.0)
         return min(strength, counts.largest_ratio(height, width, self.options["cell"], protect))
 
     @property
     def depends_on_image(self) -> bool:
-        """Whether how many tokens are left is known only when an image is seen."""
+        """Whether the number of tokens left depends on the image."""
         return self.options.get("rule") == "quantile"
 
     def tokens_left(self, strength: float | int | None, height: int, width: int) -> tuple[int, int]:
-        """N' queries and M keys of a height x width grid; the fewest possible where they depend on the image.
+        """Return N' queries and M keys of a height x width grid; the fewest possible where they depend on the image.
 
         Raises ValueError if the strength cannot be reached on it.
         """
         tokens = height * width
         if self.acts_on in ("nothing", "model"):
             return tokens, tokens
+        if strength is None:
+            raise ValueError(f"{self.id} takes {STRENGTHS[self.strength_kind]}")
         if self.acts_on == "keys_values":
-            rows, columns = counts.reduced_grid(strength, height, width)
+            rows, columns = counts.reduced_grid(int(strength), height, width)
             return tokens, rows * columns
         cell, strength = self.options["cell"], self.strength_on(strength, height, width)
         if self.options.get("destinations") == "official_v1" and (height % cell[0] or width % cell[1]):

@@ -1,7 +1,7 @@
-"""Every method, as data.
+"""All methods, as data.
 
 To add a method: one function in `bigain/tokens/`, registered in `OPERATORS` there, one preset below, one test.
-An id may change a preset, such as `bigain_tm~score-l2_norm`; `bigain.methods.ids` reads such ids.
+An id may change a preset, as in `bigain_tm~score-l2_norm`; `bigain.methods.ids` reads such ids.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bigain.methods.method import ByTask, Draw, Linear, Method, Option
+from bigain.methods.method import ByTask, Draw, Linear, Method
 
 CELL = (2, 2)  # tokens per cell, height x width (paper, B.3.1)
 # The paper's alpha: 0.9 and 0.8 -> 1.2 on Stable Diffusion, 0.1 on DiT (B.3.2).
@@ -20,24 +20,24 @@ GATED = {"cell": CELL, "score": "laplacian_l1", "destinations": "cell_argmin", "
 WHOLE_CELLS = {"cell": CELL, "score": "laplacian_l1", "rule": "token_matched", "aggregate": "max", "score_twice": False}
 SITO = {"cell": CELL, "similarity_weight": 1.0, "noise_weight": 0.1, "noise": Draw.NORMALS, "full_gram": True}
 EXTREME = {"score": "laplacian_l1"}
-# The three phases of denoising that MosaicDiff finds (fast learning from t = 200 to 600), and its damping of H.
-STAGES = {"boundaries": (200, 600), "damping": 0.01}
+# The three phases of denoising that MosaicDiff reports (fast learning from t = 200 to 600), and our damping of H.
+PHASES = {"boundaries": (200, 600), "damping": 0.01}
 
 
-def _merging(id: str, label: str, operator: str, options: Mapping[str, Option], **where: Any) -> Method:
+def _merging(id: str, label: str, operator: str, options: Mapping[str, Any], **where: Any) -> Method:
     return Method(id, label, operator, "tokens", "merge_ratio", options, **where)
 
 
-def _structural(id: str, label: str, options: Mapping[str, Option], **where: Any) -> Method:
+def _structural(id: str, label: str, options: Mapping[str, Any], **where: Any) -> Method:
     return Method(id, label, id, "model", "flops_reduction_percent", options, **where)
 
 
-def _downsampling(id: str, label: str, operator: str, options: Mapping[str, Option]) -> Method:
+def _downsampling(id: str, label: str, operator: str, options: Mapping[str, Any]) -> Method:
     return Method(id, label, operator, "keys_values", "downsample_factor", options)
 
 
-# In the comments: the paper's Acc@1 with Stable Diffusion 2.0, at merge ratio 0.7 or factor 3 on Pets (Tables 1, 2, 4,
-# 8), at factor 2 on ImageNet-100 (Table 12).
+# Comments give the paper's Acc@1 with Stable Diffusion 2.0: at merge ratio 0.7 or factor 3 on Pets (Tables 1, 2, 4, 8),
+# at factor 2 on ImageNet-100 (Table 12).
 METHODS: dict[str, Method] = {
     preset.id: preset
     for preset in (
@@ -55,6 +55,6 @@ METHODS: dict[str, Method] = {
         _downsampling("kv_high_frequency", "high-frequency keys", "most_detailed", EXTREME),  # 26.56
         _downsampling("kv_low_frequency", "low-frequency keys", "smoothest", EXTREME),  # 45.58
         _structural("dip_go", "DiP-GO", {"gates": "searched"}, noise_per="image"),  # 76.53 at 10% fewer operations
-        _structural("mosaicdiff", "MosaicDiff", STAGES),  # 77.38 at 10% fewer operations
+        _structural("mosaicdiff", "MosaicDiff", PHASES),  # 77.38 at 10% fewer operations
     )
 }

@@ -64,7 +64,7 @@ STRUCTURAL_MODULES = (
     "calibration.data",
     "calibration.runs",
     "compression.structural.reuse",
-    "compression.structural.stages",
+    "compression.structural.phases",
 )
 # Turns ids into methods. No part depends on it, because the definition of the method stands in the spec itself.
 METHOD_IDS = "methods.ids"

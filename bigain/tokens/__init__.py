@@ -1,12 +1,20 @@
-"""Token operators: pure functions on tensors. They see no model, no config and draw nothing random themselves."""
+"""Token operators: pure functions on tensors. They see neither model nor config and draw no random numbers.
 
-from bigain.tokens.blocks import merge_cells
+An operator that merges or prunes returns a plan, one that downsamples returns the reduced keys and values.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from bigain.tokens.blocks import RaggedPlan, merge_cells
 from bigain.tokens.downsample import average, interpolate_extrapolate, most_detailed, nearest, smoothest
 from bigain.tokens.grid import TokenGrid
 from bigain.tokens.merge import TokenPlan, merge_random, merge_smooth, merge_top_left
 from bigain.tokens.prune import PrunePlan, prune_similar
 
-OPERATORS = {
+Plan = TokenPlan | RaggedPlan | PrunePlan
+
+OPERATORS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         merge_random,
@@ -22,4 +30,4 @@ OPERATORS = {
     )
 }
 
-__all__ = ["OPERATORS", "PrunePlan", "TokenGrid", "TokenPlan"]
+__all__ = ["OPERATORS", "Plan", "PrunePlan", "RaggedPlan", "TokenGrid", "TokenPlan"]

@@ -17,13 +17,13 @@ from bigain.tokens.scores import SCORES
 
 @dataclass(frozen=True)
 class RaggedPlan:
-    """A plan of its own for every sample, which may leave each another number of tokens."""
+    """One plan per sample, where samples may be left with different numbers of tokens."""
 
     plans: list[TokenPlan]
 
     @property
     def tokens_left(self) -> list[int]:
-        """N' of every sample."""
+        """Number of tokens N' left of every sample."""
         return [plan.kept.shape[1] + plan.destinations.shape[1] for plan in self.plans]
 
     def around(self, layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class RaggedPlan:
         return torch.cat([plan.restore(layer(plan.reduce(sample))) for plan, sample in samples])
 
     def of_rows(self, rows: Tensor) -> RaggedPlan:
-        """The plans for a batch whose k-th row is this one's row `rows[k]`."""
+        """Return the plans of a batch whose k-th row is row `rows[k]` of this one."""
         return RaggedPlan([self.plans[row] for row in rows.tolist()])
 
 
@@ -51,10 +51,11 @@ def merge_cells(
 ) -> TokenPlan | RaggedPlan:
     """Adaptive Block Merge (section 3.2.1, Algorithm 3): average the cells of lowest aggregated score.
 
-    `metric` [B, N, C]. No similarity is computed; ties go to the first cell; tokens in no cell are kept. `score_twice`
-    scores once in vain, as the released code does: it changes nothing but the cost (Table 11's 695.08 GFLOPs). The
-    rule `quantile` merges the cells whose aggregate is below the ratio-quantile of all the sample's scores, so every
-    sample has a plan of its own size; raises ValueError on the meta device, where there is no sample.
+    `metric` [B, N, C]. Computes no similarity; ties go to the first cell; tokens outside of whole cells are kept.
+    `score_twice` computes the scores a second time, as the released code does, which changes only the cost (Table 11's
+    695.08 GFLOPs). The rule `quantile` merges the cells whose aggregate is below the ratio-quantile of the sample's
+    scores, so that samples differ in their number of tokens. Raises ValueError for it on the meta device, where there
+    are no scores.
     """
     if rule == "quantile":
         return _below_quantile(metric, grid, ratio, cell, score, aggregate)
@@ -68,7 +69,7 @@ def merge_cells(
 
 
 def _plan(tokens: Tensor, grid: TokenGrid) -> TokenPlan:
-    """The plan that merges cells: their tokens [B, count, cell size]."""
+    """Return the plan that merges whole cells, given their tokens [B, count, cell size]."""
     destinations, merged = tokens[..., 0], tokens[..., 1:].flatten(1)
     target = matching.places(tokens.shape[1], tokens.shape[2] - 1, merged)
     kept, _ = matching.split(tokens.flatten(1), grid.tokens)
@@ -79,7 +80,7 @@ def _below_quantile(
     metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int, int], score: str, aggregate: str
 ) -> RaggedPlan:
     if metric.device.type == "meta":
-        raise ValueError("how many cells the quantile rule merges depends on the image: there is nothing to count")
+        raise ValueError("the quantile rule merges a number of cells that depends on the image: nothing to count")
     cells = grid.cell_tokens(cell, metric.device)
     scores = SCORES[score](metric, grid)
     smooth = AGGREGATES[aggregate](scores[:, cells]) < scores.quantile(ratio, dim=1, keepdim=True)

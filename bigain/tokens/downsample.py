@@ -1,4 +1,4 @@
-"""Fewer keys and values: a smaller grid of tokens for attention to look at; the queries stay (ToDo, BiGain_TD)."""
+"""Downsampling: attention reads keys and values of a smaller token grid; all queries stay (ToDo, BiGain_TD)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from bigain.tokens.scores import SCORES
 
 
 def reduced_grid(grid: TokenGrid, factor: int) -> TokenGrid:
-    """floor(H / s) x floor(W / s). Raises ValueError if the factor is below 1 or larger than the grid."""
+    """Return floor(H / s) x floor(W / s). Raises ValueError if the factor is below 1 or larger than the grid."""
     return TokenGrid(*counts.reduced_grid(factor, grid.height, grid.width))
 
 
 def nearest(x: Tensor, grid: TokenGrid, factor: int, site: str = "nearest_exact") -> Tensor:
-    """ToDo: one token for every one of the reduced grid. [B, N, C] -> [B, M, C].
+    """ToDo: pick one token for every place of the reduced grid. [B, N, C] -> [B, M, C].
 
-    `site` says which, along each axis of n tokens: `nearest_exact`, over the full extent, floor((i + 0.5) n / n');
-    `top_left`, floor(i n / n'), as in ToDo's demonstration; `cell_centre`, i w + floor(w / 2) with w = floor(n / n'),
-    always inside the window that `average` covers.
+    `site` says which token, along each axis of n tokens: `nearest_exact`, floor((i + 0.5) n / n'), spans the full
+    extent; `top_left`, floor(i n / n'), is that of ToDo's demonstration; `cell_centre`, i w + floor(w / 2) with
+    w = floor(n / n'), always lies in the window that `average` covers.
     """
     small = reduced_grid(grid, factor)
     if site == "cell_centre":
@@ -44,8 +44,8 @@ def interpolate_extrapolate(
 ) -> Tensor:
     """BiGain_TD (Eq. 8, Algorithm 4): alpha * nearest + (1 - alpha) * average. [B, N, C] -> [B, M, C].
 
-    `site` is that of `nearest`. alpha = 1 is ToDo, 0 is average pooling, above 1 extrapolates; a tensor [B] holds one
-    alpha a sample.
+    `site` is that of `nearest`. alpha = 1 is ToDo, 0 average pooling, above 1 extrapolates; a tensor [B] holds one
+    alpha per sample.
     """
     if isinstance(alpha, Tensor):
         alpha = alpha.to(x.dtype).view(-1, 1, 1)
@@ -53,16 +53,16 @@ def interpolate_extrapolate(
 
 
 def most_detailed(x: Tensor, grid: TokenGrid, factor: int, score: str) -> Tensor:
-    """Table 12: as many tokens as the reduced grid has, the highest-scoring of the map. [B, N, C] -> [B, M, C]."""
+    """Table 12: keep the highest-scoring tokens, as many as the reduced grid has. [B, N, C] -> [B, M, C]."""
     return _highest(x, SCORES[score](x, grid), reduced_grid(grid, factor).tokens)
 
 
 def smoothest(x: Tensor, grid: TokenGrid, factor: int, score: str) -> Tensor:
-    """Table 12: as many tokens as the reduced grid has, the lowest-scoring of the map. [B, N, C] -> [B, M, C]."""
+    """Table 12: keep the lowest-scoring tokens, as many as the reduced grid has. [B, N, C] -> [B, M, C]."""
     return _highest(x, -SCORES[score](x, grid), reduced_grid(grid, factor).tokens)
 
 
 def _highest(x: Tensor, scores: Tensor, count: int) -> Tensor:
-    """The `count` tokens of highest score, in token order; ties to the lowest index."""
+    """Return the `count` tokens of highest score, in token order; ties go to the lowest index."""
     _, chosen = split(highest(scores, count), scores.shape[1])
     return rows(x, chosen)

@@ -1,6 +1,6 @@
-"""Random numbers as a function of a row's seed and a place: the same on every device, in any batch, under compile.
+"""Random numbers as a hash (SplitMix64) of a row's seed and a place: equal on every device, in any batch, compiled.
 
-A generator would need the CPU, an object a row and a graph break; here every number is a hash (SplitMix64) of its key.
+A `torch.Generator` would need the CPU, one object per row and a graph break.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ FIRST, SECOND = -4658895280553007687, -7723592293110705685  # SplitMix64's multi
 
 
 def _shifted(z: Tensor, bits: int) -> Tensor:
-    """Shift right without the sign."""
+    """Shift right, filling with zeros."""
     return (z >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def mixed(z: Tensor) -> Tensor:
-    """SplitMix64's finaliser, bit for bit: int64 -> int64."""
+    """Apply SplitMix64's finaliser, bit for bit: int64 -> int64."""
     z = (z ^ _shifted(z, 30)) * FIRST
     z = (z ^ _shifted(z, 27)) * SECOND
     return z ^ _shifted(z, 31)
 
 
 def bits(seeds: Tensor, salt: int, count: int, skip: int = 0) -> Tensor:
-    """`count` numbers below 2^31 for every seed: seeds [B] int64 -> [B, count] int64, after the first `skip`.
+    """Draw `count` integers below 2^31 for every seed, after the first `skip`: seeds [B] int64 -> [B, count] int64.
 
-    `salt` says what they are for.
+    `salt` keys the purpose of the draw.
     """
-    # the state is mixed(seed ^ salt) + place * GOLDEN; factored, because inductor computes an arange times a constant
-    # in whole numbers that do not wrap around
+    # The state is mixed(seed ^ salt) + place * GOLDEN, factored because inductor computes an arange times a constant in
+    # integers that do not wrap around.
     places = torch.arange(skip + 1, skip + count + 1, device=seeds.device)
     states = ((mixed(seeds ^ salt) * INVERSE).unsqueeze(1) + places) * GOLDEN
     return _shifted(mixed(states), 33)
 
 
 def uniform_places(seeds: Tensor, salt: int, count: int, size: int) -> Tensor:
-    """Whole numbers below `size`, equally likely: seeds [B] -> [B, count]."""
+    """Draw integers below `size`, uniformly: seeds [B] -> [B, count]."""
     return bits(seeds, salt, count) % size
 
 
 def normals(seeds: Tensor, salt: int, count: int) -> Tensor:
-    """Standard normal numbers (Box-Muller), float32: seeds [B] -> [B, count]."""
+    """Draw standard normal numbers (Box-Muller) in float32: seeds [B] -> [B, count]."""
     first, second = ((bits(seeds, salt, count, skip).float() + 0.5).div(2**31) for skip in (0, count))
     return (-2 * first.log()).sqrt() * (2 * math.pi * second).cos()

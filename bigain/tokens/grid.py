@@ -1,4 +1,4 @@
-"""The token grid: sequence <-> map, and its division into cells."""
+"""The token grid: sequence <-> map, and its cells."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """Height x width tokens in row-major order. Rectangles are as good as squares."""
+    """A grid of height x width tokens in row-major order, of any aspect ratio."""
 
     height: int
     width: int
@@ -21,20 +21,20 @@ class TokenGrid:
         return self.height * self.width
 
     def to_map(self, x: Tensor) -> Tensor:
-        """Sequence [B, N, C] -> map [B, C, H, W]. Raises ValueError if x does not hold N tokens."""
+        """Reshape a sequence [B, N, C] to a map [B, C, H, W]. Raises ValueError if x does not hold N tokens."""
         if x.shape[1] != self.tokens:
             raise ValueError(f"{x.shape[1]} tokens do not fill a {self} grid of {self.tokens}")
         return x.transpose(1, 2).unflatten(2, (self.height, self.width))
 
     @staticmethod
     def to_sequence(x: Tensor) -> Tensor:
-        """Map [B, C, H, W] -> sequence [B, N, C]."""
+        """Reshape a map [B, C, H, W] to a sequence [B, N, C]."""
         return x.flatten(2).transpose(1, 2)
 
     def cell_tokens(self, cell: tuple[int, int], device: torch.device | None = None) -> Tensor:
-        """Token indices of every whole cell, row-major inside it: [D, cell height * cell width].
+        """Return the token indices of every whole cell, row-major inside it: [D, cell height * cell width].
 
-        Tokens of a strip at the bottom or right that fills no cell are in none. Raises ValueError if no cell fits.
+        A strip at the bottom or right too narrow for a cell belongs to none. Raises ValueError if no cell fits.
         """
         rows, columns = self.height // cell[0], self.width // cell[1]
         if rows * columns == 0:

@@ -1,4 +1,4 @@
-"""Which tokens receive (destinations), and which source goes to which destination (bipartite soft matching)."""
+"""Bipartite soft matching: which tokens are destinations, and which source is merged into which destination."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from torch import Tensor
 from bigain.tokens import kernels
 from bigain.tokens.grid import TokenGrid
 
-SIMILARITIES = 2**24  # numbers held at once when sources are compared with destinations: 64 MB
+SIMILARITIES = 2**24  # computed at once, 64 MB in float32
 
 
 def top_left(grid: TokenGrid, cell: tuple[int, int], device: torch.device | None = None) -> Tensor:
-    """The first token of every cell: [1, D]."""
+    """Return the first token of every cell: [1, D]."""
     return grid.cell_tokens(cell, device)[:, 0].unsqueeze(0)
 
 
 def at_offsets(offsets: Tensor, grid: TokenGrid, cell: tuple[int, int]) -> Tensor:
-    """The token at a given row-major place in every cell: offsets [B, D], integers below the cell's size -> [B, D]."""
+    """Return the token at a row-major offset in every cell: offsets [B, D] below the cell's size -> [B, D]."""
     cells = grid.cell_tokens(cell, offsets.device)
     return cells.expand(len(offsets), -1, -1).gather(2, offsets.unsqueeze(-1)).squeeze(-1)
 
 
 def cell_argmin(scores: Tensor, grid: TokenGrid, cell: tuple[int, int]) -> Tensor:
-    """The lowest-scoring token of every cell (Algorithm 2, step 2): scores [B, N] -> [B, D]; ties to the first."""
+    """Return the lowest-scoring token of every cell (Algorithm 2, step 2): scores [B, N] -> [B, D]; first on ties."""
     return at_offsets(scores[:, grid.cell_tokens(cell, scores.device)].argmin(dim=-1), grid, cell)
 
 
 def official_v1(scores: Tensor, grid: TokenGrid, cell: tuple[int, int]) -> Tensor:
-    """Destinations as the paper's released code picks them: scores [B, N] -> [B, D].
+    """Pick destinations as the paper's released code does: scores [B, N] -> [B, D].
 
-    It cuts the row-major scores into runs of a cell's size instead of into cells, takes the lowest of every run, and
-    uses its place in the k-th run as the place in the k-th cell: deterministic, but not the smoothest token of a cell.
-    Raises ValueError if the cells do not fill the grid, as the released code does for the width.
+    It cuts the row-major scores into runs of a cell's size instead of into cells, and uses the place of the lowest
+    score in the k-th run as the place in the k-th cell: deterministic, but not the smoothest token of a cell. Raises
+    ValueError if the cells do not fill the grid, as the released code does for the width.
     """
     size = cell[0] * cell[1]
     if grid.height % cell[0] or grid.width % cell[1]:
@@ -42,10 +42,10 @@ def official_v1(scores: Tensor, grid: TokenGrid, cell: tuple[int, int]) -> Tenso
 
 
 def split(destinations: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
-    """Sources and destinations, each in index order: destinations [B, D] -> [B, N - D], [B, D]."""
+    """Split all tokens into sources [B, N - D] and destinations [B, D], each in index order."""
     is_destination = torch.zeros(len(destinations), tokens, dtype=torch.bool, device=destinations.device)
     is_destination.scatter_(1, destinations, True)
-    so_far = is_destination.cumsum(dim=1)  # destinations up to every token, itself included
+    so_far = is_destination.cumsum(dim=1)  # destinations up to and including each token
     index = torch.arange(tokens, device=destinations.device).expand_as(so_far)
     place = torch.where(is_destination, tokens - so_far[:, -1:] + so_far - 1, index - so_far)
     order = torch.empty_like(place).scatter_(1, place, index)
@@ -54,10 +54,10 @@ def split(destinations: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
 
 
 def highest(scores: Tensor, count: int) -> Tensor:
-    """Where the `count` highest scores are, from the highest on: [B, N] float32 -> [B, count]; ties to the first.
+    """Return the places of the `count` highest scores, highest first: [B, N] float32 -> [B, count]; first on ties.
 
-    What a stable descending argsort begins with, on every device and without sorting the rest: the keys hold a score
-    and then its index, so no two are equal, and top-k has nothing to choose.
+    Equals the start of a stable descending argsort on every device, without sorting the rest: each key holds a score
+    and then its index, so that no two are equal and top-k leaves nothing to choose.
     """
     bits = scores.view(torch.int32).long()
     ordered = torch.where(bits < 0, -(2**31) - bits, bits)  # a float is a sign and a magnitude; -0 becomes 0
@@ -66,13 +66,13 @@ def highest(scores: Tensor, count: int) -> Tensor:
 
 
 def places(count: int, each: int, like: Tensor) -> Tensor:
-    """0, 0, ..., 1, 1, ... up to `count` - 1, each `each` times, for the batch of `like`: [B, count * each]."""
+    """Return 0 to `count` - 1, each repeated `each` times, for the batch of `like`: [B, count * each]."""
     index = torch.arange(count, device=like.device).repeat_interleave(each)
     return index.expand(len(like), -1)
 
 
 def rows(x: Tensor, index: Tensor) -> Tensor:
-    """The tokens of x [B, N, C] at index [B, K]: [B, K, C]. Copies whole rows, which beats an element-wise gather."""
+    """Gather the tokens of x [B, N, C] at index [B, K]: [B, K, C]. Copies whole rows: faster than `torch.gather`."""
     return x[torch.arange(len(x), device=x.device).unsqueeze(1), index]
 
 
@@ -102,11 +102,10 @@ sums_in_order.register_autograd(
 
 
 def best_destinations(metric: Tensor, sources: Tensor, destinations: Tensor) -> tuple[Tensor, Tensor]:
-    """For every source the cosine to, and the place of, its most similar destination: [B, S] each, float32.
+    """Return every source's largest cosine to a destination (float32) and that destination's place: [B, S] each.
 
     `metric` [B, N, C]; ties go to the lowest place. A zero vector has cosine 0 to everything. The similarities are
-    never all held at once: on a GPU with Triton none is written to memory, elsewhere sources go in chunks of at most
-    `SIMILARITIES` numbers.
+    never all in memory: on a GPU with Triton none is written, elsewhere sources go in chunks of `SIMILARITIES` numbers.
     """
     unit = F.normalize(metric.float(), dim=-1)
     if kernels.backend(metric.device) == "triton":

@@ -42,7 +42,7 @@ class TokenPlan:
         return self.restore(layer(self.reduce(x)))
 
     def of_rows(self, rows: Tensor) -> TokenPlan:
-        """The plan for a batch whose k-th row is this one's row `rows[k]`."""
+        """Return the plan of a batch whose k-th row is row `rows[k]` of this one."""
         return TokenPlan(self.kept[rows], self.merged[rows], self.target[rows], self.destinations[rows])
 
     def restore(self, y: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def soft_matching(metric: Tensor, destinations: Tensor, removed: int, protected:
 
 
 def merge_random(metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int, int], offsets: Tensor) -> TokenPlan:
-    """ToMe (tomesd): one random destination a cell; `offsets` [B or 1, D] are its places, drawn by the caller."""
+    """ToMe (tomesd): one random destination per cell, at the `offsets` [B or 1, D] that the caller draws."""
     removed = removed_tokens(ratio, grid.height, grid.width, cell)
     return soft_matching(metric, matching.at_offsets(offsets, grid, cell), removed)
 
@@ -95,8 +95,8 @@ def merge_smooth(
 ) -> TokenPlan:
     """BiGain_TM, Laplacian-gated token merging (Algorithm 2): the smoothest token of each cell is its destination.
 
-    `destinations` is the rule that picks them, a key of `DESTINATIONS`; the int(N * protect) highest-scoring tokens
-    are merged into no other. Raises ValueError if so many are protected that the ratio cannot be reached.
+    `destinations` names the rule that picks them in `DESTINATIONS`; the int(N * protect) highest-scoring tokens are
+    never merged away. Raises ValueError if so many are protected that the ratio cannot be reached.
     """
     removed = removed_tokens(ratio, grid.height, grid.width, cell, protect)
     scores = SCORES[score](metric, grid)

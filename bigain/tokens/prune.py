@@ -16,8 +16,8 @@ from bigain.tokens.grid import TokenGrid
 
 @dataclass(frozen=True)
 class PrunePlan:
-    """N tokens without P of them. Token indices `kept` [B, N - P] and `pruned` [B, P]; `target` [B, P] is the place in
-    `kept` from which a pruned token gets its output."""
+    """A pruning of N tokens to N - P. Token indices `kept` [B, N - P] and `pruned` [B, P]; `target` [B, P] is the place
+    in `kept` whose output a pruned token copies."""
 
     kept: Tensor
     pruned: Tensor
@@ -32,7 +32,7 @@ class PrunePlan:
         return self.restore(layer(self.reduce(x)))
 
     def of_rows(self, rows: Tensor) -> PrunePlan:
-        """The plan for a batch whose k-th row is this one's row `rows[k]`."""
+        """Return the plan of a batch whose k-th row is row `rows[k]` of this one."""
         return PrunePlan(self.kept[rows], self.pruned[rows], self.target[rows])
 
     def restore(self, y: Tensor) -> Tensor:
@@ -53,21 +53,21 @@ def prune_similar(
     noise: Tensor,
     full_gram: bool = True,
 ) -> PrunePlan:
-    """SiTo (Zhang et al. 2025): each cell keeps its token most similar to all others, plus noise, as a base token; of
-    the rest the int(N * ratio) most similar to any base token are pruned.
+    """SiTo (Zhang et al. 2025): prune the int(N * ratio) tokens most similar to a base token. The base token of a cell
+    is the one most similar to all tokens, plus noise.
 
-    `metric` [B, N, C]; `noise` [B or 1, N] standard normal, drawn by the caller. Ties go to the lowest index. With
+    `metric` [B, N, C]; `noise` [B or 1, N] is standard normal, drawn by the caller. Ties go to the lowest index. With
     `full_gram`, as published, all N x N similarities are computed: at once if those of a sample fit into
-    `matching.SIMILARITIES`, else piece by piece. Without it their sums come from the sum of all unit vectors, and only
-    those of sources with base tokens and of pruned with kept tokens are computed: the same plan but for rounding.
+    `matching.SIMILARITIES`, else chunk by chunk. Without it their sums come from the sum of all unit vectors, and only
+    the similarities of sources to base tokens and of pruned to kept tokens are computed: the same plan up to rounding.
     """
     removed = removed_tokens(ratio, grid.height, grid.width, cell)
     unit = F.normalize(metric.float(), dim=-1)
-    together = max(1, matching.SIMILARITIES // grid.tokens**2)  # samples whose similarities are held at once
+    together = max(1, matching.SIMILARITIES // grid.tokens**2)  # samples whose similarities fit in memory
     plans = []
-    for sample, own in zip(unit.split(together), noise.expand(len(unit), -1).split(together), strict=True):
-        cosines = Cosines.of(sample, full_gram)
-        total = similarity_weight * cosines.sums(full_gram) + noise_weight * own
+    for part, part_noise in zip(unit.split(together), noise.expand(len(unit), -1).split(together), strict=True):
+        cosines = Cosines.of(part, full_gram)
+        total = similarity_weight * cosines.sums(full_gram) + noise_weight * part_noise
         others, bases = matching.split(matching.cell_argmin(-total, grid, cell), grid.tokens)
         closest = cosines.reduce(others, bases, lambda c: c.amax(dim=-1))
         kept, pruned = matching.split(others.gather(1, matching.highest(closest, removed)), grid.tokens)
@@ -77,27 +77,27 @@ def prune_similar(
 
 @dataclass(frozen=True)
 class Cosines:
-    """Cosines between the tokens of `unit` [B, N, C]: all of them at hand in `gram` [B, N, N] if that is small enough,
-    else computed when they are asked for, in chunks of at most `matching.SIMILARITIES`."""
+    """Cosines between the unit vectors `unit` [B, N, C]: read from the Gram matrix `gram` [B, N, N] where it fits in
+    memory, else computed on demand in chunks of at most `matching.SIMILARITIES`."""
 
     unit: Tensor
     gram: Tensor | None
 
     @staticmethod
     def of(unit: Tensor, full_gram: bool) -> Cosines:
-        """The cosines of unit vectors, at hand if they are wanted and few enough."""
-        at_hand = full_gram and len(unit) * unit.shape[1] ** 2 <= matching.SIMILARITIES
-        return Cosines(unit, unit @ unit.transpose(1, 2) if at_hand else None)
+        """Compute the Gram matrix if `full_gram` asks for it and it fits in memory."""
+        fits = full_gram and len(unit) * unit.shape[1] ** 2 <= matching.SIMILARITIES
+        return Cosines(unit, unit @ unit.transpose(1, 2) if fits else None)
 
     def sums(self, full_gram: bool) -> Tensor:
-        """Every token's cosines with all tokens, itself included, summed: [B, N]."""
+        """Sum every token's cosines to all tokens, including itself: [B, N]."""
         if not full_gram:
             return (self.unit @ self.unit.sum(dim=1).unsqueeze(-1)).squeeze(-1)
         every = torch.arange(self.unit.shape[1], device=self.unit.device).expand(len(self.unit), -1)
         return self.reduce(every, every, lambda cosines: cosines.sum(dim=-1))
 
     def reduce(self, rows: Tensor, columns: Tensor, reduction: Callable[[Tensor], Tensor]) -> Tensor:
-        """reduction([B, R, K] -> [B, R]) of the cosines between the tokens `rows` [B, R] and `columns` [B, K]."""
+        """Reduce the cosines between the tokens `rows` [B, R] and `columns` [B, K] by a function to [B, R]."""
         if self.gram is not None:
             of_rows = matching.rows(self.gram, rows)
             return reduction(of_rows.gather(2, columns.unsqueeze(1).expand(-1, rows.shape[1], -1)))

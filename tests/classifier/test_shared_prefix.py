@@ -14,7 +14,7 @@ from bigain.classifier.engine import Engine, ImageGroup, Row
 from bigain.classifier.shared_prefix import PrefixHook, shared_between_classes
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Uncompressed
-from bigain.compression.state import TokenAttachment
+from bigain.compression.token_attachment import TokenAttachment
 from tests.helpers.methods import WITH_VARIANTS, arguments_for
 from tests.helpers.models import RUN, count_rows
 from tests.helpers.tiny import TinyBackbone, latents
@@ -126,7 +126,7 @@ def test_an_attachment_without_random_draws_hashes_no_rows(unet):
     with bigain.compressed(unet, "bigain_tm", ratio=0.5) as at:
         assert isinstance(at, TokenAttachment)
         at.set_rows([])
-        assert at.row_seeds is None
+        assert at.state.row_seeds is None
 
 
 def test_the_batches_of_a_stage_are_one_graph(unet):

@@ -7,7 +7,7 @@ import tomesd
 import torch
 
 import bigain
-from bigain.compression.state import all_finite
+from bigain.compression.token_attachment import all_finite
 from bigain.methods.presets import ALPHA
 from tests.helpers.methods import WITHOUT_CALIBRATION, arguments_for
 from tests.helpers.models import RUN, run_unet, tiny_unet

@@ -1,4 +1,4 @@
-"""What a calibration leaves behind: tensors and a description in one safetensors file."""
+"""The file of a calibration: tensors and their description, in safetensors."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ KEY = "calibration"
 class Calibration:
     """The outcome of calibrating a structural method on one model.
 
-    `about` says at least which `method` it is for, the `reduction_percent` that was asked for and the
-    `reached_percent`, both of the model's `operations`.
+    `about` holds at least the `method`, the `reduction_percent` asked for and the `reached_percent`, both of the
+    model's `operations`.
     """
 
     tensors: dict[str, Tensor]
     about: dict[str, Any]
 
     def save(self, path: Path) -> None:
-        """Write it whole or not at all."""
+        """Write the file whole or not at all."""
         with whole_file(path) as temporary:
             tensors = {name: tensor.contiguous().cpu() for name, tensor in self.tensors.items()}
             save_file(tensors, temporary, {KEY: json.dumps(self.about, sort_keys=True)})
 
     @staticmethod
     def load(path: Path | str, method_id: str) -> Calibration:
-        """Read one. Raises ValueError that names the file if it is missing, broken or for another method."""
+        """Read a file. Raises ValueError naming it if it is missing, damaged or for another method."""
         try:
             with safe_open(path, "pt") as stored:
                 about = json.loads((stored.metadata() or {})[KEY])
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
         except (FileNotFoundError, SafetensorError, KeyError) as error:
-            raise ValueError(f"{path} is missing or no calibration of `bigain calibrate`: {error}") from error
+            raise ValueError(f"{path} is missing or not a calibration of `bigain calibrate`: {error}") from error
         if about["method"] != method_id:
             raise ValueError(f"{path} is a calibration of {about['method']}, not of {method_id}")
         return Calibration(tensors, about)

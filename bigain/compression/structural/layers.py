@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from diffusers import ModelMixin
 from diffusers.models.activations import GEGLU
+from diffusers.models.attention import FeedForward
+from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from bigain.compression.targets import blocks_of
@@ -15,33 +17,33 @@ from bigain.compression.targets import blocks_of
 
 @dataclass(frozen=True)
 class Layer:
-    """One attention or feed-forward of a transformer block. A unit is a head or a neuron: `size` inputs of `output`."""
+    """An attention or feed-forward layer of a transformer block, whose units are heads or neurons."""
 
     name: str
-    module: nn.Module
+    module: Attention | FeedForward
     units: int
     operations: int  # of one unit, in a forward pass of one sample
 
     @property
     def output(self) -> nn.Linear:
-        """The linear layer that reads the units."""
+        """The linear layer that reads the units: every unit is `size` of its inputs."""
         return output_of(self.module)
 
     @property
     def size(self) -> int:
-        """Inputs of `output` that belong to a unit."""
+        """Inputs of `output` per unit."""
         return self.output.in_features // self.units
 
 
-def output_of(module: nn.Module) -> nn.Linear:
-    """The linear layer that ends an attention or a feed-forward."""
+def output_of(module: Attention | FeedForward) -> nn.Linear:
+    """Return the linear layer that ends an attention or feed-forward layer."""
     return module.to_out[0] if hasattr(module, "to_out") else module.net[2]
 
 
 def layers_of(model: ModelMixin, context: int) -> list[Layer]:
-    """All of them, in the order of the forward pass. `context` is the number of tokens of a prompt.
+    """Return the prunable layers in the order of the forward pass. `context` is the number of tokens of a prompt.
 
-    Raises ValueError for projections that are fused.
+    Raises ValueError for fused projections.
     """
     layers = []
     for block in blocks_of(model):
@@ -57,14 +59,14 @@ def layers_of(model: ModelMixin, context: int) -> list[Layer]:
     return layers
 
 
-def _attention(name: str, module: nn.Module, tokens: int, keys: int) -> Layer:
+def _attention(name: str, module: Attention, tokens: int, keys: int) -> Layer:
     width = module.to_q.out_features // module.heads
     projected = tokens * (module.to_q.in_features + module.to_out[0].out_features)
     projected += keys * (module.to_k.in_features + module.to_v.in_features)
     return Layer(name, module, module.heads, 2 * width * projected + 4 * tokens * keys * width)
 
 
-def _feed_forward(name: str, module: nn.Module, tokens: int) -> Layer:
+def _feed_forward(name: str, module: FeedForward, tokens: int) -> Layer:
     into, out = module.net[0].proj, module.net[2]
     neurons = out.in_features
     return Layer(
@@ -72,8 +74,8 @@ def _feed_forward(name: str, module: nn.Module, tokens: int) -> Layer:
     )
 
 
-def pruned(module: nn.Module, units: Tensor, weight: Tensor, bias: Tensor | None) -> nn.Module:
-    """A copy of an attention or feed-forward that has only `units` [K], with new weights of its output layer."""
+def pruned(module: Attention | FeedForward, units: Tensor, weight: Tensor, bias: Tensor | None) -> nn.Module:
+    """Return a copy of an attention or feed-forward layer with only the `units` [K] and new output weights."""
     small = copy.deepcopy(module)
     if hasattr(module, "to_out"):
         width = module.to_q.out_features // module.heads

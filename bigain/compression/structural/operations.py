@@ -1,4 +1,4 @@
-"""Operations of a denoiser's parts, counted with torch's counter on the meta device (2 per multiply-accumulate)."""
+"""Operations of a denoiser by module, counted by torch on the meta device (2 per multiply-accumulate)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bigain.compression.targets import family_of
 
 
 def on_meta(model: ModelMixin) -> ModelMixin:
-    """A copy of the model without its weights."""
+    """Copy a model without its weights."""
     return copy.deepcopy(model).to("meta")
 
 
 @torch.no_grad()
 def forward(model: ModelMixin, condition: Tensor) -> None:
-    """One forward pass at batch 1 of a model on the meta device, under a condition like `condition`'s first row."""
+    """Run a model on the meta device at batch 1, with a condition of the shape of `condition`'s first row."""
     size = model.config.sample_size
     height, width = (size, size) if isinstance(size, int) else size
     x = torch.empty(1, model.config.in_channels, height, width, device="meta", dtype=model.dtype)
@@ -33,9 +33,9 @@ def forward(model: ModelMixin, condition: Tensor) -> None:
 
 
 def by_module(model: ModelMixin, condition: Tensor) -> dict[str, int]:
-    """Operations of one forward pass of a model on the meta device, by module name; `""` is the whole model."""
+    """Count the operations of a forward pass on the meta device by module name; `""` is the whole model."""
     with FlopCounterMode(display=False) as counter:
         forward(model, condition)
     top = type(model).__name__
-    counts = {name: sum(operations.values()) for name, operations in counter.get_flop_counts().items()}
+    counts = {name: sum(by_operator.values()) for name, by_operator in counter.get_flop_counts().items()}
     return {name.removeprefix(top).removeprefix("."): n for name, n in counts.items() if name.startswith(top)}

@@ -1,4 +1,4 @@
-"""Reusing the output of a block from an earlier step: which blocks a model has, what depends on them, and the gates."""
+"""Reuse of a block's output from an earlier step (DiP-GO): the blocks with gates, what depends on them, the gates."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from bigain.compression.attachment import Attachment, RowKey
 from bigain.compression.structural.artefact import Calibration
-from bigain.compression.targets import family_of
+from bigain.compression.targets import blocks_of, family_of
 from bigain.methods.method import Method
 
-Slot = tuple[tuple[int, int | str], ...]
+BatchKey = tuple[tuple[int, int | str], ...]  # image and condition of every row
 
 
 @dataclass(frozen=True)
-class Blocks:
+class GatedBlocks:
     """The blocks that gates act on, in the order of the forward pass.
 
-    A U-Net's are its whole stages (down, middle, up), whose outputs are reused; a DiT's are its transformer blocks, of
-    which what they add to their input is reused, because nothing else leads around them. `consumers[b]` are the blocks
-    that read block b's output, -1 being the model's own output; a block whose every reader is reused need not run.
+    In a U-Net these are its down, middle and up blocks, whose outputs are reused; in a DiT its transformer blocks, of
+    which the residual is reused, because nothing else leads around them. `consumers[b]` are the blocks that read block
+    b's output, -1 being the model's output; a block all of whose consumers reuse need not run.
     """
 
     names: list[str]
@@ -34,7 +34,7 @@ class Blocks:
     residual: bool
 
     def idle(self, reused: frozenset[int]) -> frozenset[int]:
-        """The blocks that do not run when `reused` are: these, and those that only they would have read."""
+        """Return the blocks that do not run when `reused` are: these, and those that only they would have read."""
         idle = set(reused)
         for block in reversed(range(len(self.names))):
             if self.consumers[block] <= idle:
@@ -42,18 +42,18 @@ class Blocks:
         return frozenset(idle)
 
 
-def blocks_of(model: ModelMixin) -> Blocks:
-    """The blocks of a U-Net or DiT."""
+def gated_blocks_of(model: ModelMixin) -> GatedBlocks:
+    """Return the blocks of a U-Net or DiT that can reuse their output."""
     if family_of(model) == "dit":
-        modules = list(model.transformer_blocks)
-        names = [f"transformer_blocks.{i}" for i in range(len(modules))]
-        return Blocks(names, modules, [frozenset({-1})] * len(modules), residual=True)
+        blocks = blocks_of(model)
+        names, modules = [block.name for block in blocks], [block.module for block in blocks]
+        return GatedBlocks(names, modules, [frozenset({-1})] * len(blocks), residual=True)
     downs, ups = list(model.down_blocks), list(model.up_blocks)
     names = [f"down_blocks.{i}" for i in range(len(downs))]
     names += ["mid_block"] + [f"up_blocks.{i}" for i in range(len(ups))]
     middle = len(downs)
     consumers: list[set[int]] = [{i + 1} for i in range(len(names) - 1)] + [{-1}]
-    skips = [-1]  # who made each skip connection; conv_in always runs
+    skips = [-1]  # the producer of each skip connection; conv_in, which always runs, is -1
     for i, down in enumerate(downs):
         skips += [i] * (len(down.resnets) + bool(down.downsamplers))
     for i, up in enumerate(ups):
@@ -61,21 +61,22 @@ def blocks_of(model: ModelMixin) -> Blocks:
             producer = skips.pop()
             if producer >= 0:
                 consumers[producer].add(middle + 1 + i)
-    return Blocks(names, [*downs, model.mid_block, *ups], [frozenset(c) for c in consumers], residual=False)
+    readers = [frozenset(blocks) for blocks in consumers]
+    return GatedBlocks(names, [*downs, model.mid_block, *ups], readers, residual=False)
 
 
 def reused_at(row: Tensor) -> frozenset[int]:
-    """The blocks that are set in one row [blocks] of a table of gates."""
+    """Return the blocks that reuse, from one row [blocks] of a table of gates."""
     return frozenset(row.nonzero().flatten().tolist())
 
 
 @dataclass
 class Gates:
-    """The state that all blocks' hooks share: who does not run now, and what the blocks returned last."""
+    """State that the hooks of all blocks share: which blocks are idle now, and what each returned last."""
 
-    blocks: Blocks
+    blocks: GatedBlocks
     idle: frozenset[int] = frozenset()
-    mix: Tensor | None = None  # [blocks] gates to run (1) or reuse (0), while they are trained
+    mix: Tensor | None = None  # [blocks] gates, 1 to run and 0 to reuse, while they are trained
     cache: dict[int, Any] = field(default_factory=dict)
 
     def put_on(self, name: str) -> None:
@@ -86,7 +87,7 @@ class Gates:
 
 
 class GateHook(ModelHook):
-    """On a block: run it and remember, or give what it returned last."""
+    """On a block: runs it and caches its output, or returns the cached one."""
 
     def __init__(self, gates: Gates, number: int) -> None:
         super().__init__()
@@ -113,29 +114,29 @@ def _mixed(gate: Tensor, new: Any, old: Any) -> Any:
 
 
 class ReusedSteps(Attachment):
-    """DiP-GO on a model: a schedule of timesteps, visited in order, and the blocks that rest at each.
+    """DiP-GO attached to a model: a schedule of timesteps, visited in order, and the blocks that are idle at each.
 
-    `timesteps` [P] fall within a run; a run begins where `starts` is set, with all blocks running.
-    Rows of different batches do not share a cache: say what they are with `set_rows`.
+    `timesteps` [P] fall within a run; a run begins where `starts` is set, with all blocks running. Every batch has a
+    cache of its own, keyed by the rows that `set_rows` names.
     """
 
     sites = ()
 
-    def __init__(self, method: Method, blocks: Blocks, calibration: Calibration) -> None:
+    def __init__(self, method: Method, blocks: GatedBlocks, calibration: Calibration) -> None:
         self.method, self.gates, self.about = method, Gates(blocks), calibration.about
         self.timesteps: list[float] = calibration.about["timesteps"]
         self.starts: list[bool] = calibration.about["starts"]
         self.idle = [blocks.idle(reused_at(row)) for row in calibration.tensors["reused"]]
-        self.slot: Slot = ()
-        self.stored: dict[Slot, tuple[int, dict[int, Any]]] = {}  # position and outputs of every batch's last step
+        self.batch_key: BatchKey = ()
+        self.stored: dict[BatchKey, tuple[int, dict[int, Any]]] = {}  # of every batch's last step: position, outputs
         self.position = -1
 
     def set_rows(self, keys: Sequence[RowKey]) -> None:
-        """Say what the rows of the coming batch are: outputs are reused between batches of equal rows."""
-        self.slot = tuple((key.image, key.condition) for key in keys)
+        """Say what the rows of the coming batch are: batches of equal rows reuse one another's outputs."""
+        self.batch_key = tuple((key.image, key.condition) for key in keys)
 
-    def begin(self, timestep: Tensor | float) -> None:
-        """A forward pass begins. Raises ValueError for timesteps other than those calibrated for, in their order."""
+    def begin(self, timestep: Tensor | float | None) -> None:
+        """Begin a forward pass. Raises ValueError unless the calibrated timesteps are visited in their order."""
         values = set(torch.as_tensor(timestep).flatten().tolist())
         if len(values) != 1:
             raise ValueError(f"dip_go needs one timestep for the whole batch, not {sorted(values)}")
@@ -145,10 +146,10 @@ class ReusedSteps(Attachment):
             raise ValueError(f"dip_go was calibrated for timesteps {self.timesteps}, not for {t}")
         if self.starts[position]:
             if position != self.position:
-                self.stored.clear()  # another run begins: no batch of the last one comes back
+                self.stored.clear()  # a new run: no batch of the last one comes back
             self.gates.cache = {}
         else:
-            last, self.gates.cache = self.stored.get(self.slot, (None, {}))
+            last, self.gates.cache = self.stored.get(self.batch_key, (None, {}))
             if last != position - 1:
                 raise ValueError(
                     f"dip_go at t = {t:g} needs the outputs of t = {self.timesteps[position - 1]:g} for the same rows: "
@@ -156,10 +157,10 @@ class ReusedSteps(Attachment):
                 )
         self.position = position
         self.gates.idle = self.idle[position]
-        self.stored[self.slot] = (position, self.gates.cache)
+        self.stored[self.batch_key] = (position, self.gates.cache)
 
     def report(self) -> list[dict[str, Any]]:
-        """Every block: at how many of the steps it runs."""
+        """Return, for every block, at how many of the steps it runs."""
         steps = len(self.timesteps)
         runs = [sum(block not in idle for idle in self.idle) for block in range(len(self.gates.blocks.names))]
         return [
@@ -168,23 +169,10 @@ class ReusedSteps(Attachment):
         ]
 
     def visits(self) -> list[tuple[float, float]]:
-        """Every timestep in order, and its share of the noise predictions."""
+        """Return every timestep in order, with its share of the noise predictions."""
         rows = self.about["rows"]
         return [(t, count / sum(rows)) for t, count in zip(self.timesteps, rows, strict=True)]
 
     def __str__(self) -> str:
         lines = [f"{row['block']}: runs at {row['kept']} of {row['tokens']} steps" for row in self.report()]
         return f"dip_go on {len(lines)} blocks\n" + "\n".join(lines)
-
-
-class StepHook(ModelHook):
-    """On the model: sees the timestep."""
-
-    def __init__(self, attachment: ReusedSteps, place: int) -> None:
-        super().__init__()
-        self.attachment, self.place = attachment, place
-
-    def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple, dict]:
-        by_place = args[self.place] if len(args) > self.place else None
-        self.attachment.begin(kwargs.get("timestep", by_place))
-        return args, kwargs

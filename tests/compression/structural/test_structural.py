@@ -14,7 +14,7 @@ from bigain.classifier.classify import ClassificationSettings, classify_images
 from bigain.classifier.timesteps import Stages
 from bigain.compression.structural import Calibration, operations
 from bigain.compression.structural.layers import layers_of, pruned
-from bigain.compression.structural.reuse import Gates, blocks_of
+from bigain.compression.structural.reuse import Gates, gated_blocks_of
 from bigain.methods.ids import method_of
 from bigain.methods.presets import METHODS
 from tests.helpers.models import RUN, run_unet, tiny_unet
@@ -116,7 +116,7 @@ def test_the_rows_of_a_mixed_batch_run_in_their_stages(backbone, tmp_path):
 
 
 def test_the_middle_stage_is_pruned_least(backbone):
-    reductions = mosaicdiff.stage_reductions(backbone.alphas_bar, data(backbone).latents, (0, 200, 600, 1000), 10)
+    reductions = mosaicdiff.phase_reductions(backbone.alphas_bar, data(backbone).latents, (0, 200, 600, 1000), 10)
     assert min(reductions) == reductions[1]
     assert 0.2 * reductions[0] + 0.4 * reductions[1] + 0.4 * reductions[2] == pytest.approx(10)
 
@@ -153,7 +153,7 @@ def test_pruning_by_the_data_beats_pruning_blindly(backbone, tmp_path):
 
 def test_who_reads_whom_in_a_unet(unet):
     """Two downs of one layer, two ups of two: the first up reads the second down and the first down's downsampler."""
-    blocks = blocks_of(unet)
+    blocks = gated_blocks_of(unet)
     assert blocks.names == ["down_blocks.0", "down_blocks.1", "mid_block", "up_blocks.0", "up_blocks.1"]
     assert blocks.consumers == [{1, 3, 4}, {2, 3}, {3}, {4}, {-1}]
     assert blocks.idle(frozenset({4})) == {0, 1, 2, 3, 4}
@@ -164,7 +164,7 @@ def test_who_reads_whom_in_a_unet(unet):
 def test_a_block_that_rests_is_read_by_nobody_who_runs(unet):
     """Ruin what an idle block that is not reused returns: the output must not change."""
     model = tiny_unet()
-    blocks = blocks_of(model)
+    blocks = gated_blocks_of(model)
     for block in range(len(blocks.names)):
         gates = Gates(blocks)
         gates.put_on("test")

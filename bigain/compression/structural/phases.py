@@ -1,4 +1,4 @@
-"""Running a model whose heads and neurons depend on the timestep: the subnets of MosaicDiff, one a stage."""
+"""A model whose heads and neurons depend on the timestep: MosaicDiff's subnets, one per phase of denoising."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from bigain.compression.structural.layers import layers_of, pruned
 from bigain.methods.method import Method
 
 
-class StageSubnets(Attachment):
-    """The pruned layers of every stage, and where in the model they belong. The model's own layers stay untouched and
-    are in place between forward passes."""
+class PhaseSubnets(Attachment):
+    """MosaicDiff attached to a model: the pruned layers of every phase of denoising.
+
+    The model's own layers stay untouched and are in place between forward passes.
+    """
 
     sites = ()
 
@@ -33,74 +35,74 @@ class StageSubnets(Attachment):
         layers = {layer.name: layer for layer in layers_of(denoiser, context=0)}
         if list(layers) != calibration.about["layers"]:
             raise ValueError(f"the calibration is for a model with layers {calibration.about['layers']}")
-        self.stages: list[dict[str, nn.Module]] = []
-        for stage in range(len(self.boundaries) + 1):
+        tensors = calibration.tensors
+        self.phases: list[dict[str, nn.Module]] = []
+        for phase in range(len(self.boundaries) + 1):
             modules = {}
             for name, layer in layers.items():
-                own = {part: calibration.tensors.get(f"{stage}.{name}.{part}") for part in ("units", "weight", "bias")}
-                place = layer.output.weight
-                bias = None if own["bias"] is None else own["bias"].to(place)
-                modules[name] = pruned(layer.module, own["units"], own["weight"].to(place), bias)
-            self.stages.append(modules)
+                like, key = layer.output.weight, f"{phase}.{name}"
+                bias = tensors[f"{key}.bias"].to(like) if f"{key}.bias" in tensors else None
+                modules[name] = pruned(layer.module, tensors[f"{key}.units"], tensors[f"{key}.weight"].to(like), bias)
+            self.phases.append(modules)
         self.units = {name: layer.units for name, layer in layers.items()}
-        self.kept = [{n: len(calibration.tensors[f"{s}.{n}.units"]) for n in layers} for s in range(len(self.stages))]
+        self.kept = [{name: len(tensors[f"{p}.{name}.units"]) for name in layers} for p in range(len(self.phases))]
 
     @contextmanager
-    def installed(self, stage: int) -> Iterator[None]:
-        """Put a stage's layers into the model, and the model's own back afterwards."""
-        own = {name: self.denoiser.get_submodule(name) for name in self.units}
+    def installed(self, phase: int) -> Iterator[None]:
+        """Put a phase's layers into the model, and the model's own back afterwards."""
+        originals = {name: self.denoiser.get_submodule(name) for name in self.units}
         try:
-            for name, module in self.stages[stage].items():
+            for name, module in self.phases[phase].items():
                 self.denoiser.set_submodule(name, module)
             yield
         finally:
-            for name, module in own.items():
+            for name, module in originals.items():
                 self.denoiser.set_submodule(name, module)
 
-    def stage_of(self, t: Tensor) -> Tensor:
-        """The stage of every timestep: 0 is the one next to the image."""
+    def phase_of(self, t: Tensor) -> Tensor:
+        """Return the phase of every timestep: 0 is the one next to the image."""
         return torch.bucketize(t.contiguous(), self.boundaries.to(t.device), right=True)
 
-    def operations(self, stage: int, condition: Tensor) -> int:
-        """Operations of a forward pass with a stage's subnet; for a model on the meta device."""
-        with self.installed(stage):
+    def operations(self, phase: int, condition: Tensor) -> int:
+        """Count the operations of a forward pass with a phase's subnet; the model is on the meta device."""
+        with self.installed(phase):
             return operations.by_module(self.denoiser, condition)[""]
 
     def set_rows(self, keys: Sequence[RowKey]) -> None:
-        """Nothing is drawn at random here."""
+        """Ignore the rows: nothing is drawn."""
 
     def report(self) -> list[dict[str, Any]]:
-        """Every layer and stage: its units (heads or neurons) and how many of them are kept."""
+        """Return, for every layer and phase, its units (heads or neurons) and how many of them are kept."""
         bounds = [0, *self.boundaries.tolist(), 1000]
         return [
             {
                 "block": name,
-                "grid": f"t {bounds[stage]} to {bounds[stage + 1] - 1}",
+                "grid": f"t {bounds[phase]} to {bounds[phase + 1] - 1}",
                 "tokens": units,
-                "kept": self.kept[stage][name],
-                "keys": self.kept[stage][name],
+                "kept": self.kept[phase][name],
+                "keys": self.kept[phase][name],
                 "unit": "neuron" if name.endswith(".ff") else "head",
             }
             for name, units in self.units.items()
-            for stage in range(len(self.stages))
+            for phase in range(len(self.phases))
         ]
 
     def visits(self) -> list[tuple[float, float]]:
-        """A timestep of every stage, and the stage's share of all timesteps."""
+        """Return a timestep of every phase, with the phase's share of all timesteps."""
         bounds = [0, *self.boundaries.tolist(), 1000]
         return [((low + high) / 2, (high - low) / 1000) for low, high in pairwise(bounds)]
 
     def __str__(self) -> str:
         return (
-            f"mosaicdiff: {self.about['reached_percent']:.2f}% fewer operations with {len(self.stages)} subnets of "
+            f"mosaicdiff: {self.about['reached_percent']:.2f}% fewer operations with {len(self.phases)} subnets of "
             f"{len(self.units)} layers"
         )
 
 
-class StageHook(ModelHook):
-    """On the model: every part of the batch runs through the subnet of its stage."""
+class PhaseHook(ModelHook):
+    """On the model: runs every row of a batch through the subnet of its phase."""
 
-    def __init__(self, attachment: StageSubnets) -> None:
+    def __init__(self, attachment: PhaseSubnets) -> None:
         super().__init__()
         self.attachment = attachment
         self.signature = inspect.signature(type(attachment.denoiser).forward)
@@ -109,12 +111,12 @@ class StageHook(ModelHook):
         bound = self.signature.bind(module, *args, **kwargs).arguments
         del bound["self"]
         x = next(iter(bound.values()))
-        stages = self.attachment.stage_of(torch.as_tensor(bound["timestep"]).flatten()).expand(len(x))
+        phases = self.attachment.phase_of(torch.as_tensor(bound["timestep"]).flatten()).expand(len(x))
         outputs: list[tuple[Tensor, Any]] = []
-        for stage in stages.unique().tolist():
-            rows = (stages == stage).nonzero().flatten()
+        for phase in phases.unique().tolist():
+            rows = (phases == phase).nonzero().flatten()
             part = {name: _rows(value, rows, len(x)) for name, value in bound.items()}
-            with self.attachment.installed(stage):
+            with self.attachment.installed(phase):
                 outputs.append((rows, self.fn_ref.original_forward(**part)))
         if len(outputs) == 1:
             return outputs[0][1]
@@ -125,9 +127,9 @@ class StageHook(ModelHook):
 
 
 def _rows(value: Any, rows: Tensor, batch: int) -> Any:
-    """The rows of whatever has a row for every sample."""
+    """Select rows of every tensor that has one row per sample; leave other values alone."""
     if isinstance(value, dict):
-        return {key: _rows(one, rows, batch) for key, one in value.items()}
+        return {key: _rows(entry, rows, batch) for key, entry in value.items()}
     if isinstance(value, Tensor) and value.ndim and len(value) == batch:
         return value[rows.to(value.device)]
     return value

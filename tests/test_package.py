@@ -1,0 +1,27 @@
+"""The package's face: its public names, its version, the example of its docstring."""
+
+import doctest
+import importlib.metadata
+
+import bigain
+
+
+def test_dir_shows_the_public_names_and_all_of_them_exist():
+    assert dir(bigain) == sorted(bigain.__all__)
+    assert all(getattr(bigain, name) for name in bigain.__all__)
+
+
+def test_the_version_is_the_installed_one_or_says_that_none_is(monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: f"1.2.3 of {name}")
+    assert bigain.__version__ == "1.2.3 of bigain"
+
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert bigain.__version__ == "0+not-installed"
+
+
+def test_the_example_runs(root, monkeypatch):
+    monkeypatch.chdir(root)
+    assert doctest.testmod(bigain) == (0, 5)
