@@ -1,4 +1,4 @@
-"""Where a GPU is at hand: the same plan, the same outputs up to rounding, the same random draws as on the CPU."""
+"""On a GPU: the plans, outputs up to rounding and random draws of the CPU."""
 
 import copy
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
-from diffusers.hooks import HookRegistry
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
@@ -57,8 +56,7 @@ def calibrate(
     finally:
         for parameter in trainable:
             parameter.requires_grad_(True)
-        for module in blocks.modules:
-            HookRegistry.check_if_exists_or_initialize(module).remove_hook(HOOK, recurse=False)
+        gates.take_off(HOOK)
     about = {
         "method": method.id,
         "reduction_percent": reduction,

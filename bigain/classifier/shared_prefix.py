@@ -19,8 +19,8 @@ from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.unets.unet_2d_blocks import CrossAttnDownBlock2D, DownBlock2D
 from torch import Tensor, nn
 
-from bigain.compression.attach import leave_no_trace
 from bigain.compression.attachment import Attachment
+from bigain.compression.hooks import remove_hook
 from bigain.compression.sites import DistinctRows, Site
 from bigain.compression.token_attachment import TokenAttachment
 
@@ -105,8 +105,7 @@ def shared_between_classes(denoiser: ModelMixin, conditions: Tensor, attachment:
         if site is not None:
             site.distinct_rows = None
         for module in hooks:
-            HookRegistry.check_if_exists_or_initialize(module).remove_hook(HOOK, recurse=False)
-            leave_no_trace(module)
+            remove_hook(module, HOOK)
 
 
 def _draws_per_class(attachment: Attachment) -> bool:

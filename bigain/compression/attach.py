@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from torch import nn
 
 from bigain.compression import structural
 from bigain.compression.attachment import Attachment, Uncompressed
-from bigain.compression.hooks import AroundHook, AttentionHook, BlockHook, GridHook, TimestepHook
+from bigain.compression.hooks import AroundHook, AttentionHook, BlockHook, GridHook, TimestepHook, remove_hook
 from bigain.compression.sites import Site
 from bigain.compression.targets import family_of, plan_groups, select
 from bigain.compression.token_attachment import TokenAttachment
@@ -44,7 +43,7 @@ def apply(model: ModelMixin | DiffusionPipeline, method_id: str, **options: Unpa
         ratio: fraction of all tokens that a merging method merges away, from 0 to below 1.
         factor: downsample factor of keys and values per axis, for downsampling methods.
         task: "generation" (default) or "classification"; picks the paper's alpha of bigain_td.
-        seed: of what the method draws at random (default 0).
+        seed: seed of the method's random draws (default 0).
         levels: U-Net levels to compress, 0 being the highest resolution (default: the highest that has attention).
         blocks: DiT blocks to compress, from 0 (default: the released code's ten of DiT-XL/2; of another depth all but
             the first and the last).
@@ -52,11 +51,11 @@ def apply(model: ModelMixin | DiffusionPipeline, method_id: str, **options: Unpa
             "norm1_output" (a DiT's).
         calibration: file of a structural method (dip_go, mosaicdiff), which takes no other option.
 
-    Levels or blocks in the id itself (`bigain_tm~levels-1`) override the options. "none" attaches something that
-    leaves the model untouched.
+    Levels or blocks in the id itself (`bigain_tm~levels-1`) override the options. "none" leaves the model
+    untouched.
 
     Raises TypeError for an unknown option or a model of another kind; ValueError for an unknown method, a strength that
-    the method does not take or the grid cannot reach, blocks that do not exist, and a model that has a method already.
+    the method does not take or the grid cannot reach, blocks that do not exist, and a model that already has a method.
     """
     for name in options:
         if name not in Options.__optional_keys__:
@@ -65,7 +64,7 @@ def apply(model: ModelMixin | DiffusionPipeline, method_id: str, **options: Unpa
     calibration = _check_options(method, options)
     present = attached_to(denoiser)
     if present is not None:
-        raise ValueError(f"{present.method.id} is on this model already: remove it first")
+        raise ValueError(f"{present.method.id} is already applied to this model: remove it first")
     attachment: Attachment
     if calibration is not None:
         attachment = structural.attach(denoiser, method, calibration, HOOK)
@@ -146,24 +145,11 @@ def remove(model: ModelMixin | DiffusionPipeline) -> None:
     Raises ValueError if no method is attached.
     """
     if attached_to(model) is None:
-        raise ValueError("no method is on this model")
+        raise ValueError("no method is applied to this model")
     denoiser = denoiser_of(model)
     delattr(denoiser, ATTRIBUTE)
     for module in denoiser.modules():
-        if "_diffusers_hook" in vars(module):
-            module._diffusers_hook.remove_hook(HOOK, recurse=False)
-            leave_no_trace(module)
-
-
-def leave_no_trace(module: nn.Module) -> None:
-    """Drop an empty hook registry and the `forward` it leaves on the instance, which would shadow a swapped class."""
-    registry = vars(module).get("_diffusers_hook")
-    if registry is None or registry.hooks:
-        return
-    del module._diffusers_hook
-    forward = vars(module).get("forward")
-    if inspect.ismethod(forward) and forward.__func__ is type(module).forward and forward.__self__ is module:
-        del module.forward
+        remove_hook(module, HOOK)
 
 
 @contextmanager

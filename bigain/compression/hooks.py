@@ -19,6 +19,23 @@ from bigain.compression.token_attachment import TokenAttachment
 from bigain.tokens import TokenGrid
 
 
+def remove_hook(module: nn.Module, name: str) -> None:
+    """Remove the hook of that name from a module, if it has one, and what diffusers leaves behind.
+
+    That is an empty registry and a `forward` on the instance, which would shadow that of a swapped class.
+    """
+    registry = vars(module).get("_diffusers_hook")
+    if registry is None:
+        return
+    registry.remove_hook(name, recurse=False)
+    if registry.hooks:
+        return
+    del module._diffusers_hook
+    forward = vars(module).get("forward")
+    if inspect.ismethod(forward) and forward.__func__ is type(module).forward and forward.__self__ is module:
+        del module.forward
+
+
 class TimestepHook(ModelHook):
     """On the model: calls `begin` with the timestep before every forward pass."""
 

@@ -23,7 +23,7 @@ class DistinctRows:
     inverse: Tensor
 
     def narrow(self, x: Tensor) -> Tensor:
-        """[B, ...] -> the distinct rows [U, ...]; a scalar is returned as it is."""
+        """Select the distinct rows, [B, ...] -> [U, ...]; return a scalar as it is."""
         return x[self.first] if x.ndim else x
 
     def narrow_if_whole(self, x: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ class DistinctRows:
         return self.narrow(x) if x.ndim and len(x) == len(self.inverse) else x
 
     def widen(self, y: Tensor) -> Tensor:
-        """[U, ...] -> [B, ...]."""
+        """Repeat the distinct rows, [U, ...] -> [B, ...]."""
         return y[self.inverse]
 
 

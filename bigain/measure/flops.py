@@ -18,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bigain.compression.attach import apply, remove
 from bigain.compression.attachment import Attachment
-from bigain.compression.token_attachment import TokenAttachment
 from bigain.compression.structural.operations import forward
+from bigain.compression.token_attachment import TokenAttachment
 from bigain.core.messages import unknown
 from bigain.methods.ids import method_of
 from bigain.methods.options import Options

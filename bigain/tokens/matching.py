@@ -77,10 +77,10 @@ def rows(x: Tensor, index: Tensor) -> Tensor:
 
 
 def sums(x: Tensor, place: Tensor, added: Tensor) -> Tensor:
-    """x [D, C] with every row of `added` [K, C] added to the row of x at its `place` [K].
+    """Add every row of `added` [K, C] to the row of x [D, C] at its `place` [K].
 
-    On a GPU in float32 and in the order of `added`, so that the bits are the same every time: `index_add` adds in no
-    fixed order there, `index_put` sorts first.
+    A GPU adds in float32 and in the order of `added`, so that results are the same bit for bit: there, `index_add` has
+    no fixed order, while `index_put` sorts first.
     """
     if x.device.type != "cuda":
         return x.index_add(0, place, added)
@@ -92,7 +92,7 @@ def _put(x: Tensor, place: Tensor, added: Tensor) -> Tensor:
     return x.index_put((place,), added, accumulate=True)
 
 
-# For torch.compile an operator of its own: of `index_put` it would make additions in no fixed order.
+# A custom operator under torch.compile, which would lower `index_put` to additions in no fixed order.
 sums_in_order = torch.library.custom_op("bigain::sums_in_order", _put, mutates_args=())
 sums_in_order.register_fake(lambda x, place, added: torch.empty_like(x))
 sums_in_order.register_autograd(

@@ -1,4 +1,4 @@
-"""Second-order pruning: closed forms of what a removal costs and of what makes up for it."""
+"""Second-order pruning: closed forms of the cost of a removal and of its compensation."""
 
 import pytest
 import torch

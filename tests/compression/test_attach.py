@@ -1,4 +1,4 @@
-"""Attaching: equal to its peer, exactly undone, loud about what cannot be."""
+"""Attaching: equal to tomesd, exactly undone, and errors instead of silent no-ops."""
 
 import copy
 
@@ -61,7 +61,7 @@ def test_factor_one_is_the_untouched_model(model, method):
         assert torch.allclose(RUN[family](network), plain, atol=1e-6)
 
 
-def test_it_says_which_blocks_and_how_many_tokens(unet):
+def test_an_attachment_reports_its_blocks_and_tokens(unet):
     with bigain.compressed(unet, "bigain_tm", ratio=0.7) as attachment:
         assert [site.block.name for site in attachment.sites] == [
             "down_blocks.0.attentions.0.transformer_blocks.0",
@@ -182,7 +182,7 @@ def test_it_survives_a_whole_graph_capture(model, method):
         ("todo", {"factor": 2, "blocks": (1,)}, "chosen by `levels`"),
     ],
 )
-def test_what_cannot_be_is_an_error_and_leaves_the_model_alone(unet, method, arguments, message):
+def test_misuse_is_an_error_and_leaves_the_model_alone(unet, method, arguments, message):
     plain = run_unet(unet)
     with pytest.raises(ValueError, match=message):
         bigain.apply(unet, method, **arguments)
@@ -193,11 +193,11 @@ def test_what_cannot_be_is_an_error_and_leaves_the_model_alone(unet, method, arg
 def test_a_second_method_is_refused_and_so_is_removing_nothing(unet, first):
     bigain.apply(unet, first, **arguments_for(first))
     try:
-        with pytest.raises(ValueError, match=f"{first} is on this model already"):
+        with pytest.raises(ValueError, match=f"{first} is already applied to this model"):
             bigain.apply(unet, "tome", ratio=0.5)
     finally:
         bigain.remove(unet)
-    with pytest.raises(ValueError, match="no method is on this model"):
+    with pytest.raises(ValueError, match="no method is applied to this model"):
         bigain.remove(unet)
 
 
@@ -233,7 +233,7 @@ def test_fused_projections_are_refused():
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
-def test_a_number_that_is_not_finite_is_found_and_an_overflowing_sum_is_none(bad):
+def test_all_finite_sees_every_number_and_survives_an_overflowing_sum(bad):
     x = torch.full((2, 3), 3e38)
     assert not x.sum().isfinite()
     assert all_finite(x)

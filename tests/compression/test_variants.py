@@ -82,12 +82,12 @@ def test_a_clamped_ratio_is_the_largest_there_is(unet, method, kept):
     ("variant", "places"),
     [("blocks-first_12", [0, 1]), ("blocks-1_6", [0]), ("blocks-7_12", [1]), ("blocks-0+3", [0, 3])],
 )
-def test_an_id_that_names_blocks_has_its_way(dit, variant, places):
+def test_blocks_of_an_id_override_the_options(dit, variant, places):
     with bigain.compressed(dit, f"bigain_tm~{variant}", ratio=0.5, blocks=(1, 2)) as attachment:
         assert [site.block.place for site in attachment.sites] == places
 
 
-def test_an_id_that_names_levels_has_its_way(unet):
+def test_levels_of_an_id_override_the_options(unet):
     with bigain.compressed(unet, "todo~levels-1", factor=2) as attachment:
         assert {str(site.grid) for site in attachment.sites} == {"8x8"}
     with pytest.raises(ValueError, match="chosen by `levels`"):
@@ -117,7 +117,7 @@ def test_destinations_that_no_score_picks_are_tome(rule, same):
     assert method_of(f"bigain_tm@sa+mlp~destinations-{rule}") == method_of(f"{same}@sa+mlp")
 
 
-def test_what_the_quantile_rule_left_is_measured(unet):
+def test_tokens_left_by_the_quantile_rule_are_measured(unet):
     with bigain.compressed(unet, "bigain_tm_block@sa+mlp~rule-quantile", ratio=0.7) as attachment:
         changed = run_unet(unet)
         fewest = method_of("bigain_tm_block~rule-quantile").tokens_left(0.7, 16, 16)[0]
@@ -202,7 +202,7 @@ def plans_made(network, run, method, **arguments):
     return first
 
 
-def test_cached_merging_plans_once_a_stage(unet, dit):
+def test_cached_merging_plans_once_per_stage(unet, dit):
     everywhere = plans_made(unet, run_unet, "bigain_tm")
     cached = plans_made(unet, run_unet, "bigain_tm_cached")
     assert len(everywhere) == 3
@@ -225,7 +225,7 @@ def test_cached_plans_of_two_resolutions_do_not_mix(unet, plan_for, planning):
 
 
 @pytest.mark.parametrize(("method", "same"), [("tome", False), ("tome_shared", True), ("sito", True)])
-def test_who_shares_random_draws(unet, method, same):
+def test_which_methods_share_draws_between_classes(unet, method, same):
     """Two rows of one image and t but different classes; the U-Net's first block has not seen the class yet."""
     plans = []
     x, context = torch.randn(1, 4, 16, 16), torch.randn(2, 5, 16)
@@ -239,7 +239,7 @@ def test_who_shares_random_draws(unet, method, same):
 
 
 @pytest.mark.parametrize("method", ["todo", "bigain_tm", "bigain_tm@sa+mlp"])
-def test_skip_t0_rests_at_t_zero_only(model_and_run, method):
+def test_skip_t0_is_uncompressed_at_t_zero_only(model_and_run, method):
     network, run = model_and_run
     plain = {t: run(network, t=t) for t in (0, 10)}
     with bigain.compressed(network, f"{method}~skip_t0-on", **arguments_for(method)):

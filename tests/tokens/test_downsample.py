@@ -1,4 +1,4 @@
-"""Fewer keys and values: closed forms and identities."""
+"""Downsampling of keys and values: closed forms and identities."""
 
 import pytest
 import torch

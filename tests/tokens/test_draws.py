@@ -1,4 +1,4 @@
-"""The keyed random numbers: the published generator, the right distributions, no seed or place like another."""
+"""Keyed random numbers: the published generator, the right distributions, and a draw of its own for every key."""
 
 import torch
 from scipy import stats

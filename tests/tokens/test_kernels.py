@@ -1,4 +1,4 @@
-"""The Triton kernel: in Triton's interpreter what torch computes, built for GPUs, and chosen where it runs."""
+"""The Triton kernel: equal to torch in Triton's interpreter, compiled for GPUs, and chosen where it runs."""
 
 import importlib.util
 import os

@@ -24,8 +24,8 @@ def forward(model: ModelMixin, condition: Tensor) -> None:
     height, width = (size, size) if isinstance(size, int) else size
     x = torch.empty(1, model.config.in_channels, height, width, device="meta", dtype=model.dtype)
     t = torch.full((1,), 500, device="meta")
-    given = model.dtype if condition.is_floating_point() else condition.dtype
-    condition = torch.empty_like(condition[:1], device="meta", dtype=given)
+    dtype = model.dtype if condition.is_floating_point() else condition.dtype
+    condition = torch.empty_like(condition[:1], device="meta", dtype=dtype)
     if family_of(model) == "unet":
         model(x, t, encoder_hidden_states=condition)
     else:

@@ -12,6 +12,7 @@ from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
 from bigain.compression.attachment import Attachment, RowKey
+from bigain.compression.hooks import remove_hook
 from bigain.compression.structural.artefact import Calibration
 from bigain.compression.targets import blocks_of, family_of
 from bigain.methods.method import Method
@@ -84,6 +85,11 @@ class Gates:
         for number, module in enumerate(self.blocks.modules):
             hook = GateHook(self, number)
             HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, name)
+
+    def take_off(self, name: str) -> None:
+        """Remove these hooks."""
+        for module in self.blocks.modules:
+            remove_hook(module, name)
 
 
 class GateHook(ModelHook):

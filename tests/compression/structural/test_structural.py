@@ -1,4 +1,4 @@
-"""DiP-GO and MosaicDiff on tiny real models: what they reach, that they give back the model, and what they refuse."""
+"""DiP-GO and MosaicDiff on tiny real models: they reach their reduction, restore the model, and refuse misuse."""
 
 import pytest
 import torch
@@ -72,7 +72,7 @@ def test_operations_in_half_precision_are_as_many(backbone):
     assert operations.by_module(half, conditions) == counted
 
 
-def test_a_unit_s_operations_are_what_the_model_saves_without_it(backbone):
+def test_operations_of_a_unit_are_saved_by_pruning_it(backbone):
     """Every layer's formula against torch's own counter on the pruned layer."""
     model, family = backbone.denoiser, backbone.family
     plain = counted(lambda: RUN[family](model, batch=1))
@@ -87,7 +87,7 @@ def test_a_unit_s_operations_are_what_the_model_saves_without_it(backbone):
             model.set_submodule(layer.name, layer.module)
 
 
-def test_mosaicdiff_reaches_its_reduction_and_gives_the_model_back(backbone, tmp_path):
+def test_mosaicdiff_reaches_its_reduction_and_restores_the_model(backbone, tmp_path):
     before = {name: value.clone() for name, value in backbone.denoiser.state_dict().items()}
     plain = RUN[backbone.family](backbone.denoiser)
     path, about = calibrated(backbone, "mosaicdiff", 5, tmp_path)
@@ -105,7 +105,7 @@ def test_mosaicdiff_reaches_its_reduction_and_gives_the_model_back(backbone, tmp
     assert not torch.equal(changed, RUN[backbone.family](backbone.denoiser, t=100))
 
 
-def test_the_rows_of_a_mixed_batch_run_in_their_stages(backbone, tmp_path):
+def test_the_rows_of_a_mixed_batch_run_in_their_phases(backbone, tmp_path):
     path, _ = calibrated(backbone, "mosaicdiff", 5, tmp_path)
     x, conditions = data(backbone, 3).latents, backbone.conditions_of(3)
     t = torch.tensor([700, 50, 300])
@@ -115,13 +115,13 @@ def test_the_rows_of_a_mixed_batch_run_in_their_stages(backbone, tmp_path):
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-4)
 
 
-def test_the_middle_stage_is_pruned_least(backbone):
+def test_the_middle_phase_is_pruned_least(backbone):
     reductions = mosaicdiff.phase_reductions(backbone.alphas_bar, data(backbone).latents, (0, 200, 600, 1000), 10)
     assert min(reductions) == reductions[1]
     assert 0.2 * reductions[0] + 0.4 * reductions[1] + 0.4 * reductions[2] == pytest.approx(10)
 
 
-def test_more_than_the_layers_hold_is_refused(backbone, tmp_path):
+def test_a_reduction_beyond_the_layers_is_refused(backbone, tmp_path):
     with pytest.raises(ValueError, match="ask for a smaller reduction"):
         calibrated(backbone, "mosaicdiff", 90, tmp_path)
 
@@ -151,7 +151,7 @@ def test_pruning_by_the_data_beats_pruning_blindly(backbone, tmp_path):
 # -- DiP-GO ---------------------------------------------------------------------------------------------------------
 
 
-def test_who_reads_whom_in_a_unet(unet):
+def test_consumers_of_a_unets_blocks(unet):
     """Two downs of one layer, two ups of two: the first up reads the second down and the first down's downsampler."""
     blocks = gated_blocks_of(unet)
     assert blocks.names == ["down_blocks.0", "down_blocks.1", "mid_block", "up_blocks.0", "up_blocks.1"]
@@ -161,7 +161,7 @@ def test_who_reads_whom_in_a_unet(unet):
     assert blocks.idle(frozenset({2})) == {2}
 
 
-def test_a_block_that_rests_is_read_by_nobody_who_runs(unet):
+def test_no_running_block_reads_an_idle_one(unet):
     """Ruin what an idle block that is not reused returns: the output must not change."""
     model = tiny_unet()
     blocks = gated_blocks_of(model)
@@ -176,8 +176,7 @@ def test_a_block_that_rests_is_read_by_nobody_who_runs(unet):
             ruined = (kept[0] * torch.nan, tuple(k * torch.nan for k in kept[1])) if isinstance(kept, tuple) else None
             gates.cache[other] = kept * torch.nan if ruined is None else ruined
         assert torch.equal(run_unet(model, t=300), expected)
-        for module in blocks.modules:
-            module._diffusers_hook.remove_hook("test", recurse=False)
+        gates.take_off("test")
 
 
 @pytest.mark.parametrize("method", ["dip_go", "dip_go~gates-trained"])
@@ -189,9 +188,10 @@ def test_dip_go_reaches_its_reduction(backbone, method, generation, tmp_path):
     reused = Calibration.load(path, method).tensors["reused"]
     assert not reused[[i for i, start in enumerate(about["starts"]) if start]].any()
     assert all(parameter.requires_grad for parameter in backbone.denoiser.parameters())
+    assert not any({"forward", "_diffusers_hook"} & set(vars(module)) for module in backbone.denoiser.modules())
 
 
-def test_dip_go_saves_what_it_says(backbone, tmp_path):
+def test_dip_go_saves_the_operations_it_reports(backbone, tmp_path):
     path, about = calibrated(backbone, "dip_go", 10, tmp_path)
     with bigain.compressed(backbone.denoiser, "dip_go", calibration=path) as at:
         flops = [
