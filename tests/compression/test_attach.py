@@ -167,11 +167,11 @@ def test_it_survives_a_whole_graph_capture(model, method):
     [
         ("bigain_tn", {"ratio": 0.5}, r"unknown method 'bigain_tn'\. Did you mean 'bigain_tm'\?"),
         ("tome", {"ratio": 0.8}, "largest ratio is 0.75"),
-        ("tome", {"ratio": 1.7}, "1.7 is not possible"),
+        ("tome", {"ratio": 1.7}, "strength 1.7 is not allowed"),
         ("tome", {"factor": 2}, "takes a merge ratio"),
         ("tome", {}, "takes a merge ratio"),
         ("todo", {"factor": 17}, "allowed are 1 to 16"),
-        ("todo", {"factor": 2.5}, "2.5 is not possible"),
+        ("todo", {"factor": 2.5}, "strength 2.5 is not allowed"),
         ("none", {"ratio": 0.1}, "takes no strength"),
         (
             "todo",
