@@ -107,7 +107,7 @@ def test_the_wheel_holds_what_init_writes_and_no_caches(wheel, root):
 
 WITHOUT_STUDY = """
 import sys
-STUDY = "jsonschema matplotlib pandas pyarrow pycocotools pytorch_fid scipy sklearn snakemake torch_fidelity torchvision"
+STUDY = "jsonschema matplotlib pandas pyarrow pycocotools pytorch_fid scipy snakemake torch_fidelity torchvision"
 sys.modules.update(dict.fromkeys(STUDY.split()))  # as if none were installed
 import bigain
 from bigain.cli.main import main
