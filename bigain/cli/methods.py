@@ -18,15 +18,14 @@ command = partial(app.command, rich_help_panel=METHODS_PANEL)
 @command()
 def methods() -> None:
     """List every method: what it acts on, its strength, and the options that `ID~OPTION-VALUE` sets."""
-    from bigain.methods.ids import FIELDS, VARIANTS
+    from bigain.methods.ids import options_of
     from bigain.methods.method import STRENGTHS
     from bigain.methods.presets import METHODS
 
     typer.echo(f"{'id':18} {'method':20} {'acts on':12} {'strength':24} options")
     for method in METHODS.values():
-        options = [name for name in VARIANTS if name in method.options or name in FIELDS[method.acts_on]]
         columns = f"{method.id:18} {method.label:20} {method.acts_on:12} {method.strength_kind:24} "
-        typer.echo(columns + ", ".join(options))
+        typer.echo(columns + ", ".join(options_of(method)))
     for kind, meaning in STRENGTHS.items():
         typer.echo(f"{kind}: {meaning}")
 

@@ -153,6 +153,11 @@ def method_of(name: str) -> Method:
     return method
 
 
+def options_of(method: Method) -> list[str]:
+    """Return what `~` can change in a method's id: options of its operator, then fields of the method."""
+    return [*(option for option in method.options if option in OPTIONS), *APPLICABLE_FIELDS[method.acts_on]]
+
+
 def _at_layers(name: str, base: Method, layers: list[str]) -> Method:
     if base.acts_on != "tokens":
         raise ValueError(f"{name}: only merging methods can act on other layers than self-attention")
@@ -168,7 +173,7 @@ def _at_layers(name: str, base: Method, layers: list[str]) -> Method:
 
 def _changed(name: str, base: Method, option: str, text: str) -> Method:
     fields = {field: FIELDS[field] for field in APPLICABLE_FIELDS[base.acts_on]}
-    allowed = [*(known for known in base.options if known in OPTIONS), *fields]
+    allowed = options_of(base)
     if not allowed:
         raise ValueError(f"{name}: {base.id} has no options to change")
     if option not in allowed:

@@ -36,6 +36,7 @@ PAGES = {
 # Pages that these link to; they are rendered, but not in the navigation.
 FURTHER = (
     "docs/showcase/README.md",
+    "config/README.md",
     "profiles/README.md",
     "envs/README.md",
     "resources/README.md",
