@@ -43,11 +43,13 @@ def flops(
     """Count the GFLOPs of a forward pass by part, with and without a method (Table 11)."""
     from bigain.measure.flops import architecture, count
 
-    places = {"levels": tuple(level) if level else None, "blocks": tuple(block) if block else None}
+    levels, blocks = tuple(level) if level else None, tuple(block) if block else None
     try:
         model = architecture(backbone)
         plain = count(model, "none").as_dict()
-        counts = plain if method == "none" else count(model, method, ratio=ratio, factor=factor, **places).as_dict()
+        counts = plain
+        if method != "none":
+            counts = count(model, method, ratio=ratio, factor=factor, levels=levels, blocks=blocks).as_dict()
     except ValueError as error:
         fail(error)
     if as_json:

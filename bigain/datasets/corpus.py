@@ -1,4 +1,4 @@
-"""What the embedded models are trained on: Fashion-MNIST's training split, as single items and as scenes."""
+"""The training data of the embedded models: Fashion-MNIST's training split, as single items and as scenes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bigain.core.rng import numpy_generator
 from bigain.datasets import fashion_mnist, scenes
 
 SCENES = 30_000
-SCENE_FRACTION = 0.35  # of the captioned training samples
+SCENE_FRACTION = 0.35  # of training samples
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class Corpus:
     scene_classes: np.ndarray  # [scenes, 4]
 
     def present(self) -> np.ndarray:
-        """Which classes each canvas shows: bool [N, 10]."""
+        """Return which classes each canvas shows: bool [N, 10]."""
         shown = np.zeros((len(self.images), len(fashion_mnist.CLASSES)), dtype=bool)
         shown[np.arange(len(self.labels)), self.labels] = True
         np.put_along_axis(shown[len(self.labels) :], self.scene_classes, True, axis=1)
         return shown
 
     def draw(self, generator: np.random.Generator) -> tuple[int, str]:
-        """One training sample for a text-conditioned model: canvas index and caption."""
+        """Draw a training sample for a text-conditioned model: index of the canvas, and caption."""
         if generator.random() < SCENE_FRACTION:
             scene = int(generator.integers(len(self.captions)))
             return len(self.labels) + scene, self.captions[scene]
@@ -41,7 +41,7 @@ class Corpus:
 
 
 def read(folder: Path | str, seed: int) -> Corpus:
-    """The corpus from the folder with the official Fashion-MNIST files; scenes are composed deterministically."""
+    """Read the corpus from the folder with the official Fashion-MNIST files, and compose its scenes."""
     images, labels = fashion_mnist.read_split(folder, "train")
     items_of_class = [np.flatnonzero(labels == c) for c in range(len(fashion_mnist.CLASSES))]
     chosen = [scenes.draw(items_of_class, numpy_generator(seed, "training scene", i)) for i in range(SCENES)]
@@ -51,6 +51,6 @@ def read(folder: Path | str, seed: int) -> Corpus:
 
 
 def words() -> list[str]:
-    """Every word and sign that a caption can hold, for the tokenizer."""
+    """Return every word and sign that a caption can contain, for the tokenizer."""
     text = " ".join(map(fashion_mnist.prompt, fashion_mnist.CLASSES)) + " and"
     return sorted(set(re.findall(r"[a-z]+|-", text)))

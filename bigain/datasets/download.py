@@ -1,6 +1,6 @@
-"""Download what is published: models from the hub, data sets whose licence allows it, pytorch-fid's Inception.
+"""Download models from the hub, data sets whose licence allows it, and pytorch-fid's Inception.
 
-Everything is verified; what was fetched once is used offline. Only this file uses torchvision, for downloads.
+Everything is verified, and used offline afterwards. Only this file uses torchvision, for downloads.
 """
 
 from __future__ import annotations
@@ -15,28 +15,29 @@ from typing import Any
 from tqdm import tqdm
 
 from bigain.core.files import sha256, whole_file, write_json
-from bigain.datasets import SOURCES, record_sums
+from bigain.datasets import SOURCES
+from bigain.datasets.integrity import record_checksums
 from bigain.datasets.manifest import MANIFEST, read_manifest
 from bigain.datasets.photos import leaves, repeated
 from bigain.datasets.urls import COCO, IMAGENET, INCEPTION, PETS
 
-WEIGHTS = (".safetensors", ".bin")  # the first is taken where a folder has both
-PLAIN = (".json", ".txt", ".model")
+WEIGHTS = (".safetensors", ".bin")  # the first is preferred where a folder has both
+CONFIGS = (".json", ".txt", ".model")  # with tokenizers
 
 
 class FetchError(RuntimeError):
-    """What could not be fetched, why, and what to do instead."""
+    """A download that failed. The message says why, and what to do."""
 
 
 def backbone(name: str, settings: dict[str, Any]) -> Path:
-    """Download a model's pipeline folder to its `path`, whole and verified, with a manifest of what it is.
+    """Download the folder of a pipeline to its `path`, verify it, and write a manifest of its files.
 
-    Goes on where a download was cut off; without a network it only verifies what is there. Weights that are published
-    as pickles are turned into safetensors. Raises FetchError.
+    Resumes where a download was cut off, and only verifies a complete one, without a network. Converts weights that are
+    pickles to safetensors. Raises FetchError.
     """
     path, hub, revision = Path(settings["path"]), settings["hub"], settings["revision"]
     if hub is None:
-        raise FetchError(f"{name}: the config names no `hub` to fetch it from; {path} is a folder of your own")
+        raise FetchError(f"{name}: the config sets no `hub` to download it from, so {path} is yours to provide")
     if (path / MANIFEST).is_file():
         try:
             manifest = read_manifest(path)
@@ -52,21 +53,21 @@ def backbone(name: str, settings: dict[str, Any]) -> Path:
     _check_space(path, sum(file.size or 0 for file in files.values()))
     try:
         snapshot_download(hub, revision=info.sha, local_dir=path, allow_patterns=sorted(files))
-    except Exception as error:  # the hub's errors are many; what was loaded stays, and the next call goes on
-        raise FetchError(f"{name}: the download of {hub} stopped ({error}). Run the same command to go on") from error
-    known = {}
+    except Exception as error:  # the hub raises many; finished files stay for the next call
+        raise FetchError(f"{name}: the download of {hub} stopped ({error}). Run the same command to resume") from error
+    verified: dict[str, dict[str, Any]] = {}
     for file in tqdm(sorted(files), desc="verify"):
         expected = files[file].lfs.sha256 if files[file].lfs else None
-        known |= _verified(path, file, files[file].size, expected)
+        verified |= _verified(path, file, files[file].size, expected)
     shutil.rmtree(path / ".cache", ignore_errors=True)
-    write_json(path / MANIFEST, {"hub": hub, "revision": info.sha, "files": known})
+    write_json(path / MANIFEST, {"hub": hub, "revision": info.sha, "files": verified})
     return path
 
 
 def dataset(name: str, settings: dict[str, Any], archives: Path | None) -> Path:
     """Download a data set to its `path`, or unpack ImageNet from `archives`. Raises FetchError.
 
-    Archives are unpacked after their md5 was compared.
+    Compares the md5 of archives before it unpacks them.
     """
     from torchvision.datasets.utils import download_url
 
@@ -85,13 +86,13 @@ def dataset(name: str, settings: dict[str, Any], archives: Path | None) -> Path:
             _link_archives(name, path, archives)
             _unpack_imagenet(path)
         else:
-            raise FetchError(f"{name}: {reader} is part of this repository; there is nothing to fetch")
-        record_sums(reader, str(path))
+            raise FetchError(f"{name}: {reader} is part of this repository; there is nothing to download")
+        record_checksums(reader, str(path))
     except FetchError:
         raise
     except (OSError, RuntimeError, ValueError) as error:
-        belongs = f"Downloaded elsewhere, {path} has to hold {SOURCES[reader].layout}"
-        raise FetchError(f"{name}: {error}. {belongs}") from error
+        layout = f"If you download it yourself, {path} must hold {SOURCES[reader].layout}"
+        raise FetchError(f"{name}: {error}. {layout}") from error
     finally:
         if not any(path.iterdir()):
             path.rmdir()
@@ -99,10 +100,10 @@ def dataset(name: str, settings: dict[str, Any], archives: Path | None) -> Path:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a tar file of plain files and folders into a folder, which it is told to stay in.
+    """Unpack a tar file of plain files and folders into a folder.
 
-    Raises FetchError naming the archive and the entry that is a link or a device, leaves the folder or is there twice,
-    if there is no space for what it says it holds, and if it is damaged.
+    Raises FetchError naming the archive and the entry that is a link or a device, leaves the folder or occurs twice, if
+    there is too little space, and if the archive is damaged.
     """
     try:
         with tarfile.open(archive, "r:gz" if archive.suffix == ".gz" else "r:") as opened:
@@ -111,7 +112,7 @@ def unpack(archive: Path, folder: Path) -> None:
                 if not (member.isreg() or member.isdir()) or leaves(member.name):
                     raise FetchError(f"{archive}: {member.name!r} is a link or a device, or leaves the folder")
             if twice := repeated(member.name for member in members if member.isreg()):
-                raise FetchError(f"{archive}: {twice!r} is there twice")
+                raise FetchError(f"{archive}: {twice!r} occurs twice")
             _check_space(folder, sum(member.size for member in members))
             opened.extractall(folder, members, filter="data")
     except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
@@ -119,7 +120,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def inception(path: Path) -> Path:
-    """Download pytorch-fid's Inception to a file. Raises FetchError if its sha256 is another."""
+    """Download pytorch-fid's Inception to a file. Raises FetchError if its sha256 is wrong."""
     from torchvision.datasets.utils import download_url
 
     if not path.is_file():
@@ -134,14 +135,17 @@ def inception(path: Path) -> Path:
 
 
 def choose(files: list[str]) -> set[str]:
-    """Of a repository's files those of a diffusers pipeline in full precision: configs and tokenizers, and of every
-    sub-folder its weights once, as safetensors where there are any. No checkpoints of other programs, no variants."""
+    """Choose the files of a diffusers pipeline in full precision among those of a repository.
+
+    Takes configs and tokenizers, and the weights of every sub-folder once, as safetensors if there are any; no
+    checkpoints of other programs and no variants.
+    """
     files = [file for file in files if not leaves(file)]
     chosen = {"model_index.json"} & set(files)
     folders = {file.rsplit("/", 1)[0] for file in files if file.count("/") == 1}
     for folder in folders:
         inside = [file for file in files if file.rsplit("/", 1)[0] == folder]
-        chosen |= {file for file in inside if file.endswith(PLAIN)}
+        chosen |= {file for file in inside if file.endswith(CONFIGS)}
         for suffix in WEIGHTS:
             weights = {f for f in inside if f.endswith(suffix) and ".fp16." not in f and ".non_ema." not in f}
             if weights:
@@ -157,37 +161,37 @@ def _repository(hub: str, revision: str | None) -> Any:
         return HfApi().model_info(hub, revision=revision, files_metadata=True)
     except Exception as error:
         raise FetchError(
-            f"{hub} at revision {revision or 'main'} cannot be reached: {error}. If it has moved, set `hub` to where "
-            "it is now, or put the pipeline's folder at `path` and set `hub: null`"
+            f"{hub} at revision {revision or 'main'} cannot be reached: {error}. If it has moved, set `hub` to its "
+            "new name, or put the pipeline's folder at `path` and set `hub: null`"
         ) from error
 
 
 def _check_space(path: Path, needed: int) -> None:
-    place = path
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    folder = path
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
     if free < needed:
         raise FetchError(f"{path}: {needed / 1e9:.1f} GB are needed, and {free / 1e9:.1f} GB are free")
 
 
 def _verified(path: Path, name: str, size: int | None, expected: str | None) -> dict[str, dict[str, Any]]:
-    """The manifest's entry of a file, after it was compared with what the hub says; pickles become safetensors."""
+    """Compare a file with what the hub says, and return its entry in the manifest; convert pickles to safetensors."""
     file = path / name
-    found = sha256(file)
-    if file.stat().st_size != size or expected not in (None, found):
+    checksum = sha256(file)
+    if file.stat().st_size != size or expected not in (None, checksum):
         file.unlink()
         raise FetchError(f"{file} is not what the hub has (size or sha256): it was removed. Run the same command again")
     if file.suffix == ".bin":
         if expected is None:
-            raise FetchError(f"{file} is a pickle, and the hub says no sha256 of it: it is not opened")
+            raise FetchError(f"{file} is a pickle whose sha256 the hub does not state, so it is not opened")
         file = _as_safetensors(file)
-        found = sha256(file)
-    return {str(file.relative_to(path)): {"size": file.stat().st_size, "sha256": found}}
+        checksum = sha256(file)
+    return {str(file.relative_to(path)): {"size": file.stat().st_size, "sha256": checksum}}
 
 
 def _as_safetensors(pickle: Path) -> Path:
-    """Weights without the pickle around them. Raises FetchError naming a file that holds anything else."""
+    """Convert pickled weights to safetensors. Raises FetchError naming a file that holds anything else."""
     import torch
     from safetensors.torch import save_file
 
@@ -207,15 +211,15 @@ def _as_safetensors(pickle: Path) -> Path:
 
 
 def _verify(path: Path, manifest: dict[str, Any], hub: str, revision: str | None) -> None:
-    """Compare what was fetched with its manifest, all of it. Raises FetchError naming what differs."""
+    """Compare a downloaded folder with its manifest. Raises FetchError naming what differs."""
     if manifest["hub"] != hub or revision not in (None, manifest["revision"]):
         raise FetchError(
             f"{path} holds {manifest['hub']} at revision {manifest['revision']}, and the config wants {hub} at "
             f"{revision or 'main'}: remove the folder, or set another `path`"
         )
-    for name, known in tqdm(manifest["files"].items(), desc="verify"):
+    for name, entry in tqdm(manifest["files"].items(), desc="verify"):
         file = path / name
-        if not file.is_file() or sha256(file) != known["sha256"]:
+        if not file.is_file() or sha256(file) != entry["sha256"]:
             (path / MANIFEST).unlink()
             file.unlink(missing_ok=True)
             raise FetchError(f"{file} was missing or damaged. Run the same command again to download it")
@@ -231,20 +235,20 @@ def _link_archives(name: str, path: Path, archives: Path | None) -> None:
             (path / archive).symlink_to((archives / archive).resolve())
         if not (path / archive).exists():
             raise FetchError(
-                f"{name}: its terms forbid passing it on. Get {' and '.join(IMAGENET)} from image-net.org and say "
+                f"{name}: its terms forbid passing it on. Get {' and '.join(IMAGENET)} from image-net.org and pass "
                 f"`--archives FOLDER`, or put them into {path}"
             )
 
 
 def _unpack_imagenet(path: Path) -> None:
-    """`val/<wnid>/*.JPEG` from the two archives, whose md5 torchvision knows; under another name until it is whole."""
+    """Unpack `val/<wnid>/*.JPEG` from the two archives, whose md5 torchvision knows; rename it once complete."""
     from torchvision.datasets.imagenet import ARCHIVE_META, META_FILE, load_meta_file, parse_devkit_archive
     from torchvision.datasets.utils import check_integrity
 
     if (path / "val").is_dir():
         return
     images, md5 = ARCHIVE_META["val"]
-    parse_devkit_archive(path)  # writes what it found, anew, to META_FILE
+    parse_devkit_archive(path)  # writes META_FILE anew
     if not check_integrity(path / images, md5):
         raise FetchError(f"{path / images} is corrupted: its md5 is not {md5}")
     wnids, unpacking = load_meta_file(path)[1], path / "val.part"
@@ -261,5 +265,5 @@ def _unpack_imagenet(path: Path) -> None:
 
 
 def _check_sum(path: Path, expected: str) -> None:
-    if (found := sha256(path)) != expected:
-        raise FetchError(f"{path}: sha256 is {found}, and it has to be {expected}: remove it and fetch again")
+    if (actual := sha256(path)) != expected:
+        raise FetchError(f"{path}: sha256 is {actual}, must be {expected}: remove it and fetch again")

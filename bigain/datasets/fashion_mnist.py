@@ -11,7 +11,7 @@ import numpy as np
 
 CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
-# (file, sha256 of what it holds): of the content, because mirrors compress it anew.
+# (file, sha256 of its uncompressed content, because mirrors compress it anew)
 OFFICIAL = {
     "train": (
         ("train-images-idx3-ubyte.gz", "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
@@ -23,11 +23,11 @@ OFFICIAL = {
     ),
 }
 
-MOST_BYTES = 1 << 26  # of a file's content; the largest official one has 47 MB
+MOST_BYTES = 1 << 26  # of uncompressed content; the largest official file has 47 MB
 
 
 def read_split(folder: Path | str, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images [N, 28, 28] uint8 and labels [N] of one split, from the folder that holds the four `.gz` files.
+    """Read the images [N, 28, 28] uint8 and labels [N] of a split, from the folder that holds the four `.gz` files.
 
     Raises FileNotFoundError naming the missing file and ValueError naming the file whose checksum is wrong.
     """
@@ -45,8 +45,8 @@ def read_split(folder: Path | str, split: str) -> tuple[np.ndarray, np.ndarray]:
                 raw = packed.read(MOST_BYTES)
         except (EOFError, OSError, zlib.error) as error:
             raise ValueError(f"{path} is truncated or not a gzip file ({error})") from error
-        if (found := hashlib.sha256(raw).hexdigest()) != expected:
-            raise ValueError(f"{path}: the sha256 of its content is {found}, the official one is {expected}")
+        if (actual := hashlib.sha256(raw).hexdigest()) != expected:
+            raise ValueError(f"{path}: the sha256 of its content is {actual}, the official one is {expected}")
         header = 16 if "images" in name else 8  # IDX: magic number and one 32-bit size per dimension
         arrays.append(np.frombuffer(raw, dtype=np.uint8, offset=header))
     images, labels = arrays
@@ -54,10 +54,10 @@ def read_split(folder: Path | str, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pad(images: np.ndarray) -> np.ndarray:
-    """28x28 images on the 32x32 canvas of the models: two black pixels on each side. [..., 28, 28] -> [..., 32, 32]."""
+    """Pad images with two black pixels on each side to the canvas of the models: [..., 28, 28] -> [..., 32, 32]."""
     return np.pad(images, [(0, 0)] * (images.ndim - 2) + [(2, 2), (2, 2)])
 
 
 def prompt(class_name: str) -> str:
-    """The paper's template (B.2.1), which always says "a"."""
+    """Return the paper's prompt of a class (B.2.1), which always says "a"."""
     return f"a photo of a {class_name}"

@@ -27,15 +27,15 @@ class Canvases:
     images: dict[str, np.ndarray]
 
     def has(self, name: str) -> bool:
-        """Whether there is one of that name."""
+        """Return whether there is an image of that name."""
         return name in self.images
 
     def read(self, name: str) -> bytes:
-        """Its pixels."""
+        """Return the pixels of an image."""
         return self.images[name].tobytes()
 
     def open(self, name: str) -> Image.Image:
-        """The image."""
+        """Return an image."""
         return Image.fromarray(self.images[name])
 
 
@@ -44,11 +44,11 @@ def _items(folder: Path) -> tuple[list[int], list[int], np.ndarray]:
     table = read_columns(path, {"id": "integer", "label": "integer", "pixels": "bytes"})
     ids, labels, pixels = (table[name].to_pylist() for name in ("id", "label", "pixels"))
     _check_ids(path, ids)
-    for one, label, stored in zip(ids, labels, pixels, strict=True):
+    for item, label, stored in zip(ids, labels, pixels, strict=True):
         if not 0 <= label < len(PROMPTS):
-            raise ValueError(f"{path}: label of image {one} is {label}; labels are from 0 to {len(PROMPTS) - 1}")
+            raise ValueError(f"{path}: label of image {item} is {label}; labels are from 0 to {len(PROMPTS) - 1}")
         if len(stored) != PIXELS:
-            raise ValueError(f"{path}: pixels of image {one} are {len(stored)} bytes, and have to be {PIXELS}")
+            raise ValueError(f"{path}: pixels of image {item} are {len(stored)} bytes, must be {PIXELS}")
     return ids, labels, np.frombuffer(b"".join(pixels), dtype=np.uint8).reshape(-1, 28, 28)
 
 
@@ -58,13 +58,13 @@ def _check_ids(path: Path, ids: list[int]) -> None:
     if min(ids) < 0:
         raise ValueError(f"{path}: id {min(ids)} is below 0")
     if (twice := repeated(ids)) is not None:
-        raise ValueError(f"{path}: id {twice} is there twice")
+        raise ValueError(f"{path}: id {twice} occurs twice")
 
 
 def fashion(folder: Path) -> Dataset:
-    """Single items: one class each, in an order that makes every prefix class-balanced."""
+    """Return the single items: one class each, in an order in which every prefix is class-balanced."""
     ids, labels, pixels = _items(folder)
-    files = [f"item {one}" for one in ids]
+    files = [f"item {item}" for item in ids]
     return Dataset(
         name="fashion",
         class_names=fashion_mnist.CLASSES,
@@ -79,19 +79,19 @@ def fashion(folder: Path) -> Dataset:
 
 
 def fashion_scenes(folder: Path) -> Dataset:
-    """2x2 scenes of those items with one to four distinct classes: multi-label, what COCO is in the paper."""
+    """Return 2x2 scenes of those items with one to four distinct classes: multi-label, as COCO is in the paper."""
     _, item_labels, pixels = _items(folder)
     path = folder / SCENES
     table = read_columns(path, {"id": "integer", "items": "list of integers"})
     ids, shown = table["id"].to_pylist(), table["items"].to_pylist()
     _check_ids(path, ids)
-    for one, places in zip(ids, shown, strict=True):
+    for scene, places in zip(ids, shown, strict=True):
         if len(places) != 4 or not all(0 <= place < len(item_labels) for place in places):
-            raise ValueError(f"{path}: items of scene {one} are {places}; four of the {len(item_labels)} are needed")
+            raise ValueError(f"{path}: items of scene {scene} are {places}; four of the {len(item_labels)} are needed")
     items = np.array(shown)
     classes = np.array(item_labels)[items]
 
-    files = [f"scene {one}" for one in ids]
+    files = [f"scene {scene}" for scene in ids]
     return Dataset(
         name="fashion_scenes",
         class_names=fashion_mnist.CLASSES,
@@ -106,7 +106,7 @@ def fashion_scenes(folder: Path) -> Dataset:
 
 
 def write_items(official: Path, split: str, folder: Path, per_class: int) -> tuple[np.ndarray, np.ndarray]:
-    """Write the first `per_class` items of every class of an official split, interleaved; give back ids and labels.
+    """Write the first `per_class` items of every class of an official split, interleaved; return their ids and labels.
 
     An item's id is its position in the split.
     """
@@ -119,7 +119,7 @@ def write_items(official: Path, split: str, folder: Path, per_class: int) -> tup
 
 
 def write_scenes(folder: Path, labels: np.ndarray, count: int, seed: int) -> None:
-    """Draw `count` scenes of a folder's items, whose classes are `labels`."""
+    """Draw `count` scenes of a folder's items, whose classes are `labels`, and write them."""
     places = [np.flatnonzero(labels == c) for c in range(len(fashion_mnist.CLASSES))]
     drawn = [scenes.draw(places, numpy_generator(seed, "test scene", i)).tolist() for i in range(count)]
     write_table(folder / SCENES, {"id": list(range(count)), "items": drawn}, {"scenes": count, "seed": seed})

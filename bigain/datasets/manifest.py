@@ -12,18 +12,18 @@ MANIFEST = "bigain-manifest.json"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read `hub`, `revision`, and of each of the `files` its `size` and `sha256`.
+    """Read the `hub`, the `revision`, and the `size` and `sha256` of each of the `files`.
 
     Raises OSError if there is no manifest, and ValueError naming it if it is damaged or lists a file outside it.
     """
     path = folder / MANIFEST
     manifest = read_json(path)
     entries = manifest if isinstance(manifest, dict) else {}
-    source, files = [entries.get(key) for key in ("hub", "revision")], entries.get("files")
-    if not all(isinstance(text, str) and text.isprintable() for text in source) or not isinstance(files, dict):
-        raise ValueError(f"{path} names no hub, revision and files: remove the folder and fetch again")
-    for name, known in files.items():
-        whole = isinstance(known, dict) and type(known.get("size")) is int and isinstance(known.get("sha256"), str)
-        if leaves(name) or not name.isprintable() or not whole:
-            raise ValueError(f"{path}: {name!r} needs a size and a sha256, and a name inside the folder")
+    origin, files = [entries.get(key) for key in ("hub", "revision")], entries.get("files")
+    if not all(isinstance(text, str) and text.isprintable() for text in origin) or not isinstance(files, dict):
+        raise ValueError(f"{path} must name hub, revision and files: remove the folder and fetch again")
+    for name, entry in files.items():
+        complete = isinstance(entry, dict) and type(entry.get("size")) is int and isinstance(entry.get("sha256"), str)
+        if leaves(name) or not name.isprintable() or not complete:
+            raise ValueError(f"{path}: {name!r} needs a size, a sha256 and a name inside the folder")
     return entries

@@ -18,11 +18,11 @@ from bigain.datasets.prompts import PromptForm
 CLASSES, TEST, TRAINVAL = 37, 3669, 3680
 SPECIES = {1: "cat", 2: "dog"}
 LISTED = re.compile(r"([^\s/\\\0]+)\s+(\d{1,3})\s+([12])\s+(\d{1,3})\s*", re.ASCII)
-WITHOUT_SPECIES = "American Bulldog"  # the one prompt of the released code that does not say what it is
+WITHOUT_SPECIES = "American Bulldog"  # the only breed whose prompt in the released code names no species
 
 
 class Line(NamedTuple):
-    """One line of a list."""
+    """A line of a list."""
 
     name: str
     breed: int
@@ -30,12 +30,12 @@ class Line(NamedTuple):
 
     @property
     def class_name(self) -> str:
-        """`american_bulldog_100` is an American Bulldog."""
+        """Name of the breed: `american_bulldog_100` shows an American Bulldog."""
         return self.name.rsplit("_", 1)[0].replace("_", " ").title()
 
 
 def prompt(class_name: str, species: str, form: PromptForm) -> str:
-    """The template of B.2.1, or the released one, which names the species and ends with a period."""
+    """Return the prompt of B.2.1, or the released one, which names the species and ends with a period."""
     if form == "paper":
         return f"a photo of a {class_name}, a type of pet"
     named = class_name if class_name == WITHOUT_SPECIES else f"{class_name} {species}"
@@ -43,7 +43,7 @@ def prompt(class_name: str, species: str, form: PromptForm) -> str:
 
 
 def pets(folder: Path, form: PromptForm) -> Dataset:
-    """The test split: 3,669 images, in the order of its list."""
+    """Return the test split: 3,669 images, in the order of its list."""
     return _split(folder, "pets", "test", form)
 
 
@@ -53,7 +53,7 @@ def pets_trainval(folder: Path, form: PromptForm) -> Dataset:
 
 
 def pets_all(folder: Path, form: PromptForm) -> Dataset:
-    """Every .jpg of the folder, whatever the lists say: the real images of the released code's FID."""
+    """Return every .jpg of the folder, listed or not: the real images of the released code's FID."""
     lines = _read_list(folder, "test")
     breeds = {line.class_name: line.breed for line in lines}
     store = Store(folder)
@@ -61,7 +61,7 @@ def pets_all(folder: Path, form: PromptForm) -> Dataset:
     named = [Line(Path(name).stem, 0, "").class_name for name in files]
     for name, class_name in zip(files, named, strict=True):
         if class_name not in breeds:
-            raise ValueError(f"{folder / name} is of no breed that annotations/test.txt lists")
+            raise ValueError(f"{folder / name} shows no breed that annotations/test.txt lists")
     return _dataset(store, "pets_all", form, lines, files, [(breeds[class_name],) for class_name in named])
 
 
@@ -105,10 +105,10 @@ def _read_list(folder: Path, split: str) -> list[Line]:
     for number, text in enumerate(texts, start=1):
         if not text.strip() or text.startswith("#"):
             continue
-        found = LISTED.fullmatch(text)
-        if found is None:
+        entry = LISTED.fullmatch(text)
+        if entry is None:
             raise ValueError(f"{path}, line {number}: {text!r} is not `name breed species breed-of-species`")
-        lines.append(Line(found[1], int(found[2]) - 1, SPECIES[int(found[3])]))
+        lines.append(Line(entry[1], int(entry[2]) - 1, SPECIES[int(entry[3])]))
     if twice := repeated(line.name for line in lines):
         raise ValueError(f"{path}: {twice} is listed twice")
     breeds = sorted({line.breed for line in lines})

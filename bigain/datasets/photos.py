@@ -1,4 +1,4 @@
-"""Photos: where their files are (a folder, or a zip file left as it came), and how they become a model's input."""
+"""Photos: stores of their files (a folder, or a zip file as downloaded), and how they become a model's input."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
 from bigain.datasets.base import Dataset, UnreadableImage
+
+Value = TypeVar("Value", str, int)
 
 FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -22,15 +25,15 @@ FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "box": Image.Resampling.BOX,
 }
-# What Pillow may decode: what photos are stored as, and nothing that it hands to another program, as it does with EPS.
+# Formats that Pillow may decode: those of photos, none that it hands to another program, as it does with EPS.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP")
-PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks others without a bound to their length
-MOST_BYTES = 1 << 28  # of a file; the annotations of COCO 2017 have 20 MB
-MOST_PIXELS = 89_478_485  # of an image; from here on Pillow warns of decompression bombs
-LONGEST_NAME = 255  # bytes of a file's or folder's
-MOST_STRETCHED = 100  # times that one side of an image is longer than the other
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks others without a bound on their length
+MOST_BYTES = 1 << 28  # per file; the annotations of COCO 2017 have 20 MB
+MOST_PIXELS = 89_478_485  # per image; above, Pillow warns of decompression bombs
+LONGEST_NAME = 255  # bytes
+MOST_ELONGATED = 100  # ratio of an image's sides
 
-# What zipfile and Pillow raise, beside errors of their own, when a file's content is broken.
+# What zipfile and Pillow raise, besides their own errors, when the content of a file is broken.
 BROKEN_ARCHIVE = (OSError, zipfile.BadZipFile, EOFError, RuntimeError, ValueError, struct.error, zlib.error)
 BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, MemoryError, struct.error, zlib.error)
 
@@ -43,28 +46,33 @@ class Store:
         try:
             self._archive = zipfile.ZipFile(place) if place.is_file() else None
         except BROKEN_ARCHIVE as error:
-            raise ValueError(f"{place} is no whole zip file: {error}") from error
+            raise ValueError(f"{place} is not a complete zip file: {error}") from error
         if self._archive is not None and (twice := repeated(self._archive.namelist())):
             raise ValueError(f"{place} holds {twice!r} twice")
 
     def names(self) -> list[str]:
-        """Every file, sorted."""
+        """Return the names of all files, sorted."""
         if self._archive is not None:
             return sorted(name for name in self._archive.namelist() if not name.endswith("/"))
         return sorted(str(path.relative_to(self.place)) for path in self.place.rglob("*") if path.is_file())
 
     def has(self, name: str) -> bool:
-        """Whether the file is there, and inside."""
-        if leaves(name) or self._archive is not None:
-            return not leaves(name) and name in self._archive.NameToInfo
+        """Return whether the file exists and lies inside the store."""
+        if leaves(name):
+            return False
+        if self._archive is not None:
+            return name in self._archive.NameToInfo
         try:
             return (self.place / name).is_file()
         except OSError:  # a name that is too long for the file system
             return False
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file. Raises UnreadableImage naming it if it is missing, absurdly large or outside of the
-        folder, or if its checksum is wrong."""
+        """Return the bytes of a file.
+
+        Raises UnreadableImage naming it if it is missing, absurdly large or outside of the store, or if its checksum is
+        wrong.
+        """
         if not self.has(name):
             raise UnreadableImage(f"{self.place}/{name} " + ("leaves the folder" if leaves(name) else "is missing"))
         try:
@@ -73,17 +81,17 @@ class Store:
                 return (self.place / name).read_bytes()
             entry = self._archive.getinfo(name)
             _refuse_large(entry.file_size)
-            if entry.compress_type not in PACKED:
-                raise ValueError("packed as no data set is")
+            if entry.compress_type not in COMPRESSIONS:
+                raise ValueError("compressed as no data set is")
             return self._archive.read(name)
         except BROKEN_ARCHIVE as error:
             raise UnreadableImage(f"{self.place / name} is damaged ({error})") from error
 
     def open(self, name: str) -> Image.Image:
-        """A decoded image, in the colours it is stored in. Raises UnreadableImage naming a missing or damaged file."""
+        """Return a decoded image, in the colours it is stored in. Raises UnreadableImage naming its file."""
         content = self.read(name)
         try:
-            with warnings.catch_warnings(action="ignore"):  # of what is refused below, and of odd metadata
+            with warnings.catch_warnings(action="ignore"):  # about odd metadata, and what is refused below
                 image = Image.open(io.BytesIO(content), formats=FORMATS)
                 _refuse_absurd(*image.size)
                 image.load()
@@ -99,26 +107,26 @@ def _refuse_large(size: int) -> None:
 
 def _refuse_absurd(width: int, height: int) -> None:
     few, many = sorted((width, height))
-    if few < 1 or width * height > MOST_PIXELS or many > MOST_STRETCHED * few:
+    if few < 1 or width * height > MOST_PIXELS or many > MOST_ELONGATED * few:
         raise ValueError(
-            f"{width}x{height} pixels; at most {MOST_PIXELS} are read, and no side {MOST_STRETCHED} times the other"
+            f"{width}x{height} pixels; at most {MOST_PIXELS} are read, and no side {MOST_ELONGATED} times the other"
         )
 
 
 def leaves(name: str) -> bool:
-    """Whether a name in a list or an archive is that of a file outside of its folder, or of none."""
+    """Return whether a name in a list or an archive points outside of its folder, or cannot be a file's."""
     parts = name.replace("\\", "/").split("/")
     too_long = max(map(len, (part.encode(errors="surrogatepass") for part in parts))) > LONGEST_NAME
     return not name or "\0" in name or ".." in parts or not parts[0] or too_long
 
 
-def repeated(values: Iterable[str] | Iterable[int]) -> str | int | None:
-    """The first value that is there more than once."""
+def repeated(values: Iterable[Value]) -> Value | None:
+    """Return the first value that occurs more than once."""
     return next((value for value, count in Counter(values).items() if count > 1), None)
 
 
 def centre_crop(image: Image.Image, size: int, resampling: str = "bicubic") -> Image.Image:
-    """The short side resized to `size`, then the middle size x size: in the image's own colours, as released."""
+    """Resize the short side to `size` and crop the middle size x size, in the image's own colours, as released."""
     width, height = image.size
     if (scaled := _short_side(width, height, size)) != image.size:
         image = image.resize(scaled, FILTERS[resampling])
@@ -133,18 +141,18 @@ def _short_side(width: int, height: int, size: int) -> tuple[int, int]:
 
 
 def pixels(image: Image.Image, channels: int) -> np.ndarray:
-    """uint8 [C, H, W], grey (1) or RGB (3), whatever the image is stored as."""
+    """Return an image as uint8 [C, H, W], in grey (C = 1) or RGB (C = 3)."""
     array = np.array(image.convert("L" if channels == 1 else "RGB"))
     return array[None] if channels == 1 else array.transpose(2, 0, 1)
 
 
 def crops(dataset: Dataset, positions: Sequence[int], size: int, channels: int) -> np.ndarray:
-    """Images as a backbone of that size sees them: uint8 [n, C, size, size]. Raises UnreadableImage."""
+    """Return images as a backbone of that size sees them: uint8 [n, C, size, size]. Raises UnreadableImage."""
     return np.stack([pixels(centre_crop(dataset.open(i), size), channels) for i in positions])
 
 
 def as_jpeg(image: Image.Image) -> Image.Image:
-    """What is left of an image stored as JPEG of quality 100 (4:2:0, as the released code stores it)."""
+    """Return an image after JPEG compression of quality 100 (4:2:0, as the released code stores it)."""
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=100)
     return Image.open(io.BytesIO(buffer.getvalue()))
@@ -162,15 +170,15 @@ def photo_dataset(
     labels: Sequence[tuple[int, ...]],
     captions: Sequence[str] | None = None,
 ) -> Dataset:
-    """A data set of photos in a store; without captions, an image's is the prompt of its one class.
+    """Return a data set of photos in a store. Without `captions`, an image's caption is the prompt of its one class.
 
     Raises ValueError naming an image that is listed twice, or outside of the store.
     """
     for file in files:
         if leaves(file):
-            raise ValueError(f"{store.place}: {file!r} is listed, and leaves the folder")
-    for values in (files, ids):
-        if (twice := repeated(values)) is not None:
+            raise ValueError(f"{store.place}: {file!r} is listed, but leaves the folder")
+    for twice in (repeated(files), repeated(ids)):
+        if twice is not None:
             raise ValueError(f"{store.place}: image {twice!r} is listed twice")
     return Dataset(
         name=name,

@@ -8,5 +8,5 @@ PromptForm = Literal["paper", "released"]
 
 
 def prompt(class_name: str, form: PromptForm) -> str:
-    """The template of B.2.1 ("a", never "an"); the released code's prompts end with a period."""
+    """Return the prompt of B.2.1 ("a", never "an"); the released code's ends with a period."""
     return f"a photo of a {class_name}" + ("." if form == "released" else "")

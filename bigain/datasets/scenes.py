@@ -1,4 +1,4 @@
-"""Scenes of four Fashion-MNIST items: the embedded study's multi-label data, what COCO is in the paper.
+"""Scenes of four Fashion-MNIST items: the multi-label data of the embedded study, as COCO is in the paper.
 
 A scene is a 2x2 grid of items at half size on the 32x32 canvas and shows one to four distinct classes.
 """
@@ -17,7 +17,7 @@ DISTINCT_CLASSES = (0.1, 0.4, 0.3, 0.2)
 
 
 def draw(items_of_class: list[np.ndarray], generator: np.random.Generator) -> np.ndarray:
-    """Item indices of one scene in reading order: [4]. `items_of_class[c]` holds the indices of class c."""
+    """Draw the item indices of a scene in reading order: [4]. `items_of_class[c]` holds the indices of class c."""
     count = generator.choice(len(DISTINCT_CLASSES), p=DISTINCT_CLASSES) + 1
     distinct = generator.permutation(len(items_of_class))[:count]
     extra = generator.choice(distinct, size=4 - count)
@@ -26,7 +26,7 @@ def draw(items_of_class: list[np.ndarray], generator: np.random.Generator) -> np
 
 
 def compose(items: np.ndarray) -> np.ndarray:
-    """Four items at half size on one canvas. [..., 4, 28, 28] uint8 -> [..., 32, 32] uint8."""
+    """Compose four items at half size on one canvas: [..., 4, 28, 28] uint8 -> [..., 32, 32] uint8."""
     *batch, four, height, width = items.shape
     assert (four, height, width) == (4, 28, 28), items.shape
     halves = items.reshape(*batch, 4, 14, 2, 14, 2).astype(np.float32).mean(axis=(-3, -1))
@@ -36,6 +36,6 @@ def compose(items: np.ndarray) -> np.ndarray:
 
 
 def caption(classes: Iterable[int]) -> str:
-    """The caption of a scene from its class indices in reading order, e.g. "a photo of a sneaker and a bag"."""
+    """Return the caption of a scene from its class indices in reading order, e.g. "a photo of a sneaker and a bag"."""
     distinct = dict.fromkeys(classes)
     return "a photo of " + " and ".join(f"a {CLASSES[c]}" for c in distinct)

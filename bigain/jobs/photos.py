@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from PIL import Image
 
 from bigain.core.specs import DatasetSpec
-from bigain.datasets import unreadable_message
-from bigain.datasets.base import Dataset, UnreadableImage
+from bigain.datasets.base import Dataset, UnreadableImage, unreadable_message
 
 PIXELS_PER_BATCH = 64 * 32 * 32  # 64 images of the embedded study, or one photo of 512 x 512
 

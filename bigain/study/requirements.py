@@ -10,7 +10,7 @@ from pathlib import Path
 from bigain.core import gpu_locks
 from bigain.core.files import sha256
 from bigain.core.places import located
-from bigain.datasets import problems as dataset_problems
+from bigain.datasets.integrity import problems as dataset_problems
 from bigain.datasets.urls import INCEPTION
 from bigain.study.cells import Cell
 from bigain.study.cost import StudyCost

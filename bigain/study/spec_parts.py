@@ -13,7 +13,8 @@ from typing import Any
 
 from bigain.core.places import located
 from bigain.core.specs import BackboneSpec, CellSpec, DatasetSpec, FeatureNetworkSpec, MethodDefinition
-from bigain.datasets import SOURCES, fingerprint
+from bigain.datasets import SOURCES
+from bigain.datasets.integrity import fingerprint
 from bigain.methods.ids import method_of
 from bigain.methods.method import Method
 from bigain.study.cells import Cell, Config

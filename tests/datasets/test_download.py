@@ -115,7 +115,7 @@ def test_a_damaged_file_is_fetched_again(hub, tmp_path):
 
 def test_a_download_that_stopped_goes_on(hub, tmp_path):
     (hub.source / "cut").mkdir()
-    with pytest.raises(download.FetchError, match=r"stopped \(connection lost\)\. Run the same command to go on"):
+    with pytest.raises(download.FetchError, match=r"stopped \(connection lost\)\. Run the same command to resume"):
         download.backbone("sd2", settings(tmp_path / "model"))
     assert not (tmp_path / "model" / MANIFEST).exists()
     download.backbone("sd2", settings(tmp_path / "model"))

@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision import transforms
 
 from bigain import datasets
-from bigain.datasets import imagenet, photos
+from bigain.datasets import imagenet, integrity, photos
 from bigain.datasets.base import UnreadableImage
 from tests.helpers import official_layouts
 
@@ -56,7 +56,7 @@ def test_pets_has_3669_test_images_of_37_breeds(pets):
     assert dataset.captions[0] == dataset.prompts[dataset.labels[0][0]]
     assert dataset.class_ids is None
     assert not dataset.multi_label
-    assert datasets.problems(settings("pets", pets)) == []
+    assert integrity.problems(settings("pets", pets)) == []
 
 
 def test_released_prompts_name_the_species_but_for_one_breed(pets):
@@ -87,16 +87,16 @@ def test_missing_pets_are_counted_and_allowed(pets, tmp_path):
     folder = copied(pets, tmp_path / "pets")
     for name in ("Abyssinian_1", "beagle_3"):
         (folder / "images" / f"{name}.jpg").unlink()
-    (problem,) = datasets.problems(settings("pets", folder))
+    (problem,) = integrity.problems(settings("pets", folder))
     assert "2 images cannot be read, and allow_missing is 0: images/Abyssinian_1.jpg is missing" in problem
-    assert datasets.problems(settings("pets", folder, allow_missing=2)) == []
+    assert integrity.problems(settings("pets", folder, allow_missing=2)) == []
 
 
 def test_a_shorter_list_is_another_data_set(pets, tmp_path):
     folder = copied(pets, tmp_path / "pets")
     path = folder / "annotations" / "test.txt"
     path.write_text("\n".join(path.read_text().splitlines()[:-1]))
-    (problem,) = datasets.problems(settings("pets", folder))
+    (problem,) = integrity.problems(settings("pets", folder))
     assert "its lists name 3668 images; the official ones 3669" in problem
 
 
@@ -120,21 +120,21 @@ def test_a_broken_list_is_named_with_its_line(pets, tmp_path):
 def test_an_empty_folder_is_an_error_that_names_what_belongs_there(reader, needs, tmp_path):
     with pytest.raises(FileNotFoundError, match=needs):
         datasets.load(settings(reader, tmp_path))
-    (problem,) = datasets.problems(settings(reader, tmp_path))
+    (problem,) = integrity.problems(settings(reader, tmp_path))
     assert str(tmp_path) in problem
 
 
 def test_what_was_fetched_is_compared_with_a_sample_of_its_checksums(pets, tmp_path):
     folder = copied(pets, tmp_path / "pets")
-    datasets.record_sums("pets", str(folder))
-    datasets.record_sums("pets_trainval", str(folder))
-    assert datasets.problems(settings("pets", folder)) == []
+    integrity.record_checksums("pets", str(folder))
+    integrity.record_checksums("pets_trainval", str(folder))
+    assert integrity.problems(settings("pets", folder)) == []
     first = folder / "images" / "Abyssinian_1.jpg"
     first.unlink()
     first.write_bytes(official_layouts.photo(77))
-    (problem,) = datasets.problems(settings("pets", folder))
+    (problem,) = integrity.problems(settings("pets", folder))
     assert "images/Abyssinian_1.jpg: sha256 is" in problem
-    assert datasets.problems(settings("pets_trainval", folder)) == []
+    assert integrity.problems(settings("pets_trainval", folder)) == []
 
 
 # -- ImageNet
@@ -185,7 +185,7 @@ def test_a_class_with_too_few_or_too_many_images(tmp_path):
     wnid, _ = imagenet.classes()[15]
     first = sorted((folder / "val" / wnid).iterdir())[0]
     first.unlink()
-    (problem,) = datasets.problems(settings("imagenet100", folder))
+    (problem,) = integrity.problems(settings("imagenet100", folder))
     assert f"{wnid}/image 50 of 50 is missing" in problem
     for name in ("a.JPEG", "b.JPEG"):
         (folder / "val" / wnid / name).write_bytes(official_layouts.photo(0))
@@ -205,7 +205,7 @@ def test_coco_has_several_labels_some_none_and_its_first_captions(coco):
     assert dataset.class_names[0] == "thing 1"
     assert dataset.class_names[-1] == "thing 90"
     assert dataset.prompts[79] == "a photo of a thing 90"
-    assert datasets.problems(settings("coco2017", coco)) == []
+    assert integrity.problems(settings("coco2017", coco)) == []
 
 
 def test_a_caption_is_the_first_of_its_image_in_the_file(coco):
@@ -224,7 +224,7 @@ def test_archives_are_read_without_unpacking(coco, zipped_coco):
     for part in ("ids", "labels", "captions", "prompts"):
         assert getattr(plain, part) == getattr(zipped, part)
     assert plain.open(1).tobytes() == zipped.open(1).tobytes()
-    assert datasets.problems(settings("coco2017", zipped_coco)) == []
+    assert integrity.problems(settings("coco2017", zipped_coco)) == []
 
 
 def test_damaged_archives_are_named(zipped_coco, tmp_path):
@@ -235,11 +235,11 @@ def test_damaged_archives_are_named(zipped_coco, tmp_path):
         start = whole.infolist()[0].header_offset
     content[start + 60 : start + 90] = bytes(30)
     archive.write_bytes(content)
-    (problem,) = datasets.problems(settings("coco2017", folder))
+    (problem,) = integrity.problems(settings("coco2017", folder))
     assert "is damaged (Bad CRC-32" in problem
     archive.write_bytes(content[:5000])
-    (problem,) = datasets.problems(settings("coco2017", folder))
-    assert "val2017.zip is no whole zip file" in problem
+    (problem,) = integrity.problems(settings("coco2017", folder))
+    assert "val2017.zip is not a complete zip file" in problem
 
 
 def test_damaged_annotations_are_named(coco, tmp_path):
@@ -298,14 +298,14 @@ def test_candidates_keep_their_images_and_are_renumbered(pets):
 
 
 def test_a_fingerprint_sees_names_labels_and_content(pets, tmp_path):
-    before = datasets.fingerprint("pets", str(pets))
+    before = integrity.fingerprint("pets", str(pets))
     folder = copied(pets, tmp_path / "pets")
-    assert datasets.fingerprint("pets", str(folder)) == before
-    datasets.fingerprint.cache_clear()
+    assert integrity.fingerprint("pets", str(folder)) == before
+    integrity.fingerprint.cache_clear()
     first = folder / "images" / "Abyssinian_1.jpg"
     first.unlink()
     first.write_bytes(official_layouts.photo(77))
-    assert datasets.fingerprint("pets", str(folder)) != before
+    assert integrity.fingerprint("pets", str(folder)) != before
 
 
 def test_pixels_reach_the_autoencoder_as_a_plain_diffusers_encode_would_have_them(tmp_path):

@@ -15,7 +15,7 @@ from torchvision.datasets.imagenet import ARCHIVE_META
 from bigain.datasets import download
 from bigain.datasets.base import UnreadableImage
 from bigain.datasets.photos import MOST_BYTES, Store
-from bigain.datasets.urls import Published
+from bigain.datasets.urls import Download
 from tests.helpers.layouts import pets_lines
 from tests.helpers.mutations import MARKS, broken_bytes, cases, refusal
 from tests.helpers.official_layouts import photo
@@ -98,7 +98,7 @@ def test_the_archives_of_pets_are_unpacked_or_named(tmp_path_factory, data):
         content = tar([(file, tarfile.REGTYPE, "", inside) for file, inside in files.items()] + entries)
         content = data.draw(st.just(content) | broken_bytes(content))
         (place / name).write_bytes(content)
-        published.append(Published(f"https://example.org/{name}", hashlib.md5(content).hexdigest()))
+        published.append(Download(f"https://example.org/{name}", hashlib.md5(content).hexdigest()))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(download, "PETS", tuple(published))
         settings = {"reader": "pets", "path": str(place)}
@@ -124,7 +124,7 @@ def test_the_archive_of_imagenet_is_unpacked_or_named(tmp_path_factory, entries,
         md5 = hashlib.md5(content).hexdigest()
         patch.setitem(ARCHIVE_META, "val", ("ILSVRC2012_img_val.tar", md5))
         patch.setattr("torchvision.datasets.imagenet.parse_devkit_archive", devkit)
-        patch.setattr(download, "record_sums", lambda *_: None)
+        patch.setattr(download, "record_checksums", lambda *_: None)
         settings = {"reader": "imagenet100", "path": str(place)}
         message = refusal(lambda: download.dataset("imagenet100", settings, None), download.FetchError)
     check_untouched(place)

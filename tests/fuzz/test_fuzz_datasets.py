@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigain import datasets
-from bigain.datasets import SUMS, photos
+from bigain.datasets import integrity, photos
 from bigain.datasets.base import UnreadableImage
 from tests.helpers.layouts import WRITERS, pets_lines
 from tests.helpers.mutations import MARKS, broken_bytes, broken_tree, cases, is_json, odd_values, refusal, replace_file
@@ -78,7 +78,7 @@ def test_damaged_annotations_are_read_or_named(folders, name, file, data):
         replace_file(path, data.draw(broken_bytes(whole)))
         message = refusal(lambda: look_at(name, folders[name]), (ValueError, FileNotFoundError))
         assert message is None or file.rsplit("/", 1)[-1] in message, message
-        assert message is None or datasets.problems(settings(name, folders[name]))
+        assert message is None or integrity.problems(settings(name, folders[name]))
     finally:
         replace_file(path, whole)
 
@@ -136,14 +136,16 @@ def test_a_changed_line_of_pets_is_read_or_named(folders, line, place, instead):
 @cases(60)
 def test_changed_checksums_are_reported_as_problems(folders, data):
     folder = folders["coco2017 zipped"]
-    datasets.record_sums("coco2017", str(folder))
-    changed, _ = data.draw(broken_tree(json.loads((folder / SUMS).read_text()), odd_values.filter(is_json)))
+    integrity.record_checksums("coco2017", str(folder))
+    changed, _ = data.draw(
+        broken_tree(json.loads((folder / integrity.CHECKSUMS).read_text()), odd_values.filter(is_json))
+    )
     content = json.dumps(changed).encode()
-    (folder / SUMS).write_bytes(data.draw(st.just(content) | broken_bytes(content)))
-    first, *others = datasets.problems(settings("coco2017", folder))
+    (folder / integrity.CHECKSUMS).write_bytes(data.draw(st.just(content) | broken_bytes(content)))
+    first, *others = integrity.problems(settings("coco2017", folder))
     assert "its lists name 4 images; the official ones 5000" in first
     assert all(str(folder) in problem for problem in others)
-    (folder / SUMS).unlink()
+    (folder / integrity.CHECKSUMS).unlink()
 
 
 @given(content=st.binary(max_size=60) | st.lists(st.integers(-1, 60)).map(lambda c: "\n".join(map(str, c)).encode()))

@@ -80,7 +80,7 @@ def test_two_spellings_of_a_method_are_one_cell(raw):
         ),
         ({"strengths": {"downsample_factor": [17]}}, r"factor 17 does not fit a 16x16 grid: allowed are 1 to 16"),
         ({"strengths": {"downsample_factor": [6, 7]}}, r"7 and 6 both give 4 keys on mini_unet"),
-        ({"classification": {"stages": [3, 5]}}, r"every target has to divide the last"),
+        ({"classification": {"stages": [3, 5]}}, r"each has to divide the last"),
         ({"datasets": {"fashion": {"images": 5000}}}, r"fashion: 5000 images requested, 2000 available"),
         ({"generation": {"images": 3000}}, r"fashion: 3000 images requested, 2000 available"),
         (

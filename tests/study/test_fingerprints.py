@@ -67,8 +67,8 @@ def test_nothing_chosen_is_in_what_chooses():
     [
         ("tokens/merge.py", "\nfrom", "\n# why\nfrom", []),
         ("tokens/scores.py", '"""', '"""Said otherwise. ', []),
-        ("classifier/classify.py", "history: dict[int, list[float]]) -> list[int]", "history: dict) -> list", []),
-        ("classifier/classify.py", "(means[c], c)", "(means[c], -c)", ["jobs.classify", "jobs.probes"]),
+        ("classifier/classify.py", "keep: int) -> list[int]", "keep: object) -> list", []),
+        ("classifier/classify.py", "(means[c], c)", "(means[c], -c)", ["jobs.classify"]),
         ("sampling/generate.py", "* 255).round() / 255", "* 255) / 255", ["jobs.generate"]),
         ("backbones/dit.py", "class DiT", "X = 1\n\n\nclass DiT", ["backbones.dit"]),
         ("calibration/obs.py", "import torch", "import torch\n\nX = 1", ["structural.mosaicdiff"]),
