@@ -1,4 +1,4 @@
-"""What it costs to attach, to take off and to compile, beside tomesd: `python bench/attach_cost.py`.
+"""The cost of attaching, removing and compiling, beside tomesd: `python bench/attach_cost.py`.
 
 Attaching is timed on the architecture of Stable Diffusion 2.0 without weights, in rounds that alternate; then, arm
 after arm, eager and compiled forward passes on the embedded U-Net. Figures are medians.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import tomesd
 import torch
@@ -21,7 +23,7 @@ RATIO, BATCH, ROUNDS = 0.5, 8, 9
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Wall time of one call."""
+    """Return the wall time of a call."""
     began = time.perf_counter()
     run()
     return time.perf_counter() - began
@@ -33,11 +35,11 @@ def tomesd_on(unet: UNet2DConditionModel) -> None:
 
 
 def tomesd_off(unet: UNet2DConditionModel) -> None:
-    """Take tomesd off."""
+    """Remove tomesd."""
     tomesd.remove_patch(unet)
 
 
-ARMS = {
+ARMS: dict[str, tuple[Callable[[Any], object], Callable[[Any], object]]] = {
     "tomesd, top-left": (tomesd_on, tomesd_off),
     "tome_fixed": (lambda unet: bigain.apply(unet, "tome_fixed", ratio=RATIO), bigain.remove),
     "bigain_tm": (lambda unet: bigain.apply(unet, "bigain_tm", ratio=RATIO), bigain.remove),
@@ -45,15 +47,15 @@ ARMS = {
 
 
 def attaching() -> None:
-    """Print milliseconds of attaching and taking off."""
+    """Print the milliseconds of attaching and removing."""
     unet = architecture("sd2")
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in ARMS}
     for _ in range(ROUNDS):
         for name, (on, off) in ARMS.items():
-            times[name].append((seconds(lambda on=on: on(unet)), seconds(lambda off=off: off(unet))))
+            times[name].append((seconds(partial(on, unet)), seconds(partial(off, unet))))
     for name, measured in times.items():
         on, off = (1e3 * statistics.median(part) for part in zip(*measured, strict=True))
-        print(f"{name:18} attach {on:7.2f} ms   take off {off:7.2f} ms   (SD 2.0, no weights)")
+        print(f"{name:18} attach {on:7.2f} ms   remove {off:7.2f} ms   (SD 2.0, no weights)")
 
 
 @torch.inference_mode()
@@ -65,13 +67,13 @@ def forward() -> None:
         on(unet)
         torch._dynamo.reset()
         unet(*inputs)
-        eager = statistics.median(seconds(lambda unet=unet: unet(*inputs)) for _ in range(ROUNDS))
+        eager = statistics.median(seconds(partial(unet, *inputs)) for _ in range(ROUNDS))
         breaks = torch._dynamo.explain(unet)(*inputs).graph_break_count
         torch._dynamo.reset()
         compiled = torch.compile(unet, dynamic=False)
-        first = seconds(lambda compiled=compiled: compiled(*inputs))
+        first = seconds(partial(compiled, *inputs))
         compiled(*inputs)
-        fast = statistics.median(seconds(lambda compiled=compiled: compiled(*inputs)) for _ in range(ROUNDS))
+        fast = statistics.median(seconds(partial(compiled, *inputs)) for _ in range(ROUNDS))
         times = f"eager {1e3 * eager:6.1f} ms   compiled {1e3 * fast:6.1f} ms after {first:5.1f} s"
         print(f"{name:18} {times}   {breaks} graph breaks")
         off(unet)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -15,64 +19,64 @@ from bigain.compression.attachment import Uncompressed
 from bigain.datasets import load as load_dataset
 from bigain.datasets.photos import centre_crop, pixels
 from bigain.jobs.common import missing_compiler, to_float
+from bigain.methods.method import Family
 from bigain.metrics.accuracy import decisions
 
-MODELS = {"unet": "resources/mini-unet", "dit": "resources/mini-dit"}
+MODELS: dict[Family, str] = {"unet": "resources/mini-unet", "dit": "resources/mini-dit"}
 DATA = {"reader": "fashion", "path": "resources/fashion"}
 STAGES = Stages((5, 20), (5, 1))  # of config/mini_full.yaml
-TIMED, BATCH = 8, 40  # images a round; rows of a forward pass in the engine
+TIMED, BATCH = 8, 40  # images per round; rows of a forward pass in the engine
 
 
 def classification(rounds: int = ROUNDS, compiled: bool = True) -> list[Row]:
-    """Rows for both embedded models; with `compiled` also under torch.compile, where there is a compiler."""
+    """Time both embedded models; with `compiled` also under torch.compile, where there is a compiler."""
     rows = []
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for family, path in MODELS.items():
         backbone = backbones.load(family, path, device)
         latents, images, conditions = inputs(backbone, TIMED)
         settings = ClassificationSettings(STAGES, seed=0, batch_size=BATCH)
-        given = (backbone, latents, images, conditions, settings)
-        arms = {
-            "reference loop": lambda given=given: reference_loop.classify(*given),
-            "engine": lambda given=given: classify_images(*given, Uncompressed()),
+        block = (latents, images, conditions, settings)
+        arms: dict[str, Callable[[], object]] = {
+            "reference loop": partial(reference_loop.classify, backbone, *block),
+            "engine": partial(classify_images, backbone, *block, Uncompressed()),
         }
         if compiled and missing_compiler(backbone.device) is None:
             fast = backbones.load(family, path, device)
             fast.denoiser.compile(dynamic=False)
-            arms["engine, compiled"] = lambda given=(fast, *given[1:]): classify_images(*given, Uncompressed())
+            arms["engine, compiled"] = partial(classify_images, fast, *block, Uncompressed())
         rows += compare("classification", f"mini_{family}, {TIMED} images", arms, rounds)
     return rows
 
 
 def equal_decisions(images: int = 500) -> list[Row]:
-    """How many of so many images the engine and the reference loop decide alike, without compression."""
+    """Count the images that the engine and the reference loop classify alike, without compression."""
     rows = []
     for family, path in MODELS.items():
         backbone = backbones.load(family, path, "cuda" if torch.cuda.is_available() else "cpu")
         latents, ids, conditions = inputs(backbone, images)
         settings = ClassificationSettings(STAGES, seed=0, batch_size=BATCH)
-        mine = [
+        engine = [
             trial
             for start in range(0, images, 20)
             for trial in classify_images(
                 backbone, latents[start : start + 20], ids[start : start + 20], conditions, settings, Uncompressed()
             )
         ]
-        theirs = reference_loop.classify(backbone, latents, ids, conditions, settings)
-        equal = int((_decided(mine) == _decided(theirs)).sum())
+        reference = reference_loop.classify(backbone, latents, ids, conditions, settings)
+        equal = int((_decided(engine) == _decided(reference)).sum())
         rows.append({"benchmark": "equal decisions", "case": f"mini_{family}", "equal": equal, "of": images})
     return rows
 
 
-def _decided(trials: list[Trial]):  # noqa: ANN202 - a pandas Series of classes by image
-    import pandas as pd
-
+def _decided(trials: list[Trial]) -> pd.Series:
+    """Return the predicted class of each image, by image."""
     frame = pd.DataFrame([vars(trial) for trial in trials]).rename(columns={"class_index": "class"})
     return decisions(frame).sort_index()
 
 
 def inputs(backbone: Backbone, count: int) -> tuple[Tensor, list[int], Tensor]:
-    """Latents and ids of the first test images, and the classes' conditions."""
+    """Return latents and ids of the first test images, and the classes' conditions."""
     dataset = load_dataset(DATA).first(count)
     channels, size = backbone.image_shape
     photos = torch.cat(

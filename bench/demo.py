@@ -1,4 +1,5 @@
-"""Time the embedded study on a fresh clone: every job in a process of its own, and forked (`bigain.cli.forkserver`)."""
+"""Time the embedded study on a fresh clone, with every job in its own process and with forked ones
+(`bigain.cli.forkserver`)."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from bench.rounds import Row, row, seconds
@@ -15,14 +17,14 @@ ARMS = {"jobs alone": ["--config", "warm=False"], "forked jobs": []}
 
 
 def demo(rounds: int = 1) -> list[Row]:
-    """Rows of both arms. One round by default: a round is half an hour on two cores."""
-    times = [{arm: seconds(lambda extra=extra: _study(extra)) for arm, extra in ARMS.items()} for _ in range(rounds)]
+    """Time both arms, by default in one round, which takes half an hour on two cores."""
+    times = [{arm: seconds(partial(_run_study, extra)) for arm, extra in ARMS.items()} for _ in range(rounds)]
     case = f"from nothing to the page, {os.cpu_count()} cores"
     return [row("make demo", case, arm, "jobs alone", times) for arm in ARMS]
 
 
-def _study(extra: list[str]) -> None:
-    """Run the study of the commit that is checked out, in a folder of its own."""
+def _run_study(extra: list[str]) -> None:
+    """Run the study of the checked-out commit in a temporary clone."""
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)

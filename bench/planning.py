@@ -1,4 +1,4 @@
-"""What it costs to plan a merge, beside tomesd's own matching, on one map of Stable Diffusion's highest resolution."""
+"""The cost of planning a merge, beside tomesd's matching, at the highest resolution of Stable Diffusion's U-Net."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GRID, CHANNELS, BATCH, RATIO = TokenGrid(64, 64), 320, 4, 0.5
 
 
 def planning(rounds: int = 2 * ROUNDS + 1) -> list[Row]:
-    """Rows for tomesd (which does not score tokens), `tome_fixed` and `bigain_tm`."""
+    """Time tomesd (which does not score tokens), `tome_fixed` and `bigain_tm`."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     x = torch.randn(BATCH, GRID.tokens, CHANNELS, generator=torch.Generator().manual_seed(0)).to(device)
     removed = int(GRID.tokens * RATIO)

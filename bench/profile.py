@@ -1,8 +1,9 @@
-"""Where the classification's time goes, operator by operator: the plain loop before, the engine after."""
+"""The time of the classification by operator, in the plain loop and in the engine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch.autograd import DeviceType
@@ -19,16 +20,16 @@ SHOWN = 8  # operators of an arm; the rest are one row
 
 
 def profiles() -> list[Row]:
-    """Rows of the operators that take most time of their own, for both embedded models and both arms."""
+    """Profile both embedded models and both arms; return the operators with the most self time."""
     rows = []
     on_gpu = torch.cuda.is_available()
     for family, path in MODELS.items():
         backbone = backbones.load(family, path, "cuda" if on_gpu else "cpu")
         latents, images, conditions = inputs(backbone, TIMED)
-        given = (backbone, latents, images, conditions, ClassificationSettings(STAGES, seed=0, batch_size=BATCH))
-        arms = {
-            "reference loop": lambda given=given: reference_loop.classify(*given),
-            "engine": lambda given=given: classify_images(*given, Uncompressed()),
+        block = (latents, images, conditions, ClassificationSettings(STAGES, seed=0, batch_size=BATCH))
+        arms: dict[str, Callable[[], object]] = {
+            "reference loop": partial(reference_loop.classify, backbone, *block),
+            "engine": partial(classify_images, backbone, *block, Uncompressed()),
         }
         for arm, run in arms.items():
             rows += [{"case": f"mini_{family}", "arm": arm} | row for row in operators(run, on_gpu)]
@@ -36,18 +37,18 @@ def profiles() -> list[Row]:
 
 
 def operators(run: Callable[[], object], on_gpu: bool, shown: int = SHOWN) -> list[Row]:
-    """The operators of the second of two calls, by their own time, longest first; the others as "all others".
+    """Profile the second of two calls; return the operators with the most self time, and the rest as "all others".
 
-    `seconds` without what they call, of the CPU or `on_gpu`; `share` of all operators' seconds; `calls`.
+    `seconds` are self time of the CPU, or of the GPU if `on_gpu`; `share` is of all operators' seconds.
     """
     run()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-    with profile(activities=activities) as seen:
+    with profile(activities=activities) as profiled:
         run()
     kind = DeviceType.CUDA if on_gpu else DeviceType.CPU
-    found = [event for event in seen.key_averages() if event.device_type == kind]
-    seconds = {e.key: (e.self_device_time_total if on_gpu else e.self_cpu_time_total) / 1e6 for e in found}
-    calls = {event.key: event.count for event in found}
+    events = [event for event in profiled.key_averages() if event.device_type == kind]
+    seconds = {e.key: (e.self_device_time_total if on_gpu else e.self_cpu_time_total) / 1e6 for e in events}
+    calls = {event.key: event.count for event in events}
     names = sorted(seconds, key=lambda name: -seconds[name])
     total = sum(seconds.values())
     rows = [_row(name, seconds[name], calls[name], total) for name in names[:shown]]

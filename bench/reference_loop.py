@@ -24,12 +24,12 @@ BATCH = 16
 def classify(
     backbone: Backbone, latents: Tensor, images: list[int], conditions: Tensor, settings: ClassificationSettings
 ) -> list[Trial]:
-    """Every trial of the images [n, C, H, W], in the order in which they were run."""
-    found: list[Trial] = []
+    """Classify images from their latents x_0 [n, C, H, W]; return all trials in the order in which they ran."""
+    trials: list[Trial] = []
     with vanilla_attention(backbone.denoiser):
         for x_0, image in zip(latents, images, strict=True):
-            found += _image(backbone, x_0, image, conditions, settings)
-    return found
+            trials += _image(backbone, x_0, image, conditions, settings)
+    return trials
 
 
 def _image(
@@ -60,6 +60,6 @@ def _errors(
     classes, timesteps = (torch.tensor(column) for column in zip(*rows, strict=True))
     eps = torch.stack([keyed_noise(settings.seed, image, t, tuple(x_0.shape)) for _, t in rows])
     x_t = backbone.noised(x_0.expand_as(eps), eps, timesteps).to(backbone.device, backbone.dtype)
-    given = backbone.to_device(conditions[classes])
-    prediction = backbone.predict_noise(x_t, timesteps.to(backbone.device), given).float()
+    condition = backbone.to_device(conditions[classes])
+    prediction = backbone.predict_noise(x_t, timesteps.to(backbone.device), condition).float()
     return LOSSES[settings.loss](eps.to(backbone.device) - prediction).mean(dim=(1, 2, 3)).tolist()

@@ -55,7 +55,7 @@ def main(folder: Path) -> None:
     study = Study(merged_config([Path(config) for config in CONFIGS]))
     seconds = seconds_of_jobs(study)
     Path("seconds.json").write_text(json.dumps(seconds))
-    found = {
+    report = {
         "cells": len(study.cells),
         "shard jobs": len(seconds),
         "GPU-hours": round(sum(seconds.values()) * SPEED / 3600, 1),
@@ -64,37 +64,38 @@ def main(folder: Path) -> None:
         "files": files(),
         "dry run when finished": measured("--dry-run", "--quiet"),
     }
-    print(json.dumps(found))
+    print(json.dumps(report))
 
 
 def seconds_of_jobs(study: Study) -> dict[str, float]:
-    """By output: what a cell's hours come to, for its jobs in equal parts."""
-    plan, seconds = StudyCost(study), {}
+    """Return the shortened seconds of each job by its output: a cell's hours in equal parts."""
+    cost = StudyCost(study)
+    seconds: dict[str, float] = {}
     for cell in study.cells:
         files = study.chunk_files(cell)
-        seconds |= dict.fromkeys(files, plan.cost(cell).hours * 3600 / SPEED / len(files))
+        seconds |= dict.fromkeys(files, cost.cost(cell).hours * 3600 / SPEED / len(files))
     return seconds
 
 
 def measured(*arguments: str) -> dict[str, float]:
-    """Wall seconds of a Snakemake call and the most memory of its process, in MB."""
+    """Run Snakemake; return its wall seconds and the peak memory of its process in MB."""
     command = [sys.executable, "-m", "snakemake", *arguments, "--no-hooks", "--cores", str(GPUS)]
     command += ["--resources", f"gpu={GPUS}", "--until", *LAST, "--configfile", *CONFIGS]
     began, most = time.monotonic(), 0
-    with open("said.log", "w") as log:
+    with open("snakemake.log", "w") as log:
         running = psutil.Popen(command, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
         while running.poll() is None:
             most = max(most, running.memory_info().rss)
             time.sleep(0.2)
     if running.returncode:
-        raise SystemExit(Path("said.log").read_text()[-3000:])
+        raise SystemExit(Path("snakemake.log").read_text()[-3000:])
     return {"seconds": round(time.monotonic() - began, 1), "MB": round(most / 1e6)}
 
 
 def files() -> dict[str, int]:
-    """How many files there are, by where they are."""
+    """Count the files in each place."""
     places = ("results/paper/cells", "results/paper/logs", "results", "reports", ".snakemake/metadata", ".snakemake")
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for place in places:
         counts[place] = sum(path.is_file() for path in Path(place).rglob("*"))
     used = subprocess.run(["du", "-sm", ".snakemake"], capture_output=True, text=True, check=True).stdout

@@ -1,10 +1,10 @@
-"""How everything here is timed: arms take turns in rounds, so that whatever else the machine does meets all of them."""
+"""Timing: the arms of a benchmark take turns in rounds, so that other load on the machine affects all of them."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,13 +16,13 @@ Row = dict[str, Any]
 
 
 def wait() -> None:
-    """Until the GPU, if there is one, has done what it was given."""
+    """Wait until the GPU, if there is one, is idle."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Wall time of one call."""
+    """Return the wall time of a call."""
     wait()
     began = time.perf_counter()
     run()
@@ -30,30 +30,30 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def compare(benchmark: str, case: str, arms: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> list[Row]:
-    """A row an arm beside the first one: median seconds, and the median over rounds of how many times as fast as the
-    first it is, with the quartiles."""
+def compare(benchmark: str, case: str, arms: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> list[Row]:
+    """Time arms in rounds; return a row per arm with its median seconds, and with the median and the quartiles over rounds
+    of its speed-up over the first arm."""
     for run in arms.values():
         run()
     names = list(arms)
     times = []
     for number in trange(rounds, desc=f"{benchmark}, {case}", leave=False):
-        order = names if number % 2 == 0 else names[::-1]  # nobody always goes first
+        order = names if number % 2 == 0 else names[::-1]  # no arm always goes first
         taken = {name: seconds(arms[name]) for name in order}
         times.append(taken)
     return [row(benchmark, case, name, names[0], times) for name in names]
 
 
 def row(benchmark: str, case: str, arm: str, baseline: str, times: list[dict[str, float]]) -> Row:
-    """One arm's figures from the seconds of every round."""
-    ratios = [one[baseline] / one[arm] for one in times]
+    """Return an arm's figures from the seconds of each arm in every round."""
+    ratios = [seconds[baseline] / seconds[arm] for seconds in times]
     low, median, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else [ratios[0]] * 3
     return {
         "benchmark": benchmark,
         "case": case,
         "arm": arm,
         "baseline": baseline,
-        "seconds": statistics.median(one[arm] for one in times),
+        "seconds": statistics.median(seconds[arm] for seconds in times),
         "ratio": median,
         "low": low,
         "high": high,

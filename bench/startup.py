@@ -1,4 +1,4 @@
-"""From the start of a command to its first forward pass: alone, and as a fork of the fork server."""
+"""The time from the start of a command to its first forward pass, alone and as a fork of the fork server."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ DATA = {"id": "fashion", "reader": "fashion", "path": "resources/fashion", "data
 
 
 def startup(rounds: int = ROUNDS) -> list[Row]:
-    """Rows of the job that encodes one prompt set with the U-Net's text encoder and one image with its autoencoder:
-    imports, load and first pass of the embedded model, little else."""
+    """Time the job that encodes an image with the embedded U-Net's autoencoder: imports, loading and a first pass, and
+    little else."""
     times: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         server = ForkServer()

@@ -42,7 +42,7 @@ def test_the_page_holds_every_row():
 
 
 def test_a_profile_ranks_operators_by_their_own_time_and_loses_none():
-    x = torch.ones(300, 300)
+    x = torch.ones(600, 600)  # so that a busy machine does not make another operator the slowest
     found = operators(lambda: [(x @ x).relu() for _ in range(4)], on_gpu=False, shown=1)
     assert [row["operator"] for row in found] == ["aten::mm", "all others"]
     assert found[0]["calls"] == 4
