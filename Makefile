@@ -30,6 +30,7 @@ test-slow: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check --diff Snakefile workflow
 	$(BIN)/snakemake --lint --configfile config/short.yaml
 

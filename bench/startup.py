@@ -1,4 +1,4 @@
-"""The time from the start of a command to its first forward pass, alone and as a fork of the fork server."""
+"""Time the start of a command to its first forward pass, alone and as a fork of the fork server."""
 
 from __future__ import annotations
 
