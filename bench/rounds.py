@@ -31,8 +31,8 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def compare(benchmark: str, case: str, arms: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> list[Row]:
-    """Time arms in rounds; return a row per arm with its median seconds, and with the median and the quartiles over rounds
-    of its speed-up over the first arm."""
+    """Time arms in rounds; return a row per arm with its median seconds and its speed-up over the first arm: the median
+    and quartiles over rounds."""
     for run in arms.values():
         run()
     names = list(arms)
