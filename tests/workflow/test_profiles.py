@@ -52,3 +52,8 @@ def test_nothing_is_grouped_and_every_rule_keeps_a_log(profiles, rules):
     assert not {"groups", "group-components", "slurm-array-jobs"} & set(profiles["slurm"])
     with_jobs = {name for name, text in rules.items() if "shell:" in text}
     assert all("log:" in rules[name] for name in with_jobs)
+
+
+def test_no_profile_sets_keys_of_the_config(profiles):
+    """`--config key=value` on the command line would replace all of them."""
+    assert not [name for name, profile in profiles.items() if "config" in profile]
