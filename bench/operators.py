@@ -1,4 +1,4 @@
-"""Where the time of a compressed block goes on a GPU: planning, its parts, reducing, restoring, attention, each alone.
+"""Time the parts of a compressed block, each alone: planning and its steps, reducing, restoring, attention.
 
 A call is timed twice: in eager mode, where every kernel is started from Python, and as the replay of a CUDA graph,
 which leaves the kernels' own time.

@@ -1,4 +1,4 @@
-"""What only a GPU can say: the classification engine and merging on Stable Diffusion 2.0's architecture.
+"""Time the classification engine and merging on Stable Diffusion 2.0's architecture, which needs a GPU.
 
 Half precision, random weights (they take as long as trained ones), latents of 64x64, for merging of 96x96 and 128x128
 too. Beside seconds stand operations a second, and their share of what the datasheet promises for dense half precision.

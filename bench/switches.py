@@ -1,4 +1,4 @@
-"""How often the released code's switches choose the paper's destination: `python bench/switches.py`.
+"""Count how often the released code's switches choose the paper's destination: `python bench/switches.py`.
 
 On the tokens that the embedded U-Net's compressed blocks really see, at three timesteps of 20 committed images: the
 share of cells whose destination is the same. Chance is one in four.

@@ -27,7 +27,7 @@ from bigain.compression.attachment import Attachment
 
 @dataclass(frozen=True)
 class ClassificationSettings:
-    """How images are classified."""
+    """Settings of the classifier."""
 
     stages: Stages
     seed: int

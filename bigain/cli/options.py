@@ -1,4 +1,4 @@
-"""What commands share: the options of jobs, the panels of `bigain --help`, and where the output of a job goes."""
+"""Shared by all commands: the options of jobs, the panels of `bigain --help`, and the log of a job."""
 
 from __future__ import annotations
 

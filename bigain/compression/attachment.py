@@ -1,4 +1,4 @@
-"""What `apply` returns for every method: the method attached to a model, and how tasks talk to it."""
+"""Base class of attachments: a method attached to a model, as `apply` returns it and tasks use it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bigain.methods.presets import METHODS
 
 @dataclass(frozen=True)
 class RowKey:
-    """What one row of a batch is. It keys the row's random draws, so that they depend on nothing else in the batch."""
+    """Identity of a row of a batch. It keys the row's random draws, so that they depend on nothing else in the batch."""
 
     image: int
     condition: int | str

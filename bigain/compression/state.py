@@ -1,4 +1,4 @@
-"""What an attachment remembers from one hook to the next; its configuration is `TokenAttachment`."""
+"""State of a forward pass: what hooks hand to each other. The configuration is `TokenAttachment`."""
 
 from __future__ import annotations
 

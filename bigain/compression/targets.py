@@ -1,4 +1,4 @@
-"""Where a method can act: the self-attention blocks of a diffusers model, by level or by number."""
+"""Find the self-attention blocks of a diffusers model on which a method can act, by level or by number."""
 
 from __future__ import annotations
 

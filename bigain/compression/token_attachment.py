@@ -44,7 +44,7 @@ class TokenAttachment(Attachment):
 
     @property
     def is_random(self) -> bool:
-        """Whether the method draws random numbers."""
+        """Return whether the method draws random numbers."""
         return any(isinstance(value, Draw) for value in self.options.values())
 
     def set_rows(self, keys: Sequence[RowKey]) -> None:
@@ -89,7 +89,7 @@ class TokenAttachment(Attachment):
 
     @property
     def skips_pass(self) -> bool:
-        """Whether this forward pass runs uncompressed: `skip_t0` at t = 0. Raises ValueError for a batch of mixed t."""
+        """Return whether this forward pass runs uncompressed: `skip_t0` at t = 0. Raises ValueError for a batch of mixed t."""
         if not self.method.skip_t0:
             return False
         is_zero = {value == 0 for value in torch.as_tensor(self.state.timestep).flatten().tolist()}

@@ -1,4 +1,4 @@
-"""Where files are found: in the working directory first, then among those that come with the package."""
+"""Find files: in the working directory first, then among those that come with the package."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class StageSchedule(TypedDict):
 
 @final
 class SamplerSettings(TypedDict):
-    """How an image is sampled."""
+    """Sampling settings."""
 
     steps: int
     guidance: float  # scale of classifier-free guidance
@@ -114,7 +114,7 @@ class EncodeConditionsSpec(TypedDict):
 
 
 class RealImageRecipe(TypedDict):
-    """How a real image meets the feature network."""
+    """Preprocessing of a real image for the feature network."""
 
     crop: Literal["centre", "squash"]
     size: int  # side of the crop in pixels
@@ -160,7 +160,7 @@ class Calibration(TypedDict):
 
 
 class CellJobSpec(TypedDict):
-    """What the classification and generation jobs of a cell have in common."""
+    """Keys shared by the classification and generation jobs of a cell."""
 
     results: str  # the study's folder of results
     task: Literal["classification", "generation"]
@@ -179,7 +179,7 @@ class CellJobSpec(TypedDict):
 
 
 class ClassificationProtocol(TypedDict):
-    """How the diffusion classifier scores an image."""
+    """Settings of the diffusion classifier."""
 
     stages: list[int]  # trials per class by the end of each stage, cumulative
     keep: list[int]  # classes that survive each stage
@@ -198,7 +198,7 @@ class ClassifySpec(CellJobSpec):
 
 
 class GenerationProtocol(TypedDict):
-    """How images are generated and what is stored of them."""
+    """Settings of generation, and what is stored of an image."""
 
     steps: int
     guidance: float  # scale of classifier-free guidance
@@ -239,7 +239,7 @@ class EfficiencySpec(TypedDict):
 
 
 class ProbeSpec(TypedDict):
-    """What the two probes of a model have in common."""
+    """Keys shared by the two probes of a model."""
 
     backbone: BackboneSpec
     dataset: DatasetSpec
@@ -278,7 +278,7 @@ class CollectSpec(TypedDict):
 
 
 class DatasetProtocol(TypedDict):
-    """How the study uses a data set, for print; what a task needs is there if the study has the task."""
+    """Use of a data set by the study, for print; a task's keys exist if the study has the task."""
 
     reader: str
     images: NotRequired[int]  # classified
@@ -289,7 +289,7 @@ class DatasetProtocol(TypedDict):
 
 
 class ReportSpec(TypedDict):
-    """What tables, figures and the page say about the study itself."""
+    """Facts about the study that tables, figures and the page print."""
 
     study: str  # its name
     of_paper: bool  # whether it runs the paper's models, so that printed values belong beside its results

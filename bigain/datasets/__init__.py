@@ -39,7 +39,7 @@ class Source:
 
     @property
     def official(self) -> bool:
-        """Whether this is a published data set, which may be missing on this machine."""
+        """Return whether this is a published data set, which may be missing on this machine."""
         return bool(self.layout)
 
 

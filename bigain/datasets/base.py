@@ -22,7 +22,7 @@ def unreadable_message(errors: list[str], allowed: int) -> str:
 
 
 class ImageStore(Protocol):
-    """Where images are, by name. `read` and `open` raise UnreadableImage."""
+    """Images by name. `read` and `open` raise UnreadableImage."""
 
     def has(self, name: str) -> bool:
         """Return whether the image exists."""
@@ -55,7 +55,7 @@ class Dataset:
 
     @property
     def multi_label(self) -> bool:
-        """Whether some image has more or fewer than one label."""
+        """Return whether some image has more or fewer than one label."""
         return any(len(labels) != 1 for labels in self.labels)
 
     def __len__(self) -> int:

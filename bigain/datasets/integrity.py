@@ -1,4 +1,4 @@
-"""Whether a data set on disk is the one it should be: its fingerprint, its problems, checksums of a download."""
+"""Check a data set on disk: its fingerprint, its problems, and the checksums of a download."""
 
 from __future__ import annotations
 

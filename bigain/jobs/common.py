@@ -1,4 +1,4 @@
-"""What all model jobs need: the backbone of a spec on its device, compiled or not, and files with the spec in them."""
+"""Shared by all model jobs: load the backbone of a spec, compile it, and write files that carry their spec."""
 
 from __future__ import annotations
 

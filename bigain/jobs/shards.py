@@ -41,7 +41,7 @@ Computed = TypeVar("Computed")
 
 
 class Run(TypedDict):
-    """How long computing took, and in which environment."""
+    """Duration and environment of a computation."""
 
     seconds: float
     environment: dict[str, Any]

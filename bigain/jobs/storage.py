@@ -22,7 +22,7 @@ Records = TypeVar("Records")
 
 
 class ShardFormat(ABC, Generic[Records]):
-    """How the records of a shard are stored."""
+    """File format of a shard's records."""
 
     suffix: str
 

@@ -110,7 +110,7 @@ class Method:
 
     @property
     def depends_on_image(self) -> bool:
-        """Whether the number of tokens left depends on the image."""
+        """Return whether the number of tokens left depends on the image."""
         return self.options.get("rule") == "quantile"
 
     def tokens_left(self, strength: float | int | None, height: int, width: int) -> tuple[int, int]:

@@ -11,14 +11,14 @@ MetricSite = Literal["block_input", "norm1_output"]
 
 
 class Strength(TypedDict, total=False):
-    """How much is compressed: a merge ratio or a downsample factor, whichever the method takes."""
+    """Strength of a method: a merge ratio or a downsample factor, whichever it takes."""
 
     ratio: float | None
     factor: int | None
 
 
 class Sites(TypedDict, total=False):
-    """Where a token method acts and what it measures similarity and scores on."""
+    """Blocks on which a token method acts, and the site where it measures similarity and scores."""
 
     levels: tuple[int, ...] | None
     blocks: tuple[int, ...] | None

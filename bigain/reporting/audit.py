@@ -221,7 +221,7 @@ def _attainable_accuracies() -> Iterator[Finding]:
 
 
 def _attainable(percent: float, count: int) -> bool:
-    """Whether an accuracy is k / count, rounded or truncated to two decimals."""
+    """Return whether an accuracy is k / count, rounded or truncated to two decimals."""
     nearest = round(percent * count / 100)
     fractions = [100 * k / count for k in range(nearest - 1, nearest + 2)]
     return any(

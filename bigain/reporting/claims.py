@@ -68,7 +68,7 @@ class Claim:
         return claim
 
     def covers(self, family: str, strength: float | None) -> bool:
-        """Whether the claim speaks of a backbone family and a strength of `of`."""
+        """Return whether the claim speaks of a backbone family and a strength of `of`."""
         return family in self.families and (self.strengths is None or strength in self.strengths)
 
     def counterpart(self, cell: CellMetric, than: str) -> CellMetric:

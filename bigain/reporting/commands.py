@@ -1,4 +1,4 @@
-"""Which `bigain` command renders each table and figure, and from which files. Imported when the workflow is planned."""
+"""Map each table and figure to the `bigain` command that renders it. Imported when the workflow is planned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tables and figures the report of a study contains. Imported when the workflow is planned, so it stays light."""
+"""Choose the tables and figures of a study's report. Imported when the workflow is planned, so it stays light."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def table_names(path: Path | str, cells: list[Cell], backbones: dict[str, dict[s
 
 
 def has_printed_values(cells: list[Cell]) -> bool:
-    """Whether the paper prints a number for the task, backbone and data set of any of these cells."""
+    """Return whether the paper prints a number for the task, backbone and data set of any of these cells."""
     with open(PRINTED / "values.csv", newline="", encoding="utf-8") as handle:
         printed = {(row["task"], row["backbone"], row["dataset"]) for row in csv.DictReader(handle)}
     return any((cell.task, cell.backbone, cell.dataset) in printed for cell in cells)

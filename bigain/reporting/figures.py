@@ -23,7 +23,7 @@ FIGURE_METRICS = ("acc@1", "fd", "fid")
 
 
 class Panel(NamedTuple):
-    """What a column of Figure 1 shows."""
+    """A column of Figure 1."""
 
     metric: str
     backbone: str

@@ -1,4 +1,4 @@
-"""How a table is laid out in LaTeX: groups of columns and sections of lines, as in the paper's tables."""
+"""Lay out a table in LaTeX: groups of columns and sections of lines, as in the paper's tables."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Layout:
 
     @property
     def inline(self) -> bool:
-        """Whether intervals fit next to their numbers."""
+        """Return whether intervals fit next to their numbers."""
         return self.columns <= INLINE
 
 

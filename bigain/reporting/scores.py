@@ -37,7 +37,7 @@ class Scores:
         self.distances = {cell: _mean_estimate(seeds) for cell, seeds in distances.items()}
 
     def __contains__(self, cell: CellMetric) -> bool:
-        """Whether the study has the cell."""
+        """Return whether the study has the cell."""
         return cell in self.images or cell in self.distances
 
     def cells(self, metric: str, method: str) -> list[CellMetric]:

@@ -60,7 +60,7 @@ class Group:
 
     @property
     def direction(self) -> str:
-        """Which is better, `higher` or `lower`."""
+        """Return which direction is better, `higher` or `lower`."""
         return names.METRICS[self.metric].better
 
     @property

@@ -21,7 +21,7 @@ from bigain.sampling.guided import sampler_for
 
 @dataclass(frozen=True)
 class Sampling:
-    """How images are sampled, with the backbone's own scheduler."""
+    """Settings of sampling with the backbone's own scheduler."""
 
     steps: int
     guidance: float  # scale of classifier-free guidance

@@ -36,7 +36,7 @@ class Cell:
 
     @property
     def structural(self) -> bool:
-        """Whether the method changes the model itself, and so needs a calibration."""
+        """Return whether the method changes the model itself, and so needs a calibration."""
         return method_of(self.method).acts_on == "model"
 
     @property

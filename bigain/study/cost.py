@@ -1,4 +1,4 @@
-"""What a study costs before it runs: cells, shards, noise predictions, images, operations, hours, disk. No torch.
+"""Count what a study will cost: cells, shards, noise predictions, images, operations, hours, disk. No torch.
 
 Operations come from the committed table of FLOPs; hours from what the study has measured, else from the throughput that
 the config assumes. Neither includes encoding and decoding images, loading, and what planning a merge takes beyond its

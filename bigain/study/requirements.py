@@ -24,7 +24,7 @@ SMALLER_STUDIES = (
 
 @dataclass
 class Needs:
-    """What jobs are going to use.
+    """Inputs that the planned jobs will use.
 
     `references` are the data sets whose real images generated ones are compared with, `network` is whether the feature
     network is used.

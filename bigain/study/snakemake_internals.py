@@ -1,4 +1,4 @@
-"""What the workflow asks of Snakemake's own objects that no documentation promises, all in one place.
+"""Wrap the private Snakemake objects that the workflow uses, all in one place.
 
 If a new Snakemake breaks one of these functions, tests/workflow/test_snakemake_internals.py names the attribute that is
 gone. Look for its new name in Snakemake's `workflow.py` and `dag.py`, change it here, and raise `min_version` in
