@@ -14,7 +14,7 @@ from bigain.methods.presets import METHODS
 
 @dataclass(frozen=True)
 class RowKey:
-    """Identity of a row of a batch. It keys the row's random draws, so that they depend on nothing else in the batch."""
+    """Identity of a row of a batch: the key of its random draws, which depend on nothing else in the batch."""
 
     image: int
     condition: int | str

@@ -89,7 +89,7 @@ class TokenAttachment(Attachment):
 
     @property
     def skips_pass(self) -> bool:
-        """Return whether this forward pass runs uncompressed: `skip_t0` at t = 0. Raises ValueError for a batch of mixed t."""
+        """Return whether `skip_t0` leaves this forward pass uncompressed. Raises ValueError for a batch of mixed t."""
         if not self.method.skip_t0:
             return False
         is_zero = {value == 0 for value in torch.as_tensor(self.state.timestep).flatten().tolist()}

@@ -36,7 +36,7 @@ class Arm:
 
     @property
     def agrees(self) -> str:
-        """Return whether the criterion predicted the change of accuracy (`yes`, `no`), where there is a significant one."""
+        """Return whether the criterion predicted a significant change of accuracy: `yes` or `no`."""
         if self.accuracy_moved in ("not significant", "not run"):
             return self.accuracy_moved
         return "yes" if self.response.predicts == (self.accuracy_moved == "rises") else "no"
