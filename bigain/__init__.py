@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bigain.methods.method import Method
@@ -25,19 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = ["METHODS", "Attachment", "Method", "__version__", "apply", "attached_to", "compressed", "remove"]
 
-# Names that need torch, by module. They are imported when first used: planning and reporting start without torch.
-_LAZY = {
-    "Attachment": "bigain.compression.attachment",
-    "apply": "bigain.compression.attach",
-    "attached_to": "bigain.compression.attach",
-    "compressed": "bigain.compression.attach",
-    "remove": "bigain.compression.attach",
-}
+# Names that need torch. They are imported when first used: planning and reporting start without torch.
+_NEED_TORCH = ("Attachment", "apply", "attached_to", "compressed", "remove")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+    if name in _NEED_TORCH:
+        from bigain.compression import attach
+
+        return getattr(attach, name)
     if name == "__version__":
         return _version()
     raise AttributeError(f"module 'bigain' has no attribute {name!r}")

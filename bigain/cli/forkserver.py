@@ -9,7 +9,6 @@ by itself. No torch here until the server loads it.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import select
@@ -28,11 +27,6 @@ from bigain.core.places import importing_this_package
 
 SOCKET = "BIGAIN_WARM"  # environment variable with the path of the socket
 STARTED, LENGTH = b"s", 8  # the server's first answer; bytes of a request's length
-PRELOADED = (
-    *("backbones.dit", "backbones.unet", "reporting.page", "reporting.table_files"),
-    *(f"jobs.{name}" for name in ("classify", "efficiency", "encode", "generate", "probes", "reference", "score")),
-)
-
 # For every process that runs models: glibc is to keep memory below 1 GiB. Otherwise it gives that of every large tensor
 # back to the kernel and faults it in again for the next one, which more than doubled the time of the embedded study's
 # classification jobs on a small virtual machine. glibc reads this as a process starts; a fork inherits it.
@@ -105,8 +99,12 @@ def serve(path: Path, run: Runner) -> None:
 
 def _preload() -> None:
     """Import the modules that commands import, and with them PyTorch, diffusers and matplotlib."""
-    for module in PRELOADED:
-        importlib.import_module(f"bigain.{module}")
+    import bigain.backbones.dit
+    import bigain.backbones.unet
+    import bigain.reporting.figures
+    import bigain.reporting.page
+    import bigain.reporting.table_files  # noqa: F401
+    from bigain.jobs import classify, efficiency, encode, generate, probes, reference, score  # noqa: F401
 
 
 def _readable(first: Any, second: Any) -> bool:

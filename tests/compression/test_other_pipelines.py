@@ -99,7 +99,7 @@ def test_the_timestep_is_found_wherever_a_model_takes_it(pixart, sd15):
     for model in (pixart, sd15):
         with bigain.compressed(model, "bigain_td", factor=2) as attachment:
             run(model)
-            assert int(torch.as_tensor(attachment.timestep).flatten()[0]) == 7
+            assert int(torch.as_tensor(attachment.state.timestep).flatten()[0]) == 7
 
 
 def test_pixart_self_attention_with_a_mask_is_refused(pixart):

@@ -158,7 +158,7 @@ def test_the_inception_is_opened_only_if_its_checksum_is_right(program, monkeypa
 def test_a_pickle_of_a_hub_is_opened_only_if_its_checksum_is_right(program):
     path, written = program
     size = path.stat().st_size
-    with pytest.raises(FetchError, match=r"pytorch_model\.bin is a pickle, and the hub says no sha256"):
+    with pytest.raises(FetchError, match=r"pytorch_model\.bin is a pickle whose sha256 the hub does not state"):
         _verified(path.parent, path.name, size, None)
     with pytest.raises(FetchError, match=r"pytorch_model\.bin holds more than tensors"):
         _verified(path.parent, path.name, size, sha256(path))
