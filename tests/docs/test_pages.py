@@ -1,7 +1,6 @@
 """What the pages say is there: links, paths, commands, flags, packages, and the numbers of the README."""
 
-from __future__ from pathlib import Path
-import annotations
+from __future__ import annotations
 
 import ast
 import csv
@@ -10,6 +9,7 @@ import re
 import subprocess
 import sys
 from itertools import pairwise, product
+from pathlib import Path
 
 import jinja2
 import pytest
