@@ -38,7 +38,10 @@ FLOORS = {
         *("core", "methods", "datasets", "tokens", "compression", "backbones", "sampling", "classifier"),
         *("measure", "calibration", "metrics"),
     ],
-    "cli": ["core", "methods", "datasets", "measure", "training", "study", "reporting", "jobs"],
+    "cli": [
+        *("core", "methods", "datasets", "study", "reporting", "jobs", "measure", "training"),
+        "backbones",  # which the fork server imports ahead of its jobs
+    ],
     # the root
     "__main__": ["cli"],
     "__init__": ["methods", "compression"],

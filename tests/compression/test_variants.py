@@ -1,4 +1,4 @@
-"""Method ids with variants, and what they do to a model."""
+"""Variants of methods on a model: other layers, cells, blocks and levels, shared plans, clamped ratios, t = 0."""
 
 import pytest
 import torch
@@ -7,53 +7,8 @@ import bigain
 from bigain.compression.attachment import RowKey
 from bigain.compression.targets import part_of
 from bigain.methods.ids import method_of
-from bigain.methods.method import Linear
-from bigain.methods.presets import METHODS
 from tests.helpers.methods import arguments_for
 from tests.helpers.models import RUN, run_dit, run_unet
-
-
-def test_an_id_says_layers_and_options():
-    changed = method_of("bigain_tm@sa+mlp~score-l2_norm~cell-4x4~protect-0.1")
-    assert changed.layers == ("sa", "mlp")
-    assert dict(changed.options) == {**METHODS["bigain_tm"].options, "score": "l2_norm", "cell": (4, 4), "protect": 0.1}
-    assert method_of("bigain_td~alpha-0.8to1.2").options["alpha"] == Linear(0.8, 1.2)
-    assert method_of("bigain_td~alpha--0.5").options["alpha"] == -0.5
-    assert method_of("todo~skip_t0-on").skip_t0
-    assert METHODS["bigain_tm"].options["score"] == "laplacian_l1"
-
-
-def test_an_id_has_one_spelling():
-    assert method_of("tome@sa") is METHODS["tome"]
-    assert method_of("bigain_tm~score-laplacian_l1~cell-2x2") is METHODS["bigain_tm"]
-    assert method_of("bigain_tm@mlp+sa~score-l2_norm~cell-4x4").id == "bigain_tm@sa+mlp~cell-4x4~score-l2_norm"
-    assert method_of("bigain_tm@sa+mlp").label == "BiGain_TM (SA+MLP)"
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("bigain_tm~scor-l2_norm", r"unknown option 'scor'\. Did you mean 'score'\?"),
-        (
-            "bigain_tm~score-l3_norm",
-            r"score cannot be 'l3_norm': .* Did you mean 'l[12]_norm'\?",
-        ),
-        ("bigain_tm~cell-2", "cell cannot be '2'"),
-        ("bigain_tm~cell-1x1", "at least two tokens"),
-        ("bigain_tm~protect-1.5", "below 1"),
-        ("bigain_tm@ca", "layers must include sa"),
-        ("bigain_tm@sa+sa", "layers must include sa"),
-        ("bigain_tm@sa+ff", "layers must include sa"),
-        ("todo@sa+ca", "only merging methods"),
-        ("todo~score-l2_norm", "unknown option 'score'"),
-        ("todo~clamp-on", "unknown option 'clamp'"),
-        ("none~skip_t0-on", "unknown option"),
-        ("bigain_tn~score-l2_norm", r"Did you mean 'bigain_tm'\?"),
-    ],
-)
-def test_a_wrong_id_says_what_is_allowed(name, message):
-    with pytest.raises(ValueError, match=message):
-        method_of(name)
 
 
 def test_larger_cells_reach_larger_ratios(unet):
@@ -100,23 +55,6 @@ def test_parts_of_dit_xl_are_those_of_the_paper():
     assert part_of("first_12", 6) == (0, 1, 2)
 
 
-def test_a_method_without_options_says_so():
-    with pytest.raises(ValueError, match="mosaicdiff has no options to change"):
-        method_of("mosaicdiff~clamp-on")
-
-
-def test_a_plan_for_a_stage_is_the_cached_variant():
-    assert method_of("bigain_tm~plan_for-stage") == method_of("bigain_tm_cached")
-    assert method_of("bigain_tm_cached~plan_for-block~score-l2_norm") == method_of("bigain_tm~score-l2_norm")
-    assert method_of("bigain_tm_cached~plan_for-model").plan_for == "model"
-
-
-@pytest.mark.parametrize(("rule", "same"), [("top_left", "tome_fixed"), ("random", "tome")])
-def test_destinations_that_no_score_picks_are_tome(rule, same):
-    assert method_of(f"bigain_tm~destinations-{rule}") == method_of(same)
-    assert method_of(f"bigain_tm@sa+mlp~destinations-{rule}") == method_of(f"{same}@sa+mlp")
-
-
 def test_tokens_left_by_the_quantile_rule_are_measured(unet):
     with bigain.compressed(unet, "bigain_tm_block@sa+mlp~rule-quantile", ratio=0.7) as attachment:
         changed = run_unet(unet)
@@ -125,12 +63,6 @@ def test_tokens_left_by_the_quantile_rule_are_measured(unet):
     assert not torch.equal(changed, run_unet(unet))
     with pytest.raises(ValueError, match="drop ca"):
         bigain.apply(unet, "bigain_tm_block@sa+ca~rule-quantile", ratio=0.7)
-
-
-@pytest.mark.parametrize(("height", "width"), [(10, 10), (7, 9), (33, 18), (64, 64)])
-def test_the_largest_ratio_is_reached_exactly(height, width):
-    left = method_of("tome~clamp-on").tokens_left(0.99, height, width)[0]
-    assert left == (height // 2) * (width // 2)
 
 
 class Counted:

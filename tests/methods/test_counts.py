@@ -3,6 +3,7 @@
 import pytest
 
 from bigain.methods.counts import removed_tokens
+from bigain.methods.ids import method_of
 
 CELL = (2, 2)
 
@@ -18,3 +19,9 @@ def test_an_unreachable_ratio_says_what_is_allowed():
 )
 def test_token_counts_of_the_paper(ratio, kept):
     assert 4096 - removed_tokens(ratio, 64, 64, CELL) == kept
+
+
+@pytest.mark.parametrize(("height", "width"), [(10, 10), (7, 9), (33, 18), (64, 64)])
+def test_the_largest_ratio_is_reached_exactly(height, width):
+    left = method_of("tome~clamp-on").tokens_left(0.99, height, width)[0]
+    assert left == (height // 2) * (width // 2)
