@@ -53,7 +53,7 @@ def test_the_whole_site_is_built_with_a_page_for_every_module(tmp_path):
 
 
 def test_every_page_is_on_the_site():
-    written = {*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")}
+    written = {*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("[!.]*/README.md")}
     assert {str(path.relative_to(ROOT)) for path in written} == set(ALL_PAGES)
 
 
