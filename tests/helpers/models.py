@@ -22,6 +22,25 @@ def tiny_unet(sample_size: int = 16, layers: int = 1):
     ).eval()
 
 
+def one_block_unet():
+    """Return a U-Net with a single transformer block, which is traced in half the time."""
+    from diffusers import UNet2DConditionModel
+
+    torch.manual_seed(0)
+    return UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(16,),
+        layers_per_block=1,
+        norm_num_groups=8,
+        cross_attention_dim=16,
+        attention_head_dim=1,
+        use_linear_projection=True,
+        down_block_types=("CrossAttnDownBlock2D",),
+        mid_block_type=None,
+        up_block_types=("UpBlock2D",),
+    ).eval()
+
+
 def tiny_dit():
     from diffusers import DiTTransformer2DModel
 
