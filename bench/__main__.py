@@ -1,13 +1,14 @@
 """The benchmark suite: `python -m bench OUTPUT`, from the repository's root. Writes OUTPUT.json and OUTPUT.md.
 
-Every figure is a ratio of two arms timed in turns in one process. Where there is a GPU its arms run there; which device
-it was stands in both files.
+Every figure is a ratio of two arms timed in turns in one process, on the GPU if there is one. Both files name the
+device.
 """
 
 from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +30,7 @@ from bench.startup import startup
 from bigain.core.files import write_json, write_text
 from bigain.jobs.shards import environment_of
 
-PARTS = {
+PARTS: dict[str, Callable[[], list[Row]]] = {
     "classification": classification,
     "decisions": equal_decisions,
     "planning": planning,
@@ -39,7 +40,7 @@ PARTS = {
     "profile": profiles,
     "demo": demo,
 }
-GPU_PARTS = {
+GPU_PARTS: dict[str, Callable[[], list[Row]]] = {
     "ceilings": ceilings,
     "repeats": repeats,
     "operators": operators,
@@ -57,22 +58,22 @@ def main(
     threads: Annotated[int, typer.Option(help="of the CPU")] = 1,
 ) -> None:
     """Run the benchmarks and write what came out."""
-    here = PARTS | (GPU_PARTS if torch.cuda.is_available() else {})
+    available = PARTS | (GPU_PARTS if torch.cuda.is_available() else {})
     for name in part or ():
-        if name not in here:
-            needs = "needs a GPU, and there is none" if name in GPU_PARTS else "is no part of the suite"
-            raise typer.BadParameter(f"{name} {needs}: allowed are {', '.join(here)}")
+        if name not in available:
+            needs = "needs a GPU, and there is none" if name in GPU_PARTS else "is not a part of the suite"
+            raise typer.BadParameter(f"{name} {needs}: allowed are {', '.join(available)}")
     torch.set_num_threads(threads)
     json_file = output.with_suffix(".json")
-    found = json.loads(json_file.read_text()) if json_file.exists() else {"parts": {}}
-    for name in part or here:
-        found["parts"][name] = {"machine": machine(), "rows": here[name]()}
-        write_json(json_file, found)  # a part that is done is kept, whatever becomes of the next
-        write_text(output.with_suffix(".md"), page(found))
+    results = json.loads(json_file.read_text()) if json_file.exists() else {"parts": {}}
+    for name in part or available:
+        results["parts"][name] = {"machine": machine(), "rows": available[name]()}
+        write_json(json_file, results)  # finished parts are kept even if the next one fails
+        write_text(output.with_suffix(".md"), page(results))
 
 
 def machine() -> dict[str, str | int]:
-    """What the figures belong to."""
+    """Return the device, threads and torch version that the figures belong to."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     known = environment_of(device)
     return {
@@ -83,22 +84,22 @@ def machine() -> dict[str, str | int]:
 
 
 def processor() -> str:
-    """The CPU's name."""
+    """Return the name of the CPU."""
     listed = Path("/proc/cpuinfo")
     names = [line.split(":")[1].strip() for line in listed.read_text().splitlines() if line.startswith("model name")]
     return names[0] if names else platform.processor()
 
 
-def page(found: dict) -> str:
-    """All rows as one Markdown table a part."""
+def page(results: dict) -> str:
+    """Return all rows as Markdown, with a table per part."""
     lines = ["# Benchmarks", "", "Written by `python -m bench`; a ratio is how many times as fast as the baseline, the"]
     lines += [
         "median over rounds with its quartiles. What it means: [docs/performance.md](../../docs/performance.md).",
         "",
     ]
-    for name, part in found["parts"].items():
+    for name, part in results["parts"].items():
         about = part["machine"]
-        where = f"{about['device']}, threads a process: {about['threads']}, torch {about['torch']}"
+        where = f"{about['device']}, threads per process: {about['threads']}, torch {about['torch']}"
         lines += [f"## {name}", "", where, ""]
         lines += TABLES.get(name, _timed)(part["rows"])
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The cost of attaching, removing and compiling, beside tomesd: `python bench/attach_cost.py`.
+"""The cost of attaching, removing and compiling, beside tomesd: `python -m bench.attach_cost`.
 
 Attaching is timed on the architecture of Stable Diffusion 2.0 without weights, in rounds that alternate; then, arm
 after arm, eager and compiled forward passes on the embedded U-Net. Figures are medians.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import tomesd
 import torch
@@ -20,9 +21,13 @@ from bench.rounds import ROUNDS, Row, compare
 from bigain import backbones
 from bigain.backbones.base import Backbone
 from bigain.measure.vanilla import vanilla_attention
+from bigain.methods.method import Family
 
-MODELS = {"unet": ("resources/mini-unet", {}), "dit": ("resources/mini-dit", {"blocks": (1, 2, 3, 4)})}
-ARMS = {
+MODELS: dict[Family, tuple[str, dict[str, Any]]] = {
+    "unet": ("resources/mini-unet", {}),
+    "dit": ("resources/mini-dit", {"blocks": (1, 2, 3, 4)}),
+}
+ARMS: dict[str, dict[str, Any]] = {
     "none": {},
     "tome": {"ratio": 0.7},
     "tome_fixed": {"ratio": 0.7},
@@ -40,7 +45,7 @@ Attach = Callable[[ModelMixin], object]
 
 
 def attention(rounds: int = 3 * ROUNDS) -> list[Row]:
-    """Rows for both embedded models, every method, both kinds of attention, and tomesd on the U-Net."""
+    """Time both embedded models under every method with both kinds of attention, and tomesd on the U-Net."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows = []
     for family, (path, places) in MODELS.items():
@@ -73,7 +78,7 @@ def guided(
 def forward(
     backbone: Backbone, given: tuple[Tensor, Tensor, Tensor], attach: Attach, compiled: bool = False
 ) -> Callable[[], object]:
-    """A forward pass of a copy of the backbone, to which something was attached before: that is not timed."""
+    """Return a forward pass of a copy of the backbone to which something is attached; attaching is not timed."""
     own = copy.deepcopy(backbone)
     attach(own.denoiser)
     if compiled:
@@ -82,10 +87,10 @@ def forward(
 
 
 def ours(method: str, options: dict) -> Attach:
-    """Attaches one of our methods."""
+    """Return a function that attaches one of our methods."""
     return lambda denoiser: bigain.apply(denoiser, method, **options)
 
 
 def tomesd_07(denoiser: ModelMixin) -> None:
-    """Attaches tomesd at the paper's ratio, without its random destinations."""
+    """Attach tomesd at the paper's ratio, without its random destinations."""
     tomesd.apply_patch(denoiser, ratio=0.7, use_rand=False)

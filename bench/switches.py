@@ -1,7 +1,7 @@
-"""Count how often the released code's switches choose the paper's destination: `python bench/switches.py`.
+"""Count how often the released code's switches choose the paper's destination: `python -m bench.switches`.
 
-On the tokens that the embedded U-Net's compressed blocks really see, at three timesteps of 20 committed images: the
-share of cells whose destination is the same. Chance is one in four.
+The share of cells with the same destination, on the tokens that reach the embedded U-Net's compressed blocks at three
+timesteps of 20 committed images. Chance is one in four.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 import bigain
 from bigain.backbones.unet import StableDiffusion
 from bigain.classifier.noise import keyed_noise
+from bigain.compression.token_attachment import TokenAttachment
 from bigain.datasets import load
 from bigain.datasets.photos import crops
 from bigain.jobs.common import to_float
@@ -37,18 +38,19 @@ def main() -> None:
     for t in TIMESTEPS:
         agreement: dict[str, list[float]] = {name: [] for name in (*SWITCHES, "dft_amplitude without DC")}
 
-        def compare(x: torch.Tensor, grid: TokenGrid, found: dict[str, list[float]] = agreement) -> None:
+        def compare(x: torch.Tensor, grid: TokenGrid, shares: dict[str, list[float]] = agreement) -> None:
             ours = matching.cell_argmin(SCORES["laplacian_l1"](x, grid), grid, CELL)
             for name, chosen in SWITCHES.items():
-                found[name].append((chosen(x, grid) == ours).float().mean().item())
+                shares[name].append((chosen(x, grid) == ours).float().mean().item())
             both = [SCORES[name](x, grid) for name in ("dft_amplitude", "dft_amplitude_without_dc")]
             first, second = (matching.cell_argmin(scores, grid, CELL) for scores in both)
-            found["dft_amplitude without DC"].append((first == second).float().mean().item())
+            shares["dft_amplitude without DC"].append((first == second).float().mean().item())
 
         eps = torch.stack([keyed_noise(0, image, t, tuple(latents.shape[1:])) for image in dataset.ids])
         alpha_bar = backbone.alphas_bar[t]
         x_t = alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * eps
         with bigain.compressed(backbone.denoiser, "bigain_tm", ratio=0.7) as at:
+            assert isinstance(at, TokenAttachment)
             operator = at.operator
 
             def compared(x, grid, *args, operator=operator, compare=compare, **kwargs):  # noqa: ANN001, ANN002, ANN003, ANN202

@@ -38,7 +38,7 @@ def test_the_page_holds_every_row():
     assert "| x | case | b | 1.000 | 2.00 | 2.00 to 2.00 | 1 |" in text
     assert "| m | 4 of 5 |" in text
     assert "| m | a | aten::mm | 1.50 | 75% | 6 |" in text
-    assert text.count("made up, threads a process: 3") == 3
+    assert text.count("made up, threads per process: 3") == 3
 
 
 def test_a_profile_ranks_operators_by_their_own_time_and_loses_none():
@@ -106,7 +106,7 @@ def test_a_share_of_the_peak_is_of_the_device_that_ran(monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize(
-    ("part", "message"), [(next(iter(GPU_PARTS)), "needs a GPU"), ("speed", "no part of the suite")]
+    ("part", "message"), [(next(iter(GPU_PARTS)), "needs a GPU"), ("speed", "not a part of the suite")]
 )
 def test_a_part_that_cannot_run_is_refused(tmp_path, part, message):
     with pytest.raises(typer.BadParameter, match=f"{part} .*{message}.*: allowed are classification"):
