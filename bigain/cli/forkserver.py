@@ -27,6 +27,7 @@ from bigain.core.places import importing_this_package
 
 SOCKET = "BIGAIN_WARM"  # environment variable with the path of the socket
 STARTED, LENGTH = b"s", 8  # the server's first answer; bytes of a request's length
+
 # For every process that runs models: glibc is to keep memory below 1 GiB. Otherwise it gives that of every large tensor
 # back to the kernel and faults it in again for the next one, which more than doubled the time of the embedded study's
 # classification jobs on a small virtual machine. glibc reads this as a process starts; a fork inherits it.
