@@ -13,13 +13,17 @@ import typer
 
 from bigain.cli.options import JOBS_PANEL, Log, Output, SpecText, logged
 from bigain.core.gpu_locks import locked_gpu
+from bigain.core.provenance import provenance_file
 
 app = typer.Typer()
 command = partial(app.command, rich_help_panel=JOBS_PANEL)
 
 Latents = Annotated[Path, typer.Option(help="Latents of the data set's images.")]
 Conditions = Annotated[Path, typer.Option(help="Conditions of the data set's candidates and captions.")]
-Info = Annotated[Path, typer.Option(help="File for the provenance of the output.")]
+Info = Annotated[Path, typer.Option(help="File for the provenance of the output: its name and .json.")]
+Outputs = Annotated[
+    tuple[Path, Path], typer.Option("--output", help="File to write, and for its provenance: its name and .json.")
+]
 Chunks = Annotated[list[Path], typer.Argument(help="Outputs of the cell's jobs, each with its `.json` beside it.")]
 
 
@@ -36,6 +40,13 @@ def model_job(spec_text: str, log: Path | None) -> Iterator[Any]:
             yield spec
 
 
+def with_provenance(output: Path, provenance: Path) -> Path:
+    """Return the output after making sure that its provenance lies beside it, where readers look for it."""
+    if provenance != provenance_file(output):
+        raise ValueError(f"the provenance of {output} is {provenance_file(output)}, not {provenance}")
+    return output
+
+
 def _print_progress(spec_text: str, output: Path) -> None:
     from bigain.core.progress import progress_line
 
@@ -45,39 +56,39 @@ def _print_progress(spec_text: str, output: Path) -> None:
 
 
 @command("encode-images")
-def encode_images(spec_text: SpecText, output: Output, log: Log = None) -> None:
+def encode_images(spec_text: SpecText, outputs: Outputs, log: Log = None) -> None:
     """Encode the images of a data set to latents."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import encode
 
-        encode.encode_images(spec, output)
+        encode.encode_images(spec, with_provenance(*outputs))
 
 
 @command("encode-conditions")
-def encode_conditions(spec_text: SpecText, output: Output, log: Log = None) -> None:
+def encode_conditions(spec_text: SpecText, outputs: Outputs, log: Log = None) -> None:
     """Encode the candidate prompts and the captions of a data set."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import encode
 
-        encode.encode_conditions(spec, output)
+        encode.encode_conditions(spec, with_provenance(*outputs))
 
 
 @command("reference-features")
-def reference_features(spec_text: SpecText, output: Output, log: Log = None) -> None:
+def reference_features(spec_text: SpecText, outputs: Outputs, log: Log = None) -> None:
     """Compute the features of a data set's real images."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import reference
 
-        reference.reference_features(spec, output)
+        reference.reference_features(spec, with_provenance(*outputs))
 
 
 @command()
-def calibrate(spec_text: SpecText, output: Output, log: Log = None) -> None:
+def calibrate(spec_text: SpecText, outputs: Outputs, log: Log = None) -> None:
     """Calibrate a structural method (DiP-GO, MosaicDiff) on a training split."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import calibrate as job
 
-        job.calibrate(spec, output)
+        job.calibrate(spec, with_provenance(*outputs))
 
 
 @command()
@@ -88,7 +99,7 @@ def classify(
     with model_job(spec_text, log) as spec:
         from bigain.jobs import classify as job
 
-        job.classify(spec, latents, conditions, output, info)
+        job.classify(spec, latents, conditions, with_provenance(output, info))
     _print_progress(spec_text, output)
 
 
@@ -98,37 +109,37 @@ def generate(spec_text: SpecText, conditions: Conditions, output: Output, info: 
     with model_job(spec_text, log) as spec:
         from bigain.jobs import generate as job
 
-        job.generate(spec, conditions, output, info)
+        job.generate(spec, conditions, with_provenance(output, info))
     _print_progress(spec_text, output)
 
 
 @command()
-def efficiency(spec_text: SpecText, output: Output, log: Log = None) -> None:
+def efficiency(spec_text: SpecText, outputs: Outputs, log: Log = None) -> None:
     """Count the FLOPs of a forward pass under every method, and time it."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import efficiency as job
 
-        job.efficiency(spec, output)
+        job.efficiency(spec, with_provenance(*outputs))
 
 
 @command("probe-tokens")
-def probe_tokens(spec_text: SpecText, latents: Latents, output: Output, log: Log = None) -> None:
+def probe_tokens(spec_text: SpecText, latents: Latents, outputs: Outputs, log: Log = None) -> None:
     """Map the saliency of tokens and which of them are merged (Figures 2 and 3)."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import probes
 
-        probes.token_maps(spec, latents, output)
+        probes.token_maps(spec, latents, with_provenance(*outputs))
 
 
 @command("probe-spectrum")
 def probe_spectrum(
-    spec_text: SpecText, latents: Latents, conditions: Conditions, output: Output, log: Log = None
+    spec_text: SpecText, latents: Latents, conditions: Conditions, outputs: Outputs, log: Log = None
 ) -> None:
     """Measure paired class differences by frequency band under every method (Theorem 1)."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import probes
 
-        probes.spectrum(spec, latents, conditions, output)
+        probes.spectrum(spec, latents, conditions, with_provenance(*outputs))
 
 
 @command("score-classification")
@@ -157,10 +168,13 @@ def score_generation(
 
 @command()
 def collect(
-    files: Annotated[list[Path], typer.Argument(help="Metrics of all cells.")], output: Output, log: Log = None
+    spec_text: SpecText,
+    cells: Annotated[Path, typer.Option(help="Folder of the study's cells.")],
+    output: Annotated[Path, typer.Option(help="File for the tidy results; two more are written beside it.")],
+    log: Log = None,
 ) -> None:
-    """Collect the metrics of all cells in one tidy table."""
+    """Collect the metrics of all cells: one tidy table, every image's outcome, and what the cells compressed."""
     with logged(log):
-        from bigain.jobs import score
+        from bigain.jobs import collect as job
 
-        score.collect(files, output)
+        job.collect(json.loads(spec_text), cells, output)

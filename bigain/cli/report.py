@@ -16,7 +16,6 @@ command = partial(app.command, rich_help_panel=REPORTS_PANEL)
 
 Results = Annotated[Path, typer.Option(help="Tidy results of the study.")]
 Measured = Annotated[list[Path], typer.Argument(help="Measured efficiency, one file per backbone.")]
-Metrics = Annotated[list[Path], typer.Argument(help="Metrics of all cells.")]
 TablesFile = Annotated[Path, typer.Option("--tables", help="YAML file that describes the tables.")]
 Written = Annotated[Path, typer.Option(help="File to write.")]
 
@@ -35,9 +34,12 @@ def table(
 ) -> None:
     """Write one of the tables as LaTeX, CSV and HTML."""
     with logged(log):
+        from bigain.reporting.collected import read_measurements, read_results
         from bigain.reporting.table_files import write_table_files
 
-        write_table_files(results, measured, tables, name, json.loads(spec_text), tex, csv, html)
+        spec = json.loads(spec_text)
+        numbers = read_results(results, spec), read_measurements(measured, spec)
+        write_table_files(*numbers, tables, name, spec, tex, csv, html)
 
 
 @command("efficiency-table")
@@ -51,9 +53,11 @@ def efficiency_table(
 ) -> None:
     """Write the FLOPs and seconds of every method (Table 11)."""
     with logged(log):
+        from bigain.reporting.collected import read_measurements
         from bigain.reporting.efficiency import write_efficiency
 
-        write_efficiency(measured, json.loads(spec_text), tex, csv, html)
+        spec = json.loads(spec_text)
+        write_efficiency(read_measurements(measured, spec), spec, tex, csv, html)
 
 
 @command("protocol-tables")
@@ -72,6 +76,7 @@ def protocol_tables(
 @command("token-figures")
 def token_figures(
     maps: Annotated[list[Path], typer.Argument(help="Token maps, one file per backbone and data set.")],
+    spec_text: SpecText,
     saliency_pdf: Written,
     saliency_png: Written,
     merged_pdf: Written,
@@ -80,14 +85,19 @@ def token_figures(
 ) -> None:
     """Draw the saliency of tokens and which of them are merged (Figures 2 and 3)."""
     with logged(log):
+        from bigain.reporting.collected import verified
         from bigain.reporting.token_figures import write_token_figures
 
-        write_token_figures(maps, (saliency_pdf, saliency_png), (merged_pdf, merged_png))
+        spec = json.loads(spec_text)
+        write_token_figures(
+            [verified(file, spec) for file in maps], (saliency_pdf, saliency_png), (merged_pdf, merged_png)
+        )
 
 
 @command()
 def theorem(
-    files: Annotated[list[Path], typer.Argument(help="Band spectra (.parquet) and metrics of all cells (.json).")],
+    spectra: Annotated[list[Path], typer.Argument(help="Band spectra, one file per backbone and data set.")],
+    results: Results,
     spec_text: SpecText,
     tex: Written,
     csv: Written,
@@ -98,11 +108,12 @@ def theorem(
 ) -> None:
     """Write what the study measures of Theorem 1, as a table and a figure."""
     with logged(log):
+        from bigain.reporting.collected import read_cells, verified
         from bigain.reporting.theorem import write_theorem
 
-        spectra = [file for file in files if file.suffix == ".parquet"]
-        metrics = [file for file in files if file.suffix == ".json"]
-        write_theorem(spectra, metrics, json.loads(spec_text), tex, csv, html, pdf, png)
+        spec = json.loads(spec_text)
+        probed = [verified(file, spec) for file in spectra]
+        write_theorem(probed, read_cells(results, spec), spec, tex, csv, html, pdf, png)
 
 
 @command()
@@ -117,14 +128,16 @@ def overview(
 ) -> None:
     """Write the overview of all methods by the operations they save (Table 1)."""
     with logged(log):
+        from bigain.reporting.collected import read_measurements, read_results
         from bigain.reporting.overview import write_overview
 
-        write_overview(results, measured, json.loads(spec_text), tex, csv, html)
+        spec = json.loads(spec_text)
+        write_overview(read_results(results, spec), read_measurements(measured, spec), spec, tex, csv, html)
 
 
 @command()
 def claims(
-    metrics: Metrics,
+    results: Results,
     data: Annotated[Path, typer.Option(help="YAML file of the claims.")],
     spec_text: SpecText,
     tex: Written,
@@ -135,8 +148,10 @@ def claims(
     """Judge the paper's claims on the study's cells."""
     with logged(log):
         from bigain.reporting.claims import write_claims
+        from bigain.reporting.collected import read_cells
 
-        write_claims(metrics, data, json.loads(spec_text), tex, csv, html)
+        spec = json.loads(spec_text)
+        write_claims(read_cells(results, spec), data, spec, tex, csv, html)
 
 
 @command()
@@ -151,9 +166,11 @@ def beside(
 ) -> None:
     """Write the paper's printed numbers beside the study's."""
     with logged(log):
+        from bigain.reporting.collected import read_measurements, read_results
         from bigain.reporting.paper_comparison import write_comparison
 
-        write_comparison(results, measured, json.loads(spec_text), tex, csv, html)
+        spec = json.loads(spec_text)
+        write_comparison(read_results(results, spec), read_measurements(measured, spec), spec, tex, csv, html)
 
 
 @command()
@@ -166,12 +183,13 @@ def audit(tex: Written, csv: Written, html: Written, log: Log = None) -> None:
 
 
 @command()
-def schedules(metrics: Metrics, output: Output, log: Log = None) -> None:
+def schedules(results: Results, spec_text: SpecText, output: Output, log: Log = None) -> None:
     """List what every cell compressed, block by block."""
     with logged(log):
+        from bigain.reporting.collected import read_cells
         from bigain.reporting.schedules import write_schedules
 
-        write_schedules(metrics, output)
+        write_schedules(read_cells(results, json.loads(spec_text)), output)
 
 
 @command()
@@ -193,35 +211,41 @@ def elimination(
 @command()
 def figure(
     results: Results,
+    spec_text: SpecText,
     pdf: Written,
     png: Written,
     log: Log = None,
 ) -> None:
     """Draw how merging and downsampling change accuracy and Fréchet distance (Figure 1)."""
     with logged(log):
+        from bigain.reporting.collected import read_results
         from bigain.reporting.figures import write_figure_1
 
-        write_figure_1(results, pdf, png)
+        write_figure_1(read_results(results, json.loads(spec_text)), pdf, png)
 
 
 @command()
 def tradeoff(
     measured: Measured,
     results: Results,
+    spec_text: SpecText,
     pdf: Written,
     png: Written,
     log: Log = None,
 ) -> None:
     """Draw recognition against operations and against generation, with the Pareto front."""
     with logged(log):
+        from bigain.reporting.collected import read_measurements, read_results
         from bigain.reporting.tradeoff import write_tradeoff
 
-        write_tradeoff(results, measured, pdf, png)
+        spec = json.loads(spec_text)
+        write_tradeoff(read_results(results, spec), read_measurements(measured, spec), pdf, png)
 
 
 @command("class-changes")
 def class_changes(
-    metrics: Metrics,
+    results: Results,
+    spec_text: SpecText,
     pdf: Written,
     png: Written,
     log: Log = None,
@@ -229,21 +253,25 @@ def class_changes(
     """Draw the change of accuracy class by class."""
     with logged(log):
         from bigain.reporting.classes import write_class_changes
+        from bigain.reporting.collected import read_cells
 
-        write_class_changes(metrics, pdf, png)
+        write_class_changes(read_cells(results, json.loads(spec_text)), pdf, png)
 
 
 @command()
 def sheet(
     files: Annotated[list[Path], typer.Argument(help="Generated images, one file per row.")],
+    spec_text: SpecText,
     output: Output,
     log: Log = None,
 ) -> None:
     """Draw a sheet of generated samples, one row per cell."""
     with logged(log):
+        from bigain.reporting.collected import verified
         from bigain.reporting.figures import write_sample_sheet
 
-        write_sample_sheet(files, output)
+        spec = json.loads(spec_text)
+        write_sample_sheet([verified(file, spec) for file in files], output)
 
 
 @command()
@@ -275,8 +303,23 @@ def compile_(
 
 
 @command()
+def manifest(
+    files: Annotated[list[Path], typer.Argument(help="Everything that was rendered.")],
+    spec_text: SpecText,
+    output: Output,
+    log: Log = None,
+) -> None:
+    """Write the checksums of everything that was rendered, with the spec that it was rendered from."""
+    with logged(log):
+        from bigain.reporting.manifest import write_manifest
+
+        write_manifest(files, json.loads(spec_text), output)
+
+
+@command()
 def page(
-    metrics: Metrics,
+    sheets: Annotated[list[Path] | None, typer.Argument(help="Sample sheets.")] = None,
+    *,
     results: Results,
     tables: TablesFile,
     document: Annotated[Path, typer.Option(help="The report that the page links to.")],
@@ -286,9 +329,12 @@ def page(
 ) -> None:
     """Write everything on one self-contained HTML page.
 
-    Tables, figures and sample sheets are taken from beside it.
+    Tables and figures are taken from beside it.
     """
     with logged(log):
+        from bigain.reporting.collected import read_cells, read_results
         from bigain.reporting.page import write_page
 
-        write_page(results, metrics, tables, document, json.loads(spec_text), output)
+        spec = json.loads(spec_text)
+        numbers = read_results(results, spec), read_cells(results, spec)
+        write_page(*numbers, tables, document, sheets or [], spec, output)

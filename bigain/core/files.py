@@ -14,6 +14,7 @@ from typing import Any
 
 UMASK = os.umask(0)  # it can only be read by setting it
 os.umask(UMASK)
+NAME_DIGITS = 12  # of a sha256, in the name of a file that is named after its content
 
 
 @contextmanager
@@ -23,6 +24,40 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     Temporary files of `path` that killed processes left on this machine are removed, too.
     """
     path = Path(path)
+    with _temporary_file(path) as temporary:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(path)
+
+
+@contextmanager
+def content_named_file(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path; on success it becomes `path` with the start of its sha256 before the suffix.
+
+    `name_fits_content` verifies such a file.
+    """
+    path = Path(path)
+    with _temporary_file(path) as temporary:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(path.with_name(f"{path.stem}-{sha256(temporary)[:NAME_DIGITS]}{path.suffix}"))
+
+
+def content_named_files(path: Path | str) -> list[Path]:
+    """Return the files that `content_named_file` wrote for a path, in the order of their names."""
+    path = Path(path)
+    digits = "[0-9a-f]" * NAME_DIGITS
+    return sorted(path.parent.glob(f"{glob.escape(path.stem)}-{digits}{glob.escape(path.suffix)}"))
+
+
+def name_fits_content(path: Path) -> bool:
+    """Return whether a file of `content_named_file` still has the content that it was named after."""
+    return path.stem.endswith(f"-{sha256(path)[:NAME_DIGITS]}")
+
+
+@contextmanager
+def _temporary_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which is gone at the end; remove those that killed processes left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.name}.{socket.gethostname()}-"
     for left in path.parent.glob(f"{glob.escape(prefix)}*.tmp"):
@@ -31,12 +66,15 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     temporary = path.with_name(f"{prefix}{os.getpid()}.tmp")
     try:
         yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.chmod(0o666 & ~UMASK)  # safetensors writes files that only their owner can read
-        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush(temporary: Path) -> None:
+    """Bring a temporary file to the disk, readable as the user's other files are."""
+    with open(temporary, "rb") as handle:
+        os.fsync(handle.fileno())
+    temporary.chmod(0o666 & ~UMASK)  # safetensors writes files that only their owner can read
 
 
 def _is_running(process: str) -> bool:

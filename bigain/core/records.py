@@ -7,7 +7,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,18 @@ def write_table(path: Path | str, columns: Mapping[str, Any], spec: Mapping[str,
     """Write columns as parquet, whole or not at all, with the spec that made them as metadata."""
     table = pa.table(columns).replace_schema_metadata({SPEC_KEY: canonical(spec).encode()})
     with whole_file(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        save_table(temporary, table)
+
+
+def save_table(path: Path, table: pa.Table) -> None:
+    """Write a table as parquet with checksums of its pages."""
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
 
 
 def read_table(path: Path | str) -> pa.Table:
-    """Read a parquet file. Raises ValueError naming the file if it is missing or damaged."""
+    """Read a parquet file. Raises ValueError naming the file if it is missing or damaged, also within a page."""
     try:
-        return pq.read_table(path)
+        return pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{path} is missing or not a whole parquet file: {error}") from error
 
@@ -91,3 +96,17 @@ def summary(environment: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {environment[name]}" for name in ("torch", "diffusers") if name in environment)
     where = f"{environment['device']}, {environment['machine']} {environment['cpu']}, threads: {environment['threads']}"
     return f"{packages} on {where}" if packages else where
+
+
+def commits(environments: Iterable[Mapping[str, Any]]) -> str:
+    """Return the commits that results were computed with; `+` marks changed code, and installed code has none."""
+    names = {e.get("commit", "") + ("+" if e.get("code") == "changed" else "") for e in environments}
+    return " and ".join(sorted(names - {""}))
+
+
+def summaries(file: Path | str, environments: list[dict[str, Any]]) -> str:
+    """Summarize a file's environments in one line. Raises ValueError naming the file and a missing key."""
+    try:
+        return " and ".join(sorted(map(summary, environments)))
+    except KeyError as error:
+        raise ValueError(f"{file}: environments: {error} is missing") from error

@@ -220,6 +220,9 @@ class ScoreSpec(TypedDict):
     dataset: DatasetSpec
     images: int  # classified or generated
     network: Literal["fashion-net", "inception"] | None  # feature network; null in studies without generation
+    chunks: list[str]  # digest of each job's spec
+    inputs: dict[str, str]  # digests of the specs of the latents, conditions and calibration that the jobs read
+    reference: str | None  # digest of the spec of the real images' features, of a generated cell
     code: CodeVersions
 
 
@@ -272,8 +275,10 @@ class SpectrumSpec(ProbeSpec):
 
 
 class CollectSpec(TypedDict):
-    """`bigain collect`: the tidy results."""
+    """`bigain collect`: the results of all cells."""
 
+    config: str  # digest of the study's config
+    cells: dict[str, str]  # digest of the spec of each cell's metrics, by the cell's folder
     code: CodeVersions
 
 
@@ -299,6 +304,8 @@ class ReportSpec(TypedDict):
     backbones: dict[str, Literal["unet", "dit", "flux"]]  # family of each
     seeds: list[int]
     probed: bool  # whether there are Figures 2 and 3 and Theorem 1
+    results: str  # digest of the spec of the results that are shown
+    files: dict[str, str]  # of every other result file that is shown: measurements, probes, generated images
     code: CodeVersions
 
 

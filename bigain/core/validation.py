@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from safetensors import SafetensorError, safe_open
 
-from bigain.core.files import read_json
 from bigain.core.records import read_table
 
 LARGEST = 1 << 53  # number in a config or report: up to here every integer is also a float
@@ -128,15 +127,8 @@ def read_features(path: Path | str, with_statistics: bool = False) -> dict[str, 
     return tensors
 
 
-def read_report(path: Path | str, properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a JSON file that holds a mapping with all of these keys, each valid under its schema.
-
-    Raises ValueError naming the file, the key and what is wrong with it.
-    """
-    try:
-        content = read_json(path)
-    except OSError as error:
-        raise ValueError(f"{path} is missing: {error}") from error
+def validate(path: Path | str, content: Any, properties: Mapping[str, Any]) -> None:
+    """Raise ValueError naming the file and key unless the content is a mapping with all of these keys, each valid."""
     with naming(path):
         json.dumps(content, ensure_ascii=False).encode()  # JSON can spell half a character, which is not text
     schema = {"type": "object", "required": list(properties), "properties": properties}
@@ -144,4 +136,3 @@ def read_report(path: Path | str, properties: Mapping[str, Any]) -> dict[str, An
     if violation is not None:
         where = ".".join(map(str, violation.absolute_path))
         raise ValueError(f"{path}: {where or 'its content'}: {violation.message:.{LONGEST_MESSAGE}}")
-    return content

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from bigain.backbones.base import Backbone
 from bigain.calibration import dip_go, mosaicdiff
 from bigain.calibration.data import CalibrationData
 from bigain.calibration.runs import ClassificationRun, GenerationRun, Run
@@ -13,14 +15,14 @@ from bigain.classifier.timesteps import Stages
 from bigain.core.specs import CalibrateSpec
 from bigain.datasets import load as load_dataset
 from bigain.datasets.photos import crops
-from bigain.jobs.common import backbone_of, to_float
+from bigain.jobs.common import Stopwatch, backbone_of, to_float
 from bigain.jobs.photos import images_per_batch
 from bigain.methods.ids import method_of
 
 
 def calibrate(spec: CalibrateSpec, output: Path) -> None:
     """Calibrate a structural method on the first images of a training split; write the result as safetensors."""
-    backbone = backbone_of(spec["backbone"])
+    stopwatch, backbone = Stopwatch(), backbone_of(spec["backbone"])
     method, reduction = method_of(spec["method"]), spec["reduction"]
     if reduction is None:
         raise ValueError(f"{method.id} needs a reduction of operations, in percent")
@@ -37,14 +39,18 @@ def calibrate(spec: CalibrateSpec, output: Path) -> None:
         null=backbone.null_condition().clone(),  # clones, unlike tensors of inference mode, can be differentiated
     )
     if method.operator == "mosaicdiff":
-        mosaicdiff.calibrate(backbone, data, method, reduction, spec["seed"]).save(output)
-        return
+        calibration = mosaicdiff.calibrate(backbone, data, method, reduction, spec["seed"])
+    else:
+        run_of = partial(_run, backbone, spec, len(candidates))
+        calibration = dip_go.calibrate(backbone, data, run_of, method, reduction, spec["seed"], spec["updates"])
+    calibration.save(output)
+    stopwatch.write_provenance(output, spec, {}, backbone.device)
+
+
+def _run(backbone: Backbone, spec: CalibrateSpec, classes: int, part: CalibrationData) -> Run:
+    """Return the task whose timesteps DiP-GO's gates belong to, on a part of the calibration data."""
     protocol = spec["protocol"]
-
-    def run_of(part: CalibrationData) -> Run:
-        if "stages" in protocol:
-            stages = Stages(tuple(protocol["stages"]), tuple(protocol["keep"]))
-            return ClassificationRun(backbone, part, stages, len(candidates), spec["seed"])
-        return GenerationRun(backbone, part, protocol["steps"], protocol["guidance"], spec["seed"])
-
-    dip_go.calibrate(backbone, data, run_of, method, reduction, spec["seed"], spec["updates"]).save(output)
+    if "stages" in protocol:
+        stages = Stages(tuple(protocol["stages"]), tuple(protocol["keep"]))
+        return ClassificationRun(backbone, part, stages, classes, spec["seed"])
+    return GenerationRun(backbone, part, protocol["steps"], protocol["guidance"], spec["seed"])

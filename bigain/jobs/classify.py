@@ -19,15 +19,16 @@ from bigain.compression.attachment import Attachment
 from bigain.core.specs import ClassifySpec
 from bigain.datasets import load as load_dataset
 from bigain.jobs.common import backbone_of, compile_denoiser
+from bigain.jobs.inputs import calibration_record, verified
 from bigain.jobs.shards import CellJob, calibration_bytes, digest, run_job
 from bigain.jobs.storage import ParquetShards
 from bigain.methods.ids import method_of
 
 
-def classify(spec: ClassifySpec, latents_file: Path, conditions_file: Path, output: Path, info: Path) -> None:
+def classify(spec: ClassifySpec, latents_file: Path, conditions_file: Path, output: Path) -> None:
     """Classify the images in `spec["images"]`: parquet with image, class, t, stage, error."""
     backbone = backbone_of(spec["backbone"])
-    run_job(ClassificationJob(spec, backbone, latents_file, conditions_file), output, info)
+    run_job(ClassificationJob(spec, backbone, latents_file, conditions_file), output)
 
 
 class ClassificationJob(CellJob[pa.Table, pa.Table]):
@@ -40,7 +41,12 @@ class ClassificationJob(CellJob[pa.Table, pa.Table]):
     format = ParquetShards()
 
     def __init__(self, spec: ClassifySpec, backbone: Backbone, latents_file: Path, conditions_file: Path) -> None:
-        super().__init__(spec, backbone, compile_denoiser(spec, backbone))
+        inputs = {
+            "latents": verified(latents_file, spec),
+            "conditions": verified(conditions_file, spec),
+            **calibration_record(spec),
+        }
+        super().__init__(spec, backbone, inputs, compile_denoiser(spec, backbone))
         self.first, last = spec["images"]
         with safe_open(latents_file, "pt") as stored:  # of the latents only this job's
             self.latents = stored.get_slice("latents")[self.first : last]

@@ -1,8 +1,9 @@
-"""Shared by all model jobs: load the backbone of a spec, compile it, and write files that carry their spec."""
+"""Shared by all model jobs: load the backbone of a spec, compile it, and write files with their provenance."""
 
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from bigain import backbones
 from bigain.backbones.base import Backbone
 from bigain.core.files import whole_file
 from bigain.core.places import located
-from bigain.core.records import canonical
+from bigain.core.provenance import InputRecord, write_provenance
+from bigain.core.records import canonical, environment
 from bigain.core.specs import BackboneSpec, CellJobSpec
 from bigain.methods.ids import method_of
 from bigain.methods.options import Sites
+from bigain.tokens.kernels import backend
 
 
 def backbone_of(spec: BackboneSpec) -> Backbone:
@@ -83,6 +86,29 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], spec: Mapping[str, A
     """Write tensors as safetensors, whole or not at all, with the spec that made them as metadata."""
     with whole_file(path) as temporary:
         save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, {"spec": canonical(spec)})
+
+
+class Stopwatch:
+    """Writes the provenance of a job's output, with the seconds since the job began and its environment."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+
+    def write_provenance(
+        self, output: Path, spec: Mapping[str, Any], inputs: Mapping[str, InputRecord], device: torch.device | str
+    ) -> None:
+        """Write the provenance of the output."""
+        seconds = time.monotonic() - self.began
+        write_provenance(output, spec, inputs, seconds=seconds, environments=[environment_of(torch.device(device))])
+
+
+def environment_of(device: torch.device) -> dict[str, Any]:
+    """Return what a job runs in: versions, machine, device, the instructions that CPU kernels use, threads."""
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_gpu else str(device)
+    matching = {"matching": backend(device)} if on_gpu else {}  # Triton's kernel, or torch where Triton is missing
+    settings = {"device": name, "cpu": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
+    return {**environment(), **settings, **matching}
 
 
 def to_float(images: np.ndarray) -> Tensor:

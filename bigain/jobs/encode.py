@@ -15,7 +15,7 @@ from bigain.core.specs import EncodeConditionsSpec, EncodeImagesSpec
 from bigain.datasets import load as load_dataset
 from bigain.datasets.base import Dataset
 from bigain.datasets.photos import centre_crop, pixels
-from bigain.jobs.common import backbone_of, save_tensors, to_float
+from bigain.jobs.common import Stopwatch, backbone_of, save_tensors, to_float
 from bigain.jobs.photos import check_unreadable, images_per_batch, read_images
 
 
@@ -25,7 +25,7 @@ def encode_images(spec: EncodeImagesSpec, output: Path) -> None:
     `unreadable` holds the positions of images that could not be read, whose latents are zero; the classifier leaves
     them out. Raises ValueError naming the files if there are more of them than the data set's `allow_missing`.
     """
-    backbone = backbone_of(spec["backbone"])
+    stopwatch, backbone = Stopwatch(), backbone_of(spec["backbone"])
     dataset = load_dataset(spec["dataset"]).first(spec["images"])
     channels, size = backbone.image_shape
     latents = torch.zeros(len(dataset), *backbone.latent_shape)
@@ -38,12 +38,13 @@ def encode_images(spec: EncodeImagesSpec, output: Path) -> None:
             latents[list(photos)] = backbone.encode_images(padded(to_float(images), step))[: len(images)]
     check_unreadable(spec["dataset"], errors)
     save_tensors(output, {"latents": latents, "unreadable": torch.tensor(sorted(errors), dtype=torch.int64)}, spec)
+    stopwatch.write_provenance(output, spec, {}, backbone.device)
 
 
 def encode_conditions(spec: EncodeConditionsSpec, output: Path) -> None:
     """Encode the prompts of the candidates, the null condition, and the captions of the first `captions` images:
     safetensors with `candidates` [K, ...], `null` [1, ...], and `captions` [k, ...] with `caption_of_image` [n]."""
-    backbone = backbone_of(spec["backbone"])
+    stopwatch, backbone = Stopwatch(), backbone_of(spec["backbone"])
     dataset = load_dataset(spec["dataset"])
     tensors = {
         "candidates": backbone.conditions(list(dataset.prompts), list(dataset.class_ids or ())),
@@ -52,6 +53,7 @@ def encode_conditions(spec: EncodeConditionsSpec, output: Path) -> None:
     if spec["captions"]:
         tensors |= _captions(backbone, dataset.first(spec["captions"]))
     save_tensors(output, tensors, spec)
+    stopwatch.write_provenance(output, spec, {}, backbone.device)
 
 
 def _captions(backbone: Backbone, dataset: Dataset) -> dict[str, Tensor]:

@@ -13,15 +13,16 @@ from bigain.compression.attachment import Attachment
 from bigain.core.specs import GenerateSpec
 from bigain.jobs.common import backbone_of, compile_denoiser
 from bigain.jobs.features import feature_network, features_of
+from bigain.jobs.inputs import calibration_record, verified
 from bigain.jobs.shards import CellJob, calibration_bytes, digest, run_job
 from bigain.jobs.storage import SafetensorsShards
 from bigain.sampling.generate import Sampling, as_stored, decode_latents, sample_latents
 
 
-def generate(spec: GenerateSpec, conditions_file: Path, output: Path, info: Path) -> None:
+def generate(spec: GenerateSpec, conditions_file: Path, output: Path) -> None:
     """Generate images for `spec["images"]`: safetensors with `features` [n, D], and `images` uint8 [k, C, H, W] of the
     first `keep_images`."""
-    run_job(GenerationJob(spec, backbone_of(spec["backbone"]), conditions_file), output, info)
+    run_job(GenerationJob(spec, backbone_of(spec["backbone"]), conditions_file), output)
 
 
 class GenerationJob(CellJob[Tensor, dict[str, Tensor]]):
@@ -30,7 +31,8 @@ class GenerationJob(CellJob[Tensor, dict[str, Tensor]]):
     format = SafetensorsShards()
 
     def __init__(self, spec: GenerateSpec, backbone: Backbone, conditions_file: Path) -> None:
-        super().__init__(spec, backbone, compile_denoiser(spec, backbone))
+        inputs = {"conditions": verified(conditions_file, spec), **calibration_record(spec)}
+        super().__init__(spec, backbone, inputs, compile_denoiser(spec, backbone))
         self.protocol = spec["protocol"]
         self.network = feature_network(self.protocol["feature_network"], spec["backbone"]["device"])
         self.overlapped = overlaps(backbone.device)

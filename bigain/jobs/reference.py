@@ -11,7 +11,7 @@ from tqdm import tqdm
 from bigain.core.specs import ReferenceSpec
 from bigain.datasets import load as load_dataset
 from bigain.datasets.photos import centre_crop, pixels
-from bigain.jobs.common import save_tensors, to_float
+from bigain.jobs.common import Stopwatch, device_of, save_tensors, to_float
 from bigain.jobs.features import feature_network, features_of
 from bigain.jobs.photos import check_unreadable, read_images
 from bigain.metrics.frechet import statistics
@@ -23,7 +23,7 @@ def reference_features(spec: ReferenceSpec, output: Path) -> None:
     The recipe says whether the network sees the resized centre `crop` of a photo, or the photo itself (`squash`), which
     the Inception resizes to a square. Raises ValueError naming the files if too many images are unreadable.
     """
-    network = feature_network(spec["feature_network"], spec["device"])
+    stopwatch, network = Stopwatch(), feature_network(spec["feature_network"], spec["device"])
     dataset, recipe = load_dataset(spec["dataset"]), spec["recipe"]
     errors: dict[int, str] = {}
     features = []
@@ -40,3 +40,4 @@ def reference_features(spec: ReferenceSpec, output: Path) -> None:
     joined = torch.cat(features)
     mu, sigma = (torch.from_numpy(statistic) for statistic in statistics(joined.numpy()))
     save_tensors(output, {"features": joined, "mu": mu, "sigma": sigma}, spec)
+    stopwatch.write_provenance(output, spec, {}, device_of(spec["device"]))

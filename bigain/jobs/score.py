@@ -1,4 +1,4 @@
-"""Score cells: the metrics of one cell from its records, and all cells in one tidy table. No torch."""
+"""Score a cell: its metrics from the records of its jobs. No torch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bigain.core.files import whole_file, write_json
-from bigain.core.records import summary
+from bigain.core.provenance import InputRecord, ResultError, checked, provenance_file, record, write_sealed
+from bigain.core.records import summaries
 from bigain.core.specs import ScoreSpec
-from bigain.core.validation import TRIALS, read_columns, read_features, read_report
+from bigain.core.validation import TRIALS, read_columns, read_features, validate
 from bigain.datasets import load as load_dataset
 from bigain.datasets.base import Dataset
 from bigain.metrics import FEWEST_IMAGES
@@ -23,31 +23,10 @@ from bigain.metrics.fidelity import SUBSET, kernel_distance, precision_recall
 from bigain.metrics.frechet import frechet
 
 TIMESTEPS = 1000
-LARGEST = 1e300  # of an estimate; anything larger is an overflow
-NUMBER, COUNT, TEXT = {"type": "number"}, {"type": "integer", "minimum": 0}, {"type": "string"}
-# Schemas of the keys that are read of a chunk's provenance, and of a metrics file.
+# Schemas of the keys that are read of a chunk's provenance.
 PROVENANCE = {
-    "seconds": NUMBER,
+    "seconds": {"type": "number"},
     "compressed": {"type": "array"},
-    "environments": {"type": "array", "items": {"type": "object"}},
-}
-METRICS = {
-    "cell": {
-        "type": "object",
-        "required": ["strength"],
-        "properties": {"strength": {"type": ["number", "null"]}, "seed": COUNT},
-        "additionalProperties": TEXT,
-    },
-    "metrics": {
-        "type": "object",
-        "additionalProperties": {
-            "type": "object",
-            "required": ["value", "low", "high"],
-            "properties": {"value": {}, "low": {}, "high": {}, "n": COUNT},
-            "additionalProperties": False,
-        },
-    },
-    "seconds": NUMBER,
     "environments": {"type": "array", "items": {"type": "object"}},
 }
 
@@ -58,6 +37,7 @@ def score_classification(spec: ScoreSpec, chunks: list[Path], output: Path) -> N
     Every image's hit is stored for paired tests. Raises ValueError naming the file, and its column, image or key, that
     cannot be a result of this cell.
     """
+    provenance = _provenance(spec, chunks)
     dataset = load_dataset(spec["dataset"])
     classified = dataset.first(spec["images"])
     labels = dict(zip(classified.ids, classified.labels, strict=True))
@@ -85,7 +65,7 @@ def score_classification(spec: ScoreSpec, chunks: list[Path], output: Path) -> N
         items["label"] = [labels[image][0] for image in predicted.index]
         metrics["class_acc@1"] = acc.class_accuracy(hits, items["label"])
     scores = {"metrics": metrics, "items": items, "left_out": left_out, "classes": list(dataset.class_names)}
-    _write(output, spec, scores, chunks)
+    _write(output, spec, scores, provenance, {})
 
 
 def _trials(chunks: list[Path], classified: Dataset) -> pd.DataFrame:
@@ -126,6 +106,8 @@ def score_generation(spec: ScoreSpec, reference: Path, chunks: list[Path], outpu
     network = spec["network"]
     if network is None:
         raise ValueError("the spec of a generated cell names no feature network")
+    provenance = _provenance(spec, chunks)
+    compared_with = {"reference": record(checked(reference, spec["reference"]))}
     real = read_features(reference, with_statistics=True)
     parts = [read_features(chunk)["features"] for chunk in chunks]
     for chunk, part in zip(chunks, parts, strict=True):
@@ -147,25 +129,47 @@ def score_generation(spec: ScoreSpec, reference: Path, chunks: list[Path], outpu
         if inception:
             metrics["kid"] = kernel_distance(real["features"], generated)
             metrics |= precision_recall(real["features"], generated)
-    _write(output, spec, {"metrics": metrics, "items": {}, "left_out": left_out}, chunks)
+    _write(output, spec, {"metrics": metrics, "items": {}, "left_out": left_out}, provenance, compared_with)
 
 
-def _write(output: Path, spec: ScoreSpec, scores: dict[str, Any], chunks: list[Path]) -> None:
-    """Write a metrics file: the cell's scores, and the provenance of its chunks."""
-    provenance = [read_report(f"{chunk}.json", PROVENANCE) for chunk in chunks]
-    for chunk, info in zip(chunks, provenance, strict=True):
-        _summary(f"{chunk}.json", info["environments"])
-    write_json(
-        output,
-        {
-            "cell": spec["cell"],
-            **scores,
-            "metrics": {name: asdict(estimate) for name, estimate in scores["metrics"].items()},
-            "seconds": sum(info["seconds"] for info in provenance),
-            "compressed": provenance[0]["compressed"],
-            "environments": _distinct(environment for info in provenance for environment in info["environments"]),
-        },
-    )
+def _provenance(spec: ScoreSpec, chunks: list[Path]) -> list[dict[str, Any]]:
+    """Return the provenance of every chunk.
+
+    Raises ResultError for a chunk that is damaged, of another spec, or computed from other latents or conditions than
+    the study's now.
+    """
+    every = []
+    for chunk, expected in zip(chunks, spec["chunks"], strict=True):
+        provenance = checked(chunk, expected)
+        file = provenance_file(chunk)
+        validate(file, provenance, PROVENANCE)
+        for name, digest in spec["inputs"].items():
+            if provenance["inputs"].get(name, {}).get("spec") != digest:
+                raise ResultError(chunk, "outdated", f"was computed from {name} of other settings or code than now")
+        summaries(file, provenance["environments"])
+        every.append(provenance)
+    return every
+
+
+def _write(
+    output: Path,
+    spec: ScoreSpec,
+    scores: dict[str, Any],
+    provenance: list[dict[str, Any]],
+    inputs: dict[str, InputRecord],
+) -> None:
+    """Write a metrics file: the cell's scores, and what its chunks' provenance says of the cell."""
+    content = {
+        "spec": spec,
+        "inputs": {**inputs, **{f"chunk {number}": record(chunk) for number, chunk in enumerate(provenance)}},
+        "cell": spec["cell"],
+        **scores,
+        "metrics": {name: asdict(estimate) for name, estimate in scores["metrics"].items()},
+        "seconds": sum(chunk["seconds"] for chunk in provenance),
+        "compressed": provenance[0]["compressed"],
+        "environments": _distinct(environment for chunk in provenance for environment in chunk["environments"]),
+    }
+    write_sealed(output, content)
 
 
 def _distinct(environments: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -175,45 +179,3 @@ def _distinct(environments: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         if environment not in distinct:
             distinct.append(environment)
     return distinct
-
-
-def _summary(file: Path | str, environments: list[dict[str, Any]]) -> str:
-    """Summarize a file's environments in one line. Raises ValueError naming the file and a missing key."""
-    try:
-        return " and ".join(sorted(map(summary, environments)))
-    except KeyError as error:
-        raise ValueError(f"{file}: environments: {error} is missing") from error
-
-
-def collect(files: list[Path], output: Path) -> None:
-    """Write the study's tidy results as parquet: a row per cell and metric, with the environment it was computed in.
-
-    Raises ValueError if no cell has a metric, or naming the file and metric of a number that is not finite, or the file
-    and key that does not fit a metrics file.
-    """
-    rows = []
-    for file in files:
-        scored = read_report(file, METRICS)
-        environment = _summary(file, scored["environments"])
-        for metric, estimate in scored["metrics"].items():
-            if not all(_is_finite(estimate[name]) for name in ("value", "low", "high")):
-                raise ValueError(f"{file}: {metric} is not finite: {estimate}")
-            rows.append(
-                {
-                    **scored["cell"],
-                    "metric": metric,
-                    **{name: value if name == "n" else float(value) for name, value in estimate.items()},
-                    "seconds": scored["seconds"],
-                    "environment": environment,
-                }
-            )
-    if not rows:
-        raise ValueError("no cell has a metric: all have too few images (see `left_out` in the metrics files)")
-    frame = pd.DataFrame(rows)
-    frame["strength"] = frame["strength"].astype(float)
-    with whole_file(output) as temporary:
-        frame.to_parquet(temporary, index=False)
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST

@@ -2,8 +2,9 @@
 
 A job goes through its images in groups that run through the model together. Every group is a file as soon as it is
 done, and the files of a shard's groups are joined when the shard is complete, so a killed job resumes at its next
-group. Files lie in a folder named after the hash of the cell's settings, and their names end with a digest of the
-inputs, so neither a changed setting nor changed latents ever meet an old file.
+group. Files lie in a folder named after the hash of the cell's settings, and their names hold a digest of the inputs
+and one of their own content, so a changed setting or changed latents never meet an old file, and a damaged file or one
+of another cell is refused.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from tqdm import tqdm
 from bigain.backbones.base import Backbone
 from bigain.compression.attach import compressed
 from bigain.compression.attachment import Attachment
-from bigain.core.files import write_json
-from bigain.core.records import SPEC_KEY, canonical, environment, work_folder
+from bigain.core.files import content_named_file, content_named_files, name_fits_content, whole_file
+from bigain.core.provenance import InputRecord, description, write_provenance
+from bigain.core.records import SPEC_KEY, canonical, work_folder
 from bigain.core.specs import CellJobSpec
 from bigain.jobs.background import OrderedWorker, completed
-from bigain.jobs.common import sites_of
+from bigain.jobs.common import environment_of, sites_of
 from bigain.jobs.storage import Records, ShardFormat
 from bigain.methods.ids import method_of, strength_of
 from bigain.methods.options import Options
-from bigain.tokens.kernels import backend
 
 RUNS_KEY = "bigain.runs"  # metadata of a shard: a list of `Run`
 
@@ -63,8 +64,10 @@ class CellJob(ABC, Generic[Computed, Records]):
     format: ShardFormat[Records]
     overlapped = False  # finish a group beside computing the next
 
-    def __init__(self, spec: CellJobSpec, backbone: Backbone, notes: dict[str, Any]) -> None:
-        self.spec, self.backbone = spec, backbone
+    def __init__(
+        self, spec: CellJobSpec, backbone: Backbone, inputs: dict[str, InputRecord], notes: dict[str, Any]
+    ) -> None:
+        self.spec, self.backbone, self.inputs = spec, backbone, inputs
         self.notes = notes  # on how the job ran, beside its environment
 
     @abstractmethod
@@ -95,21 +98,29 @@ class ShardStore(Generic[Computed, Records]):
         """Read the shard of these images, or join it from its groups."""
         size = self.job.spec["block"]
         groups = [positions[start : start + size] for start in range(0, len(positions), size)]
-        if len(groups) == 1 or self._file(positions).exists():
+        if len(groups) == 1 or self._files(positions):
             return self._read_or_compute(positions)
         shards = [self._read_or_compute(group) for group in groups]
         return self.worker.submit(self._join, positions, groups, shards)
 
     def _read_or_compute(self, positions: list[int]) -> Future[Shard[Records]]:
-        path = self._file(positions)
-        try:
-            records, metadata = self.job.format.read(path)
-        except ValueError:
-            if path.exists():
-                raise
-        else:
-            return completed(Shard(records, json.loads(metadata[RUNS_KEY])))
+        for path in self._files(positions):
+            try:
+                return completed(self._read(path))
+            except ValueError:
+                if path.exists():
+                    raise  # else another process has just joined it with others
         return self.worker.submit(self._finish, positions, self.job.compute(positions, self.attachment))
+
+    def _read(self, path: Path) -> Shard[Records]:
+        """Read a shard. Raises ValueError naming it if it is damaged or of another cell."""
+        records, metadata = self.job.format.read(path)
+        if not name_fits_content(path):
+            raise ValueError(f"{path} is damaged: its content is not what it was named after. Delete it")
+        spec = json.loads(metadata[SPEC_KEY.decode()])
+        if work_folder(spec) != work_folder(self.job.spec):
+            raise ValueError(f"{path} holds {description(spec)}, with other settings than its folder. Delete it")
+        return Shard(records, json.loads(metadata[RUNS_KEY]))
 
     def _finish(self, positions: list[int], computed: Computed) -> Shard[Records]:
         try:
@@ -131,25 +142,30 @@ class ShardStore(Generic[Computed, Records]):
         records = self.job.format.concatenate([shard.records for shard in shards])
         runs = summed(run for shard in shards for run in shard.runs)
         self._write(positions, records, runs)
-        for group in groups:
-            self._file(group).unlink(missing_ok=True)  # another process may have been faster
+        for file in (file for group in groups for file in self._files(group)):
+            file.unlink(missing_ok=True)  # another process may have been faster
         return Shard(records, runs)
 
     def _write(self, positions: list[int], records: Records, runs: list[Run]) -> None:
         metadata = {SPEC_KEY.decode(): canonical(self.job.spec), RUNS_KEY: json.dumps(runs)}
-        self.job.format.write(self._file(positions), records, metadata)
+        with content_named_file(self._path(positions)) as temporary:
+            self.job.format.write(temporary, records, metadata)
 
-    def _file(self, positions: list[int]) -> Path:
+    def _files(self, positions: list[int]) -> list[Path]:
+        """Return the files of a shard: one, or several equal ones if several processes computed it."""
+        return content_named_files(self._path(positions))
+
+    def _path(self, positions: list[int]) -> Path:
         digest = self.job.inputs_digest(positions)
         name = f"images-{positions[0]:06d}-{positions[-1] + 1:06d}-{digest}.{self.job.format.suffix}"
         return work_folder(self.job.spec) / name
 
 
-def run_job(job: CellJob[Computed, Records], output: Path, info: Path) -> None:
-    """Compute the missing shards of a job with its method attached, join all into `output`, and write `info`.
+def run_job(job: CellJob[Computed, Records], output: Path) -> None:
+    """Compute the missing shards of a job with its method attached, join all into `output`, and write its provenance.
 
-    `info` says how long the images took, in which environments, and what was compressed. Raises ValueError naming a
-    shard that is damaged.
+    That says how long the images took, in which environments, and what was compressed. Raises ValueError naming a shard
+    that is damaged.
     """
     began = time.monotonic()
     spec = job.spec
@@ -162,16 +178,18 @@ def run_job(job: CellJob[Computed, Records], output: Path, info: Path) -> None:
         shards = [future.result() for future in futures]
         compressed_parts = attachment.report()
     records = job.format.concatenate([shard.records for shard in shards])
-    job.format.write(output, records, {SPEC_KEY.decode(): canonical(spec)})
+    with whole_file(output) as temporary:
+        job.format.write(temporary, records, {SPEC_KEY.decode(): canonical(spec)})
     runs = summed(run for shard in shards for run in shard.runs)
-    provenance = {
-        "spec": spec,
-        "environments": [run["environment"] for run in runs],
-        "seconds": sum(run["seconds"] for run in runs),
-        "images_computed": store.images_computed,
-        "compressed": compressed_parts,
-    }
-    write_json(info, provenance)
+    write_provenance(
+        output,
+        spec,
+        job.inputs,
+        environments=[run["environment"] for run in runs],
+        seconds=sum(run["seconds"] for run in runs),
+        images_computed=store.images_computed,
+        compressed=compressed_parts,
+    )
 
 
 def summed(runs: Iterable[Run]) -> list[Run]:
@@ -211,12 +229,3 @@ def digest(*parts: Tensor | bytes | str) -> str:
         else:
             sha256.update(part.encode() if isinstance(part, str) else part)
     return sha256.hexdigest()[:12]
-
-
-def environment_of(device: torch.device) -> dict[str, Any]:
-    """Return what a job runs in: versions, machine, device, the instructions that CPU kernels use, threads."""
-    on_gpu = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_gpu else str(device)
-    matching = {"matching": backend(device)} if on_gpu else {}  # Triton's kernel, or torch where Triton is missing
-    settings = {"device": name, "cpu": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
-    return {**environment(), **settings, **matching}

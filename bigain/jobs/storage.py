@@ -1,4 +1,4 @@
-"""File formats of shards: parquet tables and safetensors, written whole, with metadata beside the content."""
+"""File formats of shards: parquet tables and safetensors, with metadata beside the content."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bigain.core.files import whole_file
-from bigain.core.records import read_table
+from bigain.core.records import read_table, save_table
 
 Records = TypeVar("Records")
 """What a shard holds: a table of trials, or named tensors whose first dimension is the image."""
@@ -28,7 +26,7 @@ class ShardFormat(ABC, Generic[Records]):
 
     @abstractmethod
     def write(self, path: Path, records: Records, metadata: dict[str, str]) -> None:
-        """Write records and metadata, whole or not at all."""
+        """Write records and metadata."""
 
     @abstractmethod
     def read(self, path: Path) -> tuple[Records, dict[str, str]]:
@@ -45,9 +43,7 @@ class ParquetShards(ShardFormat[pa.Table]):
     suffix = "parquet"
 
     def write(self, path: Path, records: pa.Table, metadata: dict[str, str]) -> None:
-        table = records.combine_chunks().replace_schema_metadata(metadata)
-        with whole_file(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+        save_table(path, records.combine_chunks().replace_schema_metadata(metadata))
 
     def read(self, path: Path) -> tuple[pa.Table, dict[str, str]]:
         table = read_table(path)
@@ -64,8 +60,7 @@ class SafetensorsShards(ShardFormat[dict[str, Tensor]]):
     suffix = "safetensors"
 
     def write(self, path: Path, records: dict[str, Tensor], metadata: dict[str, str]) -> None:
-        with whole_file(path) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in records.items()}, temporary, metadata)
+        save_file({name: tensor.contiguous() for name, tensor in records.items()}, path, metadata)
 
     def read(self, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         try:

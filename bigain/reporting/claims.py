@@ -19,12 +19,12 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from bigain.core.files import read_json
 from bigain.core.messages import unknown
 from bigain.core.specs import ReportSpec
 from bigain.methods.ids import method_of
 from bigain.metrics.significance import holm
 from bigain.reporting import names
+from bigain.reporting.collected import CellScores
 from bigain.reporting.entries import check_keys
 from bigain.reporting.frames import CellMetric
 from bigain.reporting.paper_values import printed_numbers
@@ -206,9 +206,9 @@ def to_frame(verdicts: list[Verdict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write_claims(metrics: list[Path], data: Path, spec: ReportSpec, tex: Path, csv: Path, html: Path) -> None:
-    """Judge every claim on a study, from its cells' metrics files, and write the verdicts in three formats."""
-    scores = Scores([read_json(file) for file in metrics])
+def write_claims(cells: list[CellScores], data: Path, spec: ReportSpec, tex: Path, csv: Path, html: Path) -> None:
+    """Judge every claim on a study's cells and write the verdicts in three formats."""
+    scores = Scores(cells)
     verdicts = [judge(claim, scores, spec["backbones"]) for claim in read_claims(data).values()]
     numbers = to_frame(verdicts).to_csv(index=False, float_format="%.5f", lineterminator="\n")
     context = {"spec": spec, "verdicts": [_printed_verdict(verdict) for verdict in verdicts]}

@@ -9,9 +9,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from bigain.core.files import read_json
 from bigain.methods.ids import method_of
 from bigain.reporting import names, style
+from bigain.reporting.collected import CellScores
 from bigain.reporting.frames import CellMetric, by_method, groups
 
 NAMED = 40  # the most classes whose names fit; of more, only the sorted changes are drawn
@@ -25,9 +25,9 @@ class ClassAccuracy(NamedTuple):
     images: pd.Series
 
 
-def write_class_changes(metrics: list[Path], pdf: Path, png: Path) -> None:
+def write_class_changes(cells: list[CellScores], pdf: Path, png: Path) -> None:
     """Draw every class's Acc@1 minus the uncompressed model's, in points, each shown method at its highest strength."""
-    changes = class_changes([read_json(file) for file in metrics])
+    changes = class_changes(cells)
     panels = groups(changes, ["backbone", "dataset"])
     if not panels:
         style.save(style.message("This study has no compressed single-label cells."), pdf, png)
@@ -46,13 +46,13 @@ def write_class_changes(metrics: list[Path], pdf: Path, png: Path) -> None:
     style.save(figure, pdf, png)
 
 
-def class_changes(metrics: list[dict[str, Any]]) -> pd.DataFrame:
+def class_changes(cells: list[CellScores]) -> pd.DataFrame:
     """Return a row per backbone, data set, method (at its highest strength) and class, averaged over seeds.
 
     Columns: `change` of Acc@1 in points from the uncompressed model on the same images, and the class's `images`.
     """
     seeds: dict[CellMetric, list[ClassAccuracy]] = {}
-    for scored in metrics:
+    for scored in cells:
         cell, items = scored["cell"], scored["items"]
         if "label" in items:
             key = CellMetric("acc@1", cell["backbone"], cell["dataset"], cell["method"], cell["strength"])

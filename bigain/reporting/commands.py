@@ -47,7 +47,7 @@ def table_commands(study: Study) -> dict[str, RenderCommand]:
     tables, claims = str(tables_file(study.config)), str(claims_file(study.config))
     values, deltas = map(str, printed_files("values", "deltas"))
     results, measured, spec = _results(study), _measured(study), ["--spec", study.report_spec()]
-    of_results = ["--results", results, *spec]
+    of_results = ["--results", results, *spec]  # which reads the files beside it, too
     entries = read_tables(tables)
     commands = {
         name: RenderCommand(
@@ -68,7 +68,7 @@ def table_commands(study: Study) -> dict[str, RenderCommand]:
 
     add("table1", "overview", "overview", measured, of_results, [results])
     add("table11", "efficiency-table", "efficiency", measured, spec, [])
-    add("claims", "claims", "claims", study.score_files(), ["--data", claims, *spec], [claims, values])
+    add("claims", "claims", "claims", [], ["--data", claims, *of_results], [results, claims, values])
     if has_printed_values(study.cells):
         add("beside", "beside", "beside", measured, of_results, [results, values])
     add("audit", "audit", "audit", [], [], [values, deltas])
@@ -86,12 +86,12 @@ def tables_in_order(study: Study) -> list[str]:
 def figure_commands(study: Study) -> dict[str, RenderCommand]:
     """Return the commands of the figures that are drawn from results, by figure."""
     results, measured = _results(study), _measured(study)
-    of_results = ["--results", results]
+    of_results = ["--results", results, "--spec", study.report_spec()]
     captions = {figure.name: figure.caption for figure in figures_of(probed=False)}
     commands: dict[str, tuple[str, list[str], list[str], list[str]]] = {
         "figure1": ("figure", [], of_results, [results]),
         "tradeoff": ("tradeoff", measured, of_results, [results]),
-        "classes": ("class-changes", study.score_files(), [], []),
+        "classes": ("class-changes", [], of_results, [results]),
     }
     return {
         name: RenderCommand(*command, TITLES[name], captions[name], "Figures") for name, command in commands.items()

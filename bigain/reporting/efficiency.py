@@ -5,24 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from bigain.core.specs import ReportSpec
 from bigain.methods.ids import method_of
 from bigain.reporting import names
-from bigain.reporting.frames import groups, read_measurements, records
+from bigain.reporting.frames import groups, records
 from bigain.reporting.rendering import write_table
 
 
-def write_efficiency(measured: list[Path], spec: ReportSpec, tex: Path, csv: Path, html: Path) -> None:
-    """Join the backbones' measurements and write them in three formats."""
-    table = read_measurements(measured)
-    by_backbone = groups(table.sort_values("backbone", kind="stable"), ["backbone"])
+def write_efficiency(measured: pd.DataFrame, spec: ReportSpec, tex: Path, csv: Path, html: Path) -> None:
+    """Write the measurements of every backbone in three formats."""
+    by_backbone = groups(measured.sort_values("backbone", kind="stable"), ["backbone"])
     context = {
         "groups": [(backbone, [_row(row) for row in records(rows)]) for (backbone,), rows in by_backbone],
         "spec": spec,
-        "batch": int(table["batch"].iloc[0]),
-        "device": table["device"].iloc[0],
+        "batch": int(measured["batch"].iloc[0]),
+        "device": measured["device"].iloc[0],
     }
-    write_table("efficiency", context, table.to_csv(index=False, lineterminator="\n"), tex, csv, html)
+    write_table("efficiency", context, measured.to_csv(index=False, lineterminator="\n"), tex, csv, html)
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

@@ -40,18 +40,17 @@ def percent_change(results: pd.DataFrame) -> pd.DataFrame:
     return joined
 
 
-def write_figure_1(results: Path, pdf: Path, png: Path) -> None:
+def write_figure_1(results: pd.DataFrame, pdf: Path, png: Path) -> None:
     """Write Figure 1: percent change of accuracy and Fréchet distance, ToMe vs BiGain_TM and ToDo vs BiGain_TD.
 
     A study without compressed cells gets a figure that says so.
     """
-    frame = pd.read_parquet(results)
-    compressed = frame[(frame["method"] != "none") & frame["metric"].isin(FIGURE_METRICS)]
+    compressed = results[(results["method"] != "none") & results["metric"].isin(FIGURE_METRICS)]
     if compressed.empty:
         style.save(style.message("This study has no compressed cells."), pdf, png)
         return
     with style.look():
-        style.save(_figure_1(percent_change(frame)), pdf, png)
+        style.save(_figure_1(percent_change(results)), pdf, png)
 
 
 def _figure_1(changes: pd.DataFrame) -> plt.Figure:

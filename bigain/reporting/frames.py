@@ -1,8 +1,7 @@
-"""Results and measurements as pandas frames, and their rows, groups and numbers with plain Python types."""
+"""Rows, groups and numbers of pandas frames with plain Python types."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -16,11 +15,6 @@ class CellMetric(NamedTuple):
     dataset: str
     method: str
     strength: float | None
-
-
-def read_measurements(files: list[Path]) -> pd.DataFrame:
-    """Read the efficiency measurements of every backbone: a row per method and strength."""
-    return pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

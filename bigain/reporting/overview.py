@@ -12,7 +12,7 @@ from bigain.core.specs import ReportSpec
 from bigain.methods.ids import method_of
 from bigain.methods.presets import METHODS
 from bigain.reporting import names
-from bigain.reporting.frames import at_strength, groups, optional, read_measurements, records
+from bigain.reporting.frames import at_strength, groups, optional, records
 from bigain.reporting.rendering import write_table
 from bigain.reporting.tables import Value, environments, over_seeds
 
@@ -72,10 +72,12 @@ def _row(arm: dict[str, Any], scores: pd.DataFrame, columns: list[Column]) -> Ov
     )
 
 
-def write_overview(results: Path, measured: list[Path], spec: ReportSpec, tex: Path, csv: Path, html: Path) -> None:
+def write_overview(
+    results: pd.DataFrame, measured: pd.DataFrame, spec: ReportSpec, tex: Path, csv: Path, html: Path
+) -> None:
     """Join results and measurements and write Table 1 in three formats."""
-    frame = names.without_hidden_maps(pd.read_parquet(results), spec)
-    overviews = build(frame, read_measurements(measured))
+    frame = names.without_hidden_maps(results, spec)
+    overviews = build(frame, measured)
     context = {
         "overviews": overviews,
         "spec": spec,

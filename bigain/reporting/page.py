@@ -11,17 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bigain.core.files import read_json, write_text
+from bigain.core.files import write_text
 from bigain.core.records import summary
 from bigain.core.specs import DatasetProtocol, ReportSpec
 from bigain.methods.ids import method_of
 from bigain.metrics.significance import holm, mcnemar, paired_difference
 from bigain.reporting import names
+from bigain.reporting.collected import CellScores
 from bigain.reporting.contents import TableEntry, figures_of, read_tables
 from bigain.reporting.frames import records
 from bigain.reporting.rendering import render
-
-Metrics = list[dict[str, Any]]  # the contents of the cells' metrics files
 
 
 class ScoredCell(NamedTuple):
@@ -35,13 +34,18 @@ class ScoredCell(NamedTuple):
 
 
 def write_page(
-    results: Path, metrics: list[Path], tables: Path, document: Path, spec: ReportSpec, output: Path
+    results: pd.DataFrame,
+    scored: list[CellScores],
+    tables: Path,
+    document: Path,
+    sheets: list[Path],
+    spec: ReportSpec,
+    output: Path,
 ) -> None:
-    """Write the page from the results, the cells' metrics files and the tables and figures rendered into `output`'s
-    folder, which also holds the document that the page links to."""
+    """Write the page from the results, the cells, the sample sheets, and the tables and figures rendered into
+    `output`'s folder, which also holds the document that the page links to."""
     folder = output.parent
-    frame = names.without_hidden_maps(pd.read_parquet(results), spec)
-    scored = [read_json(file) for file in metrics]
+    frame = names.without_hidden_maps(results, spec)
     table_entries = read_tables(tables)
     order = ["table1", *table_entries, *(["theorem1"] if spec["probed"] else [])]
     order += ["table9", "table10", "table11", "table13"]
@@ -55,9 +59,7 @@ def write_page(
         "figures": [(figure, _base64(folder / f"{figure.name}.png")) for figure in figures_of(spec["probed"])],
         "paper": _fragments(folder, ["claims", "beside", "audit"]),
         "fragments": _fragments(folder, order),
-        "sheets": [
-            (sheet.stem.removeprefix("samples-"), _base64(sheet)) for sheet in sorted(folder.glob("samples-*.png"))
-        ],
+        "sheets": [(sheet.stem.removeprefix("samples-"), _base64(sheet)) for sheet in sorted(sheets)],
         "compressed": compressed_rows(scored),
     }
     write_text(output, render("index.html", context))
@@ -82,7 +84,7 @@ def note(frame: pd.DataFrame) -> str:
     )
 
 
-def facts(scored: Metrics, spec: ReportSpec) -> list[tuple[str, str]]:
+def facts(scored: list[CellScores], spec: ReportSpec) -> list[tuple[str, str]]:
     """Return the study's setup and cost, as names and values."""
     models = ", ".join(sorted({cell["cell"]["backbone"] for cell in scored}))
     data = ", ".join(sorted({cell["cell"]["dataset"] for cell in scored}))
@@ -118,7 +120,7 @@ def _commit() -> list[tuple[str, str]]:
     return [("commit", process.stdout.strip())] if process.returncode == 0 else []
 
 
-def _left_out(scored: Metrics) -> list[tuple[str, str]]:
+def _left_out(scored: list[CellScores]) -> list[tuple[str, str]]:
     """Return what cells left out, why, and how many did."""
     counts: dict[str, int] = {}
     for cell in scored:
@@ -144,7 +146,7 @@ def baselines(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{**row, "metric": names.METRICS[row["metric"]].label} for row in records(uncompressed)]
 
 
-def gains(scored: Metrics, tables: dict[str, TableEntry]) -> list[dict[str, Any]]:
+def gains(scored: list[CellScores], tables: dict[str, TableEntry]) -> list[dict[str, Any]]:
     """Return paired differences in Acc@1 between each table's main method and its other methods, at equal strength."""
     hits: dict[ScoredCell, np.ndarray] = {}
     for entry in scored:
@@ -178,7 +180,7 @@ def gains(scored: Metrics, tables: dict[str, TableEntry]) -> list[dict[str, Any]
     return rows
 
 
-def compressed_rows(scored: Metrics) -> list[dict[str, Any]]:
+def compressed_rows(scored: list[CellScores]) -> list[dict[str, Any]]:
     """Return what each token method compressed: number of blocks, and tokens of the first, before and after."""
     rows: dict[tuple[str, str, float], dict[str, Any]] = {}
     for entry in scored:

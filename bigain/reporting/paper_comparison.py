@@ -10,16 +10,18 @@ import pandas as pd
 from bigain.core.specs import ReportSpec
 from bigain.methods.ids import method_of
 from bigain.reporting import names
-from bigain.reporting.frames import groups, read_measurements, records
+from bigain.reporting.frames import groups, records
 from bigain.reporting.paper_values import values
 from bigain.reporting.rendering import write_table
 
 COLUMNS = ("table", "backbone", "dataset", "task", "metric", "method", "strength")
 
 
-def write_comparison(results: Path, measured: list[Path], spec: ReportSpec, tex: Path, csv: Path, html: Path) -> None:
+def write_comparison(
+    results: pd.DataFrame, measured: pd.DataFrame, spec: ReportSpec, tex: Path, csv: Path, html: Path
+) -> None:
     """Write the comparison of every printed number in three formats; our number is a dash where it was not run."""
-    comparison = compare(pd.read_parquet(results), read_measurements(measured))
+    comparison = compare(results, measured)
     context = {
         "spec": spec,
         "summary": summarize(comparison),

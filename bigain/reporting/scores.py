@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from bigain.metrics.accuracy import Estimate
 from bigain.metrics.significance import DifferenceTest, bootstrap_p, interval_difference, paired_difference, sign_test
 from bigain.reporting import names
+from bigain.reporting.collected import CellScores
 from bigain.reporting.frames import CellMetric
 
 
@@ -19,10 +18,10 @@ class Scores:
     Seeds of a cell are averaged: image by image, and over the distances and their intervals.
     """
 
-    def __init__(self, metrics: list[dict[str, Any]]) -> None:
+    def __init__(self, cells: list[CellScores]) -> None:
         by_image: dict[CellMetric, list[pd.Series]] = {}
         distances: dict[CellMetric, list[Estimate]] = {}
-        for scored in metrics:
+        for scored in cells:
             cell, items = scored["cell"], scored["items"]
             place = (cell["backbone"], cell["dataset"], cell["method"], cell["strength"])
             for metric in ("acc@1", "map"):

@@ -9,7 +9,6 @@ import pandas as pd
 from bigain.core.specs import ReportSpec
 from bigain.reporting import names
 from bigain.reporting.contents import read_table_entry
-from bigain.reporting.frames import read_measurements
 from bigain.reporting.layout import lay_out
 from bigain.reporting.paper_values import printed_by_cell
 from bigain.reporting.rendering import write_table
@@ -17,14 +16,21 @@ from bigain.reporting.tables import EXTRAS, build, environments, to_csv, with_ex
 
 
 def write_table_files(
-    results: Path, measured: list[Path], tables: Path, name: str, spec: ReportSpec, tex: Path, csv: Path, html: Path
+    results: pd.DataFrame,
+    measured: pd.DataFrame,
+    tables: Path,
+    name: str,
+    spec: ReportSpec,
+    tex: Path,
+    csv: Path,
+    html: Path,
 ) -> None:
     """Write one table of the study in three formats. Raises ValueError for a table that does not exist."""
     table = read_table_entry(tables, name)
     backbones = [backbone for backbone, family in spec["backbones"].items() if family in table.families]
-    frame = names.without_hidden_maps(pd.read_parquet(results), spec)
+    frame = names.without_hidden_maps(results, spec)
     strengths, groups = build(frame, table, backbones, printed_by_cell() if spec["of_paper"] else {})
-    groups = with_extra_column(groups, table, read_measurements(measured))
+    groups = with_extra_column(groups, table, measured)
     context = {
         "name": name,
         "table": table,

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bigain.core.files import read_json
 from bigain.core.specs import ReportSpec
 from bigain.methods.ids import method_of
 from bigain.metrics.spectral import Response
 from bigain.reporting import style
+from bigain.reporting.collected import CellScores
 from bigain.reporting.rendering import write_table
 from bigain.reporting.scores import Scores
 from bigain.reporting.spectrum_probe import Arm, Probe, read_probe
@@ -21,7 +21,7 @@ from bigain.reporting.theorem_figure import draw
 
 def write_theorem(
     spectra: list[Path],
-    metrics: list[Path],
+    cells: list[CellScores],
     spec: ReportSpec,
     tex: Path,
     csv: Path,
@@ -30,7 +30,7 @@ def write_theorem(
     png: Path,
 ) -> None:
     """Write the table in three formats and the figure in two."""
-    scores = Scores([read_json(file) for file in metrics])
+    scores = Scores(cells)
     probes = [read_probe(file, scores) for file in spectra]
     context = {
         "spec": spec,

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 
 from bigain.reporting import names, style
-from bigain.reporting.frames import by_method, groups, read_measurements
+from bigain.reporting.frames import by_method, groups
 
 
-def write_tradeoff(results: Path, measured: list[Path], pdf: Path, png: Path) -> None:
+def write_tradeoff(results: pd.DataFrame, measured: pd.DataFrame, pdf: Path, png: Path) -> None:
     """Write, for every backbone and data set, Acc@1 over GFLOPs, and over the Fréchet distance of generated images.
 
     A line connects a method's strengths; the grey staircase is the Pareto front.
     """
-    cells = points(pd.read_parquet(results), read_measurements(measured))
+    cells = points(results, measured)
     panels = groups(cells, ["backbone", "dataset"])
     if not panels:
         style.save(style.message("This study has no classification cells."), pdf, png)

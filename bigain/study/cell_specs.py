@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bigain.core.provenance import digest
 from bigain.core.specs import (
     CalibrateSpec,
     CellJobSpec,
@@ -16,6 +17,7 @@ from bigain.core.specs import (
 from bigain.methods.ids import method_of
 from bigain.study.cells import Cell
 from bigain.study.fingerprints import code_of
+from bigain.study.input_specs import conditions_spec, latents_spec, reference_spec
 from bigain.study.spec_parts import (
     backbone_part,
     cell_code,
@@ -82,12 +84,21 @@ def calibration_spec(work: Workload, cell: Cell) -> CalibrateSpec:
 
 
 def score_spec(work: Workload, cell: Cell) -> ScoreSpec:
-    """Return the spec of a cell's metrics."""
+    """Return the spec of a cell's metrics, with the digests of the specs of everything that they come from."""
+    classified, place = cell.task == "classification", (work, cell.backbone, cell.dataset)
+    inputs = {"conditions": digest(conditions_spec(*place))}
+    if classified:
+        inputs["latents"] = digest(latents_spec(*place))
+    if cell.structural:
+        inputs["calibration"] = digest(calibration_spec(work, cell))
     return {
         "cell": cell_part(cell),
         "dataset": dataset_part(work.config, cell.dataset, classified=cell.task == "classification"),
         "images": work.images(cell),
         "network": work.config.get("feature_network", {}).get("name"),
+        "chunks": [digest(job_spec(work, cell, chunk)) for chunk in range(len(work.chunks(cell)))],
+        "inputs": inputs,
+        "reference": None if classified else digest(reference_spec(work, cell.dataset)),
         "code": code_of("score", reader_code(work.config, cell.dataset)),
     }
 

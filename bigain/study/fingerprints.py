@@ -35,6 +35,7 @@ JOB_PARTS = (
     "jobs.efficiency",
     "jobs.probes",
     "score",
+    "jobs.collect",
     "cli_report",
 )
 # Parts that jobs select: by the family of a backbone, the reader of a data set, the operator of a structural method.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from bigain.core.specs import DatasetProtocol, FetchSpec, ReportSpec
+from collections.abc import Mapping
+from typing import Any
+
+from bigain.core.provenance import digest
+from bigain.core.specs import CollectSpec, DatasetProtocol, FetchSpec, ReportSpec
 from bigain.datasets import SOURCES
-from bigain.study.cell_specs import stage_schedule
+from bigain.study.cell_specs import job_spec, score_spec, stage_schedule
+from bigain.study.cells import Cell
 from bigain.study.fingerprints import code_of
-from bigain.study.measurement_specs import probed
+from bigain.study.measurement_specs import efficiency_spec, in_figures, probed, spectrum_spec, token_maps_spec
 from bigain.study.workload import Workload
 
 
@@ -31,9 +36,27 @@ def fetch_spec(work: Workload, name: str) -> FetchSpec:
     return {"family": settings["family"], "hub": hub, "revision": revision, "path": settings["path"]}
 
 
+def collect_spec(work: Workload) -> CollectSpec:
+    """Return the spec of the results: what every cell's metrics are to be computed from."""
+    return {
+        "config": digest(work.config),
+        "cells": {cell.path: digest(score_spec(work, cell)) for cell in work.cells},
+        "code": code_of("jobs.collect"),
+    }
+
+
 def report_spec(work: Workload) -> ReportSpec:
     """Return what the tables and the page say about the study itself."""
-    config = work.config
+    config, results = work.config, work.results
+    files: dict[str, Mapping[str, Any]] = {}
+    for backbone in work.backbones():
+        files[f"{results}/efficiency/{backbone}.csv"] = efficiency_spec(work, backbone)
+    for backbone, dataset in probed(work):
+        files[f"{results}/probes/{backbone}/{dataset}/spectrum.parquet"] = spectrum_spec(work, backbone, dataset)
+    for backbone, dataset in in_figures(work):
+        files[f"{results}/probes/{backbone}/{dataset}/tokens.safetensors"] = token_maps_spec(work, backbone, dataset)
+    for cell in _sampled(work):
+        files[work.chunk_files(cell)[0]] = job_spec(work, cell, 0)
     return {
         "study": work.name,
         "of_paper": any(config["backbones"][name]["architecture"] for name in work.backbones()),
@@ -43,6 +66,8 @@ def report_spec(work: Workload) -> ReportSpec:
         "backbones": {name: settings["family"] for name, settings in config["backbones"].items()},
         "seeds": config["seeds"],
         "probed": bool(probed(work)),
+        "results": digest(collect_spec(work)),
+        "files": {file: digest(spec) for file, spec in files.items()},
         "code": code_of("cli_report"),
     }
 
@@ -50,11 +75,16 @@ def report_spec(work: Workload) -> ReportSpec:
 def sample_sheets(work: Workload) -> dict[tuple[str, str], list[str]]:
     """Return the sample sheets by (backbone, data set): a generated chunk of each cell, one per row."""
     sheets: dict[tuple[str, str], list[str]] = {}
-    if work.config["generation"]["keep_images"]:
-        for cell in work.cells:
-            if cell.task == "generation" and cell.seed == work.config["seeds"][0]:
-                sheets.setdefault((cell.backbone, cell.dataset), []).append(work.chunk_files(cell)[0])
+    for cell in _sampled(work):
+        sheets.setdefault((cell.backbone, cell.dataset), []).append(work.chunk_files(cell)[0])
     return sheets
+
+
+def _sampled(work: Workload) -> list[Cell]:
+    """Return the cells of which sample sheets show images: of the first seed, if any images are kept."""
+    if not work.config["generation"]["keep_images"]:
+        return []
+    return [cell for cell in work.cells if cell.task == "generation" and cell.seed == work.config["seeds"][0]]
 
 
 def _protocol(work: Workload, dataset: str) -> DatasetProtocol:

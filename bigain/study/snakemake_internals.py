@@ -7,6 +7,7 @@ workflow/Snakefile together with the range in pyproject.toml.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -23,6 +24,16 @@ def runs_locally(workflow: Any) -> bool:
 def cores(workflow: Any) -> int | None:
     """Return the number of cores that local jobs share; None for a report and on a cluster."""
     return workflow.resource_settings.cores
+
+
+def plans(workflow: Any) -> bool:
+    """Return whether this process plans the workflow, not a job of it in a process of its own."""
+    return workflow.is_main_process
+
+
+def compute_again(workflow: Any, files: Iterable[str]) -> None:
+    """Compute files again if they are wanted at all. Works in input functions, while jobs are chosen."""
+    workflow.dag.forcefiles.update(files)
 
 
 def uses_containers(workflow: Any) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from bigain.core.records import canonical
 from bigain.study import cell_specs, input_specs, measurement_specs, report_specs
 from bigain.study.config import load
-from bigain.study.fingerprints import code_of
 from bigain.study.workload import Workload
 
 
@@ -93,13 +93,21 @@ class Study(Workload):
         return canonical(report_specs.fetch_spec(self, name))
 
     def collect_spec(self) -> str:
-        """Return the spec of the tidy results."""
-        return canonical({"code": code_of("score")})
+        """Return the spec of the results of all cells."""
+        return self._collect_spec
 
     def report_spec(self) -> str:
         """Return the spec of all tables, figures and the page."""
-        return canonical(report_specs.report_spec(self))
+        return self._report_spec
 
     def sheets(self) -> dict[tuple[str, str], list[str]]:
         """Return the sample sheets by (backbone, data set), a generated chunk per row."""
         return report_specs.sample_sheets(self)
+
+    @cached_property
+    def _collect_spec(self) -> str:
+        return canonical(report_specs.collect_spec(self))
+
+    @cached_property
+    def _report_spec(self) -> str:
+        return canonical(report_specs.report_spec(self))

@@ -10,6 +10,7 @@ from bigain.core.files import write_json
 from bigain.core.messages import unknown
 from bigain.datasets import SOURCES, subset
 from bigain.datasets import load as load_dataset
+from bigain.methods.method import Task
 from bigain.study.cells import Cell, Config, expand
 from bigain.study.config import ConfigError
 from bigain.study.flops_table import gflops
@@ -37,6 +38,21 @@ class Workload:
         """Return the backbones that have cells, in the config's order."""
         used = {cell.backbone for cell in self.cells}
         return [name for name in self.config["backbones"] if name in used]
+
+    def encoded(self) -> list[tuple[str, str]]:
+        """Return the (backbone, data set) pairs that have cells."""
+        return list(dict.fromkeys((cell.backbone, cell.dataset) for cell in self.cells))
+
+    def classified(self) -> list[tuple[str, str]]:
+        """Return the (backbone, data set) pairs that have classification cells."""
+        return self._with_task("classification")
+
+    def generated_from(self) -> list[str]:
+        """Return the data sets that images are generated from."""
+        return list(dict.fromkeys(dataset for _, dataset in self._with_task("generation")))
+
+    def _with_task(self, task: Task) -> list[tuple[str, str]]:
+        return list(dict.fromkeys((cell.backbone, cell.dataset) for cell in self.cells if cell.task == task))
 
     def size(self, dataset: str) -> tuple[int, int]:
         """Return how many images of a data set are classified, and among how many classes.
@@ -90,9 +106,9 @@ class Workload:
         step = per_job * self.shard(cell)
         return [(first, min(first + step, count)) for first in range(0, count, step)]
 
-    def chunk_files(self, cell: Cell, companion: str = "") -> list[str]:
-        """Return the output file of each of a cell's jobs, or its companion: ".json" for the provenance."""
-        suffix = ("parquet" if cell.task == "classification" else "safetensors") + companion
+    def chunk_files(self, cell: Cell) -> list[str]:
+        """Return the output file of each of a cell's jobs."""
+        suffix = "parquet" if cell.task == "classification" else "safetensors"
         return [f"{self.results}/cells/{cell.path}/chunk-{i}.{suffix}" for i in range(len(self.chunks(cell)))]
 
     def score_files(self) -> list[str]:

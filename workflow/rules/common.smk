@@ -1,6 +1,7 @@
 # The study of the config, and what every rule needs from it. Specs come from `bigain.study`; nothing is decided here.
 import shutil
 import sys
+from functools import cache, partial
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -17,6 +18,7 @@ except ModuleNotFoundError:
         'The package bigain is not installed: pip install "bigain[study]", or pip install -e . in a checkout'
     ) from None
 
+from bigain.core.provenance import ResultError
 from bigain.cli.forkserver import KEEP_MEMORY, ForkServer
 from bigain.reporting.commands import (
     PROTOCOL,
@@ -29,6 +31,7 @@ from bigain.reporting.package_files import tables_file, template_files
 from bigain.study import snakemake_internals as internals
 from bigain.study.config import ConfigError
 from bigain.study.fingerprints import changed
+from bigain.study.products import outdated_files, result_files
 from bigain.study.requirements import before_first_job
 from bigain.study.status import summary
 from bigain.study.study import Study
@@ -40,6 +43,11 @@ configfile: str(located("config/config.yaml"))
 try:
     study = Study(config)
 except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+try:
+    outdated = outdated_files(study) if internals.plans(workflow) else []
+except ResultError as error:
     raise WorkflowError(str(error)) from None
 
 # Jobs run with the Python and the package that planned them, whether or not their environment was activated.
@@ -92,7 +100,20 @@ onerror:
         server.stop()
 
 
+def with_provenance(file: str) -> list[str]:
+    """A result file and its provenance, which one job writes."""
+    return [file, f"{file}.json"]
+
+
+def current(files):
+    """Input files of a rule, after telling Snakemake which results to compute again, whatever its own records say."""
+    internals.compute_again(workflow, outdated)
+    return files
+
+
 def inputs_of(cell_path: str, name: str) -> str:
     """A shared input of a cell: latents or conditions of its backbone and data set."""
     cell = study.cell(cell_path)
-    return f"{study.results}/inputs/{cell.backbone}/{cell.dataset}/{name}.safetensors"
+    return current(
+        f"{study.results}/inputs/{cell.backbone}/{cell.dataset}/{name}.safetensors"
+    )

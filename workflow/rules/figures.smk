@@ -1,7 +1,7 @@
 # Figures and sample sheets. `bigain.reporting.commands` says which command draws a figure, and from which files.
 
 FIGURES = [figure.name for figure in figures_of(bool(PROBED))]
-DRAWN = figure_commands(study)
+DRAWN = cache(partial(figure_commands, study))
 SHEETS = study.sheets()
 
 
@@ -13,25 +13,25 @@ localrules:
 
 rule figure:
     input:
-        files=lambda w: DRAWN[w.figure].files,
-        others=lambda w: DRAWN[w.figure].inputs,
+        files=lambda w: DRAWN()[w.figure].files,
+        others=lambda w: DRAWN()[w.figure].inputs,
     output:
         pdf=f"{study.reports}/{{figure}}.pdf",
         png=report(
             f"{study.reports}/{{figure}}.png",
             caption="../report/captioned.rst",
             category="Figures",
-            labels=lambda w: {"figure": DRAWN[w.figure].title},
+            labels=lambda w: {"figure": DRAWN()[w.figure].title},
         ),
     log:
         f"{study.results}/logs/report/{{figure}}.log",
     wildcard_constraints:
-        figure="|".join(DRAWN),
+        figure="figure1|tradeoff|classes",
     params:
-        command=lambda w: DRAWN[w.figure].command,
-        options=lambda w: DRAWN[w.figure].options,
-        caption=lambda w: DRAWN[w.figure].caption,
-        spec=study.report_spec(),
+        command=lambda w: DRAWN()[w.figure].command,
+        options=lambda w: DRAWN()[w.figure].options,
+        caption=lambda w: DRAWN()[w.figure].caption,
+        spec=lambda w: study.report_spec(),
     message:
         "{wildcards.figure}"
     shell:
@@ -63,11 +63,11 @@ rule token_figures:
     log:
         f"{study.results}/logs/report/token-figures.log",
     params:
-        spec=study.report_spec(),
+        spec=lambda w: study.report_spec(),
     message:
         "figures 2 and 3"
     shell:
-        "python -m bigain token-figures {input.maps} --saliency-pdf {output.saliency_pdf}"
+        "python -m bigain token-figures {input.maps} --spec {params.spec:q} --saliency-pdf {output.saliency_pdf}"
         " --saliency-png {output.saliency_png} --merged-pdf {output.merged_pdf} --merged-png {output.merged_png}"
         " --log {log}"
 
@@ -85,8 +85,8 @@ rule samples:
     log:
         f"{study.results}/logs/report/samples-{{backbone}}-{{dataset}}.log",
     params:
-        spec=study.report_spec(),
+        spec=lambda w: study.report_spec(),
     message:
         "sample sheet of {wildcards.backbone} on {wildcards.dataset}"
     shell:
-        "python -m bigain sheet {input} --output {output} --log {log}"
+        "python -m bigain sheet {input} --spec {params.spec:q} --output {output} --log {log}"

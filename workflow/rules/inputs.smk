@@ -4,7 +4,9 @@
 
 rule encode_images:
     output:
-        f"{study.results}/inputs/{{backbone}}/{{dataset}}/latents.safetensors",
+        with_provenance(
+            f"{study.results}/inputs/{{backbone}}/{{dataset}}/latents.safetensors"
+        ),
     log:
         f"{study.results}/logs/inputs/{{backbone}}/{{dataset}}/latents.log",
     threads: study.config["threads"]
@@ -20,7 +22,9 @@ rule encode_images:
 
 rule encode_conditions:
     output:
-        f"{study.results}/inputs/{{backbone}}/{{dataset}}/conditions.safetensors",
+        with_provenance(
+            f"{study.results}/inputs/{{backbone}}/{{dataset}}/conditions.safetensors"
+        ),
     log:
         f"{study.results}/logs/inputs/{{backbone}}/{{dataset}}/conditions.log",
     threads: study.config["threads"]
@@ -36,7 +40,7 @@ rule encode_conditions:
 
 rule reference_features:
     output:
-        f"{study.results}/inputs/reference/{{dataset}}.safetensors",
+        with_provenance(f"{study.results}/inputs/reference/{{dataset}}.safetensors"),
     log:
         f"{study.results}/logs/inputs/reference/{{dataset}}.log",
     threads: study.config["threads"]
@@ -52,7 +56,7 @@ rule reference_features:
 
 rule calibrate:
     output:
-        f"{study.results}/cells/{{cell}}/calibration.safetensors",
+        with_provenance(f"{study.results}/cells/{{cell}}/calibration.safetensors"),
     log:
         f"{study.results}/logs/cells/{{cell}}/calibration.log",
     threads: study.config["threads"]

@@ -7,8 +7,10 @@ localrules:
 
 rule score_classification:
     input:
-        chunks=lambda w: study.chunk_files(study.cell(w.cell)),
-        infos=lambda w: study.chunk_files(study.cell(w.cell), ".json"),
+        chunks=lambda w: current(study.chunk_files(study.cell(w.cell))),
+        infos=lambda w: [
+            f"{file}.json" for file in study.chunk_files(study.cell(w.cell))
+        ],
     output:
         f"{study.results}/cells/{{cell}}/metrics.json",
     log:
@@ -26,8 +28,10 @@ rule score_classification:
 rule score_generation:
     input:
         reference=lambda w: f"{study.results}/inputs/reference/{study.cell(w.cell).dataset}.safetensors",
-        chunks=lambda w: study.chunk_files(study.cell(w.cell)),
-        infos=lambda w: study.chunk_files(study.cell(w.cell), ".json"),
+        chunks=lambda w: current(study.chunk_files(study.cell(w.cell))),
+        infos=lambda w: [
+            f"{file}.json" for file in study.chunk_files(study.cell(w.cell))
+        ],
     output:
         f"{study.results}/cells/{{cell}}/metrics.json",
     log:
@@ -45,24 +49,34 @@ rule score_generation:
 
 rule collect:
     input:
-        study.score_files(),
+        lambda w: current(study.score_files()),
     output:
-        f"{study.results}/results.parquet",
+        results=f"{study.results}/results.parquet",
+        others=[
+            f"{study.results}/{name}"
+            for name in (
+                "results.parquet.json",
+                "images.parquet",
+                "images.parquet.json",
+                "cells.json",
+            )
+        ],
     log:
         f"{study.results}/logs/results.log",
     params:
-        spec=study.collect_spec(),  # for the triggers alone
+        spec=lambda w: study.collect_spec(),
+        cells=f"{study.results}/cells",
     message:
         "collect the metrics of all cells"
     shell:
-        "python -m bigain collect {input} --output {output} --log {log}"
+        "python -m bigain collect --spec {params.spec:q} --cells {params.cells} --output {output.results} --log {log}"
 
 
 rule efficiency:
     input:
         lambda w: study.efficiency_inputs(w.backbone),
     output:
-        f"{study.results}/efficiency/{{backbone}}.csv",
+        with_provenance(f"{study.results}/efficiency/{{backbone}}.csv"),
     log:
         f"{study.results}/logs/efficiency/{{backbone}}.log",
     # All cores, so that it runs alone: seconds are measured. `--report` and clusters have no number of cores.

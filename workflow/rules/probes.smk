@@ -6,7 +6,9 @@ rule probe_tokens:
     input:
         latents=f"{study.results}/inputs/{{backbone}}/{{dataset}}/latents.safetensors",
     output:
-        f"{study.results}/probes/{{backbone}}/{{dataset}}/tokens.safetensors",
+        with_provenance(
+            f"{study.results}/probes/{{backbone}}/{{dataset}}/tokens.safetensors"
+        ),
     log:
         f"{study.results}/logs/probes/{{backbone}}/{{dataset}}/tokens.log",
     threads: study.config["threads"]
@@ -25,7 +27,9 @@ rule probe_spectrum:
         latents=f"{study.results}/inputs/{{backbone}}/{{dataset}}/latents.safetensors",
         conditions=f"{study.results}/inputs/{{backbone}}/{{dataset}}/conditions.safetensors",
     output:
-        f"{study.results}/probes/{{backbone}}/{{dataset}}/spectrum.parquet",
+        with_provenance(
+            f"{study.results}/probes/{{backbone}}/{{dataset}}/spectrum.parquet"
+        ),
     log:
         f"{study.results}/logs/probes/{{backbone}}/{{dataset}}/spectrum.log",
     threads: study.config["threads"]

@@ -2,12 +2,21 @@
 
 # A PDF where there is a LaTeX.
 DOCUMENT = "report.pdf" if shutil.which("pdflatex") else "report.tex"
+RENDERED = [
+    *(f"{table}.{form}" for table in EVERY_TABLE for form in ("tex", "csv", "html")),
+    *(f"{figure}.{form}" for figure in FIGURES for form in ("pdf", "png")),
+    *(f"samples-{backbone}-{dataset}.png" for backbone, dataset in SHEETS),
+    "schedules.csv",
+    *dict.fromkeys(("report.tex", DOCUMENT)),
+    "index.html",
+]
 
 
 localrules:
     report,
     report_pdf,
     page,
+    manifest,
 
 
 rule report:
@@ -21,7 +30,7 @@ rule report:
     log:
         f"{study.results}/logs/report/report.log",
     params:
-        spec=study.report_spec(),
+        spec=lambda w: study.report_spec(),
     message:
         "the report as a LaTeX document"
     shell:
@@ -37,7 +46,7 @@ rule report_pdf:
     log:
         f"{study.results}/logs/report/report-pdf.log",
     params:
-        spec=study.report_spec(),
+        spec=lambda w: study.report_spec(),
     message:
         "the report: {output}"
     shell:
@@ -46,7 +55,6 @@ rule report_pdf:
 
 rule page:
     input:
-        metrics=study.score_files(),
         results=f"{study.results}/results.parquet",
         tables=tables_file(study.config),
         document=f"{study.reports}/{DOCUMENT}",
@@ -67,9 +75,24 @@ rule page:
     log:
         f"{study.results}/logs/report/page.log",
     params:
-        spec=study.report_spec(),
+        spec=lambda w: study.report_spec(),
     message:
         "the page: {output}"
     shell:
-        "python -m bigain page {input.metrics} --results {input.results} --tables {input.tables}"
+        "python -m bigain page {input.samples} --results {input.results} --tables {input.tables}"
         " --document {input.document} --spec {params.spec:q} --output {output} --log {log}"
+
+
+rule manifest:
+    input:
+        expand(f"{study.reports}/{{file}}", file=RENDERED),
+    output:
+        f"{study.reports}/manifest.json",
+    log:
+        f"{study.results}/logs/report/manifest.log",
+    params:
+        spec=lambda w: study.report_spec(),
+    message:
+        "checksums of everything that was rendered"
+    shell:
+        "python -m bigain manifest {input} --spec {params.spec:q} --output {output} --log {log}"

@@ -1,8 +1,9 @@
 # Tables. `bigain.reporting.commands` says which command renders each of them, and from which files.
 
-TABLES = table_commands(study)
+TABLES = cache(partial(table_commands, study))  # not called where no table is rendered
 EVERY_TABLE = tables_in_order(study)
 PROBED = study.probed()
+RENDERED_ALONE = [name for name in EVERY_TABLE if name not in (*PROTOCOL, "theorem1")]
 
 
 localrules:
@@ -14,26 +15,26 @@ localrules:
 
 rule table:
     input:
-        files=lambda w: TABLES[w.table].files,
-        others=lambda w: TABLES[w.table].inputs,
+        files=lambda w: TABLES()[w.table].files,
+        others=lambda w: TABLES()[w.table].inputs,
     output:
         tex=f"{study.reports}/{{table}}.tex",
         csv=f"{study.reports}/{{table}}.csv",
         html=report(
             f"{study.reports}/{{table}}.html",
             caption="../report/captioned.rst",
-            category=lambda w: TABLES[w.table].category,
+            category=lambda w: TABLES()[w.table].category,
             labels={"table": "{table}"},
         ),
     log:
         f"{study.results}/logs/report/{{table}}.log",
     wildcard_constraints:
-        table="|".join(TABLES),
+        table="|".join(RENDERED_ALONE),
     params:
-        command=lambda w: TABLES[w.table].command,
-        options=lambda w: TABLES[w.table].options,
-        caption=lambda w: TABLES[w.table].caption,
-        spec=study.report_spec(),
+        command=lambda w: TABLES()[w.table].command,
+        options=lambda w: TABLES()[w.table].options,
+        caption=lambda w: TABLES()[w.table].caption,
+        spec=lambda w: study.report_spec(),
     message:
         "{wildcards.table}"
     shell:
@@ -57,7 +58,7 @@ rule protocol_tables:
     log:
         f"{study.results}/logs/report/protocol.log",
     params:
-        spec=study.report_spec(),
+        spec=lambda w: study.report_spec(),
         folder=subpath(output[0], parent=True),
     message:
         "data sets, stages and scores"
@@ -68,7 +69,7 @@ rule protocol_tables:
 rule theorem:
     input:
         spectra=[f"{study.results}/probes/{b}/{d}/spectrum.parquet" for b, d in PROBED],
-        metrics=study.score_files(),
+        results=f"{study.results}/results.parquet",
         templates=template_files("theorem1"),
     output:
         tex=f"{study.reports}/theorem1.tex",
@@ -89,24 +90,24 @@ rule theorem:
     log:
         f"{study.results}/logs/report/theorem.log",
     params:
-        spec=study.report_spec(),
+        spec=lambda w: study.report_spec(),
     message:
         "Theorem 1, measured"
     shell:
-        "python -m bigain theorem {input.spectra} {input.metrics} --spec {params.spec:q} --tex {output.tex}"
+        "python -m bigain theorem {input.spectra} --results {input.results} --spec {params.spec:q} --tex {output.tex}"
         " --csv {output.csv} --html {output.html} --pdf {output.pdf} --png {output.png} --log {log}"
 
 
 rule schedules:
     input:
-        study.score_files(),
+        f"{study.results}/results.parquet",
     output:
         f"{study.reports}/schedules.csv",
     log:
         f"{study.results}/logs/report/schedules.log",
     params:
-        spec=study.report_spec(),
+        spec=lambda w: study.report_spec(),
     message:
         "what was compressed: {output}"
     shell:
-        "python -m bigain schedules {input} --output {output} --log {log}"
+        "python -m bigain schedules --results {input} --spec {params.spec:q} --output {output} --log {log}"

@@ -1,0 +1,182 @@
+"""Provenance of result files: `X.json` beside X holds the spec that X was computed from and the sha256 of X.
+
+It also names the result files that the job read (`inputs`: the digest of each one's spec, and its sha256), the seconds
+and the environments. It is sealed: the digest of its own content stands in it. Whoever reads X compares all of this, so
+a result of other settings, a damaged file and an edited one raise a `ResultError` that names the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from bigain.core.files import read_json, sha256, write_json
+from bigain.core.records import canonical
+
+SEAL = "seal"
+State = Literal["missing", "unsealed", "damaged", "foreign", "outdated"]
+IDENTITY = ("task", "backbone", "dataset", "method", "strength", "seed", "images")  # of a result, among a spec's keys
+LONGEST_VALUE = 80  # characters of a spec's value in a message
+
+
+class InputRecord(TypedDict):
+    """A result file as a job read it."""
+
+    spec: str  # digest
+    sha256: str
+
+
+class ResultError(ValueError):
+    """A result file that is not the one its reader needs.
+
+    `missing`, or its provenance is; `unsealed`: written without checksums, by bigain before 0.3; `damaged`: its bytes
+    changed after it was written; `foreign`: a result of another cell, model or data set; `outdated`: of this one, with
+    other settings or code.
+    """
+
+    def __init__(self, path: Path | str, state: State, message: str) -> None:
+        super().__init__(f"{path} {message}")
+        self.path, self.state = Path(path), state
+
+
+def digest(spec: Mapping[str, Any] | str) -> str:
+    """Return the digest of a spec, or of its canonical JSON, by which specs are compared."""
+    text = spec if isinstance(spec, str) else canonical(spec)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def provenance_file(path: Path | str) -> Path:
+    """Return the provenance file of a result file."""
+    return Path(f"{path}.json")
+
+
+# -- sealed JSON -------------------------------------------------------------------------------------------------------
+
+
+def write_sealed(path: Path | str, content: Mapping[str, Any]) -> None:
+    """Write a JSON file with the digest of its content in it."""
+    as_read: dict[str, Any] = json.loads(json.dumps(content))
+    write_json(path, {**as_read, SEAL: _seal(as_read)})
+
+
+def read_sealed(path: Path | str) -> dict[str, Any]:
+    """Read a sealed JSON file. Raises ResultError if it is missing, has no seal or was changed after it was written."""
+    try:
+        content = read_json(path)
+    except OSError as error:
+        raise ResultError(path, "missing", f"is missing: {error}") from error
+    except ValueError as error:
+        raise ResultError(path, "damaged", f"is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise ResultError(path, "damaged", "is damaged: it does not hold a JSON object")
+    if SEAL not in content:
+        raise ResultError(path, "unsealed", "has no seal: bigain before 0.3 wrote it, or something else did")
+    seal = content.pop(SEAL)
+    if seal != _seal(content):
+        raise ResultError(path, "damaged", "was changed after it was written: its seal does not fit its content")
+    return content
+
+
+def _seal(content: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+
+# -- result files ------------------------------------------------------------------------------------------------------
+
+
+def write_provenance(
+    path: Path | str, spec: Mapping[str, Any], inputs: Mapping[str, InputRecord], **facts: Any
+) -> None:
+    """Write the provenance of a finished result file: its spec, its inputs, and further facts."""
+    write_sealed(provenance_file(path), {**facts, "spec": spec, "inputs": inputs, "sha256": sha256(path)})
+
+
+def read_provenance(path: Path | str, expected: str | None = None) -> dict[str, Any]:
+    """Read the provenance of a result file, which is to be of the spec with the `expected` digest.
+
+    Does not look at the file itself. Raises ResultError.
+    """
+    provenance = read_sealed(provenance_file(path))
+    if not isinstance(provenance.get("spec"), dict):
+        raise ResultError(provenance_file(path), "damaged", "has no spec")
+    if expected is not None and digest(provenance["spec"]) != expected:
+        raise ResultError(
+            path,
+            "outdated",
+            f"was computed for {description(provenance['spec'])}, with settings or code other than now",
+        )
+    return provenance
+
+
+def checked(path: Path | str, expected: str | None = None) -> dict[str, Any]:
+    """Return the provenance of a result file after comparing its spec with the `expected` digest, and its checksum.
+
+    Raises ResultError.
+    """
+    provenance = read_provenance(path, expected)
+    try:
+        actual = sha256(path)
+    except OSError as error:
+        raise ResultError(path, "missing", f"is missing: {error}") from error
+    if actual != provenance.get("sha256"):
+        raise ResultError(
+            path, "damaged", f"is damaged or was exchanged: its sha256 is not the one in {provenance_file(path).name}"
+        )
+    return provenance
+
+
+def record(provenance: Mapping[str, Any]) -> InputRecord:
+    """Return a result file as an entry of the `inputs` of what is computed from it."""
+    return {"spec": digest(provenance["spec"]), "sha256": provenance["sha256"]}
+
+
+# -- differences, for messages -----------------------------------------------------------------------------------------
+
+
+def compare(path: Path | str, provenance: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raise ResultError naming what differs between the spec of a result file and the expected one."""
+    actual = provenance["spec"]
+    if canonical(actual) == canonical(expected):
+        return
+    if identity(actual) != identity(expected):
+        message = f"holds {description(actual)}, not {description(expected)}"
+        raise ResultError(path, "foreign", message)
+    raise ResultError(path, "outdated", "was computed with " + "; ".join(differences(actual, expected)))
+
+
+def identity(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which result a spec is of, whatever its settings: the cell and its images, or the model and data set."""
+    place = spec.get("cell", spec)
+    parts = {key: place[key] for key in IDENTITY if key in place}
+    for key in ("backbone", "dataset"):
+        if isinstance(parts.get(key), dict):
+            parts[key] = parts[key].get("id")
+    if isinstance(parts.get("images"), int):  # a number of images is a setting
+        del parts["images"]
+    return parts
+
+
+def description(spec: Mapping[str, Any]) -> str:
+    """Describe in a few words which result a spec is of."""
+    parts = identity(spec)
+    images = parts.pop("images", None)
+    strength, seed = parts.pop("strength", None), parts.pop("seed", None)
+    words = [str(value) for value in parts.values()]
+    words += [f"{strength:g}"] if strength is not None else []
+    words += [f"seed {seed}"] if seed is not None else []
+    words += [f"images {images[0]} to {images[1] - 1}"] if images else []
+    return ", ".join(words) or "a result without a cell"
+
+
+def differences(actual: Any, expected: Any, where: str = "") -> list[str]:
+    """Return a phrase for every value that differs between two specs, named by its keys."""
+    if isinstance(actual, dict) and isinstance(expected, dict):
+        keys = sorted(actual.keys() | expected.keys())
+        lists = [differences(actual.get(key), expected.get(key), f"{where}.{key}" if where else key) for key in keys]
+        return [phrase for phrases in lists for phrase in phrases]
+    if actual == expected:
+        return []
+    return [f"{where} {actual!s:.{LONGEST_VALUE}} instead of {expected!s:.{LONGEST_VALUE}}"]

@@ -1,0 +1,133 @@
+"""Collect a study's results: every cell's metrics, every classified image's outcome, what was compressed. No torch.
+
+Tables, claims and figures read these files alone: `results.parquet`, `images.parquet` and `cells.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from bigain.core.files import sha256
+from bigain.core.provenance import InputRecord, ResultError, digest, read_sealed, write_provenance, write_sealed
+from bigain.core.records import commits, summaries, write_table
+from bigain.core.specs import CollectSpec
+from bigain.core.validation import validate
+
+LARGEST = 1e300  # of an estimate; anything larger is an overflow
+NUMBER, COUNT, TEXT = {"type": "number"}, {"type": "integer", "minimum": 0}, {"type": "string"}
+OBJECTS = {"type": "array", "items": {"type": "object"}}
+METRICS = {  # schemas of the keys of a metrics file
+    "spec": {"type": "object"},
+    "cell": {
+        "type": "object",
+        "required": ["strength"],
+        "properties": {"strength": {"type": ["number", "null"]}, "seed": COUNT},
+        "additionalProperties": TEXT,
+    },
+    "metrics": {
+        "type": "object",
+        "additionalProperties": {
+            "type": "object",
+            "required": ["value", "low", "high"],
+            "properties": {"value": {}, "low": {}, "high": {}, "n": COUNT},
+            "additionalProperties": False,
+        },
+    },
+    "items": {"type": "object", "additionalProperties": {"type": "array"}},
+    "left_out": {"type": "object", "additionalProperties": TEXT},
+    "seconds": NUMBER,
+    "environments": OBJECTS,
+    "compressed": OBJECTS,
+}
+IN_CELLS = ("cell", "metrics", "left_out", "classes", "seconds", "environments", "compressed")
+RESULTS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("task", "backbone", "dataset", "method")),
+        ("strength", pa.float64()),
+        ("strength_kind", pa.string()),
+        ("seed", pa.int64()),
+        ("metric", pa.string()),
+        *((name, pa.float64()) for name in ("value", "low", "high")),
+        ("n", pa.int64()),
+        ("seconds", pa.float64()),
+        *((name, pa.string()) for name in ("environment", "commit", "config", "spec")),
+    ]
+)
+IMAGES = pa.schema(
+    [
+        *((name, pa.string()) for name in ("task", "backbone", "dataset", "method")),
+        ("strength", pa.float64()),
+        ("strength_kind", pa.string()),
+        ("seed", pa.int64()),
+        *((name, pa.int64()) for name in ("image", "label", "predicted", "acc@1")),
+        ("map", pa.float64()),
+    ]
+)
+
+
+def collect(spec: CollectSpec, cells: Path, output: Path) -> None:
+    """Write the results of all cells of the spec, whose metrics lie below the folder `cells`.
+
+    `output` gets a row per cell and metric, images.parquet beside it a row per classified image, cells.json the rest.
+    Raises ResultError for a metrics file that is missing, damaged or of another spec; ValueError if no cell has a
+    metric, or naming the file and the key that does not fit a metrics file or the metric that is not finite.
+    """
+    files = {path: cells / path / "metrics.json" for path in spec["cells"]}
+    scored = {path: _read(file, spec["cells"][path]) for path, file in files.items()}
+    rows = [row for path, cell in scored.items() for row in _rows(files[path], cell, spec)]
+    if not rows:
+        raise ValueError("no cell has a metric: all have too few images (see `left_out` in the metrics files)")
+    images = [row for path, cell in scored.items() for row in _outcomes(files[path], cell)]
+    inputs: dict[str, InputRecord] = {
+        path: {"spec": spec["cells"][path], "sha256": sha256(file)} for path, file in files.items()
+    }
+    for file, table in (
+        (output.with_name("images.parquet"), pa.Table.from_pylist(images, IMAGES)),
+        (output, pa.Table.from_pylist(rows, RESULTS)),
+    ):
+        write_table(file, {name: table[name].combine_chunks() for name in table.column_names}, spec)
+        write_provenance(file, spec, inputs)
+    rest = [{key: cell[key] for key in IN_CELLS if key in cell} for cell in scored.values()]
+    write_sealed(output.with_name("cells.json"), {"spec": spec, "cells": rest})
+
+
+def _read(file: Path, expected: str) -> dict[str, Any]:
+    """Read a metrics file, which is to be of the spec with this digest."""
+    scored = read_sealed(file)
+    validate(file, scored, METRICS)
+    if digest(scored["spec"]) != expected:
+        raise ResultError(file, "outdated", "was computed with settings or code other than now")
+    return scored
+
+
+def _rows(file: Path, scored: dict[str, Any], spec: CollectSpec) -> Iterator[dict[str, Any]]:
+    """Yield a cell's rows of the results."""
+    computed_with = {
+        "seconds": scored["seconds"],
+        "environment": summaries(file, scored["environments"]),
+        "commit": commits(scored["environments"]),
+        "config": spec["config"],
+        "spec": digest(scored["spec"]),
+    }
+    for metric, estimate in scored["metrics"].items():
+        if not all(_is_finite(estimate[name]) for name in ("value", "low", "high")):
+            raise ValueError(f"{file}: {metric} is not finite: {estimate}")
+        yield {**scored["cell"], "metric": metric, **estimate, **computed_with}
+
+
+def _outcomes(file: Path, scored: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a cell's rows of the outcomes, one per classified image."""
+    names = list(scored["items"])
+    try:
+        for values in zip(*scored["items"].values(), strict=True):
+            yield {**scored["cell"], **dict(zip(names, values, strict=True))}
+    except ValueError as error:
+        raise ValueError(f"{file}: items: lists of different lengths ({error})") from error
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST

@@ -1,0 +1,60 @@
+"""Read what a report shows: the study's collected results and its measurements, each compared with the report's spec.
+
+Tables, claims and figures all read here, so that they show the same numbers. Every reader raises ResultError naming a
+file that is missing, damaged, or not of the report's study as it is configured now.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bigain.core.provenance import ResultError, checked, digest, read_sealed
+from bigain.core.records import read_table
+from bigain.core.specs import ReportSpec
+
+KEYS = ["task", "backbone", "dataset", "method", "strength", "seed"]  # of a cell
+OUTCOMES = ["image", "label", "predicted", "acc@1", "map"]  # columns of images.parquet about an image
+
+CellScores = dict[str, Any]
+"""A cell as its metrics file has it: `cell`, `metrics`, `items` (its images' outcomes), `compressed`, ..."""
+
+
+def read_results(results: Path, spec: ReportSpec) -> pd.DataFrame:
+    """Read results.parquet: a row per cell and metric."""
+    checked(results, spec["results"])
+    return read_table(results).to_pandas()
+
+
+def read_cells(results: Path, spec: ReportSpec) -> list[CellScores]:
+    """Read every cell with its images' outcomes from the files beside results.parquet."""
+    images, rest = results.with_name("images.parquet"), results.with_name("cells.json")
+    checked(images, spec["results"])
+    collected = read_sealed(rest)
+    if digest(collected["spec"]) != spec["results"]:
+        raise ResultError(rest, "outdated", "was collected with settings or code other than now")
+    items = {}
+    outcomes = read_table(images).to_pandas(integer_object_nulls=True)
+    for key, rows in outcomes.groupby(KEYS, sort=False, dropna=False):
+        items[_key(key)] = {name: rows[name].tolist() for name in OUTCOMES if rows[name].notna().all()}
+    return [{**cell, "items": items.get(_key(cell["cell"][k] for k in KEYS), {})} for cell in collected["cells"]]
+
+
+def _key(values: Any) -> tuple[Any, ...]:
+    """Return a cell's key; a missing strength is None however it was stored."""
+    return tuple(None if pd.isna(value) else value for value in values)
+
+
+def read_measurements(files: list[Path], spec: ReportSpec) -> pd.DataFrame:
+    """Read the efficiency measurements of every backbone: a row per method and strength."""
+    return pd.concat([pd.read_csv(verified(file, spec)) for file in files], ignore_index=True)
+
+
+def verified(file: Path, spec: ReportSpec) -> Path:
+    """Return another file that the report shows after comparing it with the report's spec."""
+    if str(file) not in spec["files"]:
+        raise ValueError(f"{file}: the report of {spec['study']} shows no such file")
+    checked(file, spec["files"][str(file)])
+    return file

@@ -1,0 +1,127 @@
+"""Result files of a study, each with the spec that it is to be computed from, and how the files on disk compare.
+
+`bigain verify` and `bigain status` walk this list, and so does planning: a file of other settings or code is computed
+again whatever Snakemake remembers of it, for results travel without Snakemake's records.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from bigain.core.provenance import (
+    ResultError,
+    State,
+    checked,
+    compare,
+    provenance_file,
+    read_provenance,
+    read_sealed,
+)
+from bigain.study.study import Study
+
+SHOWN = 20  # files in a message
+SEALED = ("metrics.json", "cells.json")  # files that hold their own spec and seal
+
+
+class Product(NamedTuple):
+    """A result file: its phase of the workflow; `spec` returns the canonical spec that it is to be computed from."""
+
+    phase: str
+    file: Path
+    spec: Callable[[], str]
+
+    @property
+    def files(self) -> list[Path]:
+        """The file, and its provenance if that is a file of its own."""
+        return [self.file] if self.file.name in SEALED else [self.file, provenance_file(self.file)]
+
+
+class Finding(NamedTuple):
+    """What is wrong with a result file."""
+
+    product: Product
+    state: State
+    message: str
+
+
+def products(study: Study) -> Iterator[Product]:
+    """Yield every result file of a study in the order in which they are computed."""
+    root = Path(study.results)
+    for backbone, dataset in study.encoded():
+        folder = root / "inputs" / backbone / dataset
+        if (backbone, dataset) in study.classified():
+            yield Product("inputs", folder / "latents.safetensors", partial(study.latents_spec, backbone, dataset))
+        yield Product("inputs", folder / "conditions.safetensors", partial(study.conditions_spec, backbone, dataset))
+    for dataset in study.generated_from():
+        features = root / "inputs" / "reference" / f"{dataset}.safetensors"
+        yield Product("inputs", features, partial(study.reference_spec, dataset))
+    for cell in study.cells:
+        for file in study.calibration_files(cell.path):
+            yield Product("calibration", Path(file), partial(study.calibration_spec, cell.path))
+    for cell in study.cells:
+        for chunk, file in enumerate(study.chunk_files(cell)):
+            yield Product(f"{cell.task}, {cell.backbone}", Path(file), partial(study.job_spec, cell.path, chunk))
+    for cell, file in zip(study.cells, study.score_files(), strict=True):
+        yield Product("metrics", Path(file), partial(study.score_spec, cell.path))
+    for name in ("results.parquet", "images.parquet", "cells.json"):
+        yield Product("metrics", root / name, study.collect_spec)
+    for backbone in study.backbones():
+        yield Product("measurements", root / "efficiency" / f"{backbone}.csv", partial(study.efficiency_spec, backbone))
+    for backbone, dataset in study.probed():
+        folder = root / "probes" / backbone / dataset
+        yield Product("measurements", folder / "spectrum.parquet", partial(study.spectrum_spec, backbone, dataset))
+    for backbone, dataset in study.shown():
+        folder = root / "probes" / backbone / dataset
+        yield Product("measurements", folder / "tokens.safetensors", partial(study.token_maps_spec, backbone, dataset))
+
+
+def result_files(study: Study) -> list[str]:
+    """Return every result file of a study, with its provenance."""
+    return [str(file) for product in products(study) for file in product.files]
+
+
+def outdated_files(study: Study) -> list[str]:
+    """Return the result files that were computed with other settings or code than the study's now.
+
+    Reads provenance alone. Raises ResultError naming every file that is damaged, of another cell, or without checksums.
+    """
+    findings = [finding for product in products(study) if (finding := look_at(product, whole=False))]
+    refused = [finding for finding in findings if finding.state not in ("missing", "outdated")]
+    if refused:
+        raise _refusal(study, refused)
+    return [str(finding.product.file) for finding in findings if finding.state == "outdated"]
+
+
+def _refusal(study: Study, findings: list[Finding]) -> ResultError:
+    """Return one error about result files that a study must not use, with what to do about them."""
+    if all(finding.state == "unsealed" for finding in findings):
+        advice = f"`bigain seal` compares them with the study {study.name} and adds checksums"
+    else:
+        advice = "`bigain verify` looks at every file; delete what is wrong, and it is computed again"
+    lines = [f"  {finding.message}" for finding in findings[:SHOWN]]
+    if findings[SHOWN:]:
+        lines.append(f"  and {len(findings) - SHOWN} more")
+    first = findings[0]
+    return ResultError(study.results, first.state, "holds files that cannot be used:\n" + "\n".join([*lines, advice]))
+
+
+def look_at(product: Product, whole: bool) -> Finding | None:
+    """Return what is wrong with a result file, None if nothing is.
+
+    Compares its provenance with the study, and if `whole`, its content with its checksum.
+    """
+    try:
+        if product.file.name in SEALED:
+            provenance = read_sealed(product.file)
+        else:
+            provenance = checked(product.file) if whole else read_provenance(product.file)
+            if not product.file.exists():
+                raise ResultError(product.file, "missing", "is missing")
+        compare(product.file, provenance, json.loads(product.spec()))
+    except ResultError as error:
+        return Finding(product, error.state, str(error))
+    return None
