@@ -31,8 +31,8 @@ def latents_spec(work: Workload, backbone: str, dataset: str) -> EncodeImagesSpe
 
 def conditions_spec(work: Workload, backbone: str, dataset: str) -> EncodeConditionsSpec:
     """Return the spec of the candidates' conditions, and of the captions' where images are generated from them."""
-    part, place = dataset_part(work.config, dataset), ("generation", backbone, dataset)
-    generates = any((cell.task, cell.backbone, cell.dataset) == place for cell in work.cells)
+    part = dataset_part(work.config, dataset)
+    generates = (backbone, dataset) in work.pairs["generation"]
     return {
         "backbone": backbone_part(work.config, backbone, compressed=False),
         "dataset": part,

@@ -51,12 +51,13 @@ class Finding(NamedTuple):
 def products(study: Study) -> Iterator[Product]:
     """Yield every result file of a study in the order in which they are computed."""
     root = Path(study.results)
-    for backbone, dataset in study.encoded():
+    classified, generated = study.pairs["classification"], study.pairs["generation"]
+    for backbone, dataset in dict.fromkeys((*classified, *generated)):
         folder = root / "inputs" / backbone / dataset
-        if (backbone, dataset) in study.classified():
+        if (backbone, dataset) in classified:
             yield Product("inputs", folder / "latents.safetensors", partial(study.latents_spec, backbone, dataset))
         yield Product("inputs", folder / "conditions.safetensors", partial(study.conditions_spec, backbone, dataset))
-    for dataset in study.generated_from():
+    for dataset in dict.fromkeys(dataset for _, dataset in generated):
         features = root / "inputs" / "reference" / f"{dataset}.safetensors"
         yield Product("inputs", features, partial(study.reference_spec, dataset))
     for cell in study.cells:

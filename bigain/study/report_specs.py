@@ -45,16 +45,19 @@ def collect_spec(work: Workload) -> CollectSpec:
     }
 
 
-def report_spec(work: Workload) -> ReportSpec:
-    """Return what the tables and the page say about the study itself."""
-    config, results = work.config, work.results
+def report_spec(work: Workload, results: str) -> ReportSpec:
+    """Return what the tables and the page say about the study itself, and the digests of the specs of what they show.
+
+    `results` is the digest of `collect_spec`.
+    """
+    config, folder = work.config, work.results
     files: dict[str, Mapping[str, Any]] = {}
     for backbone in work.backbones():
-        files[f"{results}/efficiency/{backbone}.csv"] = efficiency_spec(work, backbone)
+        files[f"{folder}/efficiency/{backbone}.csv"] = efficiency_spec(work, backbone)
     for backbone, dataset in probed(work):
-        files[f"{results}/probes/{backbone}/{dataset}/spectrum.parquet"] = spectrum_spec(work, backbone, dataset)
+        files[f"{folder}/probes/{backbone}/{dataset}/spectrum.parquet"] = spectrum_spec(work, backbone, dataset)
     for backbone, dataset in in_figures(work):
-        files[f"{results}/probes/{backbone}/{dataset}/tokens.safetensors"] = token_maps_spec(work, backbone, dataset)
+        files[f"{folder}/probes/{backbone}/{dataset}/tokens.safetensors"] = token_maps_spec(work, backbone, dataset)
     for cell in _sampled(work):
         files[work.chunk_files(cell)[0]] = job_spec(work, cell, 0)
     return {
@@ -66,7 +69,7 @@ def report_spec(work: Workload) -> ReportSpec:
         "backbones": {name: settings["family"] for name, settings in config["backbones"].items()},
         "seeds": config["seeds"],
         "probed": bool(probed(work)),
-        "results": digest(collect_spec(work)),
+        "results": results,
         "files": {file: digest(spec) for file, spec in files.items()},
         "code": code_of("cli_report"),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from bigain.core.provenance import digest
 from bigain.core.records import canonical
 from bigain.study import cell_specs, input_specs, measurement_specs, report_specs
 from bigain.study.config import load
@@ -110,4 +111,4 @@ class Study(Workload):
 
     @cached_property
     def _report_spec(self) -> str:
-        return canonical(report_specs.report_spec(self))
+        return canonical(report_specs.report_spec(self, digest(self._collect_spec)))

@@ -39,20 +39,13 @@ class Workload:
         used = {cell.backbone for cell in self.cells}
         return [name for name in self.config["backbones"] if name in used]
 
-    def encoded(self) -> list[tuple[str, str]]:
-        """Return the (backbone, data set) pairs that have cells."""
-        return list(dict.fromkeys((cell.backbone, cell.dataset) for cell in self.cells))
-
-    def classified(self) -> list[tuple[str, str]]:
-        """Return the (backbone, data set) pairs that have classification cells."""
-        return self._with_task("classification")
-
-    def generated_from(self) -> list[str]:
-        """Return the data sets that images are generated from."""
-        return list(dict.fromkeys(dataset for _, dataset in self._with_task("generation")))
-
-    def _with_task(self, task: Task) -> list[tuple[str, str]]:
-        return list(dict.fromkeys((cell.backbone, cell.dataset) for cell in self.cells if cell.task == task))
+    @cached_property
+    def pairs(self) -> dict[Task, list[tuple[str, str]]]:
+        """The (backbone, data set) pairs that have cells of each task."""
+        pairs: dict[Task, dict[tuple[str, str], None]] = {"classification": {}, "generation": {}}
+        for cell in self.cells:
+            pairs[cell.task][cell.backbone, cell.dataset] = None
+        return {task: list(of_task) for task, of_task in pairs.items()}
 
     def size(self, dataset: str) -> tuple[int, int]:
         """Return how many images of a data set are classified, and among how many classes.
