@@ -23,6 +23,11 @@ MAINTENANCE_PANEL = "Maintain the repository"
 
 SpecText = Annotated[str, typer.Option("--spec", help="Settings of the job, as canonical JSON.")]
 Output = Annotated[Path, typer.Option("--output", help="File to write.")]
+ConfigFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--configfile", help="Config merged over config/config.yaml, as Snakemake does; may be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 Log = Annotated[Path | None, typer.Option("--log", help="File for everything the job prints.")]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bigain.cli.options import STUDY_PANEL, fail
+from bigain.cli.options import STUDY_PANEL, AsJson, ConfigFiles, fail
 from bigain.core.places import located
 
 if TYPE_CHECKING:
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 app = typer.Typer()
 command = partial(app.command, rich_help_panel=STUDY_PANEL)
 
-ConfigFiles = Annotated[
-    list[Path] | None,
-    typer.Option("--configfile", help="Config merged over config/config.yaml, as Snakemake does; may be repeated."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 PAPER = Path("config/paper.yaml")
 WIDTH = 120  # of printed tables
 
@@ -36,7 +31,7 @@ def plan(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
 
     from bigain.study.cost import StudyCost
 
-    study_cost = StudyCost(_study(configfile))
+    study_cost = StudyCost(study_of(configfile))
     if not as_json:
         _print_cost(study_cost)
         return
@@ -55,7 +50,7 @@ def check(configfile: ConfigFiles = None) -> None:
     from bigain.study.cost import StudyCost
     from bigain.study.requirements import Needs, problems
 
-    study = _study(configfile)
+    study = study_of(configfile)
     missing = problems(study, StudyCost(study), Needs.of_study(study))
     for problem in missing:
         typer.echo(f"- {problem}")
@@ -94,7 +89,7 @@ def status(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
     """Show the progress of a study: jobs done, failed and why, started and left, with hours."""
     from bigain.study.status import as_dict, phases
 
-    study = _study(configfile)
+    study = study_of(configfile)
     progress = phases(study)
     if as_json:
         typer.echo(json.dumps({"study": study.name, "stages": [as_dict(phase) for phase in progress]}, indent=2))
@@ -102,7 +97,8 @@ def status(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
     _print_status(study.name, progress)
 
 
-def _study(configfiles: list[Path] | None) -> Study:
+def study_of(configfiles: list[Path] | None) -> Study:
+    """Return the study of the default config with others merged over it, or print what is wrong with them and exit."""
     from bigain.study.config import ConfigError
     from bigain.study.study import Study
 

@@ -25,6 +25,7 @@ LONGEST_VALUE = 80  # characters of a spec's value in a message
 class InputRecord(TypedDict):
     """A result file as a job read it."""
 
+    file: str
     spec: str  # digest
     sha256: str
 
@@ -128,9 +129,9 @@ def checked(path: Path | str, expected: str | None = None) -> dict[str, Any]:
     return provenance
 
 
-def record(provenance: Mapping[str, Any]) -> InputRecord:
+def record(path: Path | str, provenance: Mapping[str, Any]) -> InputRecord:
     """Return a result file as an entry of the `inputs` of what is computed from it."""
-    return {"spec": digest(provenance["spec"]), "sha256": provenance["sha256"]}
+    return {"file": str(path), "spec": digest(provenance["spec"]), "sha256": provenance["sha256"]}
 
 
 # -- differences, for messages -----------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors import SafetensorError, safe_open
 
 from bigain.core.files import whole_file
 from bigain.core.specs import CellJobSpec
@@ -58,6 +59,18 @@ def spec_of(path: Path | str) -> dict[str, Any]:
         return json.loads(pq.read_schema(path).metadata[SPEC_KEY])
     except (KeyError, OSError, TypeError, ValueError, pa.ArrowException) as error:
         raise ValueError(f"{path} is missing, or not a parquet file with a spec in its metadata: {error}") from error
+
+
+def embedded_spec(path: Path | str) -> dict[str, Any]:
+    """Read the spec in the metadata of a parquet or safetensors file. Raises ValueError naming a file without one."""
+    if Path(path).suffix == ".parquet":
+        return spec_of(path)
+    try:
+        with safe_open(path, "np") as stored:
+            metadata = stored.metadata() or {}
+        return json.loads(metadata.get(SPEC_KEY.decode()) or metadata["spec"])
+    except (KeyError, OSError, SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is missing, or carries no spec: {error}") from error
 
 
 def environment() -> dict[str, str]:

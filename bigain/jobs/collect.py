@@ -83,7 +83,7 @@ def collect(spec: CollectSpec, cells: Path, output: Path) -> None:
         raise ValueError("no cell has a metric: all have too few images (see `left_out` in the metrics files)")
     images = [row for path, cell in scored.items() for row in _outcomes(files[path], cell)]
     inputs: dict[str, InputRecord] = {
-        path: {"spec": spec["cells"][path], "sha256": sha256(file)} for path, file in files.items()
+        path: {"file": str(file), "spec": spec["cells"][path], "sha256": sha256(file)} for path, file in files.items()
     }
     for file, table in (
         (output.with_name("images.parquet"), pa.Table.from_pylist(images, IMAGES)),

@@ -18,7 +18,8 @@ def efficiency(spec: EfficiencySpec, output: Path) -> None:
     """Measure FLOPs and seconds of every method and strength of the study on one backbone: CSV, one row per arm."""
     stopwatch, backbone = Stopwatch(), backbone_of(spec["backbone"])
     arms = [Arm(*arm) for arm in spec["arms"]]
-    inputs = {arm.calibration: record(checked(arm.calibration)) for arm in arms if arm.calibration is not None}
+    calibrations = [arm.calibration for arm in arms if arm.calibration is not None]
+    inputs = {file: record(file, checked(file)) for file in calibrations}
     rows = measure(backbone, arms, sites_of(spec["backbone"]), spec["batch"], spec["rounds"])
     with whole_file(output) as temporary:
         write_csv(pa.Table.from_pylist([{"backbone": spec["backbone"]["id"], **row} for row in rows]), temporary)

@@ -27,7 +27,7 @@ def verified(file: Path, spec: Mapping[str, Any]) -> InputRecord:
             actual[key], expected[key] = ({name: part[key][name] for name in common} for part in (actual, expected))
     if wrong := differences(actual, expected):
         raise ResultError(file, "foreign", "was computed with " + "; ".join(wrong))
-    return record(provenance)
+    return record(file, provenance)
 
 
 def calibration_record(spec: CellJobSpec) -> dict[str, InputRecord]:
@@ -40,4 +40,4 @@ def calibration_record(spec: CellJobSpec) -> dict[str, InputRecord]:
     calibration = spec["calibration"]
     provenance = checked(calibration["file"])
     compare(calibration["file"], provenance, calibration["spec"])
-    return {"calibration": record(provenance)}
+    return {"calibration": record(calibration["file"], provenance)}

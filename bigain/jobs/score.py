@@ -65,7 +65,7 @@ def score_classification(spec: ScoreSpec, chunks: list[Path], output: Path) -> N
         items["label"] = [labels[image][0] for image in predicted.index]
         metrics["class_acc@1"] = acc.class_accuracy(hits, items["label"])
     scores = {"metrics": metrics, "items": items, "left_out": left_out, "classes": list(dataset.class_names)}
-    _write(output, spec, scores, provenance, {})
+    _write(output, spec, scores, chunks, provenance, {})
 
 
 def _trials(chunks: list[Path], classified: Dataset) -> pd.DataFrame:
@@ -107,7 +107,7 @@ def score_generation(spec: ScoreSpec, reference: Path, chunks: list[Path], outpu
     if network is None:
         raise ValueError("the spec of a generated cell names no feature network")
     provenance = _provenance(spec, chunks)
-    compared_with = {"reference": record(checked(reference, spec["reference"]))}
+    compared_with = {"reference": record(reference, checked(reference, spec["reference"]))}
     real = read_features(reference, with_statistics=True)
     parts = [read_features(chunk)["features"] for chunk in chunks]
     for chunk, part in zip(chunks, parts, strict=True):
@@ -129,7 +129,7 @@ def score_generation(spec: ScoreSpec, reference: Path, chunks: list[Path], outpu
         if inception:
             metrics["kid"] = kernel_distance(real["features"], generated)
             metrics |= precision_recall(real["features"], generated)
-    _write(output, spec, {"metrics": metrics, "items": {}, "left_out": left_out}, provenance, compared_with)
+    _write(output, spec, {"metrics": metrics, "items": {}, "left_out": left_out}, chunks, provenance, compared_with)
 
 
 def _provenance(spec: ScoreSpec, chunks: list[Path]) -> list[dict[str, Any]]:
@@ -155,13 +155,17 @@ def _write(
     output: Path,
     spec: ScoreSpec,
     scores: dict[str, Any],
+    chunks: list[Path],
     provenance: list[dict[str, Any]],
     inputs: dict[str, InputRecord],
 ) -> None:
     """Write a metrics file: the cell's scores, and what its chunks' provenance says of the cell."""
     content = {
         "spec": spec,
-        "inputs": {**inputs, **{f"chunk {number}": record(chunk) for number, chunk in enumerate(provenance)}},
+        "inputs": {
+            **inputs,
+            **{file.stem: record(file, chunk) for file, chunk in zip(chunks, provenance, strict=True)},
+        },
         "cell": spec["cell"],
         **scores,
         "metrics": {name: asdict(estimate) for name, estimate in scores["metrics"].items()},

@@ -98,6 +98,22 @@ def figure_commands(study: Study) -> dict[str, RenderCommand]:
     }
 
 
+def rendered_files(study: Study, document: str) -> list[str]:
+    """Return the name of everything that is rendered for a study, of which `document` is the report.
+
+    That is report.pdf where there is a LaTeX, else report.tex alone.
+    """
+    figures = [figure.name for figure in figures_of(bool(study.probed()))]
+    return [
+        *(f"{table}.{form}" for table in tables_in_order(study) for form in ("tex", "csv", "html")),
+        *(f"{figure}.{form}" for figure in figures for form in ("pdf", "png")),
+        *(f"samples-{backbone}-{dataset}.png" for backbone, dataset in study.sheets()),
+        "schedules.csv",
+        *dict.fromkeys(("report.tex", document)),
+        "index.html",
+    ]
+
+
 def _results(study: Study) -> str:
     return f"{study.results}/results.parquet"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from bigain.core.files import sha256
-from bigain.core.provenance import read_sealed, write_sealed
+from bigain.core.provenance import ResultError, digest, read_sealed, write_sealed
 from bigain.core.specs import ReportSpec
 
 NAME = "manifest.json"
@@ -21,3 +22,29 @@ def write_manifest(files: list[Path], spec: ReportSpec, output: Path) -> None:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read the manifest of a folder of rendered files. Raises ResultError if it is missing or damaged."""
     return read_sealed(folder / NAME)
+
+
+def verify_rendered(folder: Path, names: list[str], expected: str) -> Iterator[tuple[Path, str, str]]:
+    """Yield file, state and message of what is wrong with a folder of rendered files.
+
+    `names` are those that the report may have, `expected` is the digest of its spec. A folder that was never rendered is
+    not wrong.
+    """
+    for file in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if file.name not in (*names, NAME):
+            yield file, "orphaned", f"{file} is not part of the report as it is configured"
+    if not (folder / NAME).exists():
+        return
+    try:
+        manifest = read_manifest(folder)
+    except ResultError as error:
+        yield folder / NAME, error.state, str(error)
+        return
+    if digest(manifest["spec"]) != expected:
+        yield folder / NAME, "outdated", f"{folder} was rendered from results of other settings or code than now"
+    for name, checksum in manifest["files"].items():
+        file = folder / name
+        if not file.exists():
+            yield file, "missing", f"{file} is missing"
+        elif sha256(file) != checksum:
+            yield file, "damaged", f"{file} was changed after it was rendered"

@@ -23,6 +23,7 @@ from bigain.cli.forkserver import KEEP_MEMORY, ForkServer
 from bigain.reporting.commands import (
     PROTOCOL,
     figure_commands,
+    rendered_files,
     table_commands,
     tables_in_order,
 )

@@ -2,14 +2,7 @@
 
 # A PDF where there is a LaTeX.
 DOCUMENT = "report.pdf" if shutil.which("pdflatex") else "report.tex"
-RENDERED = [
-    *(f"{table}.{form}" for table in EVERY_TABLE for form in ("tex", "csv", "html")),
-    *(f"{figure}.{form}" for figure in FIGURES for form in ("pdf", "png")),
-    *(f"samples-{backbone}-{dataset}.png" for backbone, dataset in SHEETS),
-    "schedules.csv",
-    *dict.fromkeys(("report.tex", DOCUMENT)),
-    "index.html",
-]
+RENDERED = rendered_files(study, DOCUMENT)
 
 
 localrules:

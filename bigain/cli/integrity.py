@@ -1,0 +1,103 @@
+"""The commands about the files of a study: whether they are what they should be, and which may go."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bigain.cli.options import STUDY_PANEL, AsJson, ConfigFiles, fail
+from bigain.cli.study import study_of
+
+if TYPE_CHECKING:
+    from bigain.study.study import Study
+
+app = typer.Typer()
+command = partial(app.command, rich_help_panel=STUDY_PANEL)
+
+
+@command()
+def verify(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
+    """Compare every file of a study with the spec it is computed from, its checksum and its inputs.
+
+    Lists what is foreign (of another cell), damaged, outdated (of other settings, code or inputs), unsealed (without
+    checksums) or orphaned (of no cell), and exits with 1 if anything is. What is missing is only counted.
+    """
+    from bigain.core.provenance import digest
+    from bigain.reporting.manifest import verify_rendered
+    from bigain.study.products import products
+    from bigain.study.verification import Finding, as_dict
+    from bigain.study.verification import verify as verify_results
+
+    study = study_of(configfile)
+    findings = list(verify_results(study))
+    rendered = verify_rendered(Path(study.reports), _rendered(study), digest(study.report_spec()))
+    findings += [Finding(*finding) for finding in rendered]
+    wrong = [finding for finding in findings if finding.state != "missing"]
+    count = sum(1 for _ in products(study))
+    if as_json:
+        typer.echo(json.dumps({"study": study.name, "result_files": count, "findings": as_dict(findings)}, indent=2))
+    else:
+        for finding in wrong:
+            typer.echo(f"{finding.state}: {finding.message}")
+        counts = Counter(finding.state for finding in findings)
+        said = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
+        typer.echo(f"{study.name}: {count} result files; {said or 'all of them as they were computed'}")
+    raise typer.Exit(1 if wrong else 0)
+
+
+@command()
+def seal(configfile: ConfigFiles = None) -> None:
+    """Add checksums to the results of a study that bigain before 0.3 computed, after comparing their specs."""
+    from bigain.study.sealing import seal as seal_results
+
+    lines = list(seal_results(study_of(configfile)))
+    for line in lines:
+        typer.echo(line)
+    sealed = sum(line.startswith("sealed ") for line in lines)
+    typer.echo(f"{sealed} files sealed, {len(lines) - sealed} not")
+
+
+@command()
+def clean(
+    cells: Annotated[
+        list[str] | None, typer.Argument(help="Cells to compute anew, by their folders below results/<study>/cells.")
+    ] = None,
+    configfile: ConfigFiles = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+) -> None:
+    """Remove what belongs to no cell of a study, or all that some cells have computed. Says first what it would free.
+
+    Without cells: results and shards of cells and settings that the config no longer has, and files that the report no
+    longer has. With cells: their shards and results, so that the next run computes them anew.
+    """
+    from bigain.study.cleaning import of_cell, unused
+    from bigain.study.config import ConfigError
+
+    study = study_of(configfile)
+    try:
+        removable = (
+            [item for cell in cells for item in of_cell(study, cell)] if cells else unused(study, _rendered(study))
+        )
+    except ConfigError as error:
+        fail(error)
+    for item in removable:
+        typer.echo(f"{item.bytes / 1e6:10.2f} MB  {item.path}  ({item.reason})")
+    total = sum(item.bytes for item in removable) / 1e6
+    typer.echo(f"{study.name}: {len(removable)} files and folders, {total:.2f} MB")
+    if removable and (yes or typer.confirm("Remove them?", default=False)):
+        for item in removable:
+            item.remove()
+        typer.echo(f"removed, {total:.2f} MB freed")
+
+
+def _rendered(study: Study) -> list[str]:
+    """Return the names of the files that a study's report may have, with a PDF or without."""
+    from bigain.reporting.commands import rendered_files
+    from bigain.reporting.manifest import NAME
+
+    return [*rendered_files(study, "report.pdf"), NAME]

@@ -1,0 +1,76 @@
+"""Add checksums to the results of bigain before 0.3, which carry their spec but no seal.
+
+A file is sealed only if the spec in it is the one that the study computes it from now. Its checksum vouches for what the
+file has been since then, which its provenance says (`sealed_afterwards`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bigain.core.files import NAME_DIGITS, read_json, sha256
+from bigain.core.provenance import (
+    InputRecord,
+    compare,
+    provenance_file,
+    read_provenance,
+    record,
+    write_provenance,
+)
+from bigain.core.records import embedded_spec
+from bigain.study.products import Product, look_at, products
+from bigain.study.study import Study
+from bigain.study.verification import shard_folders
+
+FACTS = ("environments", "seconds", "images_computed", "compressed")  # of a provenance that was not sealed
+
+
+def seal(study: Study) -> Iterator[str]:
+    """Seal a study's results in the order in which they were computed; yield a line per file.
+
+    What carries no spec is left: metrics, calibrations and measurements are computed again.
+    """
+    inputs = {Path(file): names for cell in study.cells for file, names in _inputs(study, cell.path).items()}
+    for product in products(study):
+        finding = look_at(product, whole=False)
+        if finding is None or finding.state not in ("unsealed", "missing") or not product.file.exists():
+            continue
+        try:
+            _seal(product, inputs.get(product.file, {}))
+            yield f"sealed {product.file}"
+        except ValueError as error:
+            yield f"not sealed: {error}"
+    for folder in sorted(shard_folders(study)):
+        for shard in sorted(folder.glob("images-*")):
+            if len(shard.stem.split("-")) == len(["images", "first", "last", "inputs"]):
+                shard.rename(shard.with_name(f"{shard.stem}-{sha256(shard)[:NAME_DIGITS]}{shard.suffix}"))
+                yield f"sealed {shard}"
+
+
+def _inputs(study: Study, path: str) -> dict[str, dict[str, str]]:
+    """Return the inputs of each of a cell's chunks by name."""
+    cell = study.cell(path)
+    folder = f"{study.results}/inputs/{cell.backbone}/{cell.dataset}"
+    names = {"conditions": f"{folder}/conditions.safetensors"}
+    if cell.task == "classification":
+        names["latents"] = f"{folder}/latents.safetensors"
+    names |= {"calibration": file for file in study.calibration_files(path)}
+    return dict.fromkeys(study.chunk_files(cell), names)
+
+
+def _seal(product: Product, inputs: dict[str, str]) -> None:
+    """Seal one result file. Raises ValueError if it carries no spec or another one, or if its inputs are not sealed."""
+    spec = json.loads(product.spec())
+    compare(product.file, {"spec": embedded_spec(product.file)}, spec)
+    records: dict[str, InputRecord] = {name: record(file, read_provenance(file)) for name, file in inputs.items()}
+    write_provenance(product.file, spec, records, **_facts(product.file), sealed_afterwards=True)
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    """Return what the unsealed provenance of a file says of its computation, if there is one."""
+    provenance = provenance_file(file)
+    content = read_json(provenance) if provenance.exists() else {}
+    return {name: content[name] for name in FACTS if name in content}
