@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -30,13 +31,13 @@ def verify(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
     from bigain.core.provenance import digest
     from bigain.reporting.manifest import verify_rendered
     from bigain.study.products import products
-    from bigain.study.verification import Finding, as_dict
+    from bigain.study.verification import as_dict
     from bigain.study.verification import verify as verify_results
 
     study = study_of(configfile)
     findings = list(verify_results(study))
     rendered = verify_rendered(Path(study.reports), _rendered(study), digest(study.report_spec()))
-    findings += [Finding(*finding) for finding in rendered]
+    findings += list(rendered)
     wrong = [finding for finding in findings if finding.state != "missing"]
     count = sum(1 for _ in products(study))
     if as_json:
@@ -80,16 +81,20 @@ def clean(
 
     study = study_of(configfile)
     try:
-        removable = (
-            [item for cell in cells for item in of_cell(study, cell)] if cells else unused(study, _rendered(study))
-        )
+        removable = [item for cell in cells or () for item in of_cell(study, cell)]
     except ConfigError as error:
         fail(error)
+    if not cells:
+        removable = unused(study, _rendered(study))
     for item in removable:
         typer.echo(f"{item.bytes / 1e6:10.2f} MB  {item.path}  ({item.reason})")
     total = sum(item.bytes for item in removable) / 1e6
     typer.echo(f"{study.name}: {len(removable)} files and folders, {total:.2f} MB")
-    if removable and (yes or typer.confirm("Remove them?", default=False)):
+    if not removable:
+        return
+    if not yes and not sys.stdin.isatty():
+        typer.echo("nothing was removed; --yes removes them")
+    elif yes or typer.confirm("Remove them?"):
         for item in removable:
             item.remove()
         typer.echo(f"removed, {total:.2f} MB freed")

@@ -128,7 +128,7 @@ def _settings(name: str, configfiles: list[Path]) -> dict[str, Any]:
     """Return the settings of something to download, from a config with its defaults."""
     from bigain.core.messages import unknown
 
-    config = _study(configfiles).config
+    config = study_of(configfiles).config
     by_name = {**config["backbones"], **config["datasets"], "inception": config.get("feature_network", {})}
     if name not in by_name:
         fail(unknown("name", name, by_name))

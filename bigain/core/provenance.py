@@ -19,6 +19,7 @@ from bigain.core.records import canonical
 SEAL = "seal"
 State = Literal["missing", "unsealed", "damaged", "foreign", "outdated"]
 IDENTITY = ("task", "backbone", "dataset", "method", "strength", "seed", "images")  # of a result, among a spec's keys
+SHOWN = 3  # differences in a message
 LONGEST_VALUE = 80  # characters of a spec's value in a message
 
 
@@ -145,7 +146,9 @@ def compare(path: Path | str, provenance: Mapping[str, Any], expected: Mapping[s
     if identity(actual) != identity(expected):
         message = f"holds {description(actual)}, not {description(expected)}"
         raise ResultError(path, "foreign", message)
-    raise ResultError(path, "outdated", "was computed with " + "; ".join(differences(actual, expected)))
+    wrong = differences(actual, expected)
+    more = f"; and {len(wrong) - SHOWN} more" if wrong[SHOWN:] else ""
+    raise ResultError(path, "outdated", "was computed with " + "; ".join(wrong[:SHOWN]) + more)
 
 
 def identity(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Add checksums to the results of bigain before 0.3, which carry their spec but no seal.
 
-A file is sealed only if the spec in it is the one that the study computes it from now. Its checksum vouches for what the
-file has been since then, which its provenance says (`sealed_afterwards`).
+A file is sealed only if the spec in it is the one that the study computes it from now. Its checksum vouches for what
+the file has been since then, which its provenance says (`sealed_afterwards`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def _inputs(study: Study, path: str) -> dict[str, dict[str, str]]:
     names = {"conditions": f"{folder}/conditions.safetensors"}
     if cell.task == "classification":
         names["latents"] = f"{folder}/latents.safetensors"
-    names |= {"calibration": file for file in study.calibration_files(path)}
+    if cell.structural:
+        (names["calibration"],) = study.calibration_files(path)
     return dict.fromkeys(study.chunk_files(cell), names)
 
 

@@ -43,14 +43,12 @@ def _other_inputs(product: Product) -> Iterator[Finding]:
     provenance = read_sealed(product.file) if product.file.name in SEALED else read_provenance(product.file)
     for name, record in provenance.get("inputs", {}).items():
         if (current := _checksum(Path(record["file"]))) not in (None, record["sha256"]):
-            message = (
-                f"{product.file} was computed from another {name}: the sha256 of {record['file']} is {current} now"
-            )
-            yield Finding(product.file, "outdated", message)
+            message = f"{product.file} was computed from another {name}: the sha256 of {record['file']} was"
+            yield Finding(product.file, "outdated", f"{message} {record['sha256']} and is {current}")
 
 
 def _checksum(file: Path) -> str | None:
-    """Return the sha256 of a result file as its provenance has it; None if that is missing, which is found elsewhere."""
+    """Return the sha256 of a result file as its provenance has it, None if that is missing."""
     try:
         return sha256(file) if file.name in SEALED else read_provenance(file)["sha256"]
     except (OSError, ResultError):
