@@ -155,7 +155,7 @@ def score_generation(spec: ScoreSpec, reference: Path, chunks: list[Path], outpu
 
 
 def _write(output: Path, spec: ScoreSpec, scores: dict[str, Any], chunks: list[Path]) -> None:
-    """Write a metrics file: the cell's scores, and the provenance of its chunks. What it lacks or warns of is printed."""
+    """Write a metrics file: the cell's scores, and the provenance of its chunks. Print what it lacks or warns of."""
     for heading in ("left_out", "warnings"):
         for name, reason in scores[heading].items():
             print(f"{heading.replace('_', ' ')}: {name}: {reason}")
