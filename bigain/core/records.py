@@ -33,8 +33,8 @@ def work_folder(spec: CellJobSpec) -> Path:
     return Path(spec["results"], "work", hashlib.sha256(canonical(settings).encode()).hexdigest()[:16])
 
 
-def write_table(path: Path | str, columns: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
-    """Write columns as parquet, whole or not at all, with the spec that made them as metadata."""
+def write_table(path: Path | str, columns: Mapping[str, Any] | pa.Table, spec: Mapping[str, Any]) -> None:
+    """Write a table, or columns, as parquet, whole or not at all, with the spec that made them as metadata."""
     table = pa.table(columns).replace_schema_metadata({SPEC_KEY: canonical(spec).encode()})
     with whole_file(path) as temporary:
         save_table(temporary, table)

@@ -39,11 +39,12 @@ METRICS = {  # schemas of the keys of a metrics file
     },
     "items": {"type": "object", "additionalProperties": {"type": "array"}},
     "left_out": {"type": "object", "additionalProperties": TEXT},
+    "warnings": {"type": "object", "additionalProperties": TEXT},
     "seconds": NUMBER,
     "environments": OBJECTS,
     "compressed": OBJECTS,
 }
-IN_CELLS = ("cell", "metrics", "left_out", "classes", "seconds", "environments", "compressed")
+IN_CELLS = ("cell", "metrics", "left_out", "warnings", "classes", "seconds", "environments", "compressed")
 RESULTS = pa.schema(
     [
         *((name, pa.string()) for name in ("task", "backbone", "dataset", "method")),
@@ -89,7 +90,7 @@ def collect(spec: CollectSpec, cells: Path, output: Path) -> None:
         (output.with_name("images.parquet"), pa.Table.from_pylist(images, IMAGES)),
         (output, pa.Table.from_pylist(rows, RESULTS)),
     ):
-        write_table(file, {name: table[name].combine_chunks() for name in table.column_names}, spec)
+        write_table(file, table, spec)
         write_provenance(file, spec, inputs)
     rest = [{key: cell[key] for key in IN_CELLS if key in cell} for cell in scored.values()]
     write_sealed(output.with_name("cells.json"), {"spec": spec, "cells": rest})

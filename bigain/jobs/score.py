@@ -64,8 +64,8 @@ def score_classification(spec: ScoreSpec, chunks: list[Path], output: Path) -> N
     else:
         items["label"] = [labels[image][0] for image in predicted.index]
         metrics["class_acc@1"] = acc.class_accuracy(hits, items["label"])
-    scores = {"metrics": metrics, "items": items, "left_out": left_out, "classes": list(dataset.class_names)}
-    _write(output, spec, scores, chunks, provenance, {})
+    scores = {"metrics": metrics, "items": items, "left_out": left_out, "warnings": {}}
+    _write(output, spec, scores | {"classes": list(dataset.class_names)}, chunks, provenance, {})
 
 
 def _trials(chunks: list[Path], classified: Dataset) -> pd.DataFrame:
@@ -99,7 +99,8 @@ def _trials(chunks: list[Path], classified: Dataset) -> pd.DataFrame:
 
 def score_generation(spec: ScoreSpec, reference: Path, chunks: list[Path], output: Path) -> None:
     """Write the distances of a cell's generated images from the data set's: `fid`, `kid`, `precision` and `recall` with
-    Inception features, `fd` with others. Too few images for a distance are recorded as left out.
+    Inception features, `fd` with others. Too few images for a distance are recorded as left out, and too few images of
+    the data set for a FID as a warning.
 
     Raises ValueError naming the file and the tensor that cannot be a result of this cell.
     """
@@ -116,20 +117,23 @@ def score_generation(spec: ScoreSpec, reference: Path, chunks: list[Path], outpu
             raise ValueError(f"{chunk}: features have {part.shape[1]} dimensions; those of {reference} have {expected}")
     generated = np.concatenate(parts)
     inception = network == "inception"
+    fewest, references = FEWEST_IMAGES[network], len(real["features"])
+    warnings: dict[str, str] = {}
+    if inception and references < fewest:
+        warnings["fid"] = f"reference of {references} images; with fewer than {fewest} a FID comes out too large"
     metrics: dict[str, Estimate] = {}
     left_out: dict[str, str] = {}
-    if len(generated) < FEWEST_IMAGES[network]:
-        left_out["fid" if inception else "fd"] = (
-            f"{len(generated)} generated images; at least {FEWEST_IMAGES[network]} are needed"
-        )
-    elif inception and len(real["features"]) < SUBSET:
-        raise ValueError(f"{reference}: features of {len(real['features'])} images; KID needs at least {SUBSET}")
+    if len(generated) < fewest:
+        left_out["fid" if inception else "fd"] = f"{len(generated)} generated images; at least {fewest} are needed"
+    elif inception and references < SUBSET:
+        raise ValueError(f"{reference}: features of {references} images; KID needs at least {SUBSET}")
     else:
         metrics["fid" if inception else "fd"] = frechet(real["mu"], real["sigma"], generated)
         if inception:
             metrics["kid"] = kernel_distance(real["features"], generated)
             metrics |= precision_recall(real["features"], generated)
-    _write(output, spec, {"metrics": metrics, "items": {}, "left_out": left_out}, chunks, provenance, compared_with)
+    scores = {"metrics": metrics, "items": {}, "left_out": left_out, "warnings": warnings}
+    _write(output, spec, scores, chunks, provenance, compared_with)
 
 
 def _provenance(spec: ScoreSpec, chunks: list[Path]) -> list[dict[str, Any]]:
@@ -159,7 +163,10 @@ def _write(
     provenance: list[dict[str, Any]],
     inputs: dict[str, InputRecord],
 ) -> None:
-    """Write a metrics file: the cell's scores, and what its chunks' provenance says of the cell."""
+    """Write a metrics file, with what its chunks' provenance says. Print what it lacks or warns of."""
+    for heading in ("left_out", "warnings"):
+        for name, reason in scores[heading].items():
+            print(f"{heading.replace('_', ' ')}: {name}: {reason}")
     content = {
         "spec": spec,
         "inputs": {

@@ -60,12 +60,22 @@ def accuracy(hits: np.ndarray) -> Estimate:
 
 
 def class_accuracy(hits: np.ndarray, classes: Sequence[int]) -> Estimate:
-    """Return the mean of the classes' Acc@1 in percent, with a normal interval from their binomial variances."""
+    """Return the mean of the classes' Acc@1 in percent, with the interval of Price and Bonett for K proportions.
+
+    They add four images to all classes together, half of them right, so that classes at 0% or 100% have a variance too
+    (Computational Statistics & Data Analysis 45, 2004; for one class this is the interval of Agresti and Coull). Unlike
+    theirs, the variance is the unbiased one: with 2 images per class, as in ImageNet's, theirs is half as large as it
+    should be. A class of a single image, from which no variance can be estimated, gets that of the mean of all classes.
+    """
     by_class = pd.Series(hits.astype(float)).groupby(np.asarray(classes))
-    means, counts = by_class.mean(), by_class.count()
-    spread = 1.96 * np.sqrt((means * (1 - means) / counts).sum()) / len(means)
-    value = means.mean()
-    return Estimate(100 * value, 100 * max(0.0, value - spread), 100 * min(1.0, value + spread), len(hits))
+    right, counts = by_class.sum(), by_class.count()
+    added = 4 / len(counts)
+    shares = (right + added / 2) / (counts + added)
+    centre = shares.mean()
+    variances = (shares * (1 - shares) / (counts + added - 1)).where(counts > 1, centre * (1 - centre))
+    spread = 1.96 * np.sqrt(variances.sum()) / len(counts)
+    low, high = max(0.0, centre - spread), min(1.0, centre + spread)
+    return Estimate(100 * by_class.mean().mean(), 100 * low, 100 * high, len(hits))
 
 
 def ranking(trials: pd.DataFrame) -> pd.DataFrame:
@@ -104,19 +114,36 @@ def image_average_precision(rankings: pd.DataFrame, labels: Labels) -> np.ndarra
 
 
 def mean_average_precision(values: np.ndarray, seed: int) -> Estimate:
-    """Return the mean over images in percent, with a percentile bootstrap over images; 0 to 100 for a single image."""
+    """Return the mean over images in percent, with a percentile bootstrap over images; 0 to 100 for a single image.
+
+    Images of equal precision say nothing to a bootstrap: the interval is then that of a proportion.
+    """
     if len(values) == 1:
         return Estimate(100 * float(values[0]), 0.0, 100.0, 1)
+    if np.ptp(values) == 0:
+        return _as_proportion(float(values[0]), len(values))
     interval = stats.bootstrap(
         (values,), np.mean, confidence_level=CONFIDENCE, n_resamples=RESAMPLES, method="percentile", rng=seed
     ).confidence_interval
     return Estimate(100 * values.mean(), 100 * interval.low, 100 * interval.high, len(values))
 
 
+def _as_proportion(share: float, count: int) -> Estimate:
+    """Return a mean of `count` numbers in [0, 1] in percent, with the Wilson interval of a proportion.
+
+    No distribution on [0, 1] with this mean has a larger variance than that of zeros and ones.
+    """
+    z2 = stats.norm.ppf((1 + CONFIDENCE) / 2) ** 2 / count
+    centre, spread = (share + z2 / 2) / (1 + z2), np.sqrt(z2 * (share * (1 - share) + z2 / 4)) / (1 + z2)
+    low, high = max(0.0, centre - spread), min(1.0, centre + spread)
+    return Estimate(100 * share, 100 * low, 100 * high, count)
+
+
 def macro_average_precision(trials: pd.DataFrame, labels: Labels, seed: int) -> Estimate:
     """Return the mean over classes of the average precision over images, in percent, with a bootstrap over images.
 
-    Images are ranked by their mean error minus the class's, over the first stage, where no class is missing.
+    Images are ranked by their mean error minus the class's, over the first stage, where no class is missing. If all
+    resamples have the same score, as those of a perfect ranking, the interval is that of a proportion of the images.
     """
     from sklearn.metrics import average_precision_score
 
@@ -130,5 +157,8 @@ def macro_average_precision(trials: pd.DataFrame, labels: Labels, seed: int) -> 
 
     everything = np.arange(len(truth))
     draws = np.random.default_rng(seed).integers(len(truth), size=(RESAMPLES_MACRO, len(truth)))
-    low, high = np.percentile([score(rows) for rows in draws], [2.5, 97.5])
+    resampled = [score(rows) for rows in draws]
+    if np.ptp(resampled) == 0:
+        return _as_proportion(resampled[0], len(truth))
+    low, high = np.percentile(resampled, [2.5, 97.5])
     return Estimate(100 * score(everything), 100 * low, 100 * high, len(truth))

@@ -20,7 +20,8 @@ def kernel_distance(real: np.ndarray, generated: np.ndarray) -> Estimate:
     """KID x 1000: squared maximum mean discrepancy under a cubic kernel, averaged over 100 subsets of 1,000 images.
 
     real and generated are features [N, D]. The interval is the spread over subsets, scaled from 1,000 images to all
-    generated ones. Raises ValueError if either set has fewer than 1,000 images.
+    generated ones. Both may be negative: the estimate is unbiased, so it scatters around zero for equal distributions.
+    Raises ValueError if either set has fewer than 1,000 images.
     """
     if min(len(real), len(generated)) < SUBSET:
         raise ValueError(f"KID needs at least {SUBSET} images: {len(real)} real, {len(generated)} generated")

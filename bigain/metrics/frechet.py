@@ -29,8 +29,8 @@ def frechet_distance(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma
 def frechet(mu: np.ndarray, sigma: np.ndarray, generated: np.ndarray) -> Estimate:
     """Return the distance of generated features [N, D] to the real images' statistics.
 
-    The 95% interval is a delete-a-block jackknife over the generated images. Raises ValueError if there are fewer than
-    two images per block.
+    The 95% interval is a delete-a-block jackknife over the generated images, cut off at zero: a distance is not
+    negative. Raises ValueError if there are fewer than two images per block.
     """
     if len(generated) < 2 * BLOCKS:
         raise ValueError(f"{len(generated)} generated images: the interval needs at least {2 * BLOCKS}")
@@ -38,7 +38,7 @@ def frechet(mu: np.ndarray, sigma: np.ndarray, generated: np.ndarray) -> Estimat
     value = _distance(mu, sigma, root, *statistics(generated))
     left_out = np.array([_distance(mu, sigma, root, *part) for part in _without_each_block(generated)])
     spread = 1.96 * np.sqrt((BLOCKS - 1) / BLOCKS * np.sum((left_out - np.mean(left_out)) ** 2))
-    return Estimate(value, value - spread, value + spread, len(generated))
+    return Estimate(value, max(0.0, value - spread), value + spread, len(generated))
 
 
 def _root(sigma: np.ndarray) -> np.ndarray:
@@ -49,7 +49,8 @@ def _root(sigma: np.ndarray) -> np.ndarray:
 
 def _distance(mu1: np.ndarray, sigma1: np.ndarray, root: np.ndarray, mu2: np.ndarray, sigma2: np.ndarray) -> float:
     cross = np.sqrt(np.linalg.eigvalsh(root @ sigma2 @ root).clip(min=0)).sum()
-    return float(((mu1 - mu2) ** 2).sum() + np.trace(sigma1) + np.trace(sigma2) - 2 * cross)
+    distance = float(((mu1 - mu2) ** 2).sum() + np.trace(sigma1) + np.trace(sigma2) - 2 * cross)
+    return max(0.0, distance)  # equal statistics may give a rounding error below zero
 
 
 def _without_each_block(features: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

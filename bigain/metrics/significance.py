@@ -64,10 +64,11 @@ def bootstrap_p(differences: np.ndarray, seed: int) -> float:
 def interval_difference(ours: Estimate, theirs: Estimate) -> DifferenceTest:
     """Return ours - theirs, from two normal intervals taken as independent, with a two-sided test.
 
-    This is for Fréchet distances, whose jackknife intervals are over generated images. The images of two methods share
-    their noise, so the test is conservative.
+    This is for Fréchet distances, whose jackknife intervals are over generated images. Their low end may be cut off at
+    zero, so the spread is read from the high end. The images of two methods share their noise, so the test is
+    conservative.
     """
-    spread = np.hypot(ours.high - ours.low, theirs.high - theirs.low) / (2 * 1.96)
+    spread = np.hypot(ours.high - ours.value, theirs.high - theirs.value) / 1.96
     value = ours.value - theirs.value
     p = 2 * stats.norm.sf(abs(value) / spread) if spread > 0 else float(value == 0)
     estimate = Estimate(value, value - 1.96 * spread, value + 1.96 * spread, min(ours.n, theirs.n))

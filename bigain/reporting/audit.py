@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import pandas as pd
-
+from bigain.core.columns import csv_text
 from bigain.reporting import names
 from bigain.reporting.paper_values import PrintedDelta, PrintedValue, printed_deltas, printed_values
 from bigain.reporting.rendering import write_table
@@ -51,7 +50,7 @@ def write_audit(tex: Path, csv: Path, html: Path) -> None:
     """Write the paper's inconsistencies in three formats."""
     findings = audit()
     context = {"findings": findings, "wrong": sum(not finding.agrees for finding in findings)}
-    write_table("audit", context, pd.DataFrame(findings).to_csv(index=False, lineterminator="\n"), tex, csv, html)
+    write_table("audit", context, csv_text("audit", map(asdict, findings)), tex, csv, html)
 
 
 def _number(

@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
+from bigain.core.columns import csv_text
 from bigain.core.messages import unknown
 from bigain.core.specs import ReportSpec
 from bigain.methods.ids import method_of
@@ -30,6 +30,7 @@ from bigain.reporting.frames import CellMetric
 from bigain.reporting.paper_values import printed_numbers
 from bigain.reporting.rendering import write_table
 from bigain.reporting.scores import Scores
+from bigain.reporting.tables import arm_columns
 
 LEVEL = 0.05
 KINDS = ("better", "close", "grows")
@@ -85,12 +86,18 @@ class Comparison:
     dataset: str
     metric: str
     than: str
-    strength: str
+    strength: float | None
+    grown_to: float | None  # the higher strength at which a lead is larger by `value`
     value: float
     low: float
     high: float
     p: float
     favours: bool | None = None  # significantly for the claim, significantly against it, or not significant
+
+    def strength_label(self, kind: str) -> str:
+        """Return the strength of a kind, or the two of a growing lead, for print."""
+        strengths = [self.strength] if self.grown_to is None else [self.strength, self.grown_to]
+        return " to ".join(names.strength(kind, strength) for strength in strengths)
 
 
 @dataclass(frozen=True)
@@ -154,23 +161,23 @@ def _comparisons(claim: Claim, metric: str, scores: Scores, families: Mapping[st
     """Return a claim's comparisons in a metric, before any correction of their p-values."""
     comparisons = []
     cells = [cell for cell in scores.cells(metric, claim.of) if claim.covers(families[cell.backbone], cell.strength)]
-    kind = method_of(claim.of).strength_kind
     for cell in cells:
         for than in claim.than:
             other = claim.counterpart(cell, than)
             if other not in scores:
                 continue
-            shown = names.strength(kind, cell.strength)
+            grown_to = None
             if claim.kind == "grows":
                 strengths = [s for s in _strengths(cell, cells) if other._replace(strength=s) in scores]
                 if len(strengths) < 2 or cell.strength != strengths[0]:
                     continue
-                shown += f" to {names.strength(kind, strengths[-1])}"
-                gain, p = scores.growth(cell, other, strengths[-1])
+                grown_to = strengths[-1]
+                gain, p = scores.growth(cell, other, grown_to)
             else:
                 gain, p = scores.improvement(cell, other)
             place = (cell.backbone, cell.dataset, cell.metric)
-            comparisons.append(Comparison(*place, than, shown, gain.value, gain.low, gain.high, p))
+            strengths_compared = (cell.strength, grown_to)
+            comparisons.append(Comparison(*place, than, *strengths_compared, gain.value, gain.low, gain.high, p))
     return comparisons
 
 
@@ -197,30 +204,33 @@ def _verdict(comparisons: list[Comparison]) -> str:
     return "holds" if all(favours) else "holds within error"
 
 
-def to_frame(verdicts: list[Verdict]) -> pd.DataFrame:
+def to_rows(verdicts: list[Verdict]) -> list[dict[str, Any]]:
     """Return a row per comparison, and one for every claim without any."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for verdict in verdicts:
         claim = {"claim": verdict.claim.name, "verdict": verdict.verdict, "says": verdict.claim.says}
-        rows += [claim | asdict(comparison) for comparison in verdict.comparisons] or [claim]
-    return pd.DataFrame(rows)
+        rows += [
+            claim | arm_columns(verdict.claim.of, comparison.strength) | asdict(comparison)
+            for comparison in verdict.comparisons
+        ] or [claim]
+    return rows
 
 
 def write_claims(cells: list[CellScores], data: Path, spec: ReportSpec, tex: Path, csv: Path, html: Path) -> None:
     """Judge every claim on a study's cells and write the verdicts in three formats."""
     scores = Scores(cells)
     verdicts = [judge(claim, scores, spec["backbones"]) for claim in read_claims(data).values()]
-    numbers = to_frame(verdicts).to_csv(index=False, float_format="%.5f", lineterminator="\n")
     context = {"spec": spec, "verdicts": [_printed_verdict(verdict) for verdict in verdicts]}
-    write_table("claims", context, numbers, tex, csv, html)
+    write_table("claims", context, csv_text("claims", to_rows(verdicts)), tex, csv, html)
 
 
 def _printed_verdict(verdict: Verdict) -> dict[str, Any]:
     """Return a verdict for print."""
     favours = [comparison.favours for comparison in verdict.comparisons]
+    kind = method_of(verdict.claim.of).strength_kind
     rows = [
         {
-            "where": f"{c.backbone}, {c.dataset}, {names.METRICS[c.metric].label}, {c.strength}",
+            "where": f"{c.backbone}, {c.dataset}, {names.METRICS[c.metric].label}, {c.strength_label(kind)}",
             "than": method_of(c.than).label,
             "value": c.value,
             "low": c.low,

@@ -7,11 +7,13 @@ from typing import Any
 
 import pandas as pd
 
+from bigain.core.columns import csv_text
 from bigain.core.specs import ReportSpec
 from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.frames import groups, records
 from bigain.reporting.rendering import write_table
+from bigain.reporting.tables import arm_columns
 
 
 def write_efficiency(measured: pd.DataFrame, spec: ReportSpec, tex: Path, csv: Path, html: Path) -> None:
@@ -23,7 +25,13 @@ def write_efficiency(measured: pd.DataFrame, spec: ReportSpec, tex: Path, csv: P
         "batch": int(measured["batch"].iloc[0]),
         "device": measured["device"].iloc[0],
     }
-    write_table("efficiency", context, measured.to_csv(index=False, lineterminator="\n"), tex, csv, html)
+    write_table("efficiency", context, _csv(measured), tex, csv, html)
+
+
+def _csv(table: pd.DataFrame) -> str:
+    """Return the measurements as CSV, in the units of the table."""
+    table = table.assign(keys_saved_percent=100 * table["sparsity"]).drop(columns="sparsity")
+    return csv_text("table11", (row | arm_columns(row["method"], row["strength"]) for row in records(table)))
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

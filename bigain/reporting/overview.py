@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bigain.core.columns import csv_text
 from bigain.core.specs import ReportSpec
 from bigain.methods.ids import method_of
+from bigain.methods.method import Method
 from bigain.methods.presets import METHODS
 from bigain.reporting import names
 from bigain.reporting.frames import at_strength, groups, optional, records
 from bigain.reporting.rendering import write_table
-from bigain.reporting.tables import Value, environments, over_seeds
+from bigain.reporting.tables import Value, arm_columns, environments, number_columns, over_seeds
 
 
 class Column(NamedTuple):
@@ -28,11 +30,20 @@ class Column(NamedTuple):
 class OverviewRow:
     """A method at a strength: the percentage of operations it saves, and a score per column."""
 
-    label: str
-    preset: bool
-    strength: str
+    method: Method
+    strength: float | None
     saved: float
     scores: list[Value]
+
+    @property
+    def is_preset(self) -> bool:
+        """Return whether the method is a preset, not a variant of one."""
+        return self.method.id in METHODS
+
+    @property
+    def strength_label(self) -> str:
+        """The strength, for print."""
+        return names.strength(self.method.strength_kind, self.strength)
 
 
 @dataclass(frozen=True)
@@ -61,9 +72,8 @@ def _row(arm: dict[str, Any], scores: pd.DataFrame, columns: list[Column]) -> Ov
     method, strength = method_of(arm["method"]), optional(arm["strength"])
     cells = at_strength(scores[scores["method"] == arm["method"]], strength)
     return OverviewRow(
-        label=method.label,
-        preset=method.id in METHODS,
-        strength=names.strength(method.strength_kind, strength),
+        method=method,
+        strength=strength,
         saved=arm["saved_percent"],
         scores=[
             over_seeds(cells[(cells["dataset"] == column.dataset) & (cells["metric"] == column.metric)])
@@ -88,19 +98,16 @@ def write_overview(
 
 
 def _csv(overviews: list[Overview]) -> str:
-    lines = [
-        {
-            "backbone": overview.backbone,
-            "row": row.label,
-            "strength": row.strength,
-            "saved_percent": row.saved,
-            "dataset": column.dataset,
-            "metric": column.metric,
-            "value": score.value,
-            "half_width_95": score.half_width,
-        }
-        for overview in overviews
-        for row in overview.rows
-        for column, score in zip(overview.columns, row.scores, strict=True)
-    ]
-    return pd.DataFrame(lines).to_csv(index=False, float_format="%.4f", lineterminator="\n")
+    """Return every score as CSV, and the operations saved as a metric that no data set changes."""
+    lines: list[dict[str, Any]] = []
+    for overview in overviews:
+        for row in overview.rows:
+            key = {"backbone": overview.backbone} | arm_columns(row.method.id, row.strength)
+            if not pd.isna(row.saved):
+                lines.append(key | {"metric": "saved_percent", "value": row.saved})
+            lines += [
+                key | column._asdict() | number_columns(score)
+                for column, score in zip(overview.columns, row.scores, strict=True)
+                if score.value is not None
+            ]
+    return csv_text("table1", lines)

@@ -104,7 +104,8 @@ def facts(scored: list[CellScores], spec: ReportSpec) -> list[tuple[str, str]]:
         *rows,
         ("seeds", ", ".join(map(str, spec["seeds"]))),
         ("computed with", "; and ".join(environments)),
-        *_left_out(scored),
+        *_remarks(scored, "left_out", "left out"),
+        *_remarks(scored, "warnings", "warning"),
         ("job time", f"{minutes:.1f} minutes over all model jobs, {60 * minutes / len(scored):.0f} s per cell"),
         *_commit(),
     ]
@@ -120,13 +121,13 @@ def _commit() -> list[tuple[str, str]]:
     return [("commit", process.stdout.strip())] if process.returncode == 0 else []
 
 
-def _left_out(scored: list[CellScores]) -> list[tuple[str, str]]:
-    """Return what cells left out, why, and how many did."""
+def _remarks(scored: list[CellScores], key: str, heading: str) -> list[tuple[str, str]]:
+    """Return what cells left out or warn of, why, and how many do."""
     counts: dict[str, int] = {}
     for cell in scored:
-        for metric, reason in cell["left_out"].items():
+        for metric, reason in cell[key].items():
             counts[f"{metric}: {reason}"] = counts.get(f"{metric}: {reason}", 0) + 1
-    return [("left out", f"{reason} ({count} cells)") for reason, count in counts.items()]
+    return [(heading, f"{reason} ({count} cells)") for reason, count in counts.items()]
 
 
 def _setup(settings: DatasetProtocol, steps: int) -> str:

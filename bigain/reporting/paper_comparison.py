@@ -7,12 +7,14 @@ from typing import Any
 
 import pandas as pd
 
+from bigain.core.columns import csv_text
 from bigain.core.specs import ReportSpec
 from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.frames import groups, records
 from bigain.reporting.paper_values import values
 from bigain.reporting.rendering import write_table
+from bigain.reporting.tables import arm_columns
 
 COLUMNS = ("table", "backbone", "dataset", "task", "metric", "method", "strength")
 
@@ -27,8 +29,7 @@ def write_comparison(
         "summary": summarize(comparison),
         "rows": [_printed_row(row) for row in records(comparison)],
     }
-    numbers = comparison.to_csv(index=False, float_format="%.4f", lineterminator="\n")
-    write_table("beside", context, numbers, tex, csv, html)
+    write_table("beside", context, _csv(comparison), tex, csv, html)
 
 
 def compare(results: pd.DataFrame, efficiency: pd.DataFrame) -> pd.DataFrame:
@@ -57,6 +58,11 @@ def _keys(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
     rows = frame[columns].itertuples(index=False, name=None)
     keys = [tuple(None if pd.isna(value) else value for value in row) for row in rows]
     return pd.Series(keys, index=frame.index, dtype=object)
+
+
+def _csv(comparison: pd.DataFrame) -> str:
+    rows = records(comparison.rename(columns={"printed": "paper"}))
+    return csv_text("beside", (row | arm_columns(row["method"], row["strength"]) for row in rows))
 
 
 def summarize(comparison: pd.DataFrame) -> list[dict[str, Any]]:

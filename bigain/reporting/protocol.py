@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
-
 from bigain.classifier.timesteps import Stages
+from bigain.core.columns import csv_text
 from bigain.core.files import write_text
 from bigain.core.specs import DatasetProtocol, ReportSpec
 from bigain.reporting import names
@@ -50,25 +50,15 @@ SCORES = {
 class Listing:
     """A table of text; `name` is that of its files, `number` the table's in the paper.
 
-    `columns` are those of the CSV file, which keep their names; `headings` are printed instead of some of them.
+    `entries` are the rows of its CSV file.
     """
 
     name: str
     number: str
     caption: str
-    columns: list[str]
+    heads: list[str]
     rows: list[list[Text]]
-    headings: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def heads(self) -> list[str]:
-        """The columns' names, for print."""
-        return [self.headings.get(column, column) for column in self.columns]
-
-    def to_csv(self) -> str:
-        """Return the plain text as CSV."""
-        frame = pd.DataFrame([[text.plain for text in row] for row in self.rows], columns=self.columns)
-        return frame.to_csv(index=False, lineterminator="\n")
+    entries: list[dict[str, Any]]
 
 
 def listings(spec: ReportSpec) -> list[Listing]:
@@ -84,15 +74,16 @@ def listings(spec: ReportSpec) -> list[Listing]:
                 _texts(name, settings["reader"], *(settings.get(key) for key in ("classes", "images", "generated")))
                 for name, settings in datasets.items()
             ],
+            [_dataset(name, settings) for name, settings in datasets.items()],
         ),
         Listing(
             "table10",
             "Table 10",
             "Stages of the classifier (Table 10 of the paper): cumulative trials per class, classes kept after each "
             "stage, and noise predictions per image.",
-            ["data set", "stages", "TrialList", "KeepList", "predictions an image"],
+            ["data set", "stages", "TrialList", "KeepList", "predictions per image"],
             [_stages(name, settings) for name, settings in datasets.items() if "stages" in settings],
-            {"predictions an image": "predictions per image"},
+            [row for name, settings in datasets.items() if "stages" in settings for row in _by_stage(name, settings)],
         ),
         Listing(
             "table13",
@@ -102,6 +93,7 @@ def listings(spec: ReportSpec) -> list[Listing]:
             "and 1 at the four neighbours.",
             ["score", "formula"],
             [[Text(rf"\texttt{{{names.latex(name)}}}", name), formula] for name, formula in SCORES.items()],
+            [{"score": name, "formula": formula.plain} for name, formula in SCORES.items()],
         ),
     ]
 
@@ -112,10 +104,27 @@ def _stages(name: str, settings: DatasetProtocol) -> list[Text]:
     return _texts(name, len(stages.targets), settings["stages"], settings["keep"], evaluations)
 
 
+def _dataset(name: str, settings: DatasetProtocol) -> dict[str, Any]:
+    """Return a data set as a row of table9.csv."""
+    images = {"images_classified": settings.get("images"), "images_generated": settings.get("generated")}
+    return {"dataset": name, "reader": settings["reader"], "classes": settings.get("classes")} | images
+
+
+def _by_stage(name: str, settings: DatasetProtocol) -> Iterator[dict[str, Any]]:
+    """Yield the stages of a data set as rows of table10.csv, with cumulative trials and predictions."""
+    stages = Stages(tuple(settings["stages"]), tuple(settings["keep"]))
+    candidates, trials, predictions = settings["classes"], 0, 0
+    for stage, (timesteps, keep) in enumerate(zip(stages.timesteps(), stages.keep, strict=True)):
+        trials += len(timesteps)
+        predictions += len(timesteps) * candidates
+        candidates = min(keep, candidates)
+        yield {"dataset": name, "stage": stage, "trials": trials, "keep": candidates, "predictions": predictions}
+
+
 def write_listings(spec: ReportSpec, folder: Path) -> None:
     """Write the three tables as .tex, .csv and .html into a folder."""
     for listing in listings(spec):
         context = {"listing": listing, "spec": spec}
-        write_text(folder / f"{listing.name}.csv", listing.to_csv())
+        write_text(folder / f"{listing.name}.csv", csv_text(listing.name, listing.entries))
         for form in ("tex", "html"):
             write_text(folder / f"{listing.name}.{form}", render(f"listing.{form}", context))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from bigain.core.columns import csv_text
 from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.contents import TableEntry
@@ -18,16 +19,24 @@ Printed = dict[CellMetric, float]  # numbers that the paper prints
 
 @dataclass(frozen=True)
 class Value:
-    """A number of a table, None if its cell was not run, with the half width of its 95% interval.
+    """A number of a table, None if its cell was not run, with its 95% interval.
 
-    `spread` is the standard deviation over seeds, None for a single seed; `printed` is the paper's number.
+    It is the mean over `seeds` seeds, and `spread` their standard deviation, None for a single one; `printed` is the
+    paper's number.
     """
 
     value: float | None
-    half_width: float | None = None
+    low: float | None = None
+    high: float | None = None
     best: bool = False
     printed: float | None = None
     spread: float | None = None
+    seeds: int = 0
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the width of the interval."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
     @property
     def difference(self) -> float | None:
@@ -129,9 +138,9 @@ def over_seeds(cells: pd.DataFrame, printed: float | None = None) -> Value:
     """Average a cell's value and interval over its seeds; no rows give a missing value."""
     if cells.empty:
         return Value(None, printed=printed)
-    mean = cells[["value", "low", "high"]].mean()
+    value, low, high = (float(cells[name].mean()) for name in ("value", "low", "high"))
     spread = float(cells["value"].std(ddof=1)) if len(cells) > 1 else None
-    return Value(float(mean["value"]), float(mean["high"] - mean["low"]) / 2, printed=printed, spread=spread)
+    return Value(value, low, high, printed=printed, spread=spread, seeds=len(cells))
 
 
 def with_extra_column(groups: list[Group], table: TableEntry, efficiency: pd.DataFrame) -> list[Group]:
@@ -154,24 +163,39 @@ def _difference(a: float | None, b: float | None) -> float | None:
 
 
 def to_csv(strengths: list[float], groups: list[Group]) -> str:
-    """Return the table's numbers as CSV, a line per row and strength."""
-    lines = [
-        {
-            "backbone": group.backbone,
-            "dataset": group.dataset,
-            "metric": group.metric,
-            "row": row.label,
-            "strength": strength,
-            "value": value.value,
-            "half_width_95": value.half_width,
-            "sd_over_seeds": value.spread,
-            "paper": value.printed,
-        }
-        for group in groups
-        for row in group.rows
-        for strength, value in zip(strengths, row.values, strict=True)
-    ]
-    return pd.DataFrame(lines).to_csv(index=False, float_format="%.4f", lineterminator="\n")
+    """Return the table's numbers as CSV: a line per method, strength and metric that was run or is printed.
+
+    A baseline has no strength, and one line; differences between methods follow from the other lines.
+    """
+    lines = []
+    for group in groups:
+        for row in group.rows:
+            key = {"backbone": group.backbone, "dataset": group.dataset, "metric": group.metric, "kind": row.kind}
+            lines += [
+                key | arm_columns(row.method, strength) | number_columns(value) | {"paper": value.printed}
+                for strength, value in _by_strength(row, strengths)
+                if value.value is not None or value.printed is not None
+            ]
+    return csv_text("table", lines)
+
+
+def _by_strength(row: Row, strengths: list[float]) -> list[tuple[float | None, Value]]:
+    """Return a row's values with their strengths: one of a baseline, and none of the differences."""
+    if row.kind == "baseline":
+        return [(None, value) for value in row.values[:1]]
+    return list(zip(strengths, row.values, strict=True)) if row.kind == "method" else []
+
+
+def arm_columns(method: str, strength: float | None) -> dict[str, str | float | None]:
+    """Return a method at a strength as columns of a CSV file."""
+    known = method_of(method)
+    return {"method": method, "label": known.label, "strength": strength, "strength_kind": known.strength_kind}
+
+
+def number_columns(value: Value) -> dict[str, float | int | None]:
+    """Return a value, its interval and its seeds as columns of a CSV file."""
+    interval = {"value": value.value, "low": value.low, "high": value.high}
+    return interval | {"sd_over_seeds": value.spread, "seeds": value.seeds}
 
 
 def environments(results: pd.DataFrame) -> list[str]:

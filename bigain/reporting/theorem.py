@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from bigain.core.columns import csv_text
 from bigain.core.specs import ReportSpec
 from bigain.methods.ids import method_of
 from bigain.metrics.spectral import Response
@@ -16,6 +16,7 @@ from bigain.reporting.collected import CellScores
 from bigain.reporting.rendering import write_table
 from bigain.reporting.scores import Scores
 from bigain.reporting.spectrum_probe import Arm, Probe, read_probe
+from bigain.reporting.tables import arm_columns
 from bigain.reporting.theorem_figure import draw
 
 
@@ -61,33 +62,31 @@ def _row(arm: Arm) -> dict[str, Any]:
 
 
 def _csv(probes: list[Probe]) -> str:
-    """Return a line per method and band; the method's own numbers are repeated."""
-    lines = [
-        {"backbone": probe.backbone, "dataset": probe.dataset, **_numbers(arm), **_band(arm.response, k)}
-        for probe in probes
-        for arm in probe.arms
-        for k in range(len(arm.response.response))
-    ]
-    return pd.DataFrame(lines).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    """Return a line per method and strength, and one for each of its bands."""
+    lines = []
+    for probe in probes:
+        for probed in probe.arms:
+            key = {"backbone": probe.backbone, "dataset": probe.dataset} | arm_columns(probed.method, probed.strength)
+            lines.append(key | _numbers(probed))
+            lines += [key | _band(probed.response, k) for k in range(len(probed.response.response))]
+    return csv_text("theorem1", lines)
 
 
 def _numbers(arm: Arm) -> dict[str, Any]:
     response = arm.response
     return {
-        "method": arm.method,
-        "strength": arm.strength,
         "r": response.before.r,
         "r_after": response.after.r,
         "ratio": response.ratio,
         "ratio_low": response.ratio_low,
         "ratio_high": response.ratio_high,
-        "margin_lost": response.margin_lost,
-        "variance_shaved": response.variance_shaved,
-        "variance_modelled": response.variance_modelled,
+        "margin_lost_percent": 100 * response.margin_lost,
+        "variance_shaved_percent": 100 * response.variance_shaved,
+        "variance_modelled_percent": 100 * response.variance_modelled,
         "criterion": "improves" if response.predicts else "does not",
-        "accuracy_change": None if arm.accuracy is None else arm.accuracy.value,
-        "accuracy_low": None if arm.accuracy is None else arm.accuracy.low,
-        "accuracy_high": None if arm.accuracy is None else arm.accuracy.high,
+        "accuracy_points": None if arm.accuracy is None else arm.accuracy.value,
+        "accuracy_points_low": None if arm.accuracy is None else arm.accuracy.low,
+        "accuracy_points_high": None if arm.accuracy is None else arm.accuracy.high,
         "foretold": arm.agrees,
     }
 

@@ -48,7 +48,13 @@ def _write_metrics(study: Study, cell: Cell) -> None:
         metrics["fid"] = acc.Estimate(value, value - 0.5, value + 0.5, study.images(cell))
     known = {name: vars(estimate) for name, estimate in metrics.items()}
     scored = {"cell": json.loads(study.score_spec(cell.path))["cell"], "metrics": known, "items": items}
-    scored |= {"left_out": {}, "classes": [f"class {k}" for k in range(classes)], "seconds": 60.0, "compressed": []}
+    scored |= {
+        "left_out": {},
+        "warnings": {},
+        "classes": [f"class {k}" for k in range(classes)],
+        "seconds": 60.0,
+        "compressed": [],
+    }
     scored["environments"] = [{"machine": "-", "cpu": "-", "device": "made up", "threads": 1}]
     path = Path(study.results, "cells", cell.path, "metrics.json")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from bigain.metrics import accuracy as acc
 from bigain.metrics.accuracy import class_accuracy
 from bigain.metrics.fidelity import kernel_distance, precision_recall
 from bigain.metrics.frechet import BLOCKS, _without_each_block, frechet, frechet_distance, statistics
-from bigain.metrics.significance import mcnemar, paired_difference
+from bigain.metrics.significance import interval_difference, mcnemar, paired_difference
 
 
 def trials(rows):
@@ -71,7 +71,9 @@ def test_an_image_without_labels_counts_as_zero():
 def test_macro_average_precision_of_perfect_errors():
     labels = {i: (i % 3,) for i in range(30)}
     rows = [(i, c, 500, 0, 0.1 * i + (0.0 if c == i % 3 else 1.0)) for i in range(30) for c in range(3)]
-    assert acc.macro_average_precision(trials(rows), labels, seed=0).value == pytest.approx(100)
+    estimate = acc.macro_average_precision(trials(rows), labels, seed=0)
+    assert (estimate.value, estimate.high) == pytest.approx((100, 100))
+    assert estimate.low == pytest.approx(acc.accuracy(np.ones(30, dtype=bool)).low)
 
 
 def test_wilson_interval():
@@ -163,6 +165,58 @@ def test_class_accuracy_gives_every_class_the_same_weight():
     estimate = class_accuracy(hits, [0] * 95 + [1] * 5)
     assert estimate.value == pytest.approx(100 * (90 / 95 + 0) / 2)
     assert estimate.low < estimate.value < estimate.high
+
+
+def test_the_interval_of_right_classes_is_that_of_agresti_and_coull():
+    """One class of 50 images, all right: (50 + 2) / (50 + 4), and its unbiased variance."""
+    estimate = class_accuracy(np.ones(50), [0] * 50)
+    share = 52 / 54
+    assert estimate.value == estimate.high == 100
+    assert estimate.low == pytest.approx(100 * (share - 1.96 * (share * (1 - share) / 53) ** 0.5))
+    wrong = class_accuracy(np.zeros(50), [0] * 50)
+    assert (wrong.low, wrong.high) == pytest.approx((0, 100 - estimate.low))
+
+
+def test_ten_right_classes_are_as_certain_as_one_with_all_their_images():
+    """500 right images, whatever their classes: between 99.0 and 100 (Wilson: 99.2)."""
+    estimate = class_accuracy(np.ones(500), list(range(10)) * 50)
+    assert (estimate.low, estimate.high) == (pytest.approx(99.05, abs=0.01), 100)
+
+
+@pytest.mark.parametrize("images", [1, 2, 3, 10])
+@pytest.mark.parametrize("shares", [[0.5] * 40, [0.95] * 40, [1.0, 0.6] * 20])
+def test_the_interval_of_few_images_per_class_covers_the_mean(images, shares):
+    """95% of 500 samples; plain binomial variances cover it in 0 to 94% of them."""
+    rng, classes = np.random.default_rng(0), np.repeat(np.arange(40), images)
+    samples = [class_accuracy(rng.random(40 * images) < np.repeat(shares, images), classes) for _ in range(500)]
+    assert all(0 <= sample.low <= sample.value <= sample.high <= 100 for sample in samples)
+    assert np.mean([sample.low <= 100 * np.mean(shares) <= sample.high for sample in samples]) > 0.93
+
+
+def test_equal_precisions_have_the_interval_of_a_proportion():
+    perfect = acc.mean_average_precision(np.ones(50), seed=0)
+    proportion = acc.accuracy(np.ones(50, dtype=bool))
+    assert (perfect.value, perfect.low, perfect.high) == pytest.approx(
+        (proportion.value, proportion.low, proportion.high)
+    )
+    half = acc.mean_average_precision(np.full(50, 0.5), seed=0)
+    assert (half.low, half.high) == pytest.approx((36.64, 63.36), abs=0.01)
+
+
+def test_a_distance_has_no_negative_interval():
+    """The interval of 40 images of the real distribution reached down to -0.06; its high end is as before."""
+    rng = np.random.default_rng(0)
+    estimate = frechet(*statistics(rng.normal(size=(500, 2))), rng.normal(size=(40, 2)))
+    assert (estimate.low, estimate.value) == (0, pytest.approx(0.0535, abs=1e-4))
+    assert estimate.high > 2 * estimate.value
+    same = np.eye(3) / 3
+    assert frechet_distance(np.zeros(3), same, np.zeros(3), same) >= 0
+
+
+def test_an_interval_cut_off_at_zero_leaves_the_test_as_it_is():
+    theirs = acc.Estimate(9.0, 8.0, 10.0, 40)
+    whole, cut = (interval_difference(acc.Estimate(1.0, low, 3.0, 40), theirs) for low in (-1.0, 0.0))
+    assert cut == whole
 
 
 def test_exact_mcnemar():

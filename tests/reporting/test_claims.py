@@ -112,7 +112,8 @@ def test_a_growing_lead():
         *(cell("bigain_tm", 0.7, hits(140)), cell("tome", 0.7, hits(80))),
     ]
     (comparison,) = verdict(scored, kind="grows").comparisons
-    assert comparison.strength == "0.1 to 0.7"
+    assert (comparison.strength, comparison.grown_to) == (0.1, 0.7)
+    assert comparison.strength_label("merge_ratio") == "0.1 to 0.7"
     assert comparison.value == pytest.approx(30 - 1)
     assert comparison.favours is True
     assert verdict(scored[:2], kind="grows").verdict == "not run"
@@ -148,7 +149,8 @@ def test_the_three_formats_agree(tmp_path, root):
     tex, csv, html = (file.read_text() for file in files)
     assert "better & holds & 1 & 0 & 1 & 35 of 35 \\\\" in tex
     assert ">holds</td><td>1</td><td>1</td><td>1</td><td>0</td><td>35 of 35</td>" in html
-    assert "claim,holds,better,u,x,acc@1,tome,0.5,20.0" in csv
+    place = "claim,holds,better,u,x,acc@1,bigain_tm,BiGain_TM,tome,0.5,,merge_ratio"
+    assert f"\n{place},20,14.5,26,1.818989404e-12,True\n" in csv
 
 
 @pytest.mark.parametrize(

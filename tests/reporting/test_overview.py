@@ -22,7 +22,7 @@ EFFICIENCY = pd.DataFrame(
 def test_rows_are_sorted_by_operations_saved_and_seeds_are_averaged():
     (overview,) = build(RESULTS, EFFICIENCY)
     assert overview.columns == [("d", "acc@1"), ("d", "fd")]
-    assert [(row.label, row.strength, row.saved) for row in overview.rows] == [
+    assert [(row.method.label, row.strength_label, row.saved) for row in overview.rows] == [
         ("no compression", "", 0.0),
         ("ToMe", "0.5", 12.0),
     ]
@@ -43,5 +43,11 @@ def test_three_formats(tmp_path):
     assert r"ToMe & 0.5 & 12.0 & 75.00 & -- \\" in tex
     assert r"\texttt{my\_study}" in tex
     assert "<th>ToMe</th><td>0.5</td><td>12.0</td>" in html
-    assert pd.read_csv(files[1])["value"].isna().sum() == 1
-    assert csv.endswith("\n")
+    assert csv.splitlines() == [
+        "backbone,dataset,metric,method,label,strength,strength_kind,value,low,high,sd_over_seeds,seeds",
+        "u,,saved_percent,none,no compression,,none,0,,,,",
+        "u,d,acc@1,none,no compression,,none,90,85,95,,1",
+        "u,d,fd,none,no compression,,none,10,9,11,,1",
+        "u,,saved_percent,tome,ToMe,0.5,merge_ratio,12,,,,",
+        "u,d,acc@1,tome,ToMe,0.5,merge_ratio,75,65,85,7.071067812,2",
+    ]

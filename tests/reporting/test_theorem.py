@@ -84,10 +84,13 @@ def test_the_table_and_the_figure(tmp_path):
         write_theorem([spectrum], files, SPEC, *outputs)
         assert (tmp_path / f"first.{outputs[-1].suffix[1:]}").read_bytes() == outputs[-1].read_bytes()
     table = pd.read_csv(tmp_path / "first.csv")
-    assert len(table) == 4 * 2
     ours = table[table["method"] == "bigain_tm"]
-    assert ours["response"].tolist() == pytest.approx([1, 0.3])
-    assert set(ours["foretold"]) == {"yes"}
+    assert len(table) == 4 * 3  # every method, and its two bands
+    assert ours["band"].tolist() == pytest.approx([np.nan, 0, 1], nan_ok=True)
+    assert ours["response"].tolist() == pytest.approx([np.nan, 1, 0.3], nan_ok=True)
+    assert ours["foretold"].tolist()[0] == "yes"
+    assert ours["foretold"].isna().tolist() == [False, True, True]
+    assert ours["margin_lost_percent"].dropna().between(1, 100).all()
     tex = (tmp_path / "first.tex").read_text()
     assert r"BiGain\textsubscript{TM} & 0.5 &" in tex
     assert tex.count("improves") == 2

@@ -1,0 +1,101 @@
+"""What the columns of a study's files mean, from columns.yaml: for their tables, their schemas and docs/results.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import yaml
+
+from bigain.core.messages import unknown
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COLUMNS = Path(__file__).with_name("columns.yaml")
+
+
+class Column(NamedTuple):
+    """A column of a file: its meaning, and the unit or the allowed values of its entries."""
+
+    says: str
+    values: str
+
+    def __str__(self) -> str:
+        """Return both in one line."""
+        return f"{self.says} ({self.values})"
+
+
+@dataclass(frozen=True)
+class FileColumns:
+    """A kind of file: where a study's files of it lie, what they hold, and their columns in order."""
+
+    paths: tuple[str, ...]
+    says: str
+    columns: Mapping[str, Column]
+
+
+@cache
+def described_files() -> dict[str, FileColumns]:
+    """Return every kind of file with columns, by its name in columns.yaml."""
+    content = yaml.safe_load(COLUMNS.read_text(encoding="utf-8"))
+    shared = {name: Column(*entry) for name, entry in content["shared"].items()}
+    files = {}
+    for kind, entry in content["files"].items():
+        columns: dict[str, Column] = {}
+        for item in entry["columns"]:
+            columns |= {item: shared[item]} if isinstance(item, str) else {k: Column(*v) for k, v in item.items()}
+        files[kind] = FileColumns(tuple(entry["paths"]), entry["says"], columns)
+    return files
+
+
+def columns_of(kind: str) -> Mapping[str, Column]:
+    """Return the columns of a kind of file. Raises ValueError with a suggestion if there is no such kind."""
+    if kind not in described_files():
+        raise ValueError(unknown("kind of file", kind, described_files()))
+    return described_files()[kind].columns
+
+
+def column_of(kind: str, name: str) -> Column:
+    """Return a column of a kind of file. Raises ValueError with a suggestion if it is not described.
+
+    Numbered columns share a description: `band_3` is described as `band_K`.
+    """
+    columns = columns_of(kind)
+    stem, _, number = name.rpartition("_")
+    described = f"{stem}_K" if number.isdigit() and f"{stem}_K" in columns else name
+    if described not in columns:
+        raise ValueError(f"{kind}: {unknown('column', name, columns)}")
+    return columns[described]
+
+
+def described(table: pa.Table, kind: str) -> pa.Table:
+    """Return a table whose schema describes every column, under the key `description` of its metadata.
+
+    Raises ValueError naming a column that columns.yaml does not describe.
+    """
+    import pyarrow as pa
+
+    fields = [
+        field.with_metadata({**(field.metadata or {}), b"description": str(column_of(kind, field.name)).encode()})
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields, metadata=table.schema.metadata))
+
+
+def csv_text(kind: str, rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows as the CSV text of a kind of file, with its columns; a row that lacks one leaves it empty.
+
+    Floats have ten digits, more than any number of a study is known to. Raises ValueError naming a column that
+    columns.yaml does not describe.
+    """
+    import pandas as pd
+
+    rows = list(rows)
+    for name in {name for row in rows for name in row}:
+        column_of(kind, name)
+    frame = pd.DataFrame(rows, columns=list(columns_of(kind)))
+    return frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")
