@@ -18,7 +18,7 @@ from bigain.core.records import canonical
 
 SEAL = "seal"
 State = Literal["missing", "unsealed", "damaged", "foreign", "outdated"]
-IDENTITY = ("task", "backbone", "dataset", "method", "strength", "seed", "images")  # of a result, among a spec's keys
+IDENTITY = ("task", "backbone", "dataset", "method", "strength", "seed")  # of a result, among a spec's keys
 SHOWN = 3  # differences in a message
 LONGEST_VALUE = 80  # characters of a spec's value in a message
 
@@ -152,26 +152,22 @@ def compare(path: Path | str, provenance: Mapping[str, Any], expected: Mapping[s
 
 
 def identity(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return which result a spec is of, whatever its settings: the cell and its images, or the model and data set."""
+    """Return which result a spec is of, whatever its settings: a cell, or a model and data set."""
     place = spec.get("cell", spec)
     parts = {key: place[key] for key in IDENTITY if key in place}
     for key in ("backbone", "dataset"):
         if isinstance(parts.get(key), dict):
             parts[key] = parts[key].get("id")
-    if isinstance(parts.get("images"), int):  # a number of images is a setting
-        del parts["images"]
     return parts
 
 
 def description(spec: Mapping[str, Any]) -> str:
     """Describe in a few words which result a spec is of."""
     parts = identity(spec)
-    images = parts.pop("images", None)
     strength, seed = parts.pop("strength", None), parts.pop("seed", None)
     words = [str(value) for value in parts.values()]
     words += [f"{strength:g}"] if strength is not None else []
     words += [f"seed {seed}"] if seed is not None else []
-    words += [f"images {images[0]} to {images[1] - 1}"] if images else []
     return ", ".join(words) or "a result without a cell"
 
 

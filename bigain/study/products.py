@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bigain.core.provenance import (
     ResultError,
@@ -21,6 +21,7 @@ from bigain.core.provenance import (
     read_provenance,
     read_sealed,
 )
+from bigain.core.records import embedded_spec
 from bigain.study.study import Study
 
 SHOWN = 20  # files in a message
@@ -91,10 +92,17 @@ def outdated_files(study: Study) -> list[str]:
     Reads provenance alone. Raises ResultError naming every file that is damaged, of another cell, or without checksums.
     """
     findings = [finding for product in products(study) if (finding := look_at(product, whole=False))]
-    refused = [finding for finding in findings if finding.state not in ("missing", "outdated")]
+    refused = [
+        finding for finding in findings if finding.state not in ("missing", "outdated") and not _is_cheap(finding)
+    ]
     if refused:
         raise _refusal(study, refused)
-    return [str(finding.product.file) for finding in findings if finding.state == "outdated"]
+    return [str(finding.product.file) for finding in findings if finding.state == "outdated" or _is_cheap(finding)]
+
+
+def _is_cheap(finding: Finding) -> bool:
+    """Return whether the file is a score without a seal, which is quickly computed again."""
+    return finding.state == "unsealed" and finding.product.file.name in SEALED
 
 
 def _refusal(study: Study, findings: list[Finding]) -> ResultError:
@@ -115,14 +123,27 @@ def look_at(product: Product, whole: bool) -> Finding | None:
 
     Compares its provenance with the study, and if `whole`, its content with its checksum.
     """
+    expected = json.loads(product.spec())
     try:
-        if product.file.name in SEALED:
-            provenance = read_sealed(product.file)
-        else:
-            provenance = checked(product.file) if whole else read_provenance(product.file)
-            if not product.file.exists():
-                raise ResultError(product.file, "missing", "is missing")
-        compare(product.file, provenance, json.loads(product.spec()))
+        try:
+            provenance = _provenance(product, whole)
+        except ResultError as error:
+            if error.state == "unsealed" and product.file.name not in SEALED:
+                compare(product.file, {"spec": embedded_spec(product.file)}, expected)
+            raise
+        compare(product.file, provenance, expected)
     except ResultError as error:
         return Finding(product, error.state, str(error))
     return None
+
+
+def _provenance(product: Product, whole: bool) -> dict[str, Any]:
+    """Read the provenance of a result file. Raises ResultError."""
+    if product.file.name in SEALED:
+        return read_sealed(product.file)
+    if whole:
+        return checked(product.file)
+    provenance = read_provenance(product.file)
+    if not product.file.exists():
+        raise ResultError(product.file, "missing", "is missing")
+    return provenance
