@@ -25,6 +25,7 @@ from bigain.study.products import Product, look_at, products
 from bigain.study.study import Study
 from bigain.study.verification import shard_folders
 
+WITH_SPEC = (".parquet", ".safetensors")  # files whose metadata hold a spec; calibrations had none
 FACTS = ("environments", "seconds", "images_computed", "compressed")  # of a provenance that was not sealed
 
 
@@ -35,6 +36,8 @@ def seal(study: Study) -> Iterator[str]:
     """
     inputs = {Path(file): names for cell in study.cells for file, names in _inputs(study, cell.path).items()}
     for product in products(study):
+        if product.file.suffix not in WITH_SPEC or product.phase == "calibration":
+            continue
         finding = look_at(product, whole=False)
         if finding is None or finding.state not in ("unsealed", "missing") or not product.file.exists():
             continue
