@@ -25,18 +25,18 @@ from bigain.study.products import Product, look_at, products
 from bigain.study.study import Study
 from bigain.study.verification import shard_folders
 
-WITH_SPEC = (".parquet", ".safetensors")  # files whose metadata hold a spec; calibrations had none
+WITH_SPEC = (".parquet", ".safetensors")  # files whose metadata can hold a spec
 FACTS = ("environments", "seconds", "images_computed", "compressed")  # of a provenance that was not sealed
 
 
 def seal(study: Study) -> Iterator[str]:
     """Seal a study's results in the order in which they were computed; yield a line per file.
 
-    What carries no spec is left: metrics, calibrations and measurements are computed again.
+    What carries no spec is left: metrics and measurements are computed again.
     """
     inputs = {Path(file): names for cell in study.cells for file, names in _inputs(study, cell.path).items()}
     for product in products(study):
-        if product.file.suffix not in WITH_SPEC or product.phase == "calibration":
+        if product.file.suffix not in WITH_SPEC or product.phase == "metrics":
             continue
         finding = look_at(product, whole=False)
         if finding is None or finding.state not in ("unsealed", "missing") or not product.file.exists():
@@ -68,9 +68,19 @@ def _inputs(study: Study, path: str) -> dict[str, dict[str, str]]:
 def _seal(product: Product, inputs: dict[str, str]) -> None:
     """Seal one result file. Raises ValueError if it carries no spec or another one, or if its inputs are not sealed."""
     spec = json.loads(product.spec())
-    compare(product.file, {"spec": embedded_spec(product.file)}, spec)
+    compare(product.file, {"spec": _carried_spec(product)}, spec)
     records: dict[str, InputRecord] = {name: record(file, read_provenance(file)) for name, file in inputs.items()}
     write_provenance(product.file, spec, records, **_facts(product.file), sealed_afterwards=True)
+
+
+def _carried_spec(product: Product) -> dict[str, Any]:
+    """Read the spec that a result file carries. A calibration's is in the records that were computed with it."""
+    if product.phase != "calibration":
+        return embedded_spec(product.file)
+    with_it = [file for file in sorted(product.file.parent.glob("chunk-*")) if file.suffix in WITH_SPEC]
+    if not with_it:
+        raise ValueError(f"{product.file} carries no spec, and nothing was computed with it")
+    return embedded_spec(with_it[0])["calibration"]["spec"]
 
 
 def _facts(file: Path) -> dict[str, Any]:
