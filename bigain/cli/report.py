@@ -74,15 +74,18 @@ def token_figures(
     maps: Annotated[list[Path], typer.Argument(help="Token maps, one file per backbone and data set.")],
     saliency_pdf: Written,
     saliency_png: Written,
+    saliency_csv: Written,
     merged_pdf: Written,
     merged_png: Written,
+    merged_csv: Written,
     log: Log = None,
 ) -> None:
     """Draw the saliency of tokens and which of them are merged (Figures 2 and 3)."""
     with logged(log):
-        from bigain.reporting.token_figures import write_token_figures
+        from bigain.reporting.token_figures import FigureFiles, write_token_figures
 
-        write_token_figures(maps, (saliency_pdf, saliency_png), (merged_pdf, merged_png))
+        saliency = FigureFiles(saliency_pdf, saliency_png, saliency_csv)
+        write_token_figures(maps, saliency, FigureFiles(merged_pdf, merged_png, merged_csv))
 
 
 @command()
@@ -195,13 +198,14 @@ def figure(
     results: Results,
     pdf: Written,
     png: Written,
+    csv: Written,
     log: Log = None,
 ) -> None:
     """Draw how merging and downsampling change accuracy and Fréchet distance (Figure 1)."""
     with logged(log):
         from bigain.reporting.figures import write_figure_1
 
-        write_figure_1(results, pdf, png)
+        write_figure_1(results, pdf, png, csv)
 
 
 @command()
@@ -210,13 +214,14 @@ def tradeoff(
     results: Results,
     pdf: Written,
     png: Written,
+    csv: Written,
     log: Log = None,
 ) -> None:
     """Draw recognition against operations and against generation, with the Pareto front."""
     with logged(log):
         from bigain.reporting.tradeoff import write_tradeoff
 
-        write_tradeoff(results, measured, pdf, png)
+        write_tradeoff(results, measured, pdf, png, csv)
 
 
 @command("class-changes")
@@ -224,13 +229,14 @@ def class_changes(
     metrics: Metrics,
     pdf: Written,
     png: Written,
+    csv: Written,
     log: Log = None,
 ) -> None:
     """Draw the change of accuracy class by class."""
     with logged(log):
         from bigain.reporting.classes import write_class_changes
 
-        write_class_changes(metrics, pdf, png)
+        write_class_changes(metrics, pdf, png, csv)
 
 
 @command()
