@@ -79,19 +79,21 @@ def token_figures(
     spec_text: SpecText,
     saliency_pdf: Written,
     saliency_png: Written,
+    saliency_csv: Written,
     merged_pdf: Written,
     merged_png: Written,
+    merged_csv: Written,
     log: Log = None,
 ) -> None:
     """Draw the saliency of tokens and which of them are merged (Figures 2 and 3)."""
     with logged(log):
         from bigain.reporting.collected import verified
-        from bigain.reporting.token_figures import write_token_figures
+        from bigain.reporting.token_figures import FigureFiles, write_token_figures
 
         spec = json.loads(spec_text)
-        write_token_figures(
-            [verified(file, spec) for file in maps], (saliency_pdf, saliency_png), (merged_pdf, merged_png)
-        )
+        saliency = FigureFiles(saliency_pdf, saliency_png, saliency_csv)
+        merged = FigureFiles(merged_pdf, merged_png, merged_csv)
+        write_token_figures([verified(file, spec) for file in maps], saliency, merged)
 
 
 @command()
@@ -214,6 +216,7 @@ def figure(
     spec_text: SpecText,
     pdf: Written,
     png: Written,
+    csv: Written,
     log: Log = None,
 ) -> None:
     """Draw how merging and downsampling change accuracy and Fréchet distance (Figure 1)."""
@@ -221,7 +224,7 @@ def figure(
         from bigain.reporting.collected import read_results
         from bigain.reporting.figures import write_figure_1
 
-        write_figure_1(read_results(results, json.loads(spec_text)), pdf, png)
+        write_figure_1(read_results(results, json.loads(spec_text)), pdf, png, csv)
 
 
 @command()
@@ -231,6 +234,7 @@ def tradeoff(
     spec_text: SpecText,
     pdf: Written,
     png: Written,
+    csv: Written,
     log: Log = None,
 ) -> None:
     """Draw recognition against operations and against generation, with the Pareto front."""
@@ -239,7 +243,7 @@ def tradeoff(
         from bigain.reporting.tradeoff import write_tradeoff
 
         spec = json.loads(spec_text)
-        write_tradeoff(read_results(results, spec), read_measurements(measured, spec), pdf, png)
+        write_tradeoff(read_results(results, spec), read_measurements(measured, spec), pdf, png, csv)
 
 
 @command("class-changes")
@@ -248,6 +252,7 @@ def class_changes(
     spec_text: SpecText,
     pdf: Written,
     png: Written,
+    csv: Written,
     log: Log = None,
 ) -> None:
     """Draw the change of accuracy class by class."""
@@ -255,7 +260,7 @@ def class_changes(
         from bigain.reporting.classes import write_class_changes
         from bigain.reporting.collected import read_cells
 
-        write_class_changes(read_cells(results, json.loads(spec_text)), pdf, png)
+        write_class_changes(read_cells(results, json.loads(spec_text)), pdf, png, csv)
 
 
 @command()

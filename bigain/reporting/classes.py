@@ -9,12 +9,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from bigain.core.columns import csv_text
+from bigain.core.files import write_text
 from bigain.methods.ids import method_of
 from bigain.reporting import names, style
 from bigain.reporting.collected import CellScores
-from bigain.reporting.frames import CellMetric, by_method, groups
+from bigain.reporting.frames import CellMetric, by_method, groups, records
+from bigain.reporting.tables import arm_rows
 
 NAMED = 40  # the most classes whose names fit; of more, only the sorted changes are drawn
+KEYS = ("backbone", "dataset", "method", "strength")
+NUMBERS = ("accuracy", "accuracy_uncompressed", "change", "images")
 SHOWN = ("tome", "bigain_tm", "todo", "bigain_td")
 
 
@@ -25,9 +30,13 @@ class ClassAccuracy(NamedTuple):
     images: pd.Series
 
 
-def write_class_changes(cells: list[CellScores], pdf: Path, png: Path) -> None:
-    """Draw every class's Acc@1 minus the uncompressed model's, in points, each shown method at its highest strength."""
+def write_class_changes(cells: list[CellScores], pdf: Path, png: Path, csv: Path) -> None:
+    """Draw every class's Acc@1 minus the uncompressed model's, in points, each shown method at its highest strength.
+
+    The numbers are also written as CSV.
+    """
     changes = class_changes(cells)
+    write_text(csv, csv_text("classes", arm_rows(changes)))
     panels = groups(changes, ["backbone", "dataset"])
     if not panels:
         style.save(style.message("This study has no compressed single-label cells."), pdf, png)
@@ -49,7 +58,7 @@ def write_class_changes(cells: list[CellScores], pdf: Path, png: Path) -> None:
 def class_changes(cells: list[CellScores]) -> pd.DataFrame:
     """Return a row per backbone, data set, method (at its highest strength) and class, averaged over seeds.
 
-    Columns: `change` of Acc@1 in points from the uncompressed model on the same images, and the class's `images`.
+    Columns: `accuracy`, `accuracy_uncompressed` on the same images, `change` in points, and the class's `images`.
     """
     seeds: dict[CellMetric, list[ClassAccuracy]] = {}
     for scored in cells:
@@ -61,12 +70,13 @@ def class_changes(cells: list[CellScores]) -> pd.DataFrame:
     for ours in _at_highest_strength([cell for cell in seeds if cell.method in SHOWN]):
         uncompressed = ours._replace(method="none", strength=None)
         if uncompressed in seeds:
-            change = _mean(seeds[ours]) - _mean(seeds[uncompressed])
-            images = seeds[ours][-1].images
-            shown = names.strength(method_of(ours.method).strength_kind, ours.strength)
-            place = {"backbone": ours.backbone, "dataset": ours.dataset, "method": ours.method, "strength": shown}
-            rows += [place | {"class": name, "change": change[name], "images": images[name]} for name in change.index]
-    return pd.DataFrame(rows, columns=["backbone", "dataset", "method", "strength", "class", "change", "images"])
+            columns = {"accuracy": _mean(seeds[ours]), "accuracy_uncompressed": _mean(seeds[uncompressed])}
+            columns["change"] = columns["accuracy"] - columns["accuracy_uncompressed"]
+            columns["images"] = seeds[ours][-1].images
+            place = {name: getattr(ours, name) for name in KEYS}
+            numbers = pd.DataFrame(columns).rename_axis("class").reset_index()
+            rows += [place | row for row in records(numbers)]
+    return pd.DataFrame(rows, columns=[*KEYS, "class", *NUMBERS])
 
 
 def _at_highest_strength(cells: list[CellMetric]) -> list[CellMetric]:
@@ -115,4 +125,5 @@ def _draw_sorted(axis: plt.Axes, changes: pd.DataFrame) -> None:
 
 
 def _label(method: str, rows: pd.DataFrame) -> str:
-    return f"{style.label(method)}, {rows['strength'].iloc[0]}"
+    strength = names.strength(method_of(method).strength_kind, rows["strength"].iloc[0])
+    return f"{style.label(method)}, {strength}"

@@ -107,6 +107,7 @@ def rendered_files(study: Study, document: str) -> list[str]:
     return [
         *(f"{table}.{form}" for table in tables_in_order(study) for form in ("tex", "csv", "html")),
         *(f"{figure}.{form}" for figure in figures for form in ("pdf", "png")),
+        *(f"{figure}.csv" for figure in figures if figure != "spectrum"),  # whose numbers are in theorem1.csv
         *(f"samples-{backbone}-{dataset}.png" for backbone, dataset in study.sheets()),
         "schedules.csv",
         *dict.fromkeys(("report.tex", document)),

@@ -23,6 +23,11 @@ class Figure(NamedTuple):
     alt: str
     caption: str
 
+    @property
+    def csv(self) -> str:
+        """The file of its numbers, which Theorem 1's table has."""
+        return "theorem1.csv" if self.name == "spectrum" else f"{self.name}.csv"
+
 
 FIGURES = (
     Figure(

@@ -13,7 +13,7 @@ from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.frames import groups, records
 from bigain.reporting.rendering import write_table
-from bigain.reporting.tables import arm_columns
+from bigain.reporting.tables import arm_rows
 
 
 def write_efficiency(measured: pd.DataFrame, spec: ReportSpec, tex: Path, csv: Path, html: Path) -> None:
@@ -31,7 +31,7 @@ def write_efficiency(measured: pd.DataFrame, spec: ReportSpec, tex: Path, csv: P
 def _csv(table: pd.DataFrame) -> str:
     """Return the measurements as CSV, in the units of the table."""
     table = table.assign(keys_saved_percent=100 * table["sparsity"]).drop(columns="sparsity")
-    return csv_text("table11", (row | arm_columns(row["method"], row["strength"]) for row in records(table)))
+    return csv_text("table11", arm_rows(table))
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from bigain.reporting import names
 from bigain.reporting.frames import groups, records
 from bigain.reporting.paper_values import values
 from bigain.reporting.rendering import write_table
-from bigain.reporting.tables import arm_columns
+from bigain.reporting.tables import arm_rows
 
 COLUMNS = ("table", "backbone", "dataset", "task", "metric", "method", "strength")
 
@@ -61,8 +61,7 @@ def _keys(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
 
 
 def _csv(comparison: pd.DataFrame) -> str:
-    rows = records(comparison.rename(columns={"printed": "paper"}))
-    return csv_text("beside", (row | arm_columns(row["method"], row["strength"]) for row in rows))
+    return csv_text("beside", arm_rows(comparison.rename(columns={"printed": "paper"})))
 
 
 def summarize(comparison: pd.DataFrame) -> list[dict[str, Any]]:

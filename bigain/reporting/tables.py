@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
@@ -11,7 +12,7 @@ from bigain.core.columns import csv_text
 from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.contents import TableEntry
-from bigain.reporting.frames import CellMetric, at_strength, groups
+from bigain.reporting.frames import CellMetric, at_strength, groups, records
 
 EXTRAS = {"gflops": "GFLOPs", "sparsity": "keys saved (%)"}  # headings of columns taken from the measurements
 Printed = dict[CellMetric, float]  # numbers that the paper prints
@@ -190,6 +191,11 @@ def arm_columns(method: str, strength: float | None) -> dict[str, str | float | 
     """Return a method at a strength as columns of a CSV file."""
     known = method_of(method)
     return {"method": method, "label": known.label, "strength": strength, "strength_kind": known.strength_kind}
+
+
+def arm_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a frame's rows as rows of a CSV file, each with the columns of its method at its strength."""
+    return [row | arm_columns(row["method"], row["strength"]) for row in records(frame)]
 
 
 def number_columns(value: Value) -> dict[str, float | int | None]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from bigain.core.columns import csv_text
+from bigain.core.files import write_text
 from bigain.reporting import style
+from bigain.reporting.tables import arm_columns
 
 MERGED = (0.62, 0.79, 0.88)  # colour of a merged token, which no grey image has
 
@@ -25,6 +29,11 @@ class TokenMaps:
     images: np.ndarray
     saliency: np.ndarray
     merged: np.ndarray
+
+    @property
+    def place(self) -> dict[str, str]:
+        """Backbone and data set, as columns of a CSV file."""
+        return {"backbone": self.spec["backbone"]["id"], "dataset": self.spec["dataset"]["id"]}
 
     @property
     def title(self) -> str:
@@ -47,12 +56,37 @@ def read_maps(file: Path) -> TokenMaps:
     return TokenMaps(spec, rgb, saliency, merged.astype(bool))
 
 
-def write_token_figures(files: list[Path], saliency: tuple[Path, Path], merged: tuple[Path, Path]) -> None:
-    """Write Figure 2 and Figure 3, each as PDF and PNG."""
+class FigureFiles(NamedTuple):
+    """The files of a figure: two of it, and the numbers that it shows."""
+
+    pdf: Path
+    png: Path
+    csv: Path
+
+
+def write_token_figures(files: list[Path], saliency: FigureFiles, merged: FigureFiles) -> None:
+    """Write Figure 2 and Figure 3, each as PDF and PNG, and their tokens as CSV."""
     probes = [read_maps(file) for file in files]
+    write_text(saliency.csv, csv_text("figure2", _saliency_rows(probes)))
+    write_text(merged.csv, csv_text("figure3", _merged_rows(probes)))
     with style.look():
-        style.save(draw_saliency(probes), *saliency)
-        style.save(draw_merged(probes), *merged)
+        style.save(draw_saliency(probes), saliency.pdf, saliency.png)
+        style.save(draw_merged(probes), merged.pdf, merged.png)
+
+
+def _saliency_rows(probes: list[TokenMaps]) -> Iterator[dict[str, Any]]:
+    for probe in probes:
+        for (image, row, column), saliency in np.ndenumerate(probe.saliency):
+            token = {"image": image, "row": row, "column": column}
+            yield probe.place | token | {"saliency": float(saliency)}
+
+
+def _merged_rows(probes: list[TokenMaps]) -> Iterator[dict[str, Any]]:
+    for probe in probes:
+        arms = [arm_columns(method, probe.spec["ratio"]) for method in probe.spec["methods"]]
+        for (method, image, row, column), merged in np.ndenumerate(probe.merged):
+            token = {"image": image, "row": row, "column": column}
+            yield probe.place | arms[method] | token | {"merged": bool(merged)}
 
 
 def draw_saliency(probes: list[TokenMaps]) -> plt.Figure:

@@ -9,16 +9,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from bigain.core.columns import columns_of, csv_text
+from bigain.core.files import write_text
 from bigain.reporting import names, style
 from bigain.reporting.frames import by_method, groups
+from bigain.reporting.tables import arm_rows
 
 
-def write_tradeoff(results: pd.DataFrame, measured: pd.DataFrame, pdf: Path, png: Path) -> None:
+def write_tradeoff(results: pd.DataFrame, measured: pd.DataFrame, pdf: Path, png: Path, csv: Path) -> None:
     """Write, for every backbone and data set, Acc@1 over GFLOPs, and over the Fréchet distance of generated images.
 
-    A line connects a method's strengths; the grey staircase is the Pareto front.
+    A line connects a method's strengths; the grey staircase is the Pareto front. The points are also written as CSV.
     """
     cells = points(results, measured)
+    shown = [name for name in columns_of("tradeoff") if name in cells]
+    write_text(csv, csv_text("tradeoff", arm_rows(cells[shown])))
     panels = groups(cells, ["backbone", "dataset"])
     if not panels:
         style.save(style.message("This study has no classification cells."), pdf, png)

@@ -54,13 +54,23 @@ def test_the_pareto_front():
     assert pareto(cost, accuracy).tolist() == [True, True, False, True, False]
 
 
-@pytest.mark.parametrize("results", [RESULTS, RESULTS[RESULTS["metric"] == "fd"]])
-def test_the_tradeoff_is_drawn_the_same_every_time(results, tmp_path):
+@pytest.mark.parametrize(
+    ("results", "lines"),
+    [
+        (
+            RESULTS,
+            ["u,x,none,no compression,,none,80,78,82,10,,", "u,x,tome,ToMe,0.5,merge_ratio,72,70,74,8,30,fd"],
+        ),
+        (RESULTS[RESULTS["metric"] == "fd"], []),
+    ],
+)
+def test_the_tradeoff_is_drawn_the_same_every_time(results, lines, tmp_path):
     results.to_parquet(tmp_path / "r.parquet")
     EFFICIENCY.to_csv(tmp_path / "e.csv", index=False)
     for name in ("first", "second"):
-        files = [tmp_path / f"{name}.{suffix}" for suffix in ("pdf", "png")]
+        files = [tmp_path / f"{name}.{suffix}" for suffix in ("pdf", "png", "csv")]
         write_tradeoff(tmp_path / "r.parquet", [tmp_path / "e.csv"], *files)
+    assert (tmp_path / "first.csv").read_text().splitlines()[1:] == lines
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
     assert (tmp_path / "first.pdf").read_bytes() == (tmp_path / "second.pdf").read_bytes()
 
@@ -81,7 +91,9 @@ def test_class_changes_are_at_the_highest_strength():
     ]
     changes = class_changes(scored).set_index("class")
     assert changes["change"].to_dict() == {"cat": -75, "dog": 25}
-    assert set(changes["strength"]) == {"0.7"}
+    assert set(changes["strength"]) == {0.7}
+    assert changes["accuracy"].to_dict() == {"cat": 25, "dog": 75}
+    assert changes["accuracy_uncompressed"].to_dict() == {"cat": 100, "dog": 50}
     assert changes["images"].tolist() == [2, 2]
 
 
@@ -92,5 +104,9 @@ def test_class_changes_are_drawn_for_any_number_of_classes(classes, tmp_path):
         scored = cell(method, strength, [k] * classes, range(classes)) | {"classes": list(map(str, range(classes)))}
         files.append(tmp_path / f"{k}.json")
         files[-1].write_text(json.dumps(scored))
-    write_class_changes(files, tmp_path / "c.pdf", tmp_path / "c.png")
+    write_class_changes(files, *(tmp_path / f"c.{suffix}" for suffix in ("pdf", "png", "csv")))
+    lines = (tmp_path / "c.csv").read_text().splitlines()[1:]
+    assert len(lines) == classes
+    assert all(line.startswith("u,x,bigain_tm,BiGain_TM,0.5,merge_ratio,") for line in lines)
+    assert all(line.endswith(",1,100,0,100") for line in lines)
     assert (tmp_path / "c.pdf").read_bytes().startswith(b"%PDF")

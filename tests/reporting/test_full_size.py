@@ -49,13 +49,17 @@ protocol.write_listings(spec, out)
 probes = [Path(study.results, "probes", *place) for place in study.probed()]
 pair = [out / f"spectrum.{suffix}" for suffix in ("pdf", "png")]
 theorem.write_theorem([probe / "spectrum.parquet" for probe in probes], metrics, spec, *three("theorem1"), *pair)
-pairs = [(out / f"{name}.pdf", out / f"{name}.png") for name in ("figure2", "figure3")]
+
+def drawn_as(name):
+    return [out / f"{name}.{suffix}" for suffix in ("pdf", "png", "csv")]
+
 shown = [Path(study.results, "probes", *place, "tokens.safetensors") for place in study.shown()]
-token_figures.write_token_figures(shown, *pairs)
+files = [token_figures.FigureFiles(*drawn_as(name)) for name in ("figure2", "figure3")]
+token_figures.write_token_figures(shown, *files)
 schedules.write_schedules(metrics, out / "schedules.csv")
-figures.write_figure_1(results, out / "figure1.pdf", out / "figure1.png")
-tradeoff.write_tradeoff(results, measured, out / "tradeoff.pdf", out / "tradeoff.png")
-classes.write_class_changes(metrics, out / "classes.pdf", out / "classes.png")
+figures.write_figure_1(results, *drawn_as("figure1"))
+tradeoff.write_tradeoff(results, measured, *drawn_as("tradeoff"))
+classes.write_class_changes(metrics, *drawn_as("classes"))
 for (backbone, dataset), files in study.sheets().items():
     figures.write_sample_sheet([Path(file) for file in files], out / f"samples-{backbone}-{dataset}.png")
 listed = ("table9", "table10", "table11", "table13", "claims", "beside", "audit")

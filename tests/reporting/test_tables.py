@@ -10,7 +10,7 @@ from bigain.core.columns import columns_of, csv_text
 from bigain.methods.ids import SCORE_NAMES
 from bigain.reporting import names, protocol, table_files, tables
 from bigain.reporting.contents import TableEntry, read_tables, table_names
-from bigain.reporting.figures import percent_change, write_figure_1
+from bigain.reporting.figures import mean_changes, percent_change, write_figure_1
 from bigain.reporting.frames import CellMetric
 from bigain.reporting.package_files import TABLES
 from bigain.study.cells import Cell
@@ -180,10 +180,20 @@ def test_percent_change():
     assert changes["bigain_tm", "acc@1", 0.7, 0] == pytest.approx(-100 * 20 / 90)
 
 
+def test_the_bars_of_figure_1_are_means_over_seeds():
+    """Of ToMe's two seeds, only the first has an uncompressed model; variants and other methods have no bars."""
+    bars = mean_changes(pd.concat([RESULTS, RESULTS.assign(method=RESULTS["method"].replace("tome", "sito"))]))
+    bars = bars.set_index(["metric", "method", "strength"])["change_percent"]
+    assert bars["acc@1", "tome", 0.3] == pytest.approx(-100 * 10 / 90)
+    assert bars["fd", "bigain_tm", 0.3] == pytest.approx(50)
+    assert set(bars.index.get_level_values("method")) == {"tome", "bigain_tm"}
+
+
 @pytest.mark.parametrize("methods", [["none"], ["none", "tome", "bigain_tm"]])
 def test_figure_1_of_a_study_with_and_without_compressed_cells(tmp_path, methods):
     RESULTS[RESULTS["method"].isin(methods)].to_parquet(tmp_path / "r.parquet")
-    write_figure_1(tmp_path / "r.parquet", tmp_path / "f.pdf", tmp_path / "f.png")
+    write_figure_1(tmp_path / "r.parquet", *(tmp_path / f"f.{suffix}" for suffix in ("pdf", "png", "csv")))
+    assert len((tmp_path / "f.csv").read_text().splitlines()) == (6 if methods[1:] else 1)
     assert (tmp_path / "f.pdf").read_bytes().startswith(b"%PDF")
     assert (tmp_path / "f.png").stat().st_size > 1000
 

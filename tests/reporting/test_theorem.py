@@ -11,7 +11,7 @@ from bigain.core.records import write_table
 from bigain.reporting.scores import Scores
 from bigain.reporting.spectrum_probe import read_probe
 from bigain.reporting.theorem import write_theorem
-from bigain.reporting.token_figures import MERGED, _cover, read_maps, write_token_figures
+from bigain.reporting.token_figures import MERGED, FigureFiles, _cover, read_maps, write_token_figures
 
 PROBE = {"backbone": {"id": "u"}, "dataset": {"id": "d"}, "bands": 2, "seed": 0}
 SPEC = {"study": "my_study", "backbones": {"u": "unet"}}
@@ -123,10 +123,25 @@ def write_maps(folder, saliency):
 
 def test_token_figures_are_drawn_the_same_every_time(tmp_path):
     file = write_maps(tmp_path, np.random.default_rng(1).random((3, 16, 16)))
-    first, second = ([tmp_path / f"{k}{name}.{s}" for name in "ab" for s in ("pdf", "png")] for k in (1, 2))
+    first, second = ([tmp_path / f"{k}{name}.{s}" for name in "ab" for s in ("pdf", "png", "csv")] for k in (1, 2))
     for outputs in (first, second):
-        write_token_figures([file], tuple(outputs[:2]), tuple(outputs[2:]))
+        write_token_figures([file], FigureFiles(*outputs[:3]), FigureFiles(*outputs[3:]))
     assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
+
+
+def test_the_tokens_of_the_figures_are_written_one_a_row(tmp_path):
+    saliency = np.random.default_rng(1).random((3, 16, 16))
+    maps = read_maps(write_maps(tmp_path, saliency))
+    two, three = (FigureFiles(*(tmp_path / f"{k}.{s}" for s in ("pdf", "png", "csv"))) for k in (2, 3))
+    write_token_figures([tmp_path / "tokens.safetensors"], two, three)
+    tokens = pd.read_csv(two.csv)
+    assert tokens.columns.tolist() == ["backbone", "dataset", "image", "row", "column", "saliency"]
+    assert tokens["saliency"].to_numpy().reshape(3, 16, 16) == pytest.approx(saliency, rel=1e-9)
+    assert tokens.loc[16 * 16 + 16 * 2 + 5, ["image", "row", "column"]].tolist() == [1, 2, 5]
+    merged = pd.read_csv(three.csv)
+    ours = merged[merged["method"] == "bigain_tm~cell-4x4"]
+    assert (ours["merged"].to_numpy().reshape(3, 16, 16) == maps.merged[1]).all()
+    assert set(ours["strength"]) == {0.9}
 
 
 def test_a_merged_token_covers_its_pixels():

@@ -136,6 +136,10 @@ def test_figure_and_page(finished):
     reports = finished / "reports/tiny"
     assert (reports / "figure1.pdf").read_bytes().startswith(b"%PDF")
     assert (reports / "figure1.png").read_bytes().startswith(b"\x89PNG")
+    classes = pd.read_csv(reports / "classes.csv").query("backbone == 'mini_dit' and method == 'bigain_td'")
+    mean = pd.read_parquet(finished / "results/tiny/results.parquet").query("backbone == 'mini_dit'")
+    mean = mean[(mean["metric"] == "acc@1") & (mean["method"] == "bigain_td")]["value"].item()
+    assert (classes["accuracy"] * classes["images"]).sum() / classes["images"].sum() == pytest.approx(mean)
     page = (reports / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 7  # six figures, one sheet
     assert not re.findall(r'src="(?!data:)', page)  # self-contained

@@ -17,6 +17,7 @@ rule figure:
         others=lambda w: DRAWN()[w.figure].inputs,
     output:
         pdf=f"{study.reports}/{{figure}}.pdf",
+        csv=f"{study.reports}/{{figure}}.csv",
         png=report(
             f"{study.reports}/{{figure}}.png",
             caption="../report/captioned.rst",
@@ -36,7 +37,7 @@ rule figure:
         "{wildcards.figure}"
     shell:
         "python -m bigain {params.command} {input.files} {params.options:q}"
-        " --pdf {output.pdf} --png {output.png} --log {log}"
+        " --pdf {output.pdf} --png {output.png} --csv {output.csv} --log {log}"
 
 
 rule token_figures:
@@ -47,6 +48,7 @@ rule token_figures:
         ],
     output:
         saliency_pdf=f"{study.reports}/figure2.pdf",
+        saliency_csv=f"{study.reports}/figure2.csv",
         saliency_png=report(
             f"{study.reports}/figure2.png",
             caption="../report/figure2.rst",
@@ -54,6 +56,7 @@ rule token_figures:
             labels={"figure": "Figure 2"},
         ),
         merged_pdf=f"{study.reports}/figure3.pdf",
+        merged_csv=f"{study.reports}/figure3.csv",
         merged_png=report(
             f"{study.reports}/figure3.png",
             caption="../report/figure3.rst",
@@ -67,8 +70,10 @@ rule token_figures:
     message:
         "figures 2 and 3"
     shell:
-        "python -m bigain token-figures {input.maps} --spec {params.spec:q} --saliency-pdf {output.saliency_pdf}"
-        " --saliency-png {output.saliency_png} --merged-pdf {output.merged_pdf} --merged-png {output.merged_png}"
+        "python -m bigain token-figures {input.maps} --spec {params.spec:q}"
+        " --saliency-pdf {output.saliency_pdf}"
+        " --saliency-png {output.saliency_png} --saliency-csv {output.saliency_csv}"
+        " --merged-pdf {output.merged_pdf} --merged-png {output.merged_png} --merged-csv {output.merged_csv}"
         " --log {log}"
 
 
