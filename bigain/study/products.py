@@ -24,6 +24,7 @@ from bigain.core.provenance import (
 from bigain.core.records import embedded_spec
 from bigain.study.study import Study
 
+BESIDE_RESULTS = ("images.parquet", "cells.json")  # which one job writes with results.parquet
 SHOWN = 20  # files in a message
 SEALED = ("metrics.json", "cells.json")  # files that hold their own spec and seal
 
@@ -69,7 +70,7 @@ def products(study: Study) -> Iterator[Product]:
             yield Product(f"{cell.task}, {cell.backbone}", Path(file), partial(study.job_spec, cell.path, chunk))
     for cell, file in zip(study.cells, study.score_files(), strict=True):
         yield Product("metrics", Path(file), partial(study.score_spec, cell.path))
-    for name in ("results.parquet", "images.parquet", "cells.json"):
+    for name in ("results.parquet", *BESIDE_RESULTS):
         yield Product("metrics", root / name, study.collect_spec)
     for backbone in study.backbones():
         yield Product("measurements", root / "efficiency" / f"{backbone}.csv", partial(study.efficiency_spec, backbone))

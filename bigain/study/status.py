@@ -5,18 +5,18 @@ All of it is read from files: outputs, shards, what failed jobs left beside thei
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bigain.core.files import read_json
-from bigain.core.records import canonical, work_folder
+from bigain.core.provenance import read_provenance
+from bigain.core.records import work_folder
 from bigain.core.specs import CellJobSpec
-from bigain.study.cell_specs import job_spec
-from bigain.study.cells import Cell
 from bigain.study.cost import StudyCost
+from bigain.study.products import BESIDE_RESULTS, Product, look_at, products
 from bigain.study.study import Study
 
 State = Literal["done", "outdated", "failed", "started", "waiting"]
@@ -133,28 +133,17 @@ def minutes_silent(job: Job) -> float:
 
 
 def _jobs(study: Study) -> Iterator[Job]:
-    root = Path(study.results)
-    for backbone, dataset in dict.fromkeys((cell.backbone, cell.dataset) for cell in study.cells):
-        tasks = {cell.task for cell in study.cells if (cell.backbone, cell.dataset) == (backbone, dataset)}
-        for name in ("latents", "conditions"):
-            if name == "conditions" or "classification" in tasks:
-                yield _without_images(study, "inputs", root / "inputs" / backbone / dataset / f"{name}.safetensors")
-    for dataset in dict.fromkeys(cell.dataset for cell in study.cells if cell.task == "generation"):
-        yield _without_images(study, "inputs", root / "inputs" / "reference" / f"{dataset}.safetensors")
-    for cell in study.cells:
-        yield from (_without_images(study, "calibration", Path(file)) for file in study.calibration_files(cell.path))
-    cost = StudyCost(study)
-    for cell in study.cells:
-        yield from _chunks(study, cost, cell)
-    for file in study.score_files():
-        yield _without_images(study, "metrics", Path(file))
-    yield _without_images(study, "metrics", root / "results.parquet")
-    for backbone in study.backbones():
-        yield _without_images(study, "measurements", root / "efficiency" / f"{backbone}.csv")
-    for backbone, dataset in study.probed():
-        yield _without_images(study, "measurements", root / "probes" / backbone / dataset / "spectrum.parquet")
-    for backbone, dataset in study.shown():
-        yield _without_images(study, "measurements", root / "probes" / backbone / dataset / "tokens.safetensors")
+    root, began = Path(study.results), _began(study)
+    seconds_planned = _seconds_per_image(study)
+    for product in products(study):
+        if product.file.name in BESIDE_RESULTS:
+            continue
+        log = (root / "logs" / product.file.relative_to(root)).with_suffix(".log")
+        state, reason = _state(product, log, began)
+        job = Job(product.phase, str(product.file.relative_to(root).with_suffix("")), product.file, state, reason, log)
+        if product.file in seconds_planned:
+            _add_images(job, json.loads(product.spec()), seconds_planned[product.file])
+        yield job
     page = Path(study.reports) / "index.html"
     yield Job("report", str(page), page, "done" if page.exists() else "waiting")
     for failure in sorted((root / "logs" / "report").glob("*.error")):
@@ -162,47 +151,39 @@ def _jobs(study: Study) -> Iterator[Job]:
         yield Job("report", f"report/{failure.stem}", page, "failed", reason, failure.with_suffix(".log"))
 
 
-def _without_images(study: Study, phase: str, output: Path) -> Job:
-    """Return a job whose progress shows only in its output: there or not."""
-    root = Path(study.results)
-    log = _log(root, output)
-    state, reason = _state(output, log, _began(study))
-    return Job(phase, str(output.relative_to(root).with_suffix("")), output, state, reason, log)
+def _seconds_per_image(study: Study) -> dict[Path, float]:
+    """Return the planned seconds per image of every classification and generation job, by its output."""
+    cost = StudyCost(study)
+    seconds: dict[Path, float] = {}
+    for cell in study.cells:
+        per_image = cost.cost(cell).hours * 3600 / study.images(cell)
+        seconds |= dict.fromkeys(map(Path, study.chunk_files(cell)), per_image)
+    return seconds
 
 
-def _chunks(study: Study, cost: StudyCost, cell: Cell) -> Iterator[Job]:
-    """Yield the classification or generation jobs of a cell, with their images and seconds."""
-    root = Path(study.results)
-    planned = cost.cost(cell).hours * 3600 / study.images(cell)
-    files = map(Path, study.chunk_files(cell))
-    for chunk, (output, (first, last)) in enumerate(zip(files, study.chunks(cell), strict=True)):
-        log, info = _log(root, output), Path(f"{output}.json")
-        state, reason = _state(output, log, _began(study))
-        spec = job_spec(study, cell, chunk)
-        seconds = 0.0
-        if state == "done" and info.exists():
-            provenance = read_json(info)
-            seconds = provenance["seconds"]
-            if canonical(provenance["spec"]) != canonical(spec):
-                state, seconds = "outdated", 0.0
-        finished = last - first if state == "done" else _in_shards(spec, output.suffix)
-        name = f"{cell.path} (images {first} to {last - 1})"
-        job = Job(f"{cell.task}, {cell.backbone}", name, output, state, reason, log)
-        job.images, job.finished = last - first, finished
-        job.seconds, job.seconds_planned = seconds, planned * (last - first)
-        yield job
+def _add_images(job: Job, spec: CellJobSpec, seconds_per_image: float) -> None:
+    """Complete the job of a cell: name its images, how many are finished, its seconds so far and as planned."""
+    first, last = spec["images"]
+    job.images, job.seconds_planned = last - first, seconds_per_image * (last - first)
+    job.name = f"{Path(job.name).parent.relative_to('cells')} (images {first} to {last - 1})"
+    if job.state == "done":
+        job.finished, job.seconds = last - first, read_provenance(job.output)["seconds"]
+    else:
+        job.finished = _in_shards(spec, job.output.suffix)
 
 
-def _log(root: Path, output: Path) -> Path:
-    return (root / "logs" / output.relative_to(root)).with_suffix(".log")
-
-
-def _state(output: Path, log: Path, began: float) -> tuple[State, str]:
-    if output.exists():
+def _state(product: Product, log: Path, began: float) -> tuple[State, str]:
+    """Return the state of a job, and the reason if it failed or left a file that cannot be used."""
+    finding = look_at(product, whole=False)
+    if finding is None:
         return "done", ""
     failure = log.with_suffix(".error")
     if failure.exists():
         return "failed", failure.read_text(encoding="utf-8").strip()
+    if finding.state == "outdated":
+        return "outdated", ""
+    if finding.state != "missing":
+        return "failed", finding.message
     return ("started" if log.exists() and log.stat().st_mtime >= began else "waiting"), ""
 
 
