@@ -22,6 +22,7 @@ import yaml
 
 from bigain.cli.study import merged_config
 from bigain.study.cost import StudyCost
+from bigain.study.products import BESIDE_RESULTS, SEALED
 from bigain.study.study import Study
 from tests.helpers.repository import copy_repository
 
@@ -34,22 +35,31 @@ NULL_JOB = '''"""A job that does nothing but write its files, after its share of
 import json, sys, time
 from pathlib import Path
 
+from bigain.core.provenance import write_provenance, write_sealed
+
 words = sys.argv[1:]
 options = {word[2:]: value for word, value in zip(words, words[1:]) if word.startswith("--")}
-outputs = [options[name] for name in OUTPUTS if name in options]
-seconds = json.loads(Path("seconds.json").read_text()).get(options.get("output", ""), 0.0)
+spec, output = json.loads(options["spec"]), Path(options["output"])
+seconds = json.loads(Path("seconds.json").read_text()).get(str(output), 0.0)
 time.sleep(seconds)
-for output in outputs:
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    Path(output).write_text("{}")
+Path(options["log"]).parent.mkdir(parents=True, exist_ok=True)
+Path(options["log"]).write_text("")
+for name in (output.name, *BESIDE) if output.name == "results.parquet" else (output.name,):
+    if name in SEALED:
+        write_sealed(output.with_name(name), {"spec": spec})
+        continue
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.with_name(name).write_text("{}")
+    write_provenance(output.with_name(name), spec, {}, seconds=seconds)
 '''
-OUTPUTS = ("output", "info", "log")
 LAST = ("collect", "efficiency", "probe_tokens", "probe_spectrum")  # what tables are rendered from
 
 
 def main(folder: Path) -> None:
     copy_repository(ROOT, folder)
-    (folder / "bigain/__main__.py").write_text(NULL_JOB.replace("OUTPUTS", repr(OUTPUTS)))
+    (folder / "bigain/__main__.py").write_text(
+        NULL_JOB.replace("BESIDE", repr(BESIDE_RESULTS)).replace("SEALED", repr(SEALED))
+    )
     os.chdir(folder)
     Path("rehearsal.yaml").write_text(yaml.safe_dump(CHANGES))
     study = Study(merged_config([Path(config) for config in CONFIGS]))

@@ -38,4 +38,4 @@ def compute_again(workflow: Any, files: Iterable[str]) -> None:
 
 def uses_containers(workflow: Any) -> bool:
     """Return whether jobs run in the workflow's container (`--sdm apptainer`)."""
-    return bool(workflow.deployment_settings.deployment_method)
+    return any(method.name == "APPTAINER" for method in workflow.deployment_settings.deployment_method)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import tomllib
+from types import SimpleNamespace
 
 import pytest
 import snakemake.api  # before its other modules, which import each other
 from packaging.requirements import Requirement
 from snakemake.jobs import Job
-from snakemake.settings.types import DeploymentSettings, ResourceSettings
+from snakemake.settings.types import DeploymentMethod, DeploymentSettings, ResourceSettings
 from snakemake.workflow import DAG, Workflow
+
+from bigain.study.snakemake_internals import uses_containers
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +30,26 @@ def requirement(root) -> Requirement:
         (Job, "wildcards_dict"),
         (Workflow, "dag"),
         (Workflow, "local_exec"),
+        (Workflow, "is_main_process"),
         (ResourceSettings, "cores"),
         (DeploymentSettings, "deployment_method"),
     ],
 )
 def test_an_attribute_exists(owner, name):
     assert name in dir(owner) or name in owner.__dataclass_fields__
+
+
+def test_a_dag_has_a_set_of_files_to_compute_again():
+    assert "forcefiles" in DAG.__init__.__code__.co_names
+
+
+def test_containers_alone_bring_their_own_python():
+    def of(*methods):
+        return SimpleNamespace(deployment_settings=DeploymentSettings(deployment_method=frozenset(methods)))
+
+    assert uses_containers(of(DeploymentMethod.APPTAINER))
+    assert not uses_containers(of(DeploymentMethod.CONDA))
+    assert not uses_containers(of())
 
 
 def test_a_workflow_has_the_settings():

@@ -68,11 +68,10 @@ def fails(folder: Path) -> None:
 
 
 def trials_per_class(folder: Path) -> set[int]:
-    """Return how many trials every class has in a cell's records."""
-    table = pd.concat(
-        pq.read_table(file).to_pandas() for file in (folder / "results/tiny" / CELL).glob("chunk-*.parquet")
-    )
-    return set(table.groupby(["image", "class"]).size())
+    """Return how many trials every class has in a cell's records; nothing if it has none."""
+    files = (folder / "results/tiny" / CELL).glob("chunk-*.parquet")
+    tables = [pq.read_table(file).to_pandas() for file in files]
+    return {count for table in tables for count in table.groupby(["image", "class"]).size()}
 
 
 def accuracies(folder: Path) -> dict[str, float]:
