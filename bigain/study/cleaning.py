@@ -11,7 +11,7 @@ from bigain.core.records import work_folder
 from bigain.study.cell_specs import job_spec
 from bigain.study.products import products
 from bigain.study.study import Study
-from bigain.study.verification import orphans
+from bigain.study.verification import orphans, shard_folders
 
 
 class Removable(NamedTuple):
@@ -43,11 +43,12 @@ def unused(study: Study, rendered: Iterable[str]) -> list[Removable]:
 
     `rendered` are the names of the files that the report has.
     """
-    of_no_cell = orphans(study, list(products(study)))
-    reports, known = Path(study.reports), set(rendered)
-    stale = [file for file in sorted(reports.glob("*")) if file.name not in known]
+    shards, known = shard_folders(study), set(rendered)
+    of_others = [folder for folder in sorted(Path(study.results, "work").glob("*")) if folder not in shards]
+    stale = [file for file in sorted(Path(study.reports).glob("*")) if file.name not in known]
     return [
-        *(Removable(path, "shards of other settings" if path.is_dir() else "of no cell") for path in of_no_cell),
+        *(Removable(file, "of no cell") for file in orphans(study, products(study))),
+        *(Removable(folder, "shards of other settings") for folder in of_others),
         *(Removable(file, "not part of the report") for file in stale),
     ]
 

@@ -69,12 +69,10 @@ def shard_folders(study: Study) -> set[Path]:
 
 
 def orphans(study: Study, expected: Iterable[Product]) -> list[Path]:
-    """Return the result files, and the folders of shards, that belong to no cell of the study."""
+    """Return the result files that belong to no cell of the study."""
     root, known = Path(study.results), {file for product in expected for file in product.files}
     files = [file for name in RESULT_FOLDERS for file in sorted((root / name).rglob("*")) if file.is_file()]
-    folders = sorted(folder for folder in (root / "work").glob("*") if folder.is_dir())
-    shards = shard_folders(study)
-    return [file for file in files if file not in known] + [folder for folder in folders if folder not in shards]
+    return [file for file in files if file not in known]
 
 
 def as_dict(findings: list[Finding]) -> list[dict[str, Any]]:
