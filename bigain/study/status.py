@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from bigain.core.failures import failed_logs, reason_of
 from bigain.core.files import read_json
 from bigain.core.records import canonical, work_folder
 from bigain.core.specs import CellJobSpec
@@ -157,9 +158,9 @@ def _jobs(study: Study) -> Iterator[Job]:
         yield _without_images(study, "measurements", root / "probes" / backbone / dataset / "tokens.safetensors")
     page = Path(study.reports) / "index.html"
     yield Job("report", str(page), page, "done" if page.exists() else "waiting")
-    for failure in sorted((root / "logs" / "report").glob("*.error")):
-        reason = failure.read_text(encoding="utf-8").strip()
-        yield Job("report", f"report/{failure.stem}", page, "failed", reason, failure.with_suffix(".log"))
+    for log in failed_logs(root / "logs" / "report"):
+        if (reason := reason_of(log, _began(study))) is not None:
+            yield Job("report", f"report/{log.stem}", page, "failed", reason, log)
 
 
 def _without_images(study: Study, phase: str, output: Path) -> Job:
@@ -200,9 +201,9 @@ def _log(root: Path, output: Path) -> Path:
 def _state(output: Path, log: Path, began: float) -> tuple[State, str]:
     if output.exists():
         return "done", ""
-    failure = log.with_suffix(".error")
-    if failure.exists():
-        return "failed", failure.read_text(encoding="utf-8").strip()
+    reason = reason_of(log, began)
+    if reason is not None:
+        return "failed", reason
     return ("started" if log.exists() and log.stat().st_mtime >= began else "waiting"), ""
 
 
