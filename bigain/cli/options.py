@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bigain.core.files import write_text
+from bigain.core import failures
 
 # Panels of `bigain --help`, in the order of their first command.
 STUDY_PANEL = "Plan and check a study"
@@ -41,30 +42,36 @@ def fail(message: object, code: int = 2) -> NoReturn:
 def logged(log: Path | None) -> Iterator[None]:
     """Send standard output and error to a log file.
 
-    An exception is also printed where the user looks, and written beside the log for `bigain status`.
+    An exception is also printed where the user looks, and recorded for `bigain status`. A log that cannot be written is
+    such an exception.
     """
     if log is None:
         yield
         return
-    log.parent.mkdir(parents=True, exist_ok=True)
-    failure = log.with_suffix(".error")
-    failure.unlink(missing_ok=True)
+    failures.forget(log)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        handle = open(log, "w", encoding="utf-8")  # noqa: SIM115 - closed below
+    except OSError as error:
+        reason = f"{type(error).__name__}: {error}"
+        failures.record(log, reason)
+        fail(reason, code=1)
     terminal = [os.dup(1), os.dup(2)]
-    with open(log, "w", encoding="utf-8") as handle:
+    with handle:
         os.dup2(handle.fileno(), 1)
         os.dup2(handle.fileno(), 2)
         try:
             yield
         except Exception as error:
-            import traceback
-
-            traceback.print_exc()
+            reason = f"{type(error).__name__}: {error}"
+            failures.record(log, reason)
+            os.write(terminal[1], f"{reason} (see {log})\n".encode())
             with suppress(OSError):  # the disk may be full
-                write_text(failure, f"{type(error).__name__}: {error}\n")
-            os.write(terminal[1], f"{type(error).__name__}: {error} (see {log})\n".encode())
+                traceback.print_exc()
             raise typer.Exit(1) from error
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError):
+                    stream.flush()
             os.dup2(terminal[0], 1)
             os.dup2(terminal[1], 2)

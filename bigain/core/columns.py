@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -47,7 +48,8 @@ def described_files() -> dict[str, FileColumns]:
     for kind, entry in content["files"].items():
         columns: dict[str, Column] = {}
         for item in entry["columns"]:
-            columns |= {item: shared[item]} if isinstance(item, str) else {k: Column(*v) for k, v in item.items()}
+            ((name, says),) = [(item, item)] if isinstance(item, str) else item.items()
+            columns[name] = shared[says] if isinstance(says, str) else Column(*says)
         files[kind] = FileColumns(tuple(entry["paths"]), entry["says"], columns)
     return files
 
@@ -62,14 +64,13 @@ def columns_of(kind: str) -> Mapping[str, Column]:
 def column_of(kind: str, name: str) -> Column:
     """Return a column of a kind of file. Raises ValueError with a suggestion if it is not described.
 
-    Numbered columns share a description: `band_3` is described as `band_K`.
+    Capitals in columns.yaml stand for any text: `band_3` is described as `band_K`.
     """
     columns = columns_of(kind)
-    stem, _, number = name.rpartition("_")
-    described = f"{stem}_K" if number.isdigit() and f"{stem}_K" in columns else name
-    if described not in columns:
-        raise ValueError(f"{kind}: {unknown('column', name, columns)}")
-    return columns[described]
+    for known, column in columns.items():
+        if re.fullmatch(re.sub(r"[A-Z]+", "[^.]+", re.escape(known)), name):
+            return column
+    raise ValueError(f"{kind}: {unknown('column', name, columns)}")
 
 
 def described(table: pa.Table, kind: str) -> pa.Table:
@@ -99,3 +100,14 @@ def csv_text(kind: str, rows: Iterable[Mapping[str, Any]]) -> str:
         column_of(kind, name)
     frame = pd.DataFrame(rows, columns=list(columns_of(kind)))
     return frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+
+
+def documentation() -> str:
+    """Return every kind of file as a section of docs/results.md, with a table of its columns."""
+    sections = []
+    for kind, file in described_files().items():
+        rows = [f"| `{name}` | {column.says} | {column.values} |" for name, column in file.columns.items()]
+        where = "; ".join(f"`{path}`" for path in file.paths)
+        table = ["| column | meaning | unit or values |", "|---|---|---|", *rows]
+        sections.append("\n".join([f"### {kind}", "", f"{where}: {file.says}", "", *table]))
+    return "\n\n".join(sections) + "\n"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from bigain.core.columns import described
 from bigain.core.files import sha256
 from bigain.core.provenance import InputRecord, ResultError, digest, read_sealed, write_provenance, write_sealed
 from bigain.core.records import commits, summaries, write_table
@@ -90,7 +91,7 @@ def collect(spec: CollectSpec, cells: Path, output: Path) -> None:
         (output.with_name("images.parquet"), pa.Table.from_pylist(images, IMAGES)),
         (output, pa.Table.from_pylist(rows, RESULTS)),
     ):
-        write_table(file, table, spec)
+        write_table(file, described(table, file.name), spec)
         write_provenance(file, spec, inputs)
     rest = [{key: cell[key] for key in IN_CELLS if key in cell} for cell in scored.values()]
     write_sealed(output.with_name("cells.json"), {"spec": spec, "cells": rest})

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from bigain.core.failures import failed_logs, reason_of
 from bigain.core.provenance import read_provenance
 from bigain.core.records import work_folder
 from bigain.core.specs import CellJobSpec
@@ -146,9 +147,9 @@ def _jobs(study: Study) -> Iterator[Job]:
         yield job
     page = Path(study.reports) / "index.html"
     yield Job("report", str(page), page, "done" if page.exists() else "waiting")
-    for failure in sorted((root / "logs" / "report").glob("*.error")):
-        reason = failure.read_text(encoding="utf-8").strip()
-        yield Job("report", f"report/{failure.stem}", page, "failed", reason, failure.with_suffix(".log"))
+    for log in failed_logs(root / "logs" / "report"):
+        if (reason := reason_of(log, _began(study))) is not None:
+            yield Job("report", f"report/{log.stem}", page, "failed", reason, log)
 
 
 def _seconds_per_image(study: Study) -> dict[Path, float]:
@@ -177,9 +178,9 @@ def _state(product: Product, log: Path, began: float) -> tuple[State, str]:
     finding = look_at(product, whole=False)
     if finding is None:
         return "done", ""
-    failure = log.with_suffix(".error")
-    if failure.exists():
-        return "failed", failure.read_text(encoding="utf-8").strip()
+    reason = reason_of(log, began)
+    if reason is not None:
+        return "failed", reason
     if finding.state == "outdated":
         return "outdated", ""
     if finding.state != "missing":

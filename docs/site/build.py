@@ -28,6 +28,7 @@ PAGES = {
     "docs/methods.md": "Methods",
     "docs/architecture.md": "Architecture",
     "docs/running.md": "Long runs",
+    "docs/results.md": "Results",
     "docs/performance.md": "Performance",
     "docs/responsible-use.md": "Responsible use",
     "CONTRIBUTING.md": "Contributing",

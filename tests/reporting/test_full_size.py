@@ -14,6 +14,7 @@ import pytest
 from bigain.cli.study import merged_config
 from bigain.reporting.latex import PACKAGES, compile_report
 from bigain.study.study import Study
+from tests.helpers.described import undescribed_columns
 from tests.helpers.full_size import write_results
 from tests.helpers.repository import copy_repository
 
@@ -118,6 +119,14 @@ def test_every_table_of_the_paper_is_rendered_with_its_numbers(rendered):
     beside = (reports / "beside.csv").read_text()
     assert beside.count("\n") == 467
     assert ",,,,," not in re.sub(r"^(?!2,sd2,pets).*$", "", beside, flags=re.M)  # all of Table 2's cells have ours
+
+
+def test_every_column_is_described(rendered):
+    reports, _, tables = rendered
+    assert {f"{name}.csv" for name in (*tables, "table1", "figure3", "schedules")} <= {
+        f.name for f in reports.iterdir()
+    }
+    assert undescribed_columns(reports.parents[1] / "results/paper", reports) == []
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason=f"no LaTeX: {PACKAGES}")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,8 @@ from typer.testing import CliRunner
 
 from bigain.cli.main import app
 from bigain.cli.study import merged_config
+from bigain.core import failures as recorded
+from bigain.core.places import importing_this_package
 from bigain.core.records import work_folder
 from bigain.study.status import NO_MESSAGE, failures, phases, summary
 from bigain.study.study import Study
@@ -125,3 +131,74 @@ def test_the_command_says_it_in_words_and_as_json(study):
     told = json.loads(CliRunner().invoke(app, ["status", "--configfile", "mine.yaml", "--json"]).output)
     stage = next(one for one in told["stages"] if one["stage"] == "classification, mini_dit")
     assert [job["state"] for job in stage["jobs"]] == ["done", "failed", "waiting", "waiting"]
+
+
+@pytest.fixture
+def full_disk(study) -> Iterator[Path]:
+    """Mount a small file system on the study's results, and fill it after the plan was written."""
+    place = Path(study.results)
+    place.mkdir(parents=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)], check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+    study.write_plan()
+    with suppress(OSError), open(place / "filler", "wb", buffering=0) as filler:
+        while filler.write(bytes(4096)):
+            pass
+    yield place
+    recorded.forget(place / "logs/report/audit.log")
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def run_audit(study: Study) -> subprocess.CompletedProcess:
+    """Run a job of the report, whose outputs lie among the results here."""
+    outputs = [text for form in ("tex", "csv", "html") for text in (f"--{form}", f"{study.results}/audit.{form}")]
+    command = [sys.executable, "-m", "bigain", "audit", *outputs, "--log", f"{study.results}/logs/report/audit.log"]
+    environment = {**os.environ, **importing_this_package()}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_a_full_disk_is_the_reason_wherever_one_looks(study, full_disk):
+    failed = run_audit(study)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("OSError: [Errno 28] No space left on device (see results/watched/logs/report/")
+    assert not list(full_disk.rglob("*.error"))
+    assert summary(study, ended=True).startswith("FAILED report/audit: OSError: [Errno 28] No space left on device")
+    told = CliRunner().invoke(app, ["status", "--configfile", "mine.yaml"])
+    assert "No space left on device" in told.output
+    (full_disk / "filler").unlink()
+    assert run_audit(study).returncode == 0
+    assert "FAILED" not in summary(study, ended=True)
+
+
+def test_a_read_only_disk_is_the_reason_too(study, full_disk):
+    subprocess.run(["mount", "-o", "remount,ro", str(full_disk)], check=True)
+    failed = run_audit(study)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("error: OSError: [Errno 30] Read-only file system: 'results/watched/logs'")
+    assert "Traceback" not in failed.stderr
+    assert summary(study, ended=True).startswith("FAILED report/audit: OSError: [Errno 30] Read-only file system")
+
+
+def test_a_log_folder_that_is_none_is_the_reason(study):
+    Path(study.results).mkdir(parents=True)
+    study.write_plan()
+    Path(study.results, "logs").write_text("")
+    failed = run_audit(study)
+    assert failed.stderr.startswith("error: NotADirectoryError: [Errno 20] Not a directory: 'results/watched/logs")
+    assert summary(study, ended=True).startswith("FAILED report/audit: NotADirectoryError")
+    recorded.forget(Path(study.results, "logs/report/audit.log"))
+
+
+def test_reasons_in_the_temporary_folder_count_for_the_latest_run_only(study):
+    log = Path(study.results, "logs/report/audit.log")
+    blocked = Path(study.results, "logs")
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("")  # no folder: the reason goes elsewhere
+    recorded.record(log, "OSError: [Errno 28] No space left on device")
+    assert recorded.reason_of(log, began=0) is None  # no run of this study began
+    assert recorded.reason_of(log, began=time.time() - 60) == "OSError: [Errno 28] No space left on device"
+    assert recorded.reason_of(log, began=time.time() + 60) is None
+    assert recorded.failed_logs(log.parent) == [log]
+    recorded.forget(log)
+    assert recorded.failed_logs(log.parent) == []

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from tests.helpers.described import undescribed_columns
 from tests.helpers.repository import copy_repository, snakemake
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1500)]
@@ -99,6 +100,10 @@ def test_csv_and_html(finished):
     printed = numbers[(numbers["method"] == "bigain_td") & (numbers["metric"] == "acc@1")]["value"].item()
     assert printed == pytest.approx(ours, rel=1e-9)
     assert "BiGain<sub>TD</sub>" in (finished / "reports/tiny/table3.html").read_text()
+
+
+def test_every_column_is_described(finished):
+    assert undescribed_columns(finished / "results/tiny", finished / "reports/tiny") == []
 
 
 def test_the_schedules_list_what_was_compressed(finished):

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bigain.core.failures import forget
 from tests.helpers import shrunken
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
@@ -177,6 +178,27 @@ def test_a_full_disk_is_reported_and_what_was_written_stays(unfinished, small_di
     ]
     assert sum(computed) < 12
     assert shrunken.numbers(unfinished) == shrunken.numbers(untouched)
+
+
+def test_a_disk_full_under_all_results_is_the_reason_in_the_summary(root, tmp_path):
+    """Room for two blocks, of the plan and of the job's log: not even the reason can be written beside the log."""
+    folder = shrunken.prepare(root, tmp_path / "full")
+    place = folder / "results/tiny"
+    place.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=False).returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        block = os.statvfs(place).f_bsize
+        (place / "filler").write_bytes(bytes(2**20 - 2 * block))
+        target = "results/tiny/inputs/mini_dit/fashion/latents.safetensors"
+        assert shrunken.start(folder, target).wait(300) != 0
+        log = (folder / "run.log").read_text()
+        assert not list(place.rglob("*.error"))
+    finally:
+        forget(place / "logs/inputs/mini_dit/fashion/latents.log")
+        subprocess.run(["umount", str(place)], check=True)
+    (summary,) = (line for line in log.splitlines() if line.startswith("FAILED inputs/mini_dit/fashion/latents"))
+    assert "No space left on device" in summary
 
 
 def test_a_read_only_disk_is_reported_and_leaves_no_trace(unfinished, small_disk, untouched):
