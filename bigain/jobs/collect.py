@@ -127,8 +127,10 @@ def _outcomes(file: Path, scored: dict[str, Any]) -> pa.Table:
     count = max(map(len, items.values()), default=0)
     columns = {name: items.get(name, [cell.get(name)] * count) for name in IMAGES.names}
     try:
-        table = pa.Table.from_pydict(columns, IMAGES)
-    except (OverflowError, TypeError, ValueError) as error:
+        # Cast, for `pa.array` cuts fractions off where integers are asked for.
+        arrays = [pa.array(columns[column.name]).cast(column.type) for column in IMAGES]
+        table = pa.Table.from_arrays(arrays, schema=IMAGES)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{file}: items: {error}") from error
     finite = pc.all(pc.is_finite(table["map"]), min_count=0).as_py()
     if not finite or any(table[name].null_count for name in items if name in IMAGES.names):
