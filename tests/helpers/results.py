@@ -26,6 +26,7 @@ SCORED = {
     "metrics": {"acc@1": {"value": 80.0, "low": 70.0, "high": 90.0, "n": 100}},
     "items": {"image": [3, 5], "predicted": [0, 1], "acc@1": [1, 0]},
     "left_out": {},
+    "warnings": {},
     **METADATA,
 }
 CHUNKS = 2
