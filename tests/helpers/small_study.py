@@ -18,8 +18,9 @@ from safetensors.numpy import save_file
 from bigain.cli.study import merged_config
 from bigain.compression.attachment import Uncompressed
 from bigain.core.provenance import checked, record, write_provenance
-from bigain.core.records import canonical, write_table
+from bigain.core.records import write_table
 from bigain.core.rng import numpy_generator
+from bigain.datasets import load as load_dataset
 from bigain.jobs.background import OrderedWorker
 from bigain.jobs.collect import collect
 from bigain.jobs.score import score_classification, score_generation
@@ -95,21 +96,11 @@ def _write_chunk(study: Study, cell: Cell, chunk: int) -> Path:
         features = numpy_generator(0, cell.path).random((40, 8)) + 1
         _write_tensors(file, {"features": features}, spec, inputs)
     else:
-        first, last = study.chunks(cell)[chunk]
-        write_table(file, trials(cell.path, list(range(first, last))), json.loads(spec))
+        job = MadeUpJob(study, cell.path, chunk)
+        first, last = job.spec["images"]
+        write_table(file, job.trials(list(range(first, last))), json.loads(spec))
         write_provenance(file, json.loads(spec), inputs, **METADATA)
     return file
-
-
-def trials(path: str, images: list[int]) -> pa.Table:
-    """Return made-up trials of a cell's images: ten classes at two timesteps."""
-    rows = [(image, c, t, 0, error(path, image, c)) for image in images for t in (250, 750) for c in range(10)]
-    names = {"image": pa.int64(), "class": pa.int32(), "t": pa.int32(), "stage": pa.int32(), "error": pa.float32()}
-    return pa.table({name: pa.array(column, kind) for (name, kind), column in zip(names.items(), zip(*rows), strict=True)})
-
-
-def error(path: str, image: int, c: int) -> float:
-    return float(numpy_generator(0, path, image, c).random())
 
 
 class MadeUpJob(CellJob[pa.Table, pa.Table]):
@@ -121,16 +112,30 @@ class MadeUpJob(CellJob[pa.Table, pa.Table]):
         backbone: Any = SimpleNamespace(device=torch.device("cpu"))
         super().__init__(json.loads(study.job_spec(cell, chunk)), backbone, {}, {})
         self.path, self.computed = cell, list[list[int]]()
+        self.ids = load_dataset(self.spec["dataset"]).ids
 
     def inputs_digest(self, positions: list[int]) -> str:
         return "0123456789ab"
 
     def compute(self, positions: list[int], attachment: Any) -> pa.Table:
         self.computed.append(positions)
-        return trials(self.path, positions)
+        return self.trials(positions)
 
     def finish(self, positions: list[int], computed: pa.Table) -> pa.Table:
         return computed
+
+    def trials(self, positions: list[int]) -> pa.Table:
+        """Return made-up trials of the images: ten classes at two timesteps."""
+        parts = [self._trials_of(self.ids[position]) for position in positions]
+        return pa.concat_tables(parts).combine_chunks()
+
+    def _trials_of(self, image: int) -> pa.Table:
+        classes, timesteps = (values.ravel() for values in np.meshgrid(np.arange(10), [250, 750]))
+        columns = {"image": np.full(20, image), "class": classes, "t": timesteps, "stage": np.zeros(20, int)}
+        columns["error"] = numpy_generator(0, self.path, image).random(20)
+        kinds = (pa.int64(), pa.int32(), pa.int32(), pa.int32(), pa.float32())
+        arrays = [pa.array(values).cast(kind, safe=False) for values, kind in zip(columns.values(), kinds, strict=True)]
+        return pa.Table.from_arrays(arrays, list(columns))
 
     def shard(self) -> pa.Table:
         """Return the records of the job's first shard, read or computed."""

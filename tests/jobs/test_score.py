@@ -89,7 +89,9 @@ def test_outcomes_that_do_not_fit_name_their_file(tmp_path, items, message):
 
 
 def test_metrics_of_other_settings_or_a_missing_cell_are_not_collected(tmp_path):
-    with pytest.raises(ResultError, match=r"a/metrics\.json was computed with settings or code other than now") as raised:
+    with pytest.raises(
+        ResultError, match=r"a/metrics\.json was computed with settings or code other than now"
+    ) as raised:
         collected(write(tmp_path), {"a": SPEC | {"images": 3}})
     assert raised.value.state == "outdated"
     with pytest.raises(ResultError, match=r"b/metrics\.json is missing") as raised:
