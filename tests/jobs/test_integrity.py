@@ -1,4 +1,4 @@
-"""A number that is shown is the number that was computed: results that were damaged, edited or exchanged are refused."""
+"""A number that is shown is the number that was computed: damaged, edited and exchanged results are refused."""
 
 import json
 import random
