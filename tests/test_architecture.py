@@ -47,7 +47,13 @@ FLOORS = {
     "__init__": ["methods", "compression"],
 }
 WITHOUT_TORCH = ("core", "methods", "datasets", "metrics", "study", "reporting", "cli")
-PLAIN_MODULES = ("bigain", "bigain.classifier.timesteps", "bigain.classifier.elimination", "bigain.jobs.score")
+PLAIN_MODULES = (
+    "bigain",
+    "bigain.classifier.timesteps",
+    "bigain.classifier.elimination",
+    "bigain.jobs.score",
+    "bigain.jobs.collect",
+)
 FILES_AT_THE_ROOT = 5
 
 

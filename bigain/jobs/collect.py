@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bigain.core.columns import described
 from bigain.core.files import sha256
@@ -83,12 +84,12 @@ def collect(spec: CollectSpec, cells: Path, output: Path) -> None:
     rows = [row for path, cell in scored.items() for row in _rows(files[path], cell, spec)]
     if not rows:
         raise ValueError("no cell has a metric: all have too few images (see `left_out` in the metrics files)")
-    images = [row for path, cell in scored.items() for row in _outcomes(files[path], cell)]
+    images = pa.concat_tables([_outcomes(files[path], cell) for path, cell in scored.items()])
     inputs: dict[str, InputRecord] = {
         path: {"file": str(file), "spec": spec["cells"][path], "sha256": sha256(file)} for path, file in files.items()
     }
     for file, table in (
-        (output.with_name("images.parquet"), pa.Table.from_pylist(images, IMAGES)),
+        (output.with_name("images.parquet"), images),
         (output, pa.Table.from_pylist(rows, RESULTS)),
     ):
         write_table(file, described(table, file.name), spec)
@@ -121,14 +122,21 @@ def _rows(file: Path, scored: dict[str, Any], spec: CollectSpec) -> Iterator[dic
         yield {**scored["cell"], "metric": metric, **estimate, **computed_with}
 
 
-def _outcomes(file: Path, scored: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a cell's rows of the outcomes, one per classified image."""
-    names = list(scored["items"])
+def _outcomes(file: Path, scored: dict[str, Any]) -> pa.Table:
+    """Return a cell's rows of the outcomes, one per classified image."""
+    items, cell = scored["items"], scored["cell"]
+    count = max(map(len, items.values()), default=0)
+    columns = {name: items.get(name, [cell.get(name)] * count) for name in IMAGES.names}
     try:
-        for values in zip(*scored["items"].values(), strict=True):
-            yield {**scored["cell"], **dict(zip(names, values, strict=True))}
-    except ValueError as error:
-        raise ValueError(f"{file}: items: lists of different lengths ({error})") from error
+        # Cast, for `pa.array` cuts fractions off where integers are asked for.
+        arrays = [pa.array(columns[column.name]).cast(column.type) for column in IMAGES]
+        table = pa.Table.from_arrays(arrays, schema=IMAGES)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+        raise ValueError(f"{file}: items: {error}") from error
+    finite = pc.all(pc.is_finite(table["map"]), min_count=0).as_py()
+    if not finite or any(table[name].null_count for name in items if name in IMAGES.names):
+        raise ValueError(f"{file}: items: an image's outcome is missing or not finite")
+    return table
 
 
 def _is_finite(value: Any) -> bool:

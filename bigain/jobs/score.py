@@ -25,6 +25,7 @@ from bigain.metrics.frechet import frechet
 TIMESTEPS = 1000
 # Schemas of the keys that are read of a chunk's provenance.
 PROVENANCE = {
+    "inputs": {"type": "object", "additionalProperties": {"type": "object"}},
     "seconds": {"type": "number"},
     "compressed": {"type": "array"},
     "environments": {"type": "array", "items": {"type": "object"}},

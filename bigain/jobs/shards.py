@@ -107,16 +107,16 @@ class ShardStore(Generic[Computed, Records]):
         for path in self._files(positions):
             try:
                 return completed(self._read(path))
-            except ValueError:
+            except (FileNotFoundError, ValueError):
                 if path.exists():
                     raise  # else another process has just joined it with others
         return self.worker.submit(self._finish, positions, self.job.compute(positions, self.attachment))
 
     def _read(self, path: Path) -> Shard[Records]:
         """Read a shard. Raises ValueError naming it if it is damaged or of another cell."""
-        records, metadata = self.job.format.read(path)
         if not name_fits_content(path):
             raise ValueError(f"{path} is damaged: its content is not what it was named after. Delete it")
+        records, metadata = self.job.format.read(path)
         spec = json.loads(metadata[SPEC_KEY.decode()])
         if work_folder(spec) != work_folder(self.job.spec):
             raise ValueError(f"{path} holds {description(spec)}, with other settings than its folder. Delete it")

@@ -148,8 +148,8 @@ def _jobs(study: Study) -> Iterator[Job]:
     page = Path(study.reports) / "index.html"
     yield Job("report", str(page), page, "done" if page.exists() else "waiting")
     for log in failed_logs(root / "logs" / "report"):
-        if (reason := reason_of(log, _began(study))) is not None:
-            yield Job("report", f"report/{log.stem}", page, "failed", reason, log)
+        if (said := reason_of(log, began)) is not None:
+            yield Job("report", f"report/{log.stem}", page, "failed", said, log)
 
 
 def _seconds_per_image(study: Study) -> dict[Path, float]:

@@ -76,13 +76,13 @@ def test_a_job_s_records_are_the_same_bit_for_bit(server, root, tmp_path, monkey
     from tests.helpers.jobs import FASHION, backbone_spec, classification
 
     monkeypatch.chdir(root)
-    common = {"backbone": backbone_spec("unet"), "dataset": FASHION}
+    common = {"backbone": backbone_spec("unet"), "dataset": FASHION, "threads": 2}
     encode_images(common | {"images": 8}, tmp_path / "latents.safetensors")
     encode_conditions(common | {"captions": 0}, tmp_path / "conditions.safetensors")
     for name, where in (("cold", ""), ("forked", server)):
         spec = classification("unet", "tome", tmp_path / name) | {"threads": 2}
         files = ["--latents", tmp_path / "latents.safetensors", "--conditions", tmp_path / "conditions.safetensors"]
-        written = ["--output", tmp_path / f"{name}.parquet", "--info", tmp_path / f"{name}.json"]
+        written = ["--output", tmp_path / f"{name}.parquet", "--info", tmp_path / f"{name}.parquet.json"]
         done = bigain("classify", "--spec", canonical(spec), *map(str, files + written), **{SOCKET: where})
         assert done.returncode == 0, done.stderr
     cold, forked = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("cold", "forked"))

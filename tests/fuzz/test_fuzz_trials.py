@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.mutations import MARKS, cases, refusal
-from tests.helpers.results import score, whole, write_results
+from tests.helpers.results import reseal, score, whole, write_results
 
 pytestmark = MARKS
 
@@ -28,6 +28,7 @@ def test_an_error_that_is_not_finite_is_never_scored(folder, name, rows, value):
     frame = pq.read_table(folder / f"whole {file}").to_pydict()
     frame["error"] = [value if k in rows else error for k, error in enumerate(frame["error"])]
     pq.write_table(pa.table(frame), folder / file)
+    reseal(folder / file)
     message = refusal(lambda: score(folder, name), ValueError)
     assert message
     assert file in message
@@ -60,6 +61,7 @@ def _changed_column(table, name, kind):
 def test_a_wrong_column_is_named(folder, column, kind):
     file = "fashion-1.parquet"
     pq.write_table(_changed_column(pq.read_table(folder / f"whole {file}"), column, kind), folder / file)
+    reseal(folder / file)
     message = refusal(lambda: score(folder, "fashion"), ValueError)
     assert (column, kind) == ("error", "float") if message is None else (file in message and column in message)
     whole(folder, file)
@@ -102,6 +104,7 @@ def named_or_scored(folder, name, column, value, kind, rows):
     else:
         table = pq.read_table(folder / f"whole {name}-1.parquet")
     pq.write_table(table, folder / file)
+    reseal(folder / file)
     message = refusal(lambda: score(folder, name), ValueError)
     other = f"{name}-1.parquet" if kind == "foreign" else file  # which holds the same images
     assert message is None or other in message

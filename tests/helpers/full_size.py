@@ -1,4 +1,7 @@
-"""Made-up results of the whole paper study, in the files that its jobs would write. None of them is a measurement."""
+"""Made-up results of the whole paper study, in the files that its jobs would write, provenance included.
+
+None of them is a measurement.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
 
+from bigain.core.provenance import write_provenance, write_sealed
 from bigain.core.records import write_table
 from bigain.core.rng import numpy_generator
-from bigain.jobs.score import collect
+from bigain.jobs.collect import collect
 from bigain.metrics import accuracy as acc
 from bigain.study.cells import Cell
 from bigain.study.study import Study
@@ -21,7 +25,8 @@ def write_results(study: Study) -> None:
     """Write metrics, efficiency tables, the collected results, sample images of every generation cell, and probes."""
     for cell in study.cells:
         _write_metrics(study, cell)
-    collect([Path(file) for file in study.score_files()], Path(study.results) / "results.parquet")
+    results = Path(study.results)
+    collect(json.loads(study.collect_spec()), results / "cells", results / "results.parquet")
     for backbone in study.backbones():
         arms = json.loads(study.efficiency_spec(backbone))["arms"]
         _write_efficiency(study, backbone, arms)
@@ -47,7 +52,8 @@ def _write_metrics(study: Study, cell: Cell) -> None:
         value = 20 + rng.random()
         metrics["fid"] = acc.Estimate(value, value - 0.5, value + 0.5, study.images(cell))
     known = {name: vars(estimate) for name, estimate in metrics.items()}
-    scored = {"cell": json.loads(study.score_spec(cell.path))["cell"], "metrics": known, "items": items}
+    spec = json.loads(study.score_spec(cell.path))
+    scored = {"spec": spec, "inputs": {}, "cell": spec["cell"], "metrics": known, "items": items}
     scored |= {
         "left_out": {},
         "warnings": {},
@@ -57,11 +63,12 @@ def _write_metrics(study: Study, cell: Cell) -> None:
     }
     scored["environments"] = [{"machine": "-", "cpu": "-", "device": "made up", "threads": 1}]
     path = Path(study.results, "cells", cell.path, "metrics.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(scored))
+    write_sealed(path, scored)
     if cell.task == "generation":
         images = rng.integers(0, 255, (4, 3, 16, 16), dtype=np.uint8)
-        save_file({"images": images}, path.with_name("chunk-0.safetensors"))
+        chunk = path.with_name("chunk-0.safetensors")
+        save_file({"images": images}, chunk)
+        write_provenance(chunk, json.loads(study.job_spec(cell.path, 0)), {})
 
 
 def _write_efficiency(study: Study, backbone: str, arms: list) -> None:
@@ -82,6 +89,7 @@ def _write_efficiency(study: Study, backbone: str, arms: list) -> None:
     path = Path(study.results, "efficiency", f"{backbone}.csv")
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(path, index=False)
+    write_provenance(path, json.loads(study.efficiency_spec(backbone)), {})
 
 
 def _write_probes(study: Study, backbone: str, dataset: str) -> None:
@@ -98,6 +106,7 @@ def _write_probes(study: Study, backbone: str, dataset: str) -> None:
         )
     frame = pd.concat(parts, ignore_index=True)
     write_table(folder / "spectrum.parquet", {name: frame[name].to_numpy() for name in frame}, spec)
+    write_provenance(folder / "spectrum.parquet", spec, {})
     spec = json.loads(study.token_maps_spec(backbone, dataset))
     maps = {
         "images": rng.integers(0, 255, (4, 3, 512, 512), dtype=np.uint8),
@@ -105,3 +114,4 @@ def _write_probes(study: Study, backbone: str, dataset: str) -> None:
         "merged": rng.integers(0, 2, (2, 4, 32, 32), dtype=np.uint8),
     }
     save_file(maps, folder / "tokens.safetensors", {"spec": json.dumps(spec)})
+    write_provenance(folder / "tokens.safetensors", spec, {})

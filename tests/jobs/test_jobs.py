@@ -1,6 +1,7 @@
 """Jobs on the embedded models: records do not depend on shards, order or resume, and damaged files are errors."""
 
 import json
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from bigain.backbones.unet import StableDiffusion
 from bigain.classifier.classify import classify_images
+from bigain.core.provenance import checked, write_provenance
 from bigain.core.records import canonical
 from bigain.jobs.calibrate import calibrate
 from bigain.jobs.classify import classify
@@ -21,6 +23,7 @@ from bigain.jobs.encode import encode_conditions, encode_images
 from bigain.jobs.generate import generate
 from tests.helpers.jobs import FASHION, backbone_spec, classification
 from tests.helpers.repository import ROOT
+from tests.helpers.results import reseal
 
 
 @pytest.fixture(autouse=True)
@@ -32,14 +35,14 @@ def _in_the_repository(root, monkeypatch):
 def inputs(request, tmp_path_factory):
     """Family, latents and conditions of eight images."""
     folder = tmp_path_factory.mktemp(request.param)
-    common = {"backbone": backbone_spec(request.param), "dataset": FASHION}
+    common = {"backbone": backbone_spec(request.param), "dataset": FASHION, "threads": 1}
     encode_images(common | {"images": 8}, folder / "latents.safetensors")
     encode_conditions(common | {"captions": 40}, folder / "conditions.safetensors")
     return request.param, folder
 
 
 def run(spec: dict, folder: Path, output: Path):
-    classify(spec, folder / "latents.safetensors", folder / "conditions.safetensors", output, Path(f"{output}.json"))
+    classify(spec, folder / "latents.safetensors", folder / "conditions.safetensors", output)
     return pq.read_table(output).replace_schema_metadata(None)
 
 
@@ -55,6 +58,16 @@ def test_what_is_encoded_does_not_depend_on_how_much_else_is(inputs, tmp_path):
     few, many = (load_file(tmp_path / f"{name}-conditions.safetensors") for name in ("few", "many"))
     of_few, of_many = (tensors["captions"][tensors["caption_of_image"][:3]] for tensors in (few, many))
     assert torch.equal(of_few, of_many)
+
+
+def with_latents(folder: Path, target: Path, **tensors) -> Path:
+    """Write the inputs of a job into another folder with some of the latents' tensors exchanged."""
+    target.mkdir()
+    for name in ("conditions.safetensors", "conditions.safetensors.json", "latents.safetensors.json"):
+        shutil.copy(folder / name, target)
+    save_file(load_file(folder / "latents.safetensors") | tensors, target / "latents.safetensors")
+    reseal(target / "latents.safetensors")
+    return target
 
 
 def command(spec: dict, folder: Path, output: Path) -> list[str]:
@@ -140,12 +153,9 @@ def test_a_shard_of_other_inputs_is_not_used(inputs, tmp_path):
     family, folder = inputs
     spec = classification(family, "none", tmp_path, shard=2)
     first = run(spec, folder, tmp_path / "a.parquet")
-    stored = load_file(folder / "latents.safetensors")
-    stored["latents"][3] *= 0.5
-    (tmp_path / "other").mkdir()
-    save_file(stored, tmp_path / "other/latents.safetensors")
-    (tmp_path / "other/conditions.safetensors").symlink_to(folder / "conditions.safetensors")
-    second = run(spec, tmp_path / "other", tmp_path / "b.parquet")
+    latents = load_file(folder / "latents.safetensors")["latents"]
+    latents[3] *= 0.5
+    second = run(spec, with_latents(folder, tmp_path / "other", latents=latents), tmp_path / "b.parquet")
     assert not second.slice(24, 24).equals(first.slice(24, 24))
     assert second.slice(48).equals(first.slice(48))
     assert json.loads((tmp_path / "b.parquet.json").read_text())["images_computed"] == 2
@@ -219,11 +229,8 @@ def test_released_noise_depends_on_an_images_place_not_on_shards(inputs, tmp_pat
 def test_images_that_could_not_be_read_are_left_out(inputs, tmp_path):
     family, folder = inputs
     whole = run(classification(family, "tome", tmp_path / "a"), folder, tmp_path / "a.parquet")
-    stored = load_file(folder / "latents.safetensors")
-    (tmp_path / "damaged").mkdir()
-    (tmp_path / "damaged" / "conditions.safetensors").symlink_to(folder / "conditions.safetensors")
-    save_file(stored | {"unreadable": torch.tensor([2, 3, 5])}, tmp_path / "damaged" / "latents.safetensors")
-    left = run(classification(family, "tome", tmp_path / "b"), tmp_path / "damaged", tmp_path / "b.parquet").to_pandas()
+    others = with_latents(folder, tmp_path / "damaged", unreadable=torch.tensor([2, 3, 5]))
+    left = run(classification(family, "tome", tmp_path / "b"), others, tmp_path / "b.parquet").to_pandas()
     ids = whole["image"].unique().to_pylist()
     assert left["image"].unique().tolist() == [ids[k] for k in (0, 1, 4, 6, 7)]
     same = whole.to_pandas().set_index(["image", "class", "t"])["error"]
@@ -259,7 +266,7 @@ def test_generation_records_features_and_the_first_images(inputs, root, tmp_path
         spec = classification(family, "bigain_td", tmp_path / name, images=(0, 8), shard=shard)
         spec |= {"task": "generation", "protocol": protocol}
         output = tmp_path / f"{name}.safetensors"
-        generate(spec, folder / "conditions.safetensors", output, Path(f"{output}.json"))
+        generate(spec, folder / "conditions.safetensors", output)
         return load_file(output)
 
     one_shard, many_shards = generated("one_shard", 8), generated("many_shards", 2)
@@ -324,7 +331,10 @@ def test_without_a_compiler_a_job_runs_as_it_is_and_says_so(inputs, tmp_path, mo
     run(spec, folder, tmp_path / "plain.parquet")
     monkeypatch.setattr("bigain.jobs.common.missing_compiler", lambda device: "no C++ compiler")
     spec = spec | {"backbone": spec["backbone"] | {"compile": "default"}, "results": str(tmp_path / "other")}
-    run(spec, folder, tmp_path / "asked.parquet")
+    inputs = shutil.copytree(folder, tmp_path / "inputs")
+    for file in (inputs / "latents.safetensors", inputs / "conditions.safetensors"):  # encoded under the same config
+        write_provenance(file, checked(file)["spec"] | {"backbone": spec["backbone"]}, {})
+    run(spec, inputs, tmp_path / "asked.parquet")
     info = json.loads((tmp_path / "asked.parquet.json").read_text())
     assert [environment["compile"] for environment in info["environments"]] == ["off: no C++ compiler"]
     assert pq.read_table(tmp_path / "asked.parquet").equals(pq.read_table(tmp_path / "plain.parquet"))

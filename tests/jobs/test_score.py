@@ -7,8 +7,12 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from bigain.jobs.score import _distinct, collect, score_generation
+from bigain.core.files import sha256
+from bigain.core.provenance import ResultError, checked, digest, read_sealed, write_provenance, write_sealed
+from bigain.core.records import read_table
+from bigain.jobs.score import _distinct, score_generation
 from bigain.reporting.page import _remarks
+from tests.helpers.results import CELL, METADATA, SCORED, collected
 
 ENVIRONMENT = {
     "torch": "2.15.0",
@@ -18,36 +22,87 @@ ENVIRONMENT = {
     "cpu": "AVX2",
     "threads": 1,
 }
-CELL = {"backbone": "u", "dataset": "d", "method": "tome", "strength": 0.5, "seed": 0}
+SPEC = SCORED["spec"]
 
 
-def write(folder, value=80.0, environments=(ENVIRONMENT,)):
+def write(folder, value=80.0, environments=(ENVIRONMENT,), **changes):
+    """Write the metrics of a cell and return the folder of cells."""
     estimate = {"value": value, "low": 70.0, "high": 90.0, "n": 100}
-    scored = {"cell": CELL, "metrics": {"acc@1": estimate}, "seconds": 3.0, "environments": list(environments)}
-    (folder / "metrics.json").write_text(json.dumps(scored))
-    return folder / "metrics.json"
+    scored = SCORED | {"metrics": {"acc@1": estimate}, "environments": list(environments)} | changes
+    write_sealed(folder / "a/metrics.json", scored)
+    return folder
 
 
-def test_every_row_names_its_environment(tmp_path):
-    collect([write(tmp_path)], tmp_path / "r.parquet")
-    row = pd.read_parquet(tmp_path / "r.parquet").iloc[0]
+def test_every_row_names_its_environment_and_its_spec(tmp_path):
+    row = collected(write(tmp_path), {"a": SPEC}).iloc[0]
     assert row["environment"] == "torch 2.15.0, diffusers 0.42.1 on cpu, x86_64 AVX2, threads: 1"
     assert (row["value"], row["strength"]) == (80, 0.5)
+    assert (row["config"], row["spec"]) == ("-", digest(SPEC))
 
 
 def test_environments_of_one_cell_are_listed(tmp_path):
     other = ENVIRONMENT | {"torch": "3.0.0"}
     assert _distinct([ENVIRONMENT, other, dict(ENVIRONMENT)]) == [ENVIRONMENT, other]
-    collect([write(tmp_path, environments=(ENVIRONMENT, other))], tmp_path / "r.parquet")
-    environments = pd.read_parquet(tmp_path / "r.parquet")["environment"].item()
+    environments = collected(write(tmp_path, environments=(ENVIRONMENT, other)), {"a": SPEC})["environment"].item()
     assert "torch 2.15.0" in environments
     assert "torch 3.0.0" in environments
 
 
 def test_a_number_that_is_not_finite_names_its_file(tmp_path):
     with pytest.raises(ValueError, match=r"metrics\.json: acc@1 is not finite: .*nan"):
-        collect([write(tmp_path, float("nan"))], tmp_path / "r.parquet")
-    assert not (tmp_path / "r.parquet").exists()
+        collected(write(tmp_path, float("nan")), {"a": SPEC})
+    assert not (tmp_path / "results.parquet").exists()
+
+
+def test_what_is_collected_lies_in_three_files_that_say_what_they_come_from(tmp_path):
+    collected(write(tmp_path), {"a": SPEC})
+    spec = {"config": "-", "cells": {"a": digest(SPEC)}, "code": {}}
+    metrics = tmp_path / "a/metrics.json"
+    inputs = {"a": {"file": str(metrics), "spec": digest(SPEC), "sha256": sha256(metrics)}}
+    for name in ("results.parquet", "images.parquet"):
+        provenance = checked(tmp_path / name, digest(spec))
+        assert (provenance["spec"], provenance["inputs"]) == (spec, inputs)
+    (cell,) = read_sealed(tmp_path / "cells.json")["cells"]
+    assert cell == {key: json.loads(metrics.read_text())[key] for key in cell}
+    assert "items" not in cell
+    images = read_table(tmp_path / "images.parquet").to_pylist()
+    assert images == [
+        CELL | {"image": 3, "label": None, "predicted": 0, "acc@1": 1, "map": None},
+        CELL | {"image": 5, "label": None, "predicted": 1, "acc@1": 0, "map": None},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ({"image": [3, 5], "acc@1": [1]}, "length"),
+        ({"image": [[3], [5]], "acc@1": [1, 0]}, "int64"),
+        ({"image": [3, 5], "acc@1": [0.5, 0]}, "0.5"),
+        ({"image": [3, 5], "acc@1": [1, None]}, "missing or not finite"),
+        ({"image": [3, 5], "map": [0.5, float("nan")]}, "missing or not finite"),
+    ],
+)
+def test_outcomes_that_do_not_fit_name_their_file(tmp_path, items, message):
+    with pytest.raises(ValueError, match=rf"metrics\.json: items: .*{message}"):
+        collected(write(tmp_path, items=items), {"a": SPEC})
+    assert not list(tmp_path.glob("*.*"))
+
+
+def test_metrics_of_other_settings_or_a_missing_cell_are_not_collected(tmp_path):
+    with pytest.raises(
+        ResultError, match=r"a/metrics\.json was computed with settings or code other than now"
+    ) as raised:
+        collected(write(tmp_path), {"a": SPEC | {"images": 3}})
+    assert raised.value.state == "outdated"
+    with pytest.raises(ResultError, match=r"b/metrics\.json is missing") as raised:
+        collected(write(tmp_path), {"a": SPEC, "b": SPEC})
+    assert raised.value.state == "missing"
+
+
+def test_a_study_without_any_metric_says_so(tmp_path):
+    with pytest.raises(ValueError, match="no cell has a metric"):
+        collected(write(tmp_path, metrics={}), {"a": SPEC})
+    assert pd.notna(collected(write(tmp_path), {"a": SPEC})["value"]).all()
 
 
 def score_fid(folder, references, generated):
@@ -57,11 +112,14 @@ def score_fid(folder, references, generated):
     statistics = {"mu": real.mean(0), "sigma": np.cov(real, rowvar=False)}
     save_file({"features": real.astype(np.float32)} | statistics, folder / "reference.safetensors")
     save_file({"features": rng.normal(size=(generated, 2)).astype(np.float32)}, folder / "chunk.safetensors")
-    metadata = {"seconds": 1.0, "compressed": [], "environments": [ENVIRONMENT]}
-    (folder / "chunk.safetensors.json").write_text(json.dumps(metadata))
-    spec = {"cell": CELL, "network": "inception"}
+    job, conditions, recipe = {"of": "chunk"}, {"of": "conditions"}, {"of": "reference"}
+    write_provenance(folder / "reference.safetensors", recipe, {})
+    inputs = {"conditions": {"spec": digest(conditions), "sha256": "-"}}
+    write_provenance(folder / "chunk.safetensors", job, inputs, **METADATA)
+    spec = {"cell": CELL, "network": "inception", "chunks": [digest(job)], "reference": digest(recipe)}
+    spec |= {"inputs": {"conditions": digest(conditions)}}
     score_generation(spec, folder / "reference.safetensors", [folder / "chunk.safetensors"], folder / "metrics.json")
-    return json.loads((folder / "metrics.json").read_text())
+    return read_sealed(folder / "metrics.json")
 
 
 def test_a_fid_against_a_small_reference_is_kept_with_a_warning(tmp_path, capsys):

@@ -10,6 +10,7 @@ from bigain.classifier.noise import keyed_noise
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attach import attached_to, compressed
 from bigain.compression.attachment import RowKey
+from bigain.core.provenance import checked, digest, record, write_provenance
 from bigain.core.records import read_table
 from bigain.jobs import probes
 from bigain.measure.spectrum import Pair, band_energies, bands, differences, draw_pair
@@ -133,7 +134,10 @@ def study_inputs(root, monkeypatch, tmp_path):
     save_file({"candidates": torch.randn(10, 16, 64)}, tmp_path / "conditions.safetensors")
     backbone = {"id": "mini_unet", "family": "unet", "path": "resources/mini-unet", "dtype": "float32", "device": "cpu"}
     dataset = {"id": "fashion", "reader": "fashion", "path": "resources/fashion", "allow_missing": 1}
-    return tmp_path, {"backbone": backbone | SITES, "dataset": dataset, "seed": 0, "threads": 1}
+    encoded_with = {"backbone": backbone, "dataset": dataset, "threads": 1}
+    for name in ("latents", "conditions"):
+        write_provenance(tmp_path / f"{name}.safetensors", encoded_with, {})
+    return tmp_path, encoded_with | {"backbone": backbone | SITES, "seed": 0}
 
 
 def test_the_jobs_leave_unreadable_images_out(study_inputs):
@@ -141,6 +145,9 @@ def test_the_jobs_leave_unreadable_images_out(study_inputs):
     spec = common | {"arms": [["none", None], ["tome", 0.5]], "images": 4, "timesteps": 2, "bands": 4, "batch": 8}
     probes.spectrum(spec, folder / "latents.safetensors", folder / "conditions.safetensors", folder / "s.parquet")
     table = read_table(folder / "s.parquet").to_pandas()
+    encoded = {name: folder / f"{name}.safetensors" for name in ("latents", "conditions")}
+    recorded = {name: record(file, checked(file)) for name, file in encoded.items()}
+    assert checked(folder / "s.parquet", digest(spec))["inputs"] == recorded
     assert table["image"].nunique() == 4
     assert table["method"].unique().tolist() == ["none", "tome"]
     assert len(table) == 2 * 4 * 2

@@ -139,13 +139,10 @@ def test_which_claims_the_printed_numbers_bear_out():
 
 def test_the_three_formats_agree(tmp_path, root):
     scored = [cell("bigain_tm", 0.5, hits(160)), cell("tome", 0.5, hits(120))]
-    metrics = [tmp_path / f"{k}.json" for k in range(2)]
-    for file, contents in zip(metrics, scored, strict=True):
-        file.write_text(json.dumps(contents))
     (tmp_path / "claims.yaml").write_text(json.dumps({"claim": CLAIM}))
     spec = {"study": "s", "backbones": FAMILIES, "of_paper": False}
     files = [tmp_path / f"claims.{suffix}" for suffix in ("tex", "csv", "html")]
-    write_claims(metrics, tmp_path / "claims.yaml", spec, *files)
+    write_claims(scored, tmp_path / "claims.yaml", spec, *files)
     tex, csv, html = (file.read_text() for file in files)
     assert "better & holds & 1 & 0 & 1 & 35 of 35 \\\\" in tex
     assert ">holds</td><td>1</td><td>1</td><td>1</td><td>0</td><td>35 of 35</td>" in html

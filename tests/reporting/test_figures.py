@@ -1,7 +1,5 @@
 """The Pareto front, per-class changes, and figures of studies that have nothing to show."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,11 +63,9 @@ def test_the_pareto_front():
     ],
 )
 def test_the_tradeoff_is_drawn_the_same_every_time(results, lines, tmp_path):
-    results.to_parquet(tmp_path / "r.parquet")
-    EFFICIENCY.to_csv(tmp_path / "e.csv", index=False)
     for name in ("first", "second"):
         files = [tmp_path / f"{name}.{suffix}" for suffix in ("pdf", "png", "csv")]
-        write_tradeoff(tmp_path / "r.parquet", [tmp_path / "e.csv"], *files)
+        write_tradeoff(results, EFFICIENCY, *files)
     assert (tmp_path / "first.csv").read_text().splitlines()[1:] == lines
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
     assert (tmp_path / "first.pdf").read_bytes() == (tmp_path / "second.pdf").read_bytes()
@@ -99,12 +95,11 @@ def test_class_changes_are_at_the_highest_strength():
 
 @pytest.mark.parametrize("classes", [0, 2, 60])
 def test_class_changes_are_drawn_for_any_number_of_classes(classes, tmp_path):
-    files = []
-    for k, (method, strength) in enumerate((("none", None), ("bigain_tm", 0.5)) if classes else ()):
-        scored = cell(method, strength, [k] * classes, range(classes)) | {"classes": list(map(str, range(classes)))}
-        files.append(tmp_path / f"{k}.json")
-        files[-1].write_text(json.dumps(scored))
-    write_class_changes(files, *(tmp_path / f"c.{suffix}" for suffix in ("pdf", "png", "csv")))
+    scored = [
+        cell(method, strength, [k] * classes, range(classes)) | {"classes": list(map(str, range(classes)))}
+        for k, (method, strength) in enumerate((("none", None), ("bigain_tm", 0.5)) if classes else ())
+    ]
+    write_class_changes(scored, *(tmp_path / f"c.{suffix}" for suffix in ("pdf", "png", "csv")))
     lines = (tmp_path / "c.csv").read_text().splitlines()[1:]
     assert len(lines) == classes
     assert all(line.startswith("u,x,bigain_tm,BiGain_TM,0.5,merge_ratio,") for line in lines)

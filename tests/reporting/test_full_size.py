@@ -24,15 +24,17 @@ from pathlib import Path
 from bigain.cli.study import merged_config
 from bigain.reporting import audit, claims, classes, efficiency, figures, latex, overview, page, paper_comparison
 from bigain.reporting import protocol, schedules, table_files, theorem, token_figures, tradeoff
+from bigain.reporting.collected import read_cells, read_measurements, read_results, verified
 from bigain.reporting.contents import table_names
 from bigain.reporting.package_files import claims_file, tables_file
 from bigain.study.study import Study
 
 study = Study(merged_config([Path("config/paper.yaml")]))
 spec, out = json.loads(study.report_spec()), Path(study.reports)
-results = Path(study.results, "results.parquet")
+collected = Path(study.results, "results.parquet")
+results, cells = read_results(collected, spec), read_cells(collected, spec)
 measured = [Path(study.results, "efficiency", f"{name}.csv") for name in study.backbones()]
-metrics = [Path(file) for file in study.score_files()]
+measured = read_measurements(measured, spec)
 config = study.config
 
 def three(name):
@@ -43,30 +45,33 @@ for name in names:
     table_files.write_table_files(results, measured, tables_file(config), name, spec, *three(name))
 overview.write_overview(results, measured, spec, *three("table1"))
 efficiency.write_efficiency(measured, spec, *three("table11"))
-claims.write_claims(metrics, claims_file(config), spec, *three("claims"))
+claims.write_claims(cells, claims_file(config), spec, *three("claims"))
 paper_comparison.write_comparison(results, measured, spec, *three("beside"))
 audit.write_audit(*three("audit"))
 protocol.write_listings(spec, out)
 probes = [Path(study.results, "probes", *place) for place in study.probed()]
 pair = [out / f"spectrum.{suffix}" for suffix in ("pdf", "png")]
-theorem.write_theorem([probe / "spectrum.parquet" for probe in probes], metrics, spec, *three("theorem1"), *pair)
+spectra = [verified(probe / "spectrum.parquet", spec) for probe in probes]
+theorem.write_theorem(spectra, cells, spec, *three("theorem1"), *pair)
 
 def drawn_as(name):
     return [out / f"{name}.{suffix}" for suffix in ("pdf", "png", "csv")]
 
-shown = [Path(study.results, "probes", *place, "tokens.safetensors") for place in study.shown()]
+shown = [verified(Path(study.results, "probes", *place, "tokens.safetensors"), spec) for place in study.shown()]
 files = [token_figures.FigureFiles(*drawn_as(name)) for name in ("figure2", "figure3")]
 token_figures.write_token_figures(shown, *files)
-schedules.write_schedules(metrics, out / "schedules.csv")
+schedules.write_schedules(cells, out / "schedules.csv")
 figures.write_figure_1(results, *drawn_as("figure1"))
 tradeoff.write_tradeoff(results, measured, *drawn_as("tradeoff"))
-classes.write_class_changes(metrics, *drawn_as("classes"))
+classes.write_class_changes(cells, *drawn_as("classes"))
+sheets = []
 for (backbone, dataset), files in study.sheets().items():
-    figures.write_sample_sheet([Path(file) for file in files], out / f"samples-{backbone}-{dataset}.png")
+    sheets.append(out / f"samples-{backbone}-{dataset}.png")
+    figures.write_sample_sheet([verified(Path(file), spec) for file in files], sheets[-1])
 listed = ("table9", "table10", "table11", "table13", "claims", "beside", "audit")
 drawn = [out / f"{name}.tex" for name in ("table1", *names, "theorem1", *listed)]
 latex.write_report(drawn, spec, out / "report.tex")
-page.write_page(results, metrics, tables_file(config), out / "report.pdf", spec, out / "index.html")
+page.write_page(results, cells, tables_file(config), out / "report.pdf", sheets, spec, out / "index.html")
 assert "torch" not in sys.modules
 print(" ".join(names))
 """

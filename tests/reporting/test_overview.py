@@ -35,10 +35,8 @@ SPEC = {"study": "my_study", "classification": {"map": ["per_image"]}}
 
 
 def test_three_formats(tmp_path):
-    RESULTS.to_parquet(tmp_path / "r.parquet")
-    EFFICIENCY.to_csv(tmp_path / "e.csv", index=False)
     files = [tmp_path / f"table1.{suffix}" for suffix in ("tex", "csv", "html")]
-    write_overview(tmp_path / "r.parquet", [tmp_path / "e.csv"], SPEC, *files)
+    write_overview(RESULTS, EFFICIENCY, SPEC, *files)
     tex, csv, html = (file.read_text() for file in files)
     assert r"ToMe & 0.5 & 12.0 & 75.00 & -- \\" in tex
     assert r"\texttt{my\_study}" in tex

@@ -75,13 +75,9 @@ def test_the_criterion_is_compared_with_the_accuracy(tmp_path):
 
 def test_the_table_and_the_figure(tmp_path):
     spectrum = write_probe(tmp_path, ARMS)
-    files = []
-    for number, cell in enumerate(CELLS):
-        files.append(tmp_path / f"{number}.json")
-        files[-1].write_text(json.dumps(cell))
     for name in ("first", "second"):
         outputs = [tmp_path / f"{name}.{suffix}" for suffix in ("tex", "csv", "html", "pdf", "png")]
-        write_theorem([spectrum], files, SPEC, *outputs)
+        write_theorem([spectrum], CELLS, SPEC, *outputs)
         assert (tmp_path / f"first.{outputs[-1].suffix[1:]}").read_bytes() == outputs[-1].read_bytes()
     table = pd.read_csv(tmp_path / "first.csv")
     ours = table[table["method"] == "bigain_tm"]

@@ -98,7 +98,7 @@ def test_out_of_memory_names_the_setting_to_lower(monkeypatch):
 @pytest.fixture(scope="module")
 def conditions_file(tmp_path_factory):
     file = tmp_path_factory.mktemp("encoded") / "conditions.safetensors"
-    encode_conditions({"backbone": backbone_spec("dit"), "dataset": FASHION, "captions": COUNT}, file)
+    encode_conditions({"backbone": backbone_spec("dit"), "dataset": FASHION, "captions": COUNT, "threads": 1}, file)
     return file
 
 
@@ -131,9 +131,12 @@ def generated(root, conditions_file, tmp_path, monkeypatch):
             "threads": 1,
         }
         output = tmp_path / f"{name}.safetensors"
-        job.generate(spec, conditions_file, output, tmp_path / f"{name}.json")
-        files = [output, *sorted((tmp_path / name).rglob("images-*"))]
-        return {file.name.removeprefix(name): load_file(file) for file in files}
+        job.generate(spec, conditions_file, output)
+        shards = sorted((tmp_path / name).rglob("images-*"))  # named after their content, seconds included
+        return {
+            output.suffix: load_file(output),
+            **{shard.name.rpartition("-")[0]: load_file(shard) for shard in shards},
+        }
 
     return run
 

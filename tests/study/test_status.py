@@ -19,6 +19,7 @@ from bigain.cli.main import app
 from bigain.cli.study import merged_config
 from bigain.core import failures as recorded
 from bigain.core.places import importing_this_package
+from bigain.core.provenance import write_provenance
 from bigain.core.records import work_folder
 from bigain.study.status import NO_MESSAGE, failures, phases, summary
 from bigain.study.study import Study
@@ -52,7 +53,7 @@ def finish(study: Study, cell: str, chunk: int, **changes) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text("")
     spec = json.loads(study.job_spec(cell, chunk)) | changes
-    Path(f"{output}.json").write_text(json.dumps({"spec": spec, "seconds": 1800.0}))
+    write_provenance(output, spec, {}, seconds=1800.0)
 
 
 def log(study: Study, name: str, error: str | None = None) -> None:
@@ -84,8 +85,8 @@ def test_shards_of_an_unfinished_job_count(study):
     log(study, f"cells/{CELL}/chunk-1")
     folder = work_folder(json.loads(study.job_spec(CELL, 1)))
     folder.mkdir(parents=True)
-    for name in ("images-000020-000030-0123456789ab.parquet", "images-000000-000010-0123456789ab.parquet"):
-        (folder / name).write_text("")  # the other is of the other job
+    for images in ("000020-000030", "000000-000010"):
+        (folder / f"images-{images}-0123456789ab-0123456789ab.parquet").write_text("")  # the other is of the other job
     job = next(job for job in of(study, "classification, mini_dit").jobs if job.name.endswith("(images 20 to 39)"))
     assert (job.state, job.finished, job.images) == ("started", 10, 20)
 
