@@ -29,7 +29,7 @@ def verify(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
     checksums) or orphaned (of no cell), and exits with 1 if anything is. What is missing is only counted.
     """
     from bigain.core.provenance import digest
-    from bigain.reporting.manifest import verify_rendered
+    from bigain.reporting.verification import verify_rendered
     from bigain.study.products import products
     from bigain.study.verification import as_dict
     from bigain.study.verification import verify as verify_results

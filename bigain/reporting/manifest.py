@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from bigain.core.files import sha256
-from bigain.core.provenance import ResultError, digest, read_sealed, write_sealed
+from bigain.core.provenance import read_sealed, write_sealed
 from bigain.core.specs import ReportSpec
-from bigain.study.verification import Finding
 
 NAME = "manifest.json"
 
@@ -23,29 +21,3 @@ def write_manifest(files: list[Path], spec: ReportSpec, output: Path) -> None:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read the manifest of a folder of rendered files. Raises ResultError if it is missing or damaged."""
     return read_sealed(folder / NAME)
-
-
-def verify_rendered(folder: Path, names: list[str], expected: str) -> Iterator[Finding]:
-    """Yield what is wrong with a folder of rendered files; nothing if it was never rendered.
-
-    `names` are those that the report may have, `expected` is the digest of its spec.
-    """
-    for file in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if file.name not in (*names, NAME):
-            yield Finding(file, "orphaned", f"{file} is not part of the report as it is configured")
-    if not (folder / NAME).exists():
-        return
-    try:
-        manifest = read_manifest(folder)
-    except ResultError as error:
-        yield Finding(folder / NAME, error.state, str(error))
-        return
-    if digest(manifest["spec"]) != expected:
-        message = f"{folder} was rendered from results of other settings or code than now"
-        yield Finding(folder / NAME, "outdated", message)
-    for name, checksum in manifest["files"].items():
-        file = folder / name
-        if not file.exists():
-            yield Finding(file, "missing", f"{file} is missing")
-        elif sha256(file) != checksum:
-            yield Finding(file, "damaged", f"{file} was changed after it was rendered")
