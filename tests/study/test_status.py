@@ -116,10 +116,20 @@ def test_failures_come_first_with_their_reasons_and_equal_ones_together(study):
     assert len(failures(phases(study), ended=False)) == 3  # what was started may be running
 
 
-def test_a_job_of_other_settings_is_outdated(study):
-    finish(study, CELL, 0, seed=7)
+def test_a_job_of_other_settings_is_outdated_and_one_of_another_cell_failed(study):
+    finish(study, CELL, 0, threads=7)
+    finish(study, CELL, 1, seed=7)
     stage = of(study, "classification, mini_dit")
-    assert (stage.count("outdated"), stage.count("done"), stage.spent) == (1, 0, 0)
+    assert (stage.count("outdated"), stage.count("failed"), stage.count("done"), stage.spent) == (1, 1, 0, 0)
+    (failed,) = failures([stage], ended=False)
+    assert failed.reason.startswith(f"{failed.output} holds classification, mini_dit, fashion, none, seed 7, not ")
+
+
+def test_a_job_whose_output_has_no_provenance_is_not_done(study):
+    finish(study, CELL, 0)
+    Path(study.results, "cells", CELL, "chunk-0.parquet.json").unlink()
+    stage = of(study, "classification, mini_dit")
+    assert (stage.count("done"), stage.count("waiting"), stage.spent) == (0, 4, 0)
 
 
 def test_the_command_says_it_in_words_and_as_json(study):
