@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 from snakemake.jobs import Job
 from snakemake.settings.types import DeploymentSettings, ResourceSettings
 from snakemake.workflow import DAG, Workflow
+from snakemake_interface_executor_plugins.settings import ExecMode
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,10 @@ def requirement(root) -> Requirement:
         (Workflow, "dag"),
         (Workflow, "local_exec"),
         (ResourceSettings, "cores"),
+        (ResourceSettings, "nodes"),
         (DeploymentSettings, "deployment_method"),
+        (Workflow, "exec_mode"),
+        (ExecMode, "DEFAULT"),
     ],
 )
 def test_an_attribute_exists(owner, name):
@@ -37,6 +41,10 @@ def test_an_attribute_exists(owner, name):
 
 def test_a_workflow_has_the_settings():
     assert {"resource_settings", "deployment_settings"} <= set(Workflow.__dataclass_fields__)
+
+
+def test_a_workflow_lists_its_config_files():
+    assert "configfiles" in Workflow.__post_init__.__code__.co_names
 
 
 def test_the_workflow_asks_for_the_oldest_version_of_the_packages_range(root, requirement):
