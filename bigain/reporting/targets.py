@@ -56,6 +56,6 @@ def _files(study: Study) -> Iterator[str]:
     yield from (f"{results}/fetched/{name}" for name in study.fetchable())
     yield from (f"{reports}/{table}.{form}" for table in tables_in_order(study) for form in ("tex", "csv", "html"))
     for figure in figures_of(probed=bool(study.probed())):
-        yield from (f"{reports}/{figure.name}.{form}" for form in ("pdf", "png"))
+        yield from (f"{reports}/{figure.name}.{form}" for form in ("pdf", "png", "csv"))
     yield from (f"{reports}/samples-{backbone}-{dataset}.png" for backbone, dataset in study.sheets())
     yield from (f"{reports}/{name}" for name in WHOLE_REPORT)

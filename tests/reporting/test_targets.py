@@ -52,7 +52,7 @@ def test_a_file_that_the_study_does_not_make_is_refused(study, target, hint):
 
 def test_files_of_the_study_and_other_arguments_pass(study):
     cells = [file for cell in study.cells for file in (*study.chunk_files(cell), *study.chunk_files(cell, ".json"))]
-    reports = [f"reports/short/{name}" for name in ("index.html", "report.tex", "claims.csv", "figure2.png")]
+    reports = [f"reports/short/{name}" for name in ("index.html", "report.tex", "claims.csv", "figure1.csv")]
     others = ["all", "default", "config/short.yaml", "reports/mini/x.png", "results/short/plan.json", "results/short"]
     check_targets(study, [*cells, *study.score_files(), *reports, *others, "results/short/efficiency/mini_dit.csv"])
 

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from bigain.cli.study import merged_config
+from bigain.reporting.targets import MADE, check_targets
 from bigain.study.requirements import device_here
+from bigain.study.study import Study
 from tests.helpers import shrunken
 from tests.helpers.shrunken import STUDY
 
@@ -158,6 +161,14 @@ REORDERED = [entry | {"methods": entry["methods"][::-1]} for entry in reversed(S
 def test_a_change_that_needs_nothing_new_of_a_model_plans_no_job_with_one(study, changes, expected):
     shrunken.write(study, **changes)
     assert set(planned(study)) & WITH_MODELS == expected
+
+
+def test_every_file_that_the_workflow_made_may_be_asked_for(study, monkeypatch):
+    monkeypatch.chdir(study)
+    folders = ("reports/tiny", *(f"results/tiny/{folder}" for folder in MADE))
+    files = [str(path) for folder in folders for path in Path(folder).rglob("*.*") if path.is_file()]
+    assert len(files) > 50
+    check_targets(Study(merged_config([Path("study.yaml")])), files)
 
 
 @pytest.mark.skipif(device_here("auto") == "auto", reason="auto is the GPU here")
