@@ -99,28 +99,48 @@ def status(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
 
 def study_of(configfiles: list[Path] | None) -> Study:
     """Return the study of the default config with others merged over it, or print what is wrong with them and exit."""
+    from bigain.reporting.contents import check_report_files
     from bigain.study.config import ConfigError
     from bigain.study.study import Study
 
     try:
-        return Study(merged_config(configfiles or []))
+        study = Study(_on_planned_device(merged_config(configfiles or [])))
+        check_report_files(study.config)
     except ConfigError as error:
         fail(error)
+    return study
+
+
+def _on_planned_device(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config with the device that `auto` stood for when the study was last started."""
+    from bigain.core.files import read_json
+
+    plan = Path(f"results/{config.get('study')}/plan.json")
+    if config.get("device", "auto") != "auto" or not plan.is_file():
+        return config
+    try:
+        return {**config, "device": read_json(plan).get("device", "auto")}
+    except (AttributeError, OSError, ValueError):
+        return config
 
 
 def merged_config(configfiles: list[Path]) -> dict[str, Any]:
     """Return the default config with others merged over it in their order, as Snakemake merges them."""
-    import yaml
     from snakemake.utils import update_config
+
+    from bigain.core.yaml_files import read_yaml
 
     merged: dict[str, Any] = {}
     for file in map(located, (Path("config/config.yaml"), *configfiles)):
         if not file.is_file():
             fail(f"{file} is missing; `bigain init FOLDER` writes a study's files to a folder")
         try:
-            update_config(merged, yaml.safe_load(file.read_text(encoding="utf-8")) or {})
-        except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
-            fail(f"{file} is not a mapping in YAML: {error}")
+            content = read_yaml(file)
+        except ValueError as error:
+            fail(error)
+        if not isinstance(content, dict | None):
+            fail(f"{file} is not a mapping in YAML")
+        update_config(merged, content or {})
     return merged
 
 

@@ -10,12 +10,10 @@ from diffusers.models.attention import BasicTransformerBlock
 from torch import nn
 
 from bigain.methods.method import Family
+from bigain.methods.places import chosen
 from bigain.tokens import TokenGrid
 
 SUPPORTED = (UNet2DConditionModel, DiTTransformer2DModel, PixArtTransformer2DModel)
-
-# DiT-XL/2's ten blocks, as released (0-based; its own flags skip 0 and 6).
-DIT_XL_BLOCKS = (1, 2, 3, 4, 5, 7, 8, 9, 10, 11)
 
 
 @dataclass(frozen=True)
@@ -44,35 +42,11 @@ def blocks_of(model: ModelMixin) -> list[Block]:
 
 
 def select(model: ModelMixin, levels: tuple[int, ...] | None, blocks: tuple[int, ...] | str | None) -> list[Block]:
-    """Return the blocks to compress: of a U-Net those of `levels` (default: the highest resolution that has any), of a
-    DiT those numbered in `blocks`, or a part by name (default: DiT-XL/2's ten; of other depths all but the first and
-    the last).
-
-    Raises ValueError if nothing matches or a number does not exist.
-    """
+    """Return the blocks to compress: those at the places that `bigain.methods.places.chosen` returns, and errors are
+    its own."""
     every = blocks_of(model)
-    exist = sorted({block.place for block in every})
-    wanted: tuple[int, ...]
-    if family_of(model) == "dit":
-        if levels is not None:
-            raise ValueError("a DiT has one resolution: choose by `blocks`, not by `levels`")
-        if isinstance(blocks, str):
-            blocks = part_of(blocks, len(every))
-        default = DIT_XL_BLOCKS if len(every) == 28 else tuple(range(1, len(every) - 1))
-        wanted, kind = default if blocks is None else blocks, "block"
-    else:
-        if blocks is not None:
-            raise ValueError("a U-Net's blocks are chosen by `levels` (0 is the highest resolution), not by `blocks`")
-        wanted, kind = tuple(exist[:1]) if levels is None else levels, "level"
-    if not wanted or not set(wanted) <= set(exist):
-        raise ValueError(f"no self-attention at {kind} {tuple(wanted)}: this model has it at {kind}s {exist}")
-    return [block for block in every if block.place in wanted]
-
-
-def part_of(name: str, depth: int) -> tuple[int, ...]:
-    """Return the block numbers, from 0, of a named part of a DiT of 28 blocks, scaled to another depth."""
-    first, last = {"first_12": (0, 12), "1_6": (0, 6), "7_12": (6, 12)}[name]
-    return tuple(range(round(first * depth / 28), round(last * depth / 28)))
+    places = chosen(family_of(model), sorted({block.place for block in every}), levels, blocks)
+    return [block for block in every if block.place in places]
 
 
 def plan_groups(blocks: list[Block]) -> list[str]:

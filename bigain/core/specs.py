@@ -278,7 +278,7 @@ class CollectSpec(TypedDict):
     """`bigain collect`: the results of all cells."""
 
     config: str  # digest of the study's config
-    cells: dict[str, str]  # digest of the spec of each cell's metrics, by the cell's folder
+    cells: list[tuple[str, str]]  # folder of each cell, and the digest of the spec of its metrics (lists in JSON)
     code: CodeVersions
 
 

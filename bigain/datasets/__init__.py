@@ -25,7 +25,8 @@ class Source:
     `images` and `classes` are None where the folder decides. `layout` says which files belong where, `of_models`
     whether the classes are those of class-conditioned models, `forms` which prompts there are, `own_captions` whether
     images have captions of their own to generate from, instead of their class's prompt, `downloadable` whether the
-    licence lets us download it.
+    licence lets us download it, `splits` which images a reader takes: two of one layout share those of a split that
+    both take.
     """
 
     load: Callable[[Path, PromptForm], Dataset]
@@ -36,6 +37,7 @@ class Source:
     forms: tuple[PromptForm, ...] = ("paper", "released")
     own_captions: bool = False
     downloadable: bool = False
+    splits: tuple[str, ...] = ("all",)
 
     @property
     def official(self) -> bool:
@@ -57,9 +59,9 @@ SOURCES: dict[str, Source] = {
     "fashion_scenes": Source(
         lambda folder, _: fashion_scenes(folder), of_models=True, forms=("paper",), own_captions=True
     ),
-    "pets": Source(pets.pets, pets.TEST, pets.CLASSES, PETS, downloadable=True),
-    "pets_trainval": Source(pets.pets_trainval, pets.TRAINVAL, pets.CLASSES, PETS),
-    "pets_all": Source(pets.pets_all, None, pets.CLASSES, PETS),
+    "pets": Source(pets.pets, pets.TEST, pets.CLASSES, PETS, downloadable=True, splits=("test",)),
+    "pets_trainval": Source(pets.pets_trainval, pets.TRAINVAL, pets.CLASSES, PETS, splits=("trainval",)),
+    "pets_all": Source(pets.pets_all, None, pets.CLASSES, PETS, splits=("test", "trainval")),
     "imagenet1k": Source(imagenet.imagenet1k, 50_000, 1000, IMAGENET, of_models=True),
     "imagenet100": Source(imagenet.imagenet100, 5000, 100, IMAGENET, of_models=True),
     "coco2017": Source(coco.coco2017, coco.IMAGES, coco.CLASSES, COCO, own_captions=True, downloadable=True),

@@ -79,14 +79,15 @@ def collect(spec: CollectSpec, cells: Path, output: Path) -> None:
     Raises ResultError for a metrics file that is missing, damaged or of another spec; ValueError if no cell has a
     metric, or naming the file and the key that does not fit a metrics file or the metric that is not finite.
     """
-    files = {path: cells / path / "metrics.json" for path in spec["cells"]}
-    scored = {path: _read(file, spec["cells"][path]) for path, file in files.items()}
+    expected = dict(spec["cells"])
+    files = {path: cells / path / "metrics.json" for path in expected}
+    scored = {path: _read(file, expected[path]) for path, file in files.items()}
     rows = [row for path, cell in scored.items() for row in _rows(files[path], cell, spec)]
     if not rows:
         raise ValueError("no cell has a metric: all have too few images (see `left_out` in the metrics files)")
     images = pa.concat_tables([_outcomes(files[path], cell) for path, cell in scored.items()])
     inputs: dict[str, InputRecord] = {
-        path: {"file": str(file), "spec": spec["cells"][path], "sha256": sha256(file)} for path, file in files.items()
+        path: {"file": str(file), "spec": expected[path], "sha256": sha256(file)} for path, file in files.items()
     }
     for file, table in (
         (output.with_name("images.parquet"), images),

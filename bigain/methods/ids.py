@@ -12,6 +12,7 @@ from typing import Any
 from bigain.core.messages import unknown
 from bigain.methods.method import Linear, Method
 from bigain.methods.options import Strength
+from bigain.methods.places import PARTS
 from bigain.methods.presets import METHODS
 
 # Names that stand for several ids in a config. `official`: what the paper's released code computes.
@@ -62,14 +63,15 @@ def _switch(text: str) -> bool:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(sorted({int(number) for number in text.split("+")}))
+    parts = text.split("+")
+    numbers = sorted({int(part) for part in parts if part.isascii() and part.isdigit()})
+    if len(numbers) < len(parts):
+        raise ValueError("allowed are whole numbers from 0, each once, joined by +")
+    return tuple(numbers)
 
 
 def _noise(text: str) -> str:
     return {"fresh": "timestep", "shared": "image"}[_one_of("fresh", "shared")(text)]
-
-
-PARTS = ("first_12", "1_6", "7_12")  # of a DiT's 28 blocks, as the paper counts and compares them (B.3.1)
 
 
 def _blocks(text: str) -> tuple[int, ...] | str:

@@ -67,7 +67,7 @@ class Method:
     noise_per: how often the classifier draws an image's noise: for every timestep, or once for all timesteps, which are
         then visited from high to low as in sampling (for methods that reuse what an earlier step computed).
     levels, blocks: where a method acts in a U-Net and in a DiT (blocks may be named, as in
-        `bigain.compression.targets.part_of`); they override the backbone's.
+        `bigain.methods.places.part_of`); they override the backbone's.
     """
 
     id: str

@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bigain.core.columns import csv_text
 from bigain.core.messages import unknown
 from bigain.core.specs import ReportSpec
@@ -25,7 +23,7 @@ from bigain.methods.ids import method_of
 from bigain.metrics.significance import holm
 from bigain.reporting import names
 from bigain.reporting.collected import CellScores
-from bigain.reporting.entries import check_keys
+from bigain.reporting.entries import check_keys, read_entries
 from bigain.reporting.frames import CellMetric
 from bigain.reporting.paper_values import printed_numbers
 from bigain.reporting.rendering import write_table
@@ -112,14 +110,8 @@ class Verdict:
 
 
 def read_claims(path: Path | str) -> dict[str, Claim]:
-    """Read claims.yaml. Raises ValueError naming the file, the claim and what is missing or unknown."""
-    claims = {}
-    for name, entry in yaml.safe_load(Path(path).read_text(encoding="utf-8")).items():
-        try:
-            claims[name] = Claim.parse(name, entry)
-        except ValueError as error:
-            raise ValueError(f"{path}: {name}: {error}") from None
-    return claims
+    """Read claims.yaml. Errors are those of `read_entries`."""
+    return read_entries(path, Claim.parse, "claims")
 
 
 def judge(claim: Claim, scores: Scores, families: Mapping[str, str]) -> Verdict:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from bigain.core.messages import unknown
 from bigain.methods.ids import method_of
-from bigain.reporting.entries import check_keys
-from bigain.reporting.package_files import PRINTED
-from bigain.study.cells import Cell
+from bigain.reporting.entries import check_keys, read_entries
+from bigain.reporting.package_files import PRINTED, claims_file, tables_file
+from bigain.study.cells import Cell, Config
+from bigain.study.config import refusal
 
 
 class Figure(NamedTuple):
@@ -122,15 +122,29 @@ class TableEntry:
 
 
 def read_tables(path: Path | str) -> dict[str, TableEntry]:
-    """Read tables.yaml. Raises ValueError naming the file, the table and the unknown method or wrong key."""
-    entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    tables = {}
-    for name, entry in entries.items():
-        try:
-            tables[name] = TableEntry.parse(name, entry)
-        except ValueError as error:
-            raise ValueError(f"{path}: {name}: {error}") from None
-    return tables
+    """Read tables.yaml. Errors are those of `read_entries`."""
+    return read_entries(path, TableEntry.parse, "tables")
+
+
+def check_report_files(config: Config) -> None:
+    """Raise ConfigError if a study's `tables` or `claims` cannot be read, with one line for each."""
+    problems = []
+    if config["tables"] is not None:
+        problems += _problems("tables", read_tables, tables_file(config))
+    if config["claims"] is not None:
+        from bigain.reporting.claims import read_claims  # takes a second, so only a study with claims imports it
+
+        problems += _problems("claims", read_claims, claims_file(config))
+    if problems:
+        raise refusal(problems)
+
+
+def _problems(key: str, read: Callable[[Path], object], file: Path) -> list[str]:
+    try:
+        read(file)
+    except ValueError as error:
+        return [f"{key}: {error}"]
+    return []
 
 
 def read_table_entry(path: Path | str, name: str) -> TableEntry:

@@ -1,19 +1,86 @@
-"""Entries of tables.yaml and claims.yaml: check their keys against the dataclass that they become."""
+"""Entries of tables.yaml and claims.yaml: read by name, each checked against the dataclass that it becomes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import MISSING, fields
-from typing import Any
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from bigain.core.messages import unknown
+from bigain.core.yaml_files import read_yaml
+
+Entry = TypeVar("Entry")
+LONGEST_NAME = 100
+
+# What YAML has to hold for a field: how a message calls it, and its types. NamedTuples are written as mappings.
+FORMS: dict[type, tuple[str, tuple[type, ...]]] = {
+    str: ("text", (str,)),
+    bool: ("true or false", (bool,)),
+    float: ("a number", (int, float)),
+    list: ("a list", (list,)),
+    tuple: ("a list", (list,)),
+    dict: ("a mapping", (dict,)),
+}
+
+
+def read_entries(path: Path | str, parse: Callable[[str, dict[str, Any]], Entry], form: str) -> dict[str, Entry]:
+    """Read a YAML file of entries by name. Raises ValueError naming the file, the entry and what is wrong with it, or
+    what is needed if it is another file altogether: `form`, `tables` or `claims`."""
+    needed = f"{form} by name are needed, as in bigain/reporting/{form}.yaml"
+    try:
+        content = read_yaml(Path(path))
+        if not isinstance(content, dict) or not content:
+            raise ValueError(f"{path} holds {_shown(content)}")
+    except ValueError as error:
+        raise ValueError(f"{error}; {needed}") from None
+    entries = {}
+    for name, entry in content.items():
+        if not isinstance(name, str) or not name.isprintable() or len(name) > LONGEST_NAME:
+            raise ValueError(f"{path}: {name!r:.60} cannot be a name; {needed}")
+        if not isinstance(entry, dict):
+            raise ValueError(f"{path}: {name}: it is {_shown(entry)}; a mapping is needed; {needed}")
+        try:
+            entries[name] = parse(name, entry)
+        except ValueError as error:
+            raise ValueError(f"{path}: {name}: {error}") from None
+    return entries
 
 
 def check_keys(entry: dict[str, Any], kind: type) -> None:
-    """Raise ValueError naming a key that `kind` does not have, or one that it needs; `name` is the entry's own key."""
-    known = [field for field in fields(kind) if field.name != "name"]
+    """Raise ValueError naming a key that `kind` does not have, one that it needs, or one with a value of another type;
+    `name` is the entry's own key."""
+    known = {field.name: field for field in fields(kind) if field.name != "name"}
     for key in entry:
-        if key not in {field.name for field in known}:
-            raise ValueError(unknown("key", key, [field.name for field in known]))
-    for field in known:
-        if field.name not in entry and field.default is MISSING and field.default_factory is MISSING:
-            raise ValueError(f"{field.name} is missing")
+        if key not in known:
+            raise ValueError(unknown("key", key, known))
+    hints = get_type_hints(kind)
+    for key, field in known.items():
+        if key not in entry:
+            if field.default is MISSING and field.default_factory is MISSING:
+                raise ValueError(f"{key} is missing")
+        elif problem := _unlike(entry[key], hints[key]):
+            raise ValueError(f"{key} is {_shown(entry[key])}; {problem} is needed")
+
+
+def _unlike(value: Any, hint: Any) -> str:
+    """Return what is needed instead of a value, or nothing if it is of the hinted type."""
+    hints = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    if value is None and type(None) in hints:
+        return ""
+    (hint,) = (hint for hint in hints if hint is not type(None))
+    kind = get_origin(hint) or (dict if hasattr(hint, "_fields") else hint)
+    name, types = FORMS[kind]
+    if not isinstance(value, types) or (isinstance(value, bool) and kind is not bool):
+        return name
+    items = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    inner = get_args(hint)[0] if get_args(hint) else str
+    return next((f"{name} of {problem}" for item in items if (problem := _unlike(item, inner))), "")
+
+
+def _shown(value: Any) -> str:
+    """Return how a message calls what a file holds."""
+    if value is None or value in ({}, []):
+        return "nothing"
+    return "a list" if isinstance(value, list) else "a mapping" if isinstance(value, dict) else f"{value!r:.60}"

@@ -7,6 +7,7 @@ data need not be on disk to plan: `bigain.study.requirements` looks for them bef
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import jsonschema
 
 from bigain.core.messages import unknown
 from bigain.core.validation import Validator
+from bigain.core.yaml_files import read_yaml
 from bigain.methods.ids import GROUPS
 from bigain.study.cells import Config
 from bigain.study.consistency import contradictions, unknown_groups
@@ -35,7 +37,7 @@ def load(raw: dict[str, Any]) -> Config:
     Raises ConfigError with one line per problem.
     """
     if problems := list(unusable_values(raw)):
-        raise _refusal(problems)
+        raise refusal(problems)
     config = deepcopy(raw)
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     _fill_in(config, schema, schema)
@@ -48,12 +50,28 @@ def load(raw: dict[str, Any]) -> Config:
         _keep_groups(config)
         problems = list(dict.fromkeys(contradictions(config)))
     if problems:
-        raise _refusal(problems)
+        raise refusal(problems)
     return config
 
 
-def _refusal(problems: list[str]) -> ConfigError:
+def refusal(problems: list[str]) -> ConfigError:
+    """Return the error of a config with these problems, one line each."""
     return ConfigError("invalid config:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+def check_files(files: Iterable[Path]) -> None:
+    """Raise ConfigError if a config file is not YAML or repeats a key, of which YAML readers would keep the last.
+
+    Snakemake reads the files itself and has reported those that are missing.
+    """
+    problems = []
+    for file in files:
+        try:
+            read_yaml(file)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise refusal(problems)
 
 
 def _fill_in(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> None:

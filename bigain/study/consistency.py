@@ -13,8 +13,8 @@ from bigain.core.messages import unknown
 from bigain.datasets import SOURCES
 from bigain.methods.ids import method_of
 from bigain.study.cells import Cell, Config, expand
-from bigain.study.sources import check_dataset, missing_files
-from bigain.study.weights import WeightsError, token_grid
+from bigain.study.sites import site_faults
+from bigain.study.sources import check_dataset, missing_files, share_images
 
 MOST_TIMESTEPS, MOST_CELLS = 1000, 1_000_000
 METHOD_ID = re.compile(r"[A-Za-z0-9_.@~+-]+")  # an id is the name of a folder
@@ -34,7 +34,7 @@ def contradictions(config: Config) -> Iterator[str]:
         (
             _unsupported_methods,
             _ambiguous_strengths,
-            _unreachable_strengths,
+            site_faults,
             _missing_calibrations,
             _invalid_stages,
             _invalid_batches,
@@ -66,13 +66,8 @@ def _unsupported_methods(config: Config) -> Iterator[str]:
     for number, entry in enumerate(config["cells"]):
         backbone, family = entry["backbone"], config["backbones"][entry["backbone"]]["family"]
         for method in map(method_of, entry["methods"]):
-            if family == "flux":
-                if method.id != "none":
-                    yield f"cells.{number}.methods: {method.id}: {backbone} is a flux, which supports no method yet"
-                continue
-            key, places = {"unet": ("blocks", method.blocks), "dit": ("levels", method.levels)}[family]
-            if places is not None:
-                yield f"cells.{number}.methods: {method.id}: {backbone} is a {family} and has no {key}"
+            if family == "flux" and method.id != "none":
+                yield f"cells.{number}.methods: {method.id}: {backbone} is a flux, which supports no method yet"
         reader = config["datasets"][entry["dataset"]]["reader"]
         if family == "dit" and not SOURCES[reader].of_models:
             fitting = [name for name, source in SOURCES.items() if source.of_models]
@@ -110,34 +105,6 @@ def _ambiguous_strengths(config: Config) -> Iterator[str]:
             return
 
 
-def _unreachable_strengths(config: Config) -> Iterator[str]:
-    """Find strengths that a backbone's token grid cannot reach, and factors that reduce it to the same size."""
-    factors: dict[tuple, float | int | None] = {}
-    for cell in dict.fromkeys(expand(config)):
-        method = method_of(cell.method)
-        if method.strength_kind in ("none", "flops_reduction_percent"):
-            continue
-        try:
-            grid = token_grid(config["backbones"][cell.backbone])
-        except WeightsError:  # reported by `missing_files`
-            continue
-        levels = method.levels or (0,)
-        if min(levels) < 0 or min(grid) >> max(levels) == 0:
-            yield f"cells.methods: {cell.method}: {cell.backbone} has no levels {list(levels)}"
-            continue
-        where = f"strengths.{method.strength_kind}: {cell.strength}"
-        height, width = (side >> max(levels) for side in grid)
-        try:
-            _, keys = method.tokens_left(cell.strength, height, width)
-        except ValueError as error:
-            yield f"{where} is not reachable by {cell.method} on {cell.backbone}: {error}"
-            continue
-        if method.strength_kind == "downsample_factor":
-            same = (cell.task, cell.backbone, cell.dataset, cell.method, cell.seed, keys)
-            if (other := factors.setdefault(same, cell.strength)) != cell.strength:
-                yield f"{where} and {other} both give {keys} keys on {cell.backbone}; keep one of them"
-
-
 def _missing_calibrations(config: Config) -> Iterator[str]:
     structural = [cell for cell in expand(config) if cell.structural]
     for name in sorted({cell.backbone for cell in structural}):
@@ -149,6 +116,13 @@ def _missing_calibrations(config: Config) -> Iterator[str]:
         else:
             images = max(config["calibration"]["images"], config["calibration"]["prompts"])
             yield from check_dataset(f"datasets.{dataset}, of {where}", config["datasets"][dataset], images)
+            tested = sorted({cell.dataset for cell in structural if cell.backbone == name})
+            yield from (
+                f"{where}: {dataset} is not allowed, because it shares images with {other}, on which {name} is tested; "
+                "name a data set of a training split"
+                for other in tested
+                if share_images(config["datasets"][dataset], config["datasets"][other])
+            )
     on_grid = [c for c in structural if c.task == "classification" and method_of(c.method).noise_per == "image"]
     if config["classification"]["timesteps"] == "random" and on_grid:
         yield f"classification.timesteps: {on_grid[0].method} needs 'grid', because its gates belong to timesteps"

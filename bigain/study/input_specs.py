@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bigain.core.specs import DatasetSpec, EncodeConditionsSpec, EncodeImagesSpec, ReferenceSpec
 from bigain.study.fingerprints import READER_PARTS, code_of
+from bigain.study.finished import with_all_captions
 from bigain.study.spec_parts import (
     backbone_part,
     dataset_part,
@@ -30,16 +31,20 @@ def latents_spec(work: Workload, backbone: str, dataset: str) -> EncodeImagesSpe
 
 
 def conditions_spec(work: Workload, backbone: str, dataset: str) -> EncodeConditionsSpec:
-    """Return the spec of the candidates' conditions, and of the captions' where images are generated from them."""
+    """Return the spec of the candidates' conditions, and of the captions' where images are generated from them.
+
+    Finished conditions may have more captions than the study needs.
+    """
     part = dataset_part(work.config, dataset)
     generates = (backbone, dataset) in work.pairs["generation"]
-    return {
+    spec: EncodeConditionsSpec = {
         "backbone": backbone_part(work.config, backbone, compressed=False),
         "dataset": part,
         "captions": work.generated(dataset) if generates else 0,
         "threads": work.config["threads"],
         "code": _encoding_code(work, backbone, part),
     }
+    return with_all_captions(spec, f"{work.results}/inputs/{backbone}/{dataset}/conditions.safetensors")
 
 
 def reference_spec(work: Workload, dataset: str) -> ReferenceSpec:

@@ -11,6 +11,7 @@ from bigain.methods.presets import METHODS
 from bigain.study.cell_specs import calibration_file
 from bigain.study.cells import Cell
 from bigain.study.fingerprints import code_of
+from bigain.study.finished import in_finished_order
 from bigain.study.spec_parts import backbone_part, method_part, model_code, photos_part, reader_code
 from bigain.study.workload import Workload
 
@@ -25,9 +26,10 @@ def efficiency_spec(work: Workload, backbone: str) -> EfficiencySpec:
         if cell.backbone == backbone:
             arms.setdefault((cell.method, cell.strength), calibration_file(work, cell) if cell.structural else None)
     methods = [method for method, _ in arms]
+    in_order = [(method, strength, calibration) for (method, strength), calibration in arms.items()]
     return {
         "backbone": backbone_part(work.config, backbone, compressed=True),
-        "arms": [(method, strength, calibration) for (method, strength), calibration in arms.items()],
+        "arms": in_finished_order(in_order, f"{work.results}/efficiency/{backbone}.csv"),
         "definitions": {method: method_part(method) for method in methods},
         "batch": work.config["efficiency"]["batch"],
         "rounds": work.config["efficiency"]["rounds"],
@@ -47,11 +49,12 @@ def probed(work: Workload) -> list[tuple[str, str]]:
 
 
 def in_figures(work: Workload) -> list[tuple[str, str]]:
-    """Return the pairs that Figures 2 and 3 show: the first probed data set of each backbone."""
+    """Return the pairs that Figures 2 and 3 show: each backbone's first probed data set, in the config's order."""
+    order = list(work.config["datasets"])
     first: dict[str, str] = {}
-    for backbone, dataset in probed(work):
+    for backbone, dataset in sorted(probed(work), key=lambda pair: order.index(pair[1])):
         first.setdefault(backbone, dataset)
-    return list(first.items())
+    return [(backbone, first[backbone]) for backbone in dict(probed(work))]
 
 
 def token_maps_spec(work: Workload, backbone: str, dataset: str) -> TokenMapsSpec:
@@ -72,9 +75,10 @@ def spectrum_spec(work: Workload, backbone: str, dataset: str) -> SpectrumSpec:
     cells = [cell for cell in work.cells if (cell.backbone, cell.dataset) == (backbone, dataset)]
     arms = dict.fromkeys((cell.method, cell.strength) for cell in cells if _is_probed(cell))
     images = min(settings["images"], work.size(dataset)[0])
+    finished = f"{work.results}/probes/{backbone}/{dataset}/spectrum.parquet"
     return {
         **_probe(work, backbone, dataset, images, [method for method, _ in arms]),
-        "arms": [("none", None), *arms],
+        "arms": in_finished_order([("none", None), *arms], finished),
         "batch": work.config["classification"]["batch"],
         "timesteps": settings["timesteps"],
         "bands": settings["bands"],

@@ -40,7 +40,7 @@ def collect_spec(work: Workload) -> CollectSpec:
     """Return the spec of the results: what every cell's metrics are to be computed from."""
     return {
         "config": digest(work.config),
-        "cells": {cell.path: digest(score_spec(work, cell)) for cell in work.cells},
+        "cells": [(cell.path, digest(score_spec(work, cell))) for cell in work.cells],
         "code": code_of("jobs.collect"),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -73,24 +74,42 @@ class Needs:
             self.network = True
 
 
-def before_first_job(study: Study, jobs: Iterable[tuple[str, dict[str, str]]], local: bool) -> str:
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvhost-ctrl-gpu", "/dev/kfd", "/dev/dxg")  # of drivers without nvidia-smi too
+
+
+def device_here(device: str) -> str:
+    """Return the device of jobs on this machine: `auto` is the CPU where no GPU is visible, and the jobs' affair else.
+
+    So results stay when `device` changes from `cpu` to `auto` on a machine without a GPU.
+    """
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") is not None
+    has_gpu = gpu_locks.visible_gpus() or (not hidden and any(Path(device).exists() for device in GPU_DEVICES))
+    return "cpu" if device == "auto" and not has_gpu else device
+
+
+def before_first_job(
+    study: Study, jobs: Iterable[tuple[str, dict[str, str]]], local: bool, cores: int | None = None
+) -> str:
     """Return one message about everything that would stop these jobs (rule and wildcards), or an empty string.
 
-    `local` is whether they run on this machine.
+    `local` is whether they run on this machine, then on `cores`.
     """
     needs = Needs.of_jobs(study, jobs)
     if not needs.backbones and not needs.references:
         return ""
-    lines = [f"- {problem}" for problem in problems(study, StudyCost(study), needs, local)]
+    lines = [f"- {problem}" for problem in problems(study, StudyCost(study), needs, local, cores)]
     return "\n".join((f"{study.name} cannot run yet:", *lines)) if lines else ""
 
 
-def problems(study: Study, cost: StudyCost, needs: Needs, local: bool = True) -> list[str]:
+def problems(study: Study, cost: StudyCost, needs: Needs, local: bool = True, cores: int | None = None) -> list[str]:
     """Return everything that stands in the way of what is needed, one line per problem.
 
-    `local` is whether jobs run on this machine, which then needs the GPU.
+    `local` is whether jobs run on this machine, which then needs the GPU and the CPU's threads; `cores` is how many of
+    its cores Snakemake may use.
     """
     lines = [*_weights(study, needs), *_data(study, needs), *_network(study, needs), *_disk(study, cost, needs)]
+    if local:
+        lines += _threads(study.config["threads"], cores)
     if local and needs.backbones:
         lines += _gpu(study, cost)
     return list(dict.fromkeys(lines))
@@ -133,6 +152,16 @@ def _disk(study: Study, cost: StudyCost, needs: Needs) -> Iterator[str]:
     free, needed = shutil.disk_usage(folder).free / 1e9, cost.disk_gb(needs.cells)
     if free < needed:
         yield f"disk: {study.results} needs about {needed:.0f} GB, and {free:.0f} GB are free"
+
+
+def _threads(threads: int, cores: int | None) -> Iterator[str]:
+    """Find more threads than this machine has, or than `--cores` allows: Snakemake would count them as fewer, and the
+    jobs, whose numbers depend on them, would run them all the same."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads > available:
+        yield f"threads: {threads} is not allowed on this machine, which has {available}; set at most {available}"
+    elif cores is not None and threads > cores:
+        yield f"threads: {threads} is not allowed with --cores {cores}; use --cores {threads}, or set at most {cores}"
 
 
 def _gpu(study: Study, cost: StudyCost) -> Iterator[str]:

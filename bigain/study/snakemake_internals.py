@@ -7,8 +7,34 @@ workflow/Snakefile together with the range in pyproject.toml.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+
+OTHER_FILES = ("--report", "--cleanup-metadata", "--cm")  # options of files that need not belong to the study
+
+
+def config_files(workflow: Any) -> list[Path]:
+    """Return the config files that Snakemake has merged: of the command line and of the workflow itself."""
+    return [Path(file) for file in workflow.configfiles]
+
+
+def named_files() -> list[str]:
+    """Return the arguments of the command line that may be targets, which Snakemake knows only after it has read the
+    rules."""
+    named, option = [], ""
+    for argument in sys.argv[1:]:
+        option = argument if argument.startswith("-") else option
+        if argument != option and option not in OTHER_FILES:
+            named.append(argument)
+    return named
+
+
+def plans_for_this_machine(workflow: Any) -> bool:
+    """Return whether jobs will run here, as far as that is known while rules are read: no number of nodes (`--jobs`) is
+    set, and this is no job of a cluster, which reads them again."""
+    return workflow.exec_mode.name == "DEFAULT" and workflow.resource_settings.nodes is None
 
 
 def planned_jobs(workflow: Any) -> list[tuple[str, dict[str, str]]]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from bigain.core.messages import unknown
 from bigain.core.places import located
 from bigain.datasets import SOURCES, Source, subset
 from bigain.datasets import load as load_dataset
+from bigain.datasets.integrity import fingerprint
 from bigain.metrics import FEWEST_IMAGES
 from bigain.study.cells import Config
-from bigain.study.weights import WeightsError, digest
+from bigain.study.weights import WeightsError, digest, sha256_of
 from bigain.study.weights import check as check_weights
 
 
@@ -22,8 +24,8 @@ def missing_files(config: Config) -> Iterator[str]:
     Covers what belongs to the repository or the user; downloads are looked for before the first job.
     """
     for key in ("tables", "claims"):
-        if config[key] is not None and not located(config[key]).is_file():
-            yield f"{key}: {config[key]} is missing"
+        if config[key] is not None and not located(config[key]).exists():
+            yield f"{key}: {config[key]} is missing; {key} by name are needed, as in bigain/reporting/{key}.yaml"
     for name in sorted({entry["backbone"] for entry in config["cells"]}):
         backbone = config["backbones"][name]
         if not backbone["hub"]:
@@ -85,6 +87,25 @@ def check_dataset(where: str, settings: dict[str, Any], generated: int) -> Itera
     if settings["candidates"] and settings["images"] is None:
         yield f"{where}.candidates: set `images` to how many images of these classes are classified"
     yield from _prefixed(where, lambda: _check_official(settings, source, generated))
+
+
+def share_images(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Return whether two data sets have images in common: their readers take the same split of the same files."""
+    first, second = SOURCES[one["reader"]], SOURCES[other["reader"]]
+    if first.layout != second.layout or not set(first.splits) & set(second.splits):
+        return False
+    paths = [located(settings["path"]).resolve() for settings in (one, other)]
+    return paths[0] == paths[1] or _same_content(other["reader"], *paths)
+
+
+def _same_content(reader: str, first: Path, second: Path) -> bool:
+    """Return whether two folders hold the same data, as far as they are on disk."""
+    if not SOURCES[reader].official:
+        return bool({*map(sha256_of, first.glob("*.parquet"))} & {*map(sha256_of, second.glob("*.parquet"))})
+    try:
+        return fingerprint(reader, str(first)) == fingerprint(reader, str(second))
+    except (OSError, ValueError):
+        return False
 
 
 def _check_embedded(settings: dict[str, Any], generated: int) -> None:

@@ -54,6 +54,8 @@ def _value_fault(value: Any, longest: int) -> str:
         if max(len(part.encode()) for part in value.split("/")) > LONGEST_FILE_NAME:
             return f"{value[:20]!r}... cannot be the name of a file, which has at most {LONGEST_FILE_NAME} bytes"
     elif isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) <= LARGEST:
-        shown = value if isinstance(value, float) and not math.isinf(value) else "a number"
-        return f"{shown} is not allowed; numbers must be finite and at most {LARGEST}"
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{value} is not allowed; a finite number is needed"
+        shown = value if isinstance(value, float) else "a number"
+        return f"{shown} is not allowed; numbers must be at most {LARGEST}"
     return ""

@@ -57,29 +57,6 @@ def check(name: str, backbone: dict[str, Any]) -> None:
         raise WeightsError(problem)
 
 
-def token_grid(backbone: dict[str, Any]) -> tuple[int, int]:
-    """Return the height and width of a backbone's token grid at its highest resolution.
-
-    Reads the backbone's config file, or its architecture's while the weights are absent. Raises WeightsError naming the
-    file if it is missing or does not determine a grid.
-    """
-    path = _config_file(backbone)
-    if not path.is_file() and backbone["architecture"] and identity(backbone) == ABSENT:
-        path = ARCHITECTURES / f"{backbone['architecture']}.json"
-    if not path.is_file():
-        raise WeightsError(
-            f"{path} is missing: {backbone['path']} is not a diffusers pipeline of a {backbone['family']}"
-        )
-    settings = read_mapping(path)
-    if "sample_size" not in settings:
-        raise WeightsError(f"{path} has no sample_size, which determines the token grid")
-    size, patch = settings["sample_size"], settings.get("patch_size") or 1
-    sides = size if isinstance(size, list) else [size, size]
-    if len(sides) != 2 or not all(type(length) is int and length > 0 for length in (*sides, patch)):
-        raise WeightsError(f"{path}: sample_size {size!r} and patch_size {patch!r} do not make a token grid")
-    return sides[0] // patch, sides[1] // patch
-
-
 def read_mapping(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds a mapping. Raises WeightsError naming the file if it is missing or something else."""
     try:
@@ -91,7 +68,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return content
 
 
-def _config_file(backbone: dict[str, Any]) -> Path:
+def config_file(backbone: dict[str, Any]) -> Path:
+    """Return the config file of a backbone's denoiser."""
     return located(backbone["path"]) / DENOISER_FOLDERS[backbone["family"]] / "config.json"
 
 
@@ -110,7 +88,7 @@ def _wrong_prediction_type(backbone: dict[str, Any]) -> Iterator[str]:
 
 
 def _wrong_architecture(backbone: dict[str, Any]) -> Iterator[str]:
-    path = _config_file(backbone)
+    path = config_file(backbone)
     if not path.is_file():
         yield f"{path} is missing: {backbone['path']} is not a diffusers pipeline of a {backbone['family']}"
         return

@@ -179,12 +179,9 @@ def test_it_survives_a_whole_graph_capture(model, method):
         ("todo", {"factor": 17}, "allowed are 1 to 16"),
         ("todo", {"factor": 2.5}, "strength 2.5 is not allowed"),
         ("none", {"ratio": 0.1}, "takes no strength"),
-        (
-            "todo",
-            {"factor": 2, "levels": (3,)},
-            r"no self-attention at level \(3,\): this model has it at levels \[0, 1\]",
-        ),
-        ("todo", {"factor": 2, "levels": ()}, "no self-attention"),
+        ("todo", {"factor": 2, "levels": (3,)}, "no self-attention at level 3; allowed are 0 to 1"),
+        ("todo", {"factor": 2, "levels": ()}, "no level is chosen; allowed are 0 to 1"),
+        ("todo", {"factor": 2, "levels": (1, 0, 1)}, "level 1 is repeated; allowed are 0 to 1, each once"),
         ("todo", {"factor": 2, "blocks": (1,)}, "chosen by `levels`"),
     ],
 )

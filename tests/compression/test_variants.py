@@ -5,8 +5,8 @@ import torch
 
 import bigain
 from bigain.compression.attachment import RowKey
-from bigain.compression.targets import part_of
 from bigain.methods.ids import method_of
+from bigain.methods.places import part_of
 from tests.helpers.methods import arguments_for
 from tests.helpers.models import RUN, run_dit, run_unet
 

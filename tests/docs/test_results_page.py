@@ -46,7 +46,7 @@ def folder(tmp_path_factory) -> Path:
 def test_a_cell_has_only_described_columns(folder, name):
     results = score(folder, name)
     assert [column for column in results if column not in columns_of("results.parquet")] == []
-    assert undescribed("metrics.json", json.loads((folder / "out.json").read_text())) == []
+    assert undescribed("metrics.json", json.loads((folder / "cells" / name / "metrics.json").read_text())) == []
     for chunk in range(CHUNKS):
         if name == "generated":
             with safe_open(folder / f"generated-{chunk}.safetensors", "np") as stored:

@@ -1,5 +1,6 @@
 """Randomly changed configs: planned, or refused with a message that names the key."""
 
+import json
 import os
 
 import pyarrow.parquet as pq
@@ -8,10 +9,12 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bigain.reporting.claims import read_claims
+from bigain.reporting.contents import read_tables
 from bigain.study.config import ConfigError, load
 from bigain.study.study import Study
 from bigain.study.weights import digest
-from tests.helpers.mutations import MARKS, broken_tree, cases, odd_values, refusal
+from tests.helpers.mutations import MARKS, broken_bytes, broken_tree, cases, is_json, odd_values, refusal
 from tests.helpers.repository import ROOT
 
 pytestmark = MARKS
@@ -155,6 +158,26 @@ def test_a_changed_config_is_planned_or_refused_by_its_key(name, data):
 @cases(100)
 def test_values_that_are_not_a_config_are_refused(raw):
     assert refusal(lambda: load(raw), ConfigError)
+
+
+FILES = {
+    "tables": (ROOT / "bigain/reporting/tables.yaml", read_tables),
+    "claims": (ROOT / "bigain/reporting/claims.yaml", read_claims),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@given(data=st.data())
+@cases(150)
+def test_a_changed_file_of_tables_or_claims_is_read_or_named(name, tmp_path_factory, data):
+    original, read = FILES[name]
+    file = tmp_path_factory.mktemp("files") / f"{name}.yaml"
+    whole = original.read_bytes()
+    changed, _ = data.draw(broken_tree(yaml.safe_load(whole), odd_values | PLAUSIBLE))
+    content = json.dumps(changed).encode() if is_json(changed) else data.draw(broken_bytes(whole))
+    file.write_bytes(content)
+    message = refusal(lambda: read(file), ValueError)
+    assert message is None or (str(file) in message and len(message.splitlines()) == 1 and len(message) < 5000), message
 
 
 WRONG = [10**400, 1 << 63, float("nan"), float("inf"), -1, 20.0, True, "20", [20], {"images": 20}, "\ud800", {1: 1}]

@@ -11,7 +11,8 @@ from bigain.core.files import read_json, sha256
 from bigain.datasets import download
 from bigain.datasets.manifest import MANIFEST
 from bigain.study import weights
-from bigain.study.weights import WeightsError, check, digest, token_grid
+from bigain.study.denoisers import denoiser_of
+from bigain.study.weights import WeightsError, check, digest
 from tests.helpers.mutations import MARKS, broken_bytes, broken_tree, cases, odd_values, refusal
 
 pytestmark = MARKS
@@ -55,7 +56,7 @@ def test_a_changed_file_of_a_model_is_accepted_or_named(model, file, architectur
 
     def plan():
         check("sd2", backbone | {"architecture": architecture})
-        height, width = token_grid(backbone)
+        height, width = denoiser_of(backbone).grid
         assert height >= 0
         assert width >= 0
 

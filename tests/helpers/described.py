@@ -33,7 +33,9 @@ def undescribed_columns(results: Path, reports: Path) -> list[str]:
     ):
         kind = {"chunk": "trials", "spectrum": "spectrum"}.get(file.stem.split("-")[0], file.name)
         missing += _missing(file, kind, pq.read_schema(file).names)
-    for file in sorted(results.glob("cells/**/*.json")):
+    for file in sorted(
+        {*results.glob("*.parquet.json"), *results.glob("c*/**/*.json"), *results.glob("[ip]*/**/*.json")}
+    ):
         kind = "metrics.json" if file.name == "metrics.json" else "provenance"
         missing += [f"{file.name}: {key}" for key in undescribed(kind, json.loads(file.read_text(encoding="utf-8")))]
     return missing

@@ -100,7 +100,7 @@ def score(folder, name):
 
 def collected(cells, specs):
     """Collect the metrics of cells by their folders, and return the results."""
-    spec = {"config": "-", "cells": {path: digest(spec) for path, spec in specs.items()}, "code": {}}
+    spec = {"config": "-", "cells": [[path, digest(spec)] for path, spec in specs.items()], "code": {}}
     collect(spec, cells, cells / "results.parquet")
     return pd.read_parquet(cells / "results.parquet")
 

@@ -56,7 +56,7 @@ def test_a_number_that_is_not_finite_names_its_file(tmp_path):
 
 def test_what_is_collected_lies_in_three_files_that_say_what_they_come_from(tmp_path):
     collected(write(tmp_path), {"a": SPEC})
-    spec = {"config": "-", "cells": {"a": digest(SPEC)}, "code": {}}
+    spec = {"config": "-", "cells": [["a", digest(SPEC)]], "code": {}}
     metrics = tmp_path / "a/metrics.json"
     inputs = {"a": {"file": str(metrics), "spec": digest(SPEC), "sha256": sha256(metrics)}}
     for name in ("results.parquet", "images.parquet"):

@@ -8,8 +8,10 @@ from scipy import stats
 
 from bigain.metrics.significance import bootstrap_p, holm, paired_difference, sign_test
 from bigain.reporting.claims import Claim, in_print, judge, read_claims, write_claims
+from bigain.reporting.contents import check_report_files
 from bigain.reporting.package_files import CLAIMS
 from bigain.reporting.scores import Scores
+from bigain.study.config import ConfigError
 
 CLAIM = {"of": "bigain_tm", "than": ["tome"], "metrics": ["acc@1"], "kind": "better", "says": "better"}
 FAMILIES = {"u": "unet", "d": "dit"}
@@ -189,3 +191,63 @@ def test_p_values_without_and_with_a_difference():
     assert bootstrap_p(rng.normal(0, 1, 500), 0) > 0.05
     assert bootstrap_p(rng.normal(0.5, 1, 500), 0) == pytest.approx(2 / 2001)
     assert sign_test(np.zeros(10)) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("config/config.yaml", ": study: it is 'mini'; a mapping is needed"),
+        ("config/README.md", ", line 4 is not YAML: mapping values are not allowed here"),
+        ("config", " is a folder"),
+        ("config/none.yaml", " is missing"),
+        ("list.yaml", " holds a list"),
+        ("empty.yaml", " holds nothing"),
+        ("twice.yaml", ": the key a is on line 1 and again on line 2; keep one"),
+    ],
+)
+def test_a_file_of_another_form_is_refused_while_planning(root, tmp_path, monkeypatch, file, message):
+    monkeypatch.chdir(root)
+    for name, text in {"list.yaml": "- a\n", "empty.yaml": "# nothing\n", "twice.yaml": "a: {}\na: {}\n"}.items():
+        (tmp_path / name).write_text(text)
+    path = str(tmp_path / file) if (tmp_path / file).exists() else file
+    for key in ("claims", "tables"):
+        line = f"{key}: {path}{message}; {key} by name are needed, as in bigain/reporting/{key}.yaml"
+        assert refused_files(**{key: path}) == f"invalid config:\n  {line}"
+
+
+def test_claims_and_tables_are_not_taken_for_each_other(root, monkeypatch):
+    monkeypatch.chdir(root)
+    claims, tables = "bigain/reporting/claims.yaml", "bigain/reporting/tables.yaml"
+    assert refused_files(claims=claims, tables=tables) is None
+    heading, *lines = refused_files(claims=tables, tables=claims).splitlines()
+    assert heading == "invalid config:"
+    assert [line.split(". ")[0] for line in lines] == [
+        "  tables: bigain/reporting/claims.yaml: merging_recognises: unknown key 'says'",
+        "  claims: bigain/reporting/tables.yaml: table2: unknown key 'title'",
+    ]
+
+
+def refused_files(**config):
+    """Return the message about a config's files of tables and claims, or None."""
+    try:
+        check_report_files({"tables": None, "claims": None, **config})
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"of": ["tome"]}, "of is a list; text is needed"),
+        ({"than": "tome"}, "than is 'tome'; a list is needed"),
+        ({"metrics": [1]}, "metrics is a list; a list of text is needed"),
+        ({"strengths": [0.5, "x"]}, "strengths is a list; a list of a number is needed"),
+        ({"control": "yes"}, "control is 'yes'; true or false is needed"),
+        ({"margin": True}, "margin is True; a number is needed"),
+    ],
+)
+def test_a_value_of_another_type_is_named(change, message, tmp_path):
+    (tmp_path / "claims.yaml").write_text(json.dumps({"claim": CLAIM | change}))
+    with pytest.raises(ValueError, match=f"claim: {message}"):
+        read_claims(tmp_path / "claims.yaml")

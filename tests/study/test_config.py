@@ -5,10 +5,13 @@ import shutil
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from bigain.cli.main import app
 from bigain.study import config as config_module
-from bigain.study.config import ConfigError, load
+from bigain.study.config import ConfigError, check_files, load
 from bigain.study.flops_table import gflops
+from bigain.study.sources import share_images
 from bigain.study.study import Study
 from bigain.study.weights import WeightsError, digest
 
@@ -103,11 +106,9 @@ def test_two_spellings_of_a_method_are_one_cell(raw):
             one_cell(methods=["dip_go"]) | {"classification": {"timesteps": "random"}},
             r"classification\.timesteps: dip_go needs 'grid'",
         ),
-        (one_cell(methods=["tome~blocks-1"]), r"tome~blocks-1: mini_unet is a unet and has no blocks"),
-        (one_cell(methods=["tome~levels-1"], backbone="mini_dit"), r"mini_dit is a dit and has no levels"),
         (
             one_cell(methods=["tome~cell-16x16~levels-1"]),
-            r"0\.3 is not reachable by tome~cell-16x16~levels-1 on mini_unet: .*8x8 grid",
+            r"0\.3 is not reachable by tome~cell-16x16~levels-1 at level 1 of mini_unet: .*8x8 grid",
         ),
         ({"tables": "config/tabels.yaml"}, r"tables: config/tabels\.yaml is missing"),
         ({"device": "gpu"}, r"device: unknown value 'gpu'\. .*Allowed: cpu, cuda, auto"),
@@ -121,6 +122,71 @@ def test_two_spellings_of_a_method_are_one_cell(raw):
 def test_what_cannot_work_is_named(raw, changes, message):
     with pytest.raises(ConfigError, match=message):
         load(merged(raw, changes))
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_a_number_that_is_not_finite_is_called_that(raw, value):
+    with pytest.raises(ConfigError) as caught:
+        load(merged(raw, {"backbones": {"mini_unet": {"guidance": value}}}))
+    line = f"  backbones.mini_unet.guidance: {value} is not allowed; a finite number is needed"
+    assert str(caught.value).splitlines() == ["invalid config:", line]
+
+
+def calibrated_on(raw, dataset, **datasets):
+    """Return what is wrong with calibrating the U-Net on a data set and testing it on `fashion` and its scenes."""
+    changes = {"backbones": {"mini_unet": {"calibration": dataset}}, "datasets": datasets}
+    config = merged(raw, changes | {"calibration": {"images": 20}})
+    config["cells"] = [one_cell(dataset=name, methods=["dip_go"])["cells"][0] for name in ("fashion", "fashion_scenes")]
+    try:
+        load(config)
+    except ConfigError as error:
+        return [line.split(";")[0].strip() for line in str(error).splitlines()[1:]]
+    return []
+
+
+def test_a_calibration_set_is_no_test_set(raw, root, tmp_path):
+    shutil.copy(root / "resources/fashion/items.parquet", tmp_path)
+    copy = {"reader": "fashion", "path": str(tmp_path)}
+    where = "backbones.mini_unet.calibration"
+    for name in ("fashion", "copy", "again"):
+        datasets = {"copy": copy, "again": {"reader": "fashion", "path": "resources/../resources/fashion"}}
+        assert calibrated_on(raw, name, **datasets) == [
+            f"{where}: {name} is not allowed, because it shares images with {tested}, on which mini_unet is tested"
+            for tested in ("fashion", "fashion_scenes")
+        ]
+    assert calibrated_on(raw, "fashion_calibration") == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [
+        ("pets", "pets_all", True),
+        ("pets_all", "pets_trainval", True),
+        ("pets", "pets_trainval", False),
+        ("imagenet1k", "imagenet100", True),
+        ("imagenet1k", "pets", False),
+        ("coco2017", "coco2017", True),
+    ],
+)
+def test_readers_share_the_images_of_a_split(first, second, shared):
+    settings = [{"reader": reader, "path": "data/none"} for reader in (first, second)]
+    assert share_images(*settings) == share_images(*settings[::-1]) == shared
+    assert not share_images(settings[0], settings[1] | {"path": "data/other"})
+
+
+def test_a_repeated_key_of_a_config_file_is_named(root, tmp_path):
+    file = tmp_path / "study.yaml"
+    file.write_text("generation:\n  steps: 5\n  images: 40\n  steps: 50\n")
+    with pytest.raises(ConfigError) as caught:
+        check_files([root / "config/config.yaml", file])
+    message = f"{file}: the key generation.steps is on line 2 and again on line 4; keep one"
+    assert str(caught.value) == f"invalid config:\n  {message}"
+    done = CliRunner().invoke(app, ["plan", "--configfile", str(file)])
+    assert (done.exit_code, done.stderr) == (2, f"error: {message}\n")
+
+
+def test_config_files_of_the_repository_have_no_repeated_key(root):
+    check_files(sorted((root / "config").glob("*.yaml")))
 
 
 ELIMINATION = {"test": "cantelli", "level": 0.4}

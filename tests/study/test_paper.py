@@ -10,7 +10,7 @@ import pytest
 from bigain.cli.study import merged_config
 from bigain.study.config import ConfigError
 from bigain.study.cost import StudyCost
-from bigain.study.requirements import Needs, before_first_job, problems
+from bigain.study.requirements import Needs, before_first_job, device_here, problems
 from bigain.study.study import Study
 
 PAPER = Path("config/paper.yaml")
@@ -133,6 +133,48 @@ def test_a_run_of_some_cells_asks_only_for_what_they_use(raw, tmp_path, monkeypa
     reference = before_first_job(study, [("reference_features", {"dataset": "pets"})], local=True)
     assert [line.split(":")[0] for line in reference.splitlines()[1:]] == ["- datasets.pets", "- feature_network"]
     assert before_first_job(study, [("table", {}), ("page", {}), ("collect", {})], local=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("threads", "local", "cores", "message"),
+    [
+        (4, True, 4, ""),
+        (4, True, None, ""),
+        (5, True, 4, "threads: 5 is not allowed on this machine, which has 4; set at most 4"),
+        (100_000, True, None, "threads: 100000 is not allowed on this machine, which has 4; set at most 4"),
+        (2, True, 1, "threads: 2 is not allowed with --cores 1; use --cores 2, or set at most 1"),
+        (100_000, False, None, ""),
+    ],
+)
+def test_threads_that_local_jobs_cannot_have_are_refused(monkeypatch, threads, local, cores, message):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
+    study = Study(merged_config([]) | {"threads": threads})
+    jobs = [("encode_images", {"backbone": "mini_unet", "dataset": "fashion"})]
+    expected = f"mini cannot run yet:\n- {message}" if message else ""
+    assert before_first_job(study, jobs, local=local, cores=cores) == expected
+    assert before_first_job(study, [("table", {})], local=local, cores=cores) == ""
+    assert f'"threads":{threads}}}' in study.latents_spec("mini_unet", "fashion")
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "variable", "files", "expected"),
+    [
+        ("auto", [], None, (), "cpu"),
+        ("auto", ["0"], None, (), "auto"),
+        ("auto", [], None, ("/dev/null",), "auto"),  # a driver without nvidia-smi
+        ("auto", [], "", ("/dev/null",), "cpu"),
+        ("cuda", [], None, (), "cuda"),
+        ("cpu", ["0"], None, (), "cpu"),
+    ],
+)
+def test_auto_is_the_cpu_where_no_gpu_is_visible(monkeypatch, device, gpus, variable, files, expected):
+    monkeypatch.setattr("bigain.core.gpu_locks.visible_gpus", lambda: gpus)
+    monkeypatch.setattr("bigain.study.requirements.GPU_DEVICES", files)
+    if variable is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert device_here(device) == expected
 
 
 @pytest.mark.parametrize(

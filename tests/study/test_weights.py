@@ -7,7 +7,8 @@ import pytest
 from bigain.core.files import read_json, sha256, write_json
 from bigain.datasets.manifest import MANIFEST
 from bigain.study import weights
-from bigain.study.weights import ABSENT, WeightsError, check, identity, token_grid
+from bigain.study.denoisers import denoiser_of
+from bigain.study.weights import ABSENT, WeightsError, check, identity
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def changed(backbone, file, **values):
 
 def test_the_papers_model_passes(backbone):
     check("sd2", backbone)
-    assert token_grid(backbone) == (64, 64)
+    assert denoiser_of(backbone).grid == (64, 64)
 
 
 def test_a_v_prediction_model_is_refused(backbone):
@@ -57,7 +58,7 @@ def test_no_weights_say_how_to_get_them(backbone, tmp_path):
     with pytest.raises(WeightsError, match="bigain fetch sd2` downloads someone/sd2"):
         check("sd2", backbone)
     assert identity(backbone) == ABSENT
-    assert token_grid(backbone) == (64, 64)  # of the architecture, so that a dry run works
+    assert denoiser_of(backbone).grid == (64, 64)  # of the architecture, so that a dry run works
 
 
 def test_a_fetched_folder_is_of_its_revision_and_whole(backbone):

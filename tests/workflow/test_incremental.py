@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from bigain.cli.study import merged_config
+from bigain.reporting.targets import MADE, check_targets
+from bigain.study.requirements import device_here
+from bigain.study.study import Study
 from tests.helpers import shrunken
 from tests.helpers.shrunken import STUDY
 
@@ -78,6 +82,9 @@ def another(task: str, backbone: str, dataset: str, methods: list[str]) -> dict:
     return {"cells": [*STUDY["cells"], more]}
 
 
+CLASSIFIED = {"task": "classification", "backbone": "mini_unet", "dataset": "fashion", "methods": ["none"]}
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -120,11 +127,57 @@ def another(task: str, backbone: str, dataset: str, methods: list[str]) -> dict:
             id="two values that change places",
         ),
         pytest.param({"backbones": {"mini_dit": {"blocks": [1, 2]}}}, jobs(OURS), id="where a method acts"),
+        pytest.param(
+            # The conditions of the removed cell have what the new one needs, and captions.
+            {"cells": [*STUDY["cells"][:-1], CLASSIFIED]},
+            jobs("classification/mini_unet/fashion/none/full/seed-0") | {"encode the images of fashion with mini_unet"},
+            id="classified instead of generated",
+        ),
     ],
 )
 def test_a_changed_config_computes_exactly_the_cells_it_changes(study, changes, expected):
     shrunken.write(study, **changes)
     assert models(study) == expected
+
+
+WITH_MODELS = {"classify", "generate", "calibrate", "encode_images", "encode_conditions", "reference_features"}
+WITH_MODELS |= {"efficiency", "probe_tokens", "probe_spectrum"}
+REORDERED = [entry | {"methods": entry["methods"][::-1]} for entry in reversed(STUDY["cells"])]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"cells": REORDERED}, set(), id="cells in another order"),
+        pytest.param({"cells": STUDY["cells"][:-1]}, {"efficiency"}, id="no generation cells"),
+        pytest.param(
+            {"device": "cpu"},
+            set(),
+            id="cpu instead of auto",
+            marks=pytest.mark.skipif(device_here("auto") == "auto", reason="auto is the GPU here"),
+        ),
+    ],
+)
+def test_a_change_that_needs_nothing_new_of_a_model_plans_no_job_with_one(study, changes, expected):
+    shrunken.write(study, **changes)
+    assert set(planned(study)) & WITH_MODELS == expected
+
+
+def test_every_file_that_the_workflow_made_may_be_asked_for(study, monkeypatch):
+    monkeypatch.chdir(study)
+    folders = ("reports/tiny", *(f"results/tiny/{folder}" for folder in MADE))
+    files = [str(path) for folder in folders for path in Path(folder).rglob("*.*") if path.is_file()]
+    assert len(files) > 50
+    check_targets(Study(merged_config([Path("study.yaml")])), files)
+
+
+@pytest.mark.skipif(device_here("auto") == "auto", reason="auto is the GPU here")
+def test_auto_stays_on_a_cluster(study):
+    """A node may have the GPU that the machine where the workflow starts lacks."""
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    before = len((study / "run.log").read_text())
+    log = shrunken.run(study, "--dry-run", "--workflow-profile", "profiles/slurm")[before:]
+    assert re.search(r"^classify +6$", log, re.M)
 
 
 @pytest.mark.parametrize(

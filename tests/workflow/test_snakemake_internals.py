@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 from snakemake.jobs import Job
 from snakemake.settings.types import DeploymentMethod, DeploymentSettings, ResourceSettings
 from snakemake.workflow import DAG, Workflow
+from snakemake_interface_executor_plugins.settings import ExecMode
 
 from bigain.study.snakemake_internals import uses_containers
 
@@ -32,7 +33,10 @@ def requirement(root) -> Requirement:
         (Workflow, "local_exec"),
         (Workflow, "is_main_process"),
         (ResourceSettings, "cores"),
+        (ResourceSettings, "nodes"),
         (DeploymentSettings, "deployment_method"),
+        (Workflow, "exec_mode"),
+        (ExecMode, "DEFAULT"),
     ],
 )
 def test_an_attribute_exists(owner, name):
@@ -54,6 +58,10 @@ def test_containers_alone_bring_their_own_python():
 
 def test_a_workflow_has_the_settings():
     assert {"resource_settings", "deployment_settings"} <= set(Workflow.__dataclass_fields__)
+
+
+def test_a_workflow_lists_its_config_files():
+    assert "configfiles" in Workflow.__post_init__.__code__.co_names
 
 
 def test_the_workflow_asks_for_the_oldest_version_of_the_packages_range(root, requirement):

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
 SMALL = {
     "datasets": {"fashion": {"images": 8}},
-    "shards": {"blocks": 2, "per_job": 2},
+    "shards": {"blocks": 2, "per_job": 1},
     "cells": [{"task": "classification", "backbone": "mini_dit", "dataset": "fashion", "methods": ["none", "tome"]}],
 }
 CELL = "cells/classification/mini_dit/fashion/tome/ratio-0.5/seed-0"

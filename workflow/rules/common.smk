@@ -27,13 +27,14 @@ from bigain.reporting.commands import (
     table_commands,
     tables_in_order,
 )
-from bigain.reporting.contents import figures_of
+from bigain.reporting.contents import check_report_files, figures_of
 from bigain.reporting.package_files import tables_file, template_files
+from bigain.reporting.targets import check_targets
 from bigain.study import snakemake_internals as internals
-from bigain.study.config import ConfigError
+from bigain.study.config import ConfigError, check_files
 from bigain.study.fingerprints import changed
 from bigain.study.products import outdated_files, result_files
-from bigain.study.requirements import before_first_job
+from bigain.study.requirements import before_first_job, device_here
 from bigain.study.status import summary
 from bigain.study.study import Study
 
@@ -41,8 +42,14 @@ from bigain.study.study import Study
 configfile: str(located("config/config.yaml"))
 
 
+if internals.plans_for_this_machine(workflow):
+    config["device"] = device_here(config.get("device", "auto"))
+
 try:
+    check_files(internals.config_files(workflow))
     study = Study(config)
+    check_report_files(study.config)
+    check_targets(study, internals.named_files())
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
@@ -73,6 +80,7 @@ onstart:
         study,
         jobs=internals.planned_jobs(workflow),
         local=internals.runs_locally(workflow),
+        cores=internals.cores(workflow),
     )
     if missing:
         raise WorkflowError(missing)

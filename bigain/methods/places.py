@@ -1,0 +1,63 @@
+"""Where a method acts: levels of a U-Net or blocks of a DiT, of those that have self-attention. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bigain.methods.method import Family
+
+# DiT-XL/2's ten blocks, as released (0-based; its own flags skip 0 and 6).
+DIT_XL_BLOCKS = (1, 2, 3, 4, 5, 7, 8, 9, 10, 11)
+# Parts of a DiT's 28 blocks, as the paper counts and compares them (B.3.1): from, and up to but without.
+PARTS = {"first_12": (0, 12), "1_6": (0, 6), "7_12": (6, 12)}
+
+
+def chosen(
+    family: Family, exist: Sequence[int], levels: Sequence[int] | None, blocks: Sequence[int] | str | None
+) -> tuple[int, ...]:
+    """Return the places of a model on which a method acts, of those that `exist`: levels of a U-Net (default: the
+    highest resolution), or blocks of a DiT, by number or a part by name (default: DiT-XL/2's ten; of other depths all
+    but the first and the last).
+
+    Raises ValueError for blocks of a U-Net or levels of a DiT, and if no place is chosen, one does not exist, or one is
+    repeated.
+    """
+    if family == "unet":
+        if blocks is not None:
+            raise ValueError(
+                f"a U-Net has no block numbers: its blocks are chosen by `levels` ({span(exist)}; 0 is the highest "
+                "resolution)"
+            )
+        return _checked(exist[:1] if levels is None else levels, exist, "level")
+    if levels is not None:
+        raise ValueError(f"a DiT has one resolution and no levels: its blocks are chosen by `blocks` ({span(exist)})")
+    if blocks is None:
+        blocks = DIT_XL_BLOCKS if len(exist) == 28 else exist[1:-1]
+    elif isinstance(blocks, str):
+        blocks = part_of(blocks, len(exist))
+    return _checked(blocks, exist, "block")
+
+
+def part_of(name: str, depth: int) -> tuple[int, ...]:
+    """Return the block numbers, from 0, of a named part of a DiT of 28 blocks, scaled to another depth."""
+    first, last = PARTS[name]
+    return tuple(range(round(first * depth / 28), round(last * depth / 28)))
+
+
+def span(numbers: Sequence[int]) -> str:
+    """Return sorted numbers for a message: `0 to 5`, or `0, 2, 3` where some are left out."""
+    if len(numbers) > 1 and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"{numbers[0]} to {numbers[-1]}"
+    return ", ".join(map(str, numbers)) or "none"
+
+
+def _checked(places: Sequence[int], exist: Sequence[int], kind: str) -> tuple[int, ...]:
+    """Return the places in order. Raises ValueError if there is none, one does not exist, or one is repeated."""
+    if not places:
+        raise ValueError(f"no {kind} is chosen; allowed are {span(exist)}")
+    for place in places:
+        if place not in exist:
+            raise ValueError(f"there is no self-attention at {kind} {place}; allowed are {span(exist)}")
+        if list(places).count(place) > 1:
+            raise ValueError(f"{kind} {place} is repeated; allowed are {span(exist)}, each once")
+    return tuple(sorted(places))

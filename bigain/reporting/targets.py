@@ -1,0 +1,48 @@
+"""Refuse files that are asked of the workflow and that the study does not make, before its rules try to."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from bigain.reporting.commands import rendered_files
+from bigain.reporting.manifest import NAME
+from bigain.study.config import ConfigError
+from bigain.study.products import result_files
+from bigain.study.study import Study
+
+MADE = ("cells", "inputs", "efficiency", "probes", "fetched")  # folders of results/<study> that rules fill
+CHUNK = re.compile(r"chunk-\d+\.(parquet|safetensors)(\.json)?")
+
+
+def check_targets(study: Study, arguments: Iterable[str]) -> None:
+    """Raise ConfigError if an argument lies in the study's folders and is no file of the study, with what is close."""
+    folders = (f"{study.reports}/", *(f"{study.results}/{folder}/" for folder in MADE))
+    asked = [argument for argument in arguments if argument.startswith(folders) and Path(argument).suffix]
+    if not asked:
+        return
+    made = set(_files(study))
+    missing = [target for target in asked if target not in made]
+    if missing:
+        lines = (f"{target}: the study {study.name} has no such file{_hint(study, target, made)}" for target in missing)
+        raise ConfigError("\n".join(lines))
+
+
+def _hint(study: Study, target: str, made: set[str]) -> str:
+    """Return the chunks that a cell has, or else the file whose name is closest."""
+    folder, name = target.rsplit("/", 1)
+    for cell in study.cells if CHUNK.fullmatch(name) else ():
+        if folder == f"{study.results}/cells/{cell.path}":
+            files = study.chunk_files(cell)
+            return f"; this cell has {' to '.join(dict.fromkeys(Path(file).name for file in (files[0], files[-1])))}"
+    close = difflib.get_close_matches(target, made, n=1)
+    return f". Did you mean {close[0]}?" if close else ""
+
+
+def _files(study: Study) -> list[str]:
+    """Return every file that the rules of the workflow can make for a study."""
+    rendered = (*rendered_files(study, "report.pdf"), NAME)
+    fetched = (f"{study.results}/fetched/{name}" for name in study.fetchable())
+    return [*result_files(study), *(f"{study.reports}/{name}" for name in rendered), *fetched]

@@ -1,0 +1,99 @@
+"""What planning knows of a denoiser from its config file: its token grid, and where it has self-attention. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bigain.methods.method import Family, Method
+from bigain.methods.places import chosen
+from bigain.study.weights import ABSENT, ARCHITECTURES, WeightsError, config_file, identity, read_mapping
+
+# Blocks of a diffusers U-Net that hold transformer blocks, and what a config without these keys means.
+TRANSFORMERS = ("CrossAttnDownBlock2D", "UNetMidBlock2DCrossAttn", "CrossAttnUpBlock2D")
+MIDDLE, LAYERS = "UNetMidBlock2DCrossAttn", 28
+MOST_LAYERS = 10_000
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """A denoiser as its config file describes it.
+
+    `grid` is the height and width of its tokens at the highest resolution. `places` are the levels of a U-Net that have
+    self-attention, or the block numbers of a DiT.
+    """
+
+    family: Family
+    grid: tuple[int, int]
+    places: tuple[int, ...]
+
+    def chosen(self, levels: Sequence[int] | None, blocks: Sequence[int] | str | None) -> tuple[int, ...]:
+        """Return the places on which a method acts. Errors are those of `bigain.methods.places.chosen`."""
+        return chosen(self.family, self.places, levels, blocks)
+
+    def grid_at(self, place: int) -> tuple[int, int]:
+        """Return the height and width of the token grid at a level or in a block."""
+        shift = place if self.family == "unet" else 0
+        return self.grid[0] >> shift, self.grid[1] >> shift
+
+    def check_layers(self, method: Method) -> None:
+        """Raise ValueError for a method around cross-attention that the model or the method rules out."""
+        if "ca" in method.layers and method.depends_on_image:
+            raise ValueError("the quantile rule leaves samples different numbers of tokens; drop ca")
+        if "ca" in method.layers and self.family == "dit":
+            raise ValueError("a DiT has no cross-attention to merge around; allowed are sa and mlp")
+
+
+def denoiser_of(backbone: dict[str, Any]) -> Denoiser:
+    """Return what a backbone's config file says, or its architecture's while the weights are absent.
+
+    Raises WeightsError naming the file if it is missing, or the key that does not describe a denoiser.
+    """
+    path = config_file(backbone)
+    if not path.is_file() and backbone["architecture"] and identity(backbone) == ABSENT:
+        path = ARCHITECTURES / f"{backbone['architecture']}.json"
+    if not path.is_file():
+        raise WeightsError(
+            f"{path} is missing: {backbone['path']} is not a diffusers pipeline of a {backbone['family']}"
+        )
+    settings, family = read_mapping(path), backbone["family"]
+    places = _levels(settings, path) if family == "unet" else range(_layers(settings, path))
+    return Denoiser(family, _grid(settings, path), tuple(places))
+
+
+def _grid(settings: dict[str, Any], path: Path) -> tuple[int, int]:
+    if "sample_size" not in settings:
+        raise WeightsError(f"{path} has no sample_size, which determines the token grid")
+    size, patch = settings["sample_size"], settings.get("patch_size") or 1
+    sides = size if isinstance(size, list) else [size, size]
+    if len(sides) != 2 or not all(type(length) is int and length > 0 for length in (*sides, patch)):
+        raise WeightsError(f"{path}: sample_size {size!r} and patch_size {patch!r} do not make a token grid")
+    return sides[0] // patch, sides[1] // patch
+
+
+def _layers(settings: dict[str, Any], path: Path) -> int:
+    layers = settings.get("num_layers", LAYERS)
+    if type(layers) is not int or not 0 < layers <= MOST_LAYERS:
+        raise WeightsError(f"{path}: num_layers {layers!r:.50} is not a number of blocks from 1 to {MOST_LAYERS}")
+    return layers
+
+
+def _levels(settings: dict[str, Any], path: Path) -> list[int]:
+    """Return the levels of a U-Net that have self-attention among tokens, 0 being the highest resolution."""
+    for key in ("down_block_types", "up_block_types"):
+        kinds = settings.get(key)
+        if not isinstance(kinds, list) or not kinds or not all(isinstance(kind, str) for kind in kinds):
+            raise WeightsError(f"{path}: {key} {kinds!r:.50} is not a list of blocks")
+    if settings.get("dual_cross_attention"):
+        return []
+    return sorted({level for level, kind in _blocks(settings) if kind in TRANSFORMERS})
+
+
+def _blocks(settings: dict[str, Any]) -> Iterator[tuple[int, str | None]]:
+    """Yield the level and kind of every block of a U-Net: each down block but the last halves the resolution."""
+    down, up = settings["down_block_types"], settings["up_block_types"]
+    yield from enumerate(down)
+    yield len(down) - 1, settings.get("mid_block_type", MIDDLE)
+    yield from ((len(down) - 1 - i, kind) for i, kind in enumerate(up))

@@ -1,0 +1,45 @@
+"""Keep specs of finished jobs where a changed study needs nothing new of them: fewer captions, arms in another order.
+
+A spec that says what the finished file already holds leaves its job finished. Without such a file, specs are those of
+the config alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from bigain.core.provenance import ResultError, read_provenance
+from bigain.core.records import canonical
+from bigain.core.specs import EncodeConditionsSpec
+
+Arm = TypeVar("Arm", bound=tuple[Any, ...])
+
+
+def with_all_captions(spec: EncodeConditionsSpec, file: str) -> EncodeConditionsSpec:
+    """Return the spec of finished conditions that have the captions of `spec` and maybe more, or else `spec`."""
+    finished = _finished_spec(file)
+    captions = finished.get("captions")
+    if type(captions) is not int or captions < spec["captions"]:
+        return spec
+    kept: EncodeConditionsSpec = {**spec, "captions": captions}
+    return kept if canonical(kept) == canonical(finished) else spec
+
+
+def in_finished_order(arms: list[Arm], file: str) -> list[Arm]:
+    """Return the arms of a measurement, which begin with a method and a strength, in the order of the finished one.
+
+    As they are if it has other arms.
+    """
+    finished = _finished_spec(file).get("arms", [])
+    by_place = {tuple(arm[:2]): k for k, arm in enumerate(finished)}
+    if len(by_place) != len(arms) or not all(arm[:2] in by_place for arm in arms):
+        return arms
+    return sorted(arms, key=lambda arm: by_place[arm[:2]])
+
+
+def _finished_spec(file: str) -> dict[str, Any]:
+    """Return the spec of a finished file; an empty one if there is none."""
+    try:
+        return read_provenance(file)["spec"]
+    except ResultError:
+        return {}
