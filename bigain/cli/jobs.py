@@ -169,12 +169,11 @@ def score_generation(
 @command()
 def collect(
     spec_text: SpecText,
-    cells: Annotated[Path, typer.Option(help="Folder of the study's cells.")],
-    output: Annotated[Path, typer.Option(help="File for the tidy results; two more are written beside it.")],
+    output: Annotated[Path, typer.Option(help="File for the tidy results, beside the folder of the study's cells.")],
     log: Log = None,
 ) -> None:
-    """Collect the metrics of all cells: one tidy table, every image's outcome, and what the cells compressed."""
+    """Collect the metrics of all cells: one tidy table, and beside it every image's outcome, and the cells' facts."""
     with logged(log):
         from bigain.jobs import collect as job
 
-        job.collect(json.loads(spec_text), cells, output)
+        job.collect(json.loads(spec_text), output.parent / "cells", output)

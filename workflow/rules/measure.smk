@@ -65,11 +65,10 @@ rule collect:
         f"{study.results}/logs/results.log",
     params:
         spec=lambda w: study.collect_spec(),
-        cells=f"{study.results}/cells",
     message:
         "collect the metrics of all cells"
     shell:
-        "python -m bigain collect --spec {params.spec:q} --cells {params.cells} --output {output.results} --log {log}"
+        "python -m bigain collect --spec {params.spec:q} --output {output.results} --log {log}"
 
 
 rule efficiency:
