@@ -16,6 +16,7 @@ from bigain.classifier.engine import BatchTooLarge
 from bigain.classifier.noise import ReleasedNoise
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Attachment
+from bigain.core.columns import described
 from bigain.core.specs import ClassifySpec
 from bigain.datasets import load as load_dataset
 from bigain.jobs.common import backbone_of, compile_denoiser
@@ -111,7 +112,7 @@ def classification_settings(spec: ClassifySpec) -> ClassificationSettings:
 
 def trials_table(trials: list[Trial]) -> pa.Table:
     """Return trials as a table, one row each."""
-    return pa.table(
+    table = pa.table(
         {
             "image": pa.array([trial.image for trial in trials], pa.int64()),
             "class": pa.array([trial.class_index for trial in trials], pa.int32()),
@@ -120,3 +121,4 @@ def trials_table(trials: list[Trial]) -> pa.Table:
             "error": pa.array([trial.error for trial in trials], pa.float32()),
         }
     )
+    return described(table, "trials")

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attach import compressed
+from bigain.core.columns import described
 from bigain.core.records import write_table
 from bigain.core.specs import SpectrumSpec, TokenMapsSpec
 from bigain.datasets import load as load_dataset
@@ -78,8 +79,7 @@ def spectrum(spec: SpectrumSpec, latents_file: Path, conditions_file: Path, outp
         }
         columns |= {f"band_{k}": pa.array(by_band.reshape(-1, bands)[:, k], pa.float64()) for k in range(bands)}
         tables.append(pa.table(columns))
-    joined = pa.concat_tables(tables)
-    write_table(output, {name: joined[name].combine_chunks() for name in joined.column_names}, spec)
+    write_table(output, described(pa.concat_tables(tables).combine_chunks(), "spectrum"), spec)
     stopwatch.write_provenance(output, spec, inputs, backbone.device)
 
 

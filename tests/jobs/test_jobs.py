@@ -14,10 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from bigain.backbones.unet import StableDiffusion
 from bigain.classifier.classify import classify_images
+from bigain.core.columns import column_of
 from bigain.core.provenance import checked, write_provenance
 from bigain.core.records import canonical
 from bigain.jobs.calibrate import calibrate
-from bigain.jobs.classify import classify
+from bigain.jobs.classify import classify, trials_table
 from bigain.jobs.common import missing_compiler
 from bigain.jobs.encode import encode_conditions, encode_images
 from bigain.jobs.generate import generate
@@ -350,3 +351,9 @@ def test_a_missing_compiler_is_noticed(monkeypatch):
     assert missing_compiler(torch.device("cpu")) == "no C++ compiler"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert missing_compiler(torch.device("cuda")) == "no Triton"
+
+
+def test_columns_of_trials_carry_their_descriptions():
+    fields = trials_table([]).schema
+    assert fields.names == ["image", "class", "t", "stage", "error"]
+    assert fields.field("t").metadata[b"description"] == str(column_of("trials", "t")).encode()

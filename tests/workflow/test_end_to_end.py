@@ -103,7 +103,11 @@ def test_csv_and_html(finished):
 
 
 def test_every_column_is_described(finished):
-    assert undescribed_columns(finished / "results/tiny", finished / "reports/tiny") == []
+    results = finished / "results/tiny"
+    assert undescribed_columns(results, finished / "reports/tiny") == []
+    tables = [*results.glob("*.parquet"), *results.glob("cells/**/*.parquet"), *results.glob("probes/**/*.parquet")]
+    assert len(tables) > 4
+    assert all(b"description" in (field.metadata or {}) for file in tables for field in pq.read_schema(file))
 
 
 def test_the_schedules_list_what_was_compressed(finished):
