@@ -54,7 +54,8 @@ except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
 try:
-    outdated = outdated_files(study) if internals.plans(workflow) else []
+    if internals.plans(workflow):  # whatever Snakemake's own records say
+        internals.compute_again(workflow, outdated_files(study))
 except ResultError as error:
     raise WorkflowError(str(error)) from None
 
@@ -114,15 +115,9 @@ def with_provenance(file: str) -> list[str]:
     return [file, f"{file}.json"]
 
 
-def current(files):
-    """Input files of a rule, after telling Snakemake which results to compute again, whatever its own records say."""
-    internals.compute_again(workflow, outdated)
-    return files
-
-
 def inputs_of(cell_path: str, name: str) -> str:
     """A shared input of a cell: latents or conditions of its backbone and data set."""
     cell = study.cell(cell_path)
-    return current(
+    return (
         f"{study.results}/inputs/{cell.backbone}/{cell.dataset}/{name}.safetensors"
     )
