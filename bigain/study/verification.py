@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from bigain.core.files import name_fits_content, sha256
-from bigain.core.provenance import ResultError, State, read_provenance, read_sealed
+from bigain.core.files import name_fits_content
+from bigain.core.provenance import State
 from bigain.core.records import work_folder
 from bigain.study.cell_specs import job_spec
-from bigain.study.products import SEALED, Product, look_at, products
+from bigain.study.products import Product, look_at, products
 from bigain.study.study import Study
 
 RESULT_FOLDERS = ("cells", "inputs", "efficiency", "probes")  # below results/<study>; nothing else writes there
@@ -31,28 +31,9 @@ def verify(study: Study) -> Iterator[Finding]:
         finding = look_at(product, whole=True)
         if finding is not None:
             yield Finding(product.file, finding.state, finding.message)
-        else:
-            yield from _other_inputs(product)
     yield from damaged_shards(study)
     for file in orphans(study, expected):
         yield Finding(file, "orphaned", f"{file} belongs to no cell of {study.name} as it is configured")
-
-
-def _other_inputs(product: Product) -> Iterator[Finding]:
-    """Find inputs of a result file that have changed since it was computed from them."""
-    provenance = read_sealed(product.file) if product.file.name in SEALED else read_provenance(product.file)
-    for name, record in provenance.get("inputs", {}).items():
-        if (current := _checksum(Path(record["file"]))) not in (None, record["sha256"]):
-            message = f"{product.file} was computed from another {name}: the sha256 of {record['file']} was"
-            yield Finding(product.file, "outdated", f"{message} {record['sha256']} and is {current}")
-
-
-def _checksum(file: Path) -> str | None:
-    """Return the sha256 of a result file as its provenance has it, None if that is missing."""
-    try:
-        return sha256(file) if file.name in SEALED else read_provenance(file)["sha256"]
-    except (OSError, ResultError):
-        return None
 
 
 def damaged_shards(study: Study) -> Iterator[Finding]:
