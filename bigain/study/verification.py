@@ -31,17 +31,25 @@ def verify(study: Study) -> Iterator[Finding]:
         finding = look_at(product, whole=True)
         if finding is not None:
             yield Finding(product.file, finding.state, finding.message)
-    yield from damaged_shards(study)
+    yield from unusable_shards(study)
     for file in orphans(study, expected):
         yield Finding(file, "orphaned", f"{file} belongs to no cell of {study.name} as it is configured")
 
 
-def damaged_shards(study: Study) -> Iterator[Finding]:
-    """Find shards of the study's cells whose content is not the one that they were named after."""
+def unusable_shards(study: Study) -> Iterator[Finding]:
+    """Find shards of the study's cells that are not named after their content, or whose content is another one now."""
     for folder in sorted(shard_folders(study)):
         for shard in sorted(folder.glob("images-*")):
-            if not name_fits_content(shard):
+            if is_unsealed(shard):
+                message = f"{shard} has no checksum in its name: bigain before 0.3 wrote it, and nothing reads it"
+                yield Finding(shard, "unsealed", message)
+            elif not name_fits_content(shard):
                 yield Finding(shard, "damaged", f"{shard} is damaged: its content is not what it was named after")
+
+
+def is_unsealed(shard: Path) -> bool:
+    """Return whether a shard's name ends with the digest of its inputs, without one of its own content."""
+    return len(shard.stem.split("-")) == len(["images", "first", "last", "inputs"])
 
 
 def shard_folders(study: Study) -> set[Path]:

@@ -7,8 +7,9 @@ from safetensors.numpy import load_file, save_file
 
 from bigain.core.provenance import provenance_file, read_provenance, write_provenance
 from bigain.study.products import outdated_files
-from bigain.study.verification import verify
-from tests.helpers.small_study import small_study, write_study
+from bigain.study.sealing import seal
+from bigain.study.verification import unusable_shards, verify
+from tests.helpers.small_study import MadeUpJob, small_study, write_study
 
 
 @pytest.fixture
@@ -34,3 +35,15 @@ def test_what_was_computed_from_other_latents_of_the_same_settings_is_outdated(s
     assert all("computed from another latents" in message for message in found.values())
     provenance_file(latents).unlink()  # encoded again by the next run, whose result decides
     assert outdated_files(study) == []
+
+
+def test_a_shard_of_an_earlier_version_is_unsealed_and_not_called_damaged(study):
+    MadeUpJob(study, study.cells[0].path).shard()
+    (shard,) = Path(study.results, "work").rglob("images-*")
+    old = shard.with_name(f"{shard.stem.rpartition('-')[0]}{shard.suffix}")
+    shard.rename(old)
+    (found,) = unusable_shards(study)
+    assert (found.file, found.state) == (old, "unsealed")
+    assert f"sealed {old}" in list(seal(study))
+    assert shard.exists()
+    assert list(unusable_shards(study)) == []
