@@ -1,4 +1,8 @@
-"""Compare the rendered files of a report with their manifest. No job imports this: it knows the planning code."""
+"""Compare the rendered files of a report with their manifest. No job imports this: it knows the planning code.
+
+`bigain verify` says what is wrong, and planning renders it again: a table that was edited would else reach the page and
+the next manifest.
+"""
 
 from __future__ import annotations
 
@@ -35,3 +39,23 @@ def verify_rendered(folder: Path, names: list[str], expected: str) -> Iterator[F
             yield Finding(file, "missing", f"{file} is missing")
         elif sha256(file) != checksum:
             yield Finding(file, "damaged", f"{file} was changed after it was rendered")
+
+
+def to_render_again(folder: Path, expected: str) -> list[str]:
+    """Return the rendered files of a folder that are not what the report with the `expected` digest of its spec has.
+
+    These were changed after they were rendered, or rendered with other settings or code. All files if the manifest
+    cannot be read; none if there is no manifest, for then the report was never finished.
+    """
+    place = folder / NAME
+    if not place.exists():
+        return []
+    try:
+        manifest = read_manifest(folder)
+    except ResultError:
+        return [str(file) for file in folder.iterdir()]
+    files = {folder / name: checksum for name, checksum in manifest["files"].items() if (folder / name).exists()}
+    if digest(manifest["spec"]) == expected:
+        return [str(file) for file, checksum in files.items() if sha256(file) != checksum]
+    written = place.stat().st_mtime
+    return [str(file) for file in files if file.stat().st_mtime <= written]  # others were rendered since then

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bigain.core.files import sha256
 from bigain.core.provenance import (
     ResultError,
     State,
@@ -88,7 +89,7 @@ def result_files(study: Study) -> list[str]:
 
 
 def outdated_files(study: Study) -> list[str]:
-    """Return the result files that were computed with other settings or code than the study's now.
+    """Return the result files that were computed with other settings, code or inputs than the study's now.
 
     Reads provenance alone. Raises ResultError naming every file that is damaged, of another cell, or without checksums.
     """
@@ -122,7 +123,7 @@ def _refusal(study: Study, findings: list[Finding]) -> ResultError:
 def look_at(product: Product, whole: bool) -> Finding | None:
     """Return what is wrong with a result file, None if nothing is.
 
-    Compares its provenance with the study, and if `whole`, its content with its checksum.
+    Compares its provenance with the study and with its inputs, and if `whole`, its content with its checksum.
     """
     expected = json.loads(product.spec())
     try:
@@ -133,6 +134,7 @@ def look_at(product: Product, whole: bool) -> Finding | None:
                 compare(product.file, {"spec": embedded_spec(product.file)}, expected)
             raise
         compare(product.file, provenance, expected)
+        _compare_inputs(product.file, provenance)
     except ResultError as error:
         return Finding(product, error.state, str(error))
     return None
@@ -148,3 +150,19 @@ def _provenance(product: Product, whole: bool) -> dict[str, Any]:
     if not product.file.exists():
         raise ResultError(product.file, "missing", "is missing")
     return provenance
+
+
+def _compare_inputs(path: Path, provenance: dict[str, Any]) -> None:
+    """Raise ResultError naming an input of a result file that has changed since the file was computed from it."""
+    for name, record in provenance.get("inputs", {}).items():
+        if (current := _checksum(Path(record["file"]))) not in (None, record["sha256"]):
+            message = f"was computed from another {name}: the sha256 of {record['file']} was"
+            raise ResultError(path, "outdated", f"{message} {record['sha256']} and is {current}")
+
+
+def _checksum(file: Path) -> str | None:
+    """Return the sha256 of a result file as its provenance has it, None if that is missing."""
+    try:
+        return sha256(file) if file.name in SEALED else read_provenance(file)["sha256"]
+    except (OSError, ResultError):
+        return None

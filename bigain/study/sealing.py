@@ -23,7 +23,7 @@ from bigain.core.provenance import (
 from bigain.core.records import embedded_spec
 from bigain.study.products import Product, look_at, products
 from bigain.study.study import Study
-from bigain.study.verification import shard_folders
+from bigain.study.verification import is_unsealed, shard_folders
 
 WITH_SPEC = (".parquet", ".safetensors")  # files whose metadata can hold a spec
 FACTS = ("environments", "seconds", "images_computed", "compressed")  # of a provenance that was not sealed
@@ -48,7 +48,7 @@ def seal(study: Study) -> Iterator[str]:
             yield f"not sealed: {error}"
     for folder in sorted(shard_folders(study)):
         for shard in sorted(folder.glob("images-*")):
-            if len(shard.stem.split("-")) == len(["images", "first", "last", "inputs"]):
+            if is_unsealed(shard):
                 shard.rename(shard.with_name(f"{shard.stem}-{sha256(shard)[:NAME_DIGITS]}{shard.suffix}"))
                 yield f"sealed {shard}"
 

@@ -58,8 +58,14 @@ def plans(workflow: Any) -> bool:
 
 
 def compute_again(workflow: Any, files: Iterable[str]) -> None:
-    """Compute files again if they are wanted at all. Works in input functions, while jobs are chosen."""
-    workflow.dag.forcefiles.update(files)
+    """Compute files again if they are wanted at all. Called while rules are read, before jobs are chosen."""
+    choose_jobs = workflow._build_dag
+
+    def choose_jobs_of(*arguments: Any) -> Any:
+        workflow.dag.forcefiles.update(files)
+        return choose_jobs(*arguments)
+
+    workflow._build_dag = choose_jobs_of
 
 
 def uses_containers(workflow: Any) -> bool:

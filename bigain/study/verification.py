@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from bigain.core.files import name_fits_content, sha256
-from bigain.core.provenance import ResultError, State, read_provenance, read_sealed
+from bigain.core.files import name_fits_content
+from bigain.core.provenance import State
 from bigain.core.records import work_folder
 from bigain.study.cell_specs import job_spec
-from bigain.study.products import SEALED, Product, look_at, products
+from bigain.study.products import Product, look_at, products
 from bigain.study.study import Study
 
 RESULT_FOLDERS = ("cells", "inputs", "efficiency", "probes")  # below results/<study>; nothing else writes there
@@ -31,36 +31,25 @@ def verify(study: Study) -> Iterator[Finding]:
         finding = look_at(product, whole=True)
         if finding is not None:
             yield Finding(product.file, finding.state, finding.message)
-        else:
-            yield from _other_inputs(product)
-    yield from damaged_shards(study)
+    yield from unusable_shards(study)
     for file in orphans(study, expected):
         yield Finding(file, "orphaned", f"{file} belongs to no cell of {study.name} as it is configured")
 
 
-def _other_inputs(product: Product) -> Iterator[Finding]:
-    """Find inputs of a result file that have changed since it was computed from them."""
-    provenance = read_sealed(product.file) if product.file.name in SEALED else read_provenance(product.file)
-    for name, record in provenance.get("inputs", {}).items():
-        if (current := _checksum(Path(record["file"]))) not in (None, record["sha256"]):
-            message = f"{product.file} was computed from another {name}: the sha256 of {record['file']} was"
-            yield Finding(product.file, "outdated", f"{message} {record['sha256']} and is {current}")
-
-
-def _checksum(file: Path) -> str | None:
-    """Return the sha256 of a result file as its provenance has it, None if that is missing."""
-    try:
-        return sha256(file) if file.name in SEALED else read_provenance(file)["sha256"]
-    except (OSError, ResultError):
-        return None
-
-
-def damaged_shards(study: Study) -> Iterator[Finding]:
-    """Find shards of the study's cells whose content is not the one that they were named after."""
+def unusable_shards(study: Study) -> Iterator[Finding]:
+    """Find shards of the study's cells that are not named after their content, or whose content is another one now."""
     for folder in sorted(shard_folders(study)):
         for shard in sorted(folder.glob("images-*")):
-            if not name_fits_content(shard):
+            if is_unsealed(shard):
+                message = f"{shard} has no checksum in its name: bigain before 0.3 wrote it, and nothing reads it"
+                yield Finding(shard, "unsealed", message)
+            elif not name_fits_content(shard):
                 yield Finding(shard, "damaged", f"{shard} is damaged: its content is not what it was named after")
+
+
+def is_unsealed(shard: Path) -> bool:
+    """Return whether a shard's name ends with the digest of its inputs, without one of its own content."""
+    return len(shard.stem.split("-")) == len(["images", "first", "last", "inputs"])
 
 
 def shard_folders(study: Study) -> set[Path]:

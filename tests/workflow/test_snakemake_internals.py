@@ -30,6 +30,7 @@ def requirement(root) -> Requirement:
         (DAG, "needrun_jobs"),
         (Job, "wildcards_dict"),
         (Workflow, "dag"),
+        (Workflow, "_build_dag"),
         (Workflow, "local_exec"),
         (Workflow, "is_main_process"),
         (ResourceSettings, "cores"),

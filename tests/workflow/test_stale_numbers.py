@@ -234,6 +234,29 @@ def test_verify_names_what_is_wrong(study):
     assert f"{other}/metrics.json was changed" in log
 
 
+def test_an_edited_table_reaches_neither_the_page_nor_the_manifest(study):
+    reports = study / "reports/tiny"
+    before = (reports / "table1.csv").read_text()
+    (reports / "table1.csv").write_text(before.replace("acc@1", "99.9"))
+    fragment = reports / "table1.html"
+    fragment.write_text(fragment.read_text().replace("</td>", " 99.9</td>"))
+    assert verify(study).returncode == 1
+    shrunken.run(study)
+    assert (reports / "table1.csv").read_text() == before
+    assert " 99.9</td>" not in (reports / "index.html").read_text()
+    assert verify(study).returncode == 0
+    assert "Nothing to be done" in shrunken.run(study, "--dry-run")[-400:]
+
+
+def test_a_figure_of_other_settings_is_not_kept_for_want_of_records(study):
+    shutil.rmtree(study / ".snakemake")
+    shrunken.write(study, **SMALL, probes={**STUDY["probes"], "draws": 3})
+    before = len((study / "run.log").read_text())
+    planned = shrunken.run(study, "reports/tiny/figure2.png", "--dry-run")[before:]
+    assert re.search(r"^probe_tokens +1$", planned, re.M)
+    assert re.search(r"^token_figures +1$", planned, re.M)
+
+
 def test_clean_frees_what_belongs_to_no_cell(study):
     results = study / "results/tiny"
     shutil.copytree(results / CELL, results / CELL.replace("tome", "sito"))

@@ -18,7 +18,7 @@ except ModuleNotFoundError:
         'The package bigain is not installed: pip install "bigain[study]", or pip install -e . in a checkout'
     ) from None
 
-from bigain.core.provenance import ResultError
+from bigain.core.provenance import ResultError, digest
 from bigain.cli.forkserver import KEEP_MEMORY, ForkServer
 from bigain.reporting.commands import (
     PROTOCOL,
@@ -30,6 +30,7 @@ from bigain.reporting.commands import (
 from bigain.reporting.contents import check_report_files, figures_of
 from bigain.reporting.package_files import tables_file, template_files
 from bigain.reporting.targets import check_targets
+from bigain.reporting.verification import to_render_again
 from bigain.study import snakemake_internals as internals
 from bigain.study.config import ConfigError, check_files
 from bigain.study.fingerprints import changed
@@ -54,7 +55,12 @@ except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
 try:
-    outdated = outdated_files(study) if internals.plans(workflow) else []
+    if internals.plans(workflow):  # whatever Snakemake's own records say
+        internals.compute_again(workflow, outdated_files(study))
+        internals.compute_again(
+            workflow,
+            to_render_again(Path(study.reports), digest(study.report_spec())),
+        )
 except ResultError as error:
     raise WorkflowError(str(error)) from None
 
@@ -114,15 +120,7 @@ def with_provenance(file: str) -> list[str]:
     return [file, f"{file}.json"]
 
 
-def current(files):
-    """Input files of a rule, after telling Snakemake which results to compute again, whatever its own records say."""
-    internals.compute_again(workflow, outdated)
-    return files
-
-
 def inputs_of(cell_path: str, name: str) -> str:
     """A shared input of a cell: latents or conditions of its backbone and data set."""
     cell = study.cell(cell_path)
-    return current(
-        f"{study.results}/inputs/{cell.backbone}/{cell.dataset}/{name}.safetensors"
-    )
+    return f"{study.results}/inputs/{cell.backbone}/{cell.dataset}/{name}.safetensors"

@@ -7,7 +7,7 @@ localrules:
 
 rule score_classification:
     input:
-        chunks=lambda w: current(study.chunk_files(study.cell(w.cell))),
+        chunks=lambda w: study.chunk_files(study.cell(w.cell)),
         infos=lambda w: [
             f"{file}.json" for file in study.chunk_files(study.cell(w.cell))
         ],
@@ -28,7 +28,7 @@ rule score_classification:
 rule score_generation:
     input:
         reference=lambda w: f"{study.results}/inputs/reference/{study.cell(w.cell).dataset}.safetensors",
-        chunks=lambda w: current(study.chunk_files(study.cell(w.cell))),
+        chunks=lambda w: study.chunk_files(study.cell(w.cell)),
         infos=lambda w: [
             f"{file}.json" for file in study.chunk_files(study.cell(w.cell))
         ],
@@ -49,7 +49,7 @@ rule score_generation:
 
 rule collect:
     input:
-        lambda w: current(study.score_files()),
+        lambda w: study.score_files(),
     output:
         results=f"{study.results}/results.parquet",
         others=[
