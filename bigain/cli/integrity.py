@@ -7,15 +7,12 @@ import sys
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bigain.cli.options import STUDY_PANEL, AsJson, ConfigFiles, fail
 from bigain.cli.study import study_of
-
-if TYPE_CHECKING:
-    from bigain.study.study import Study
 
 app = typer.Typer()
 command = partial(app.command, rich_help_panel=STUDY_PANEL)
@@ -29,6 +26,7 @@ def verify(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
     (without checksums) or orphaned (of no cell), and exits with 1 if there are any. Missing files are only counted.
     """
     from bigain.core.provenance import digest
+    from bigain.reporting.commands import report_files
     from bigain.reporting.verification import verify_rendered
     from bigain.study.products import products
     from bigain.study.verification import as_dict
@@ -36,7 +34,7 @@ def verify(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
 
     study = study_of(configfile)
     findings = list(verify_results(study))
-    findings += verify_rendered(Path(study.reports), _rendered(study), digest(study.report_spec()))
+    findings += verify_rendered(Path(study.reports), report_files(study), digest(study.report_spec()))
     wrong = [finding for finding in findings if finding.state != "missing"]
     count = sum(1 for _ in products(study))
     if as_json:
@@ -76,6 +74,7 @@ def clean(
     longer has. With cells: their shards and results, so that the next run computes them anew. Lists everything with its
     size first, and asks.
     """
+    from bigain.reporting.commands import report_files
     from bigain.study.cleaning import of_cell, unused
     from bigain.study.config import ConfigError
 
@@ -85,7 +84,7 @@ def clean(
     except ConfigError as error:
         fail(error)
     if not cells:
-        removable = unused(study, _rendered(study))
+        removable = unused(study, report_files(study))
     for item in removable:
         typer.echo(f"{item.bytes / 1e6:10.2f} MB  {item.path}  ({item.reason})")
     total = sum(item.bytes for item in removable) / 1e6
@@ -98,11 +97,3 @@ def clean(
         for item in removable:
             item.remove()
         typer.echo(f"{total:.2f} MB freed")
-
-
-def _rendered(study: Study) -> list[str]:
-    """Return the names of the files that a study's report may have, with a PDF or without."""
-    from bigain.reporting.commands import rendered_files
-    from bigain.reporting.manifest import NAME
-
-    return [*rendered_files(study, "report.pdf"), NAME]

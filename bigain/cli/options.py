@@ -24,6 +24,11 @@ MAINTENANCE_PANEL = "Maintain the repository"
 
 SpecText = Annotated[str, typer.Option("--spec", help="Settings of the job, as canonical JSON.")]
 Output = Annotated[Path, typer.Option("--output", help="File to write.")]
+Results = Annotated[
+    Path, typer.Option(help="Tidy results of the study; images.parquet and cells.json lie beside them.")
+]
+Measured = Annotated[list[Path], typer.Argument(help="Measured efficiency, one file per backbone.")]
+Written = Annotated[Path, typer.Option(help="File to write.")]
 ConfigFiles = Annotated[
     list[Path] | None,
     typer.Option("--configfile", help="Config merged over config/config.yaml, as Snakemake does; may be repeated."),

@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from bigain.reporting.commands import rendered_files
-from bigain.reporting.manifest import NAME
+from bigain.reporting.commands import report_files
 from bigain.study.config import ConfigError
 from bigain.study.products import result_files
 from bigain.study.study import Study
+from bigain.study.verification import RESULT_FOLDERS
 
-MADE = ("cells", "inputs", "efficiency", "probes", "fetched")  # folders of results/<study> in which rules write
+MADE = (*RESULT_FOLDERS, "fetched")  # folders of results/<study> in which rules write
 CHUNK = re.compile(r"chunk-\d+\.(parquet|safetensors)(\.json)?")
 
 
@@ -46,6 +46,5 @@ def _hint(study: Study, target: str, made: set[str]) -> str:
 
 def _files(study: Study) -> list[str]:
     """Return every file that the rules of the workflow can make for a study."""
-    rendered = (*rendered_files(study, "report.pdf"), NAME)
     fetched = (f"{study.results}/fetched/{name}" for name in study.fetchable())
-    return [*result_files(study), *(f"{study.reports}/{name}" for name in rendered), *fetched]
+    return [*result_files(study), *(f"{study.reports}/{name}" for name in report_files(study)), *fetched]
