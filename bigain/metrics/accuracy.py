@@ -65,8 +65,8 @@ def class_accuracy(hits: np.ndarray, classes: Sequence[int]) -> Estimate:
     Four images, half of them right, are added to the classes in equal parts, so that classes at 0% or 100% have a
     variance too (Computational Statistics & Data Analysis 45, 2004; for one class this is the interval of Agresti and
     Coull). Unlike theirs, the variance is the unbiased one: theirs is half as large as it should be with 2 images per
-    class, as the paper's study has of ImageNet-1k. A class of a single image, from which no variance can be estimated, gets that of
-    the mean of all classes.
+    class, as the paper's study has of ImageNet-1k. A class of a single image, from which no variance can be estimated,
+    gets that of the mean of all classes.
     """
     by_class = pd.Series(hits.astype(float)).groupby(np.asarray(classes))
     right, counts = by_class.sum(), by_class.count()
