@@ -28,7 +28,7 @@ from bench.rounds import Row
 from bench.sd2 import sd2_attention, sd2_classification
 from bench.startup import startup
 from bigain.core.files import write_json, write_text
-from bigain.jobs.shards import environment_of
+from bigain.jobs.common import environment_of
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "classification": classification,

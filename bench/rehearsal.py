@@ -22,7 +22,7 @@ import yaml
 
 from bigain.cli.study import merged_config
 from bigain.study.cost import StudyCost
-from bigain.study.products import BESIDE_RESULTS, SEALED
+from bigain.study.products import BESIDE_RESULTS, SELF_DESCRIBED
 from bigain.study.study import Study
 from tests.helpers.repository import copy_repository
 
@@ -45,7 +45,7 @@ time.sleep(seconds)
 Path(options["log"]).parent.mkdir(parents=True, exist_ok=True)
 Path(options["log"]).write_text("")
 for name in (output.name, *BESIDE) if output.name == "results.parquet" else (output.name,):
-    if name in SEALED:
+    if name in SELF_DESCRIBED:
         write_sealed(output.with_name(name), {"spec": spec})
         continue
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ LAST = ("collect", "efficiency", "probe_tokens", "probe_spectrum")  # what table
 def main(folder: Path) -> None:
     copy_repository(ROOT, folder)
     (folder / "bigain/__main__.py").write_text(
-        NULL_JOB.replace("BESIDE", repr(BESIDE_RESULTS)).replace("SEALED", repr(SEALED))
+        NULL_JOB.replace("BESIDE", repr(BESIDE_RESULTS)).replace("SELF_DESCRIBED", repr(SELF_DESCRIBED))
     )
     os.chdir(folder)
     Path("rehearsal.yaml").write_text(yaml.safe_dump(CHANGES))

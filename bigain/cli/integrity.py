@@ -1,4 +1,4 @@
-"""The commands about the files of a study: whether they are what they should be, and which may go."""
+"""Commands that verify, seal and remove the files of a study."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ import sys
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bigain.cli.options import STUDY_PANEL, AsJson, ConfigFiles, fail
 from bigain.cli.study import study_of
-
-if TYPE_CHECKING:
-    from bigain.study.study import Study
 
 app = typer.Typer()
 command = partial(app.command, rich_help_panel=STUDY_PANEL)
@@ -23,12 +20,13 @@ command = partial(app.command, rich_help_panel=STUDY_PANEL)
 
 @command()
 def verify(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
-    """Compare every file of a study with the spec it is computed from, its checksum and its inputs.
+    """Compare every file of a study with its spec, its checksum and its inputs.
 
-    Lists what is foreign (of another cell), damaged, outdated (of other settings, code or inputs), unsealed (without
-    checksums) or orphaned (of no cell), and exits with 1 if anything is. What is missing is only counted.
+    Lists files that are foreign (of another cell), damaged, outdated (of other settings, code or inputs), unsealed
+    (without checksums) or orphaned (of no cell), and exits with 1 if there are any. Missing files are only counted.
     """
     from bigain.core.provenance import digest
+    from bigain.reporting.commands import report_files
     from bigain.reporting.verification import verify_rendered
     from bigain.study.products import products
     from bigain.study.verification import as_dict
@@ -36,8 +34,7 @@ def verify(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
 
     study = study_of(configfile)
     findings = list(verify_results(study))
-    rendered = verify_rendered(Path(study.reports), _rendered(study), digest(study.report_spec()))
-    findings += list(rendered)
+    findings += verify_rendered(Path(study.reports), report_files(study), digest(study.report_spec()))
     wrong = [finding for finding in findings if finding.state != "missing"]
     count = sum(1 for _ in products(study))
     if as_json:
@@ -46,36 +43,38 @@ def verify(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
         for finding in wrong:
             typer.echo(f"{finding.state}: {finding.message}")
         counts = Counter(finding.state for finding in findings)
-        said = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
-        typer.echo(f"{study.name}: {count} result files; {said or 'all of them as they were computed'}")
+        summary = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
+        typer.echo(f"{study.name}: {count} result files; {summary or 'all of them as they were computed'}")
     raise typer.Exit(1 if wrong else 0)
 
 
 @command()
 def seal(configfile: ConfigFiles = None) -> None:
-    """Add checksums to the results of a study that bigain before 0.3 computed, after comparing their specs."""
+    """Add checksums to results that bigain before 0.3 computed for a study, where their specs are still the study's."""
     from bigain.study.sealing import seal as seal_results
 
-    lines = list(seal_results(study_of(configfile)))
-    for line in lines:
-        typer.echo(line)
-    sealed = sum(line.startswith("sealed ") for line in lines)
-    typer.echo(f"{sealed} files sealed, {len(lines) - sealed} not")
+    counts = {"sealed": 0, "not sealed": 0}
+    for file, problem in seal_results(study_of(configfile)):
+        counts["not sealed" if problem else "sealed"] += 1
+        typer.echo(f"not sealed: {problem}" if problem else f"sealed {file}")
+    typer.echo(", ".join(f"{number} files {outcome}" for outcome, number in counts.items()))
 
 
 @command()
 def clean(
     cells: Annotated[
-        list[str] | None, typer.Argument(help="Cells to compute anew, by their folders below results/<study>/cells.")
+        list[str] | None, typer.Argument(help="Cells to compute anew, as folders below results/<study>/cells.")
     ] = None,
     configfile: ConfigFiles = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
 ) -> None:
-    """Remove what belongs to no cell of a study, or all that some cells have computed. Says first what it would free.
+    """Remove what a study no longer uses, or everything that some cells have computed.
 
     Without cells: results and shards of cells and settings that the config no longer has, and files that the report no
-    longer has. With cells: their shards and results, so that the next run computes them anew.
+    longer has. With cells: their shards and results, so that the next run computes them anew. Lists everything with its
+    size first, and asks.
     """
+    from bigain.reporting.commands import report_files
     from bigain.study.cleaning import of_cell, unused
     from bigain.study.config import ConfigError
 
@@ -85,7 +84,7 @@ def clean(
     except ConfigError as error:
         fail(error)
     if not cells:
-        removable = unused(study, _rendered(study))
+        removable = unused(study, report_files(study))
     for item in removable:
         typer.echo(f"{item.bytes / 1e6:10.2f} MB  {item.path}  ({item.reason})")
     total = sum(item.bytes for item in removable) / 1e6
@@ -97,12 +96,4 @@ def clean(
     elif yes or typer.confirm("Remove them?"):
         for item in removable:
             item.remove()
-        typer.echo(f"removed, {total:.2f} MB freed")
-
-
-def _rendered(study: Study) -> list[str]:
-    """Return the names of the files that a study's report may have, with a PDF or without."""
-    from bigain.reporting.commands import rendered_files
-    from bigain.reporting.manifest import NAME
-
-    return [*rendered_files(study, "report.pdf"), NAME]
+        typer.echo(f"{total:.2f} MB freed")

@@ -24,11 +24,16 @@ MAINTENANCE_PANEL = "Maintain the repository"
 
 SpecText = Annotated[str, typer.Option("--spec", help="Settings of the job, as canonical JSON.")]
 Output = Annotated[Path, typer.Option("--output", help="File to write.")]
+Results = Annotated[
+    Path, typer.Option(help="Tidy results of the study; images.parquet and cells.json lie beside them.")
+]
+Measured = Annotated[list[Path], typer.Argument(help="Measured efficiency, one file per backbone.")]
+Written = Annotated[Path, typer.Option(help="File to write.")]
 ConfigFiles = Annotated[
     list[Path] | None,
     typer.Option("--configfile", help="Config merged over config/config.yaml, as Snakemake does; may be repeated."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Log = Annotated[Path | None, typer.Option("--log", help="File for everything the job prints.")]
 
 
@@ -42,8 +47,8 @@ def fail(message: object, code: int = 2) -> NoReturn:
 def logged(log: Path | None) -> Iterator[None]:
     """Send standard output and error to a log file.
 
-    An exception is also printed where the user looks, and recorded for `bigain status`. A log that cannot be written is
-    such an exception.
+    An exception is also printed where the user looks, and recorded for `bigain status`, as is a log that cannot be
+    written.
     """
     if log is None:
         yield
@@ -54,7 +59,7 @@ def logged(log: Path | None) -> Iterator[None]:
         handle = open(log, "w", encoding="utf-8")  # noqa: SIM115 - closed below
     except OSError as error:
         reason = f"{type(error).__name__}: {error}"
-        failures.record(log, reason)
+        failures.note(log, reason)
         fail(reason, code=1)
     terminal = [os.dup(1), os.dup(2)]
     with handle:
@@ -64,7 +69,7 @@ def logged(log: Path | None) -> Iterator[None]:
             yield
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
-            failures.record(log, reason)
+            failures.note(log, reason)
             os.write(terminal[1], f"{reason} (see {log})\n".encode())
             with suppress(OSError):  # the disk may be full
                 traceback.print_exc()

@@ -1,4 +1,4 @@
-"""The commands that turn a study's results into tables, figures and the page. None imports torch."""
+"""The commands that turn a study's results into tables and a page; figures have a module of their own. No torch."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import Annotated
 
 import typer
 
-from bigain.cli.options import REPORTS_PANEL, Log, Output, SpecText, fail, logged
+from bigain.cli import figures
+from bigain.cli.options import REPORTS_PANEL, Log, Measured, Output, Results, SpecText, Written, fail, logged
 
 app = typer.Typer()
+app.add_typer(figures.app)  # a part of this module, whose fingerprint is that of all reports
 command = partial(app.command, rich_help_panel=REPORTS_PANEL)
 
-Results = Annotated[Path, typer.Option(help="Tidy results of the study.")]
-Measured = Annotated[list[Path], typer.Argument(help="Measured efficiency, one file per backbone.")]
 TablesFile = Annotated[Path, typer.Option("--tables", help="YAML file that describes the tables.")]
-Written = Annotated[Path, typer.Option(help="File to write.")]
 
 
 @command()
@@ -71,29 +70,6 @@ def protocol_tables(
         from bigain.reporting.protocol import write_listings
 
         write_listings(json.loads(spec_text), folder)
-
-
-@command("token-figures")
-def token_figures(
-    maps: Annotated[list[Path], typer.Argument(help="Token maps, one file per backbone and data set.")],
-    spec_text: SpecText,
-    saliency_pdf: Written,
-    saliency_png: Written,
-    saliency_csv: Written,
-    merged_pdf: Written,
-    merged_png: Written,
-    merged_csv: Written,
-    log: Log = None,
-) -> None:
-    """Draw the saliency of tokens and which of them are merged (Figures 2 and 3)."""
-    with logged(log):
-        from bigain.reporting.collected import verified
-        from bigain.reporting.token_figures import FigureFiles, write_token_figures
-
-        spec = json.loads(spec_text)
-        saliency = FigureFiles(saliency_pdf, saliency_png, saliency_csv)
-        merged = FigureFiles(merged_pdf, merged_png, merged_csv)
-        write_token_figures([verified(file, spec) for file in maps], saliency, merged)
 
 
 @command()
@@ -211,75 +187,6 @@ def elimination(
 
 
 @command()
-def figure(
-    results: Results,
-    spec_text: SpecText,
-    pdf: Written,
-    png: Written,
-    csv: Written,
-    log: Log = None,
-) -> None:
-    """Draw how merging and downsampling change accuracy and Fréchet distance (Figure 1)."""
-    with logged(log):
-        from bigain.reporting.collected import read_results
-        from bigain.reporting.figures import write_figure_1
-
-        write_figure_1(read_results(results, json.loads(spec_text)), pdf, png, csv)
-
-
-@command()
-def tradeoff(
-    measured: Measured,
-    results: Results,
-    spec_text: SpecText,
-    pdf: Written,
-    png: Written,
-    csv: Written,
-    log: Log = None,
-) -> None:
-    """Draw recognition against operations and against generation, with the Pareto front."""
-    with logged(log):
-        from bigain.reporting.collected import read_measurements, read_results
-        from bigain.reporting.tradeoff import write_tradeoff
-
-        spec = json.loads(spec_text)
-        write_tradeoff(read_results(results, spec), read_measurements(measured, spec), pdf, png, csv)
-
-
-@command("class-changes")
-def class_changes(
-    results: Results,
-    spec_text: SpecText,
-    pdf: Written,
-    png: Written,
-    csv: Written,
-    log: Log = None,
-) -> None:
-    """Draw the change of accuracy class by class."""
-    with logged(log):
-        from bigain.reporting.classes import write_class_changes
-        from bigain.reporting.collected import read_cells
-
-        write_class_changes(read_cells(results, json.loads(spec_text)), pdf, png, csv)
-
-
-@command()
-def sheet(
-    files: Annotated[list[Path], typer.Argument(help="Generated images, one file per row.")],
-    spec_text: SpecText,
-    output: Output,
-    log: Log = None,
-) -> None:
-    """Draw a sheet of generated samples, one row per cell."""
-    with logged(log):
-        from bigain.reporting.collected import verified
-        from bigain.reporting.figures import write_sample_sheet
-
-        spec = json.loads(spec_text)
-        write_sample_sheet([verified(file, spec) for file in files], output)
-
-
-@command()
 def report(
     tables: Annotated[list[Path], typer.Argument(help="Tables in LaTeX, in their order.")],
     spec_text: SpecText,
@@ -309,12 +216,12 @@ def compile_(
 
 @command()
 def manifest(
-    files: Annotated[list[Path], typer.Argument(help="Everything that was rendered.")],
+    files: Annotated[list[Path], typer.Argument(help="All rendered files.")],
     spec_text: SpecText,
     output: Output,
     log: Log = None,
 ) -> None:
-    """Write the checksums of everything that was rendered, with the spec that it was rendered from."""
+    """Write the checksums of all rendered files of a report, with its spec."""
     with logged(log):
         from bigain.reporting.manifest import write_manifest
 
@@ -332,10 +239,7 @@ def page(
     output: Output,
     log: Log = None,
 ) -> None:
-    """Write everything on one self-contained HTML page.
-
-    Tables and figures are taken from beside it.
-    """
+    """Write everything on one self-contained HTML page, with the tables and figures that lie beside it."""
     with logged(log):
         from bigain.reporting.collected import read_cells, read_results
         from bigain.reporting.page import write_page

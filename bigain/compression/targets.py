@@ -42,8 +42,8 @@ def blocks_of(model: ModelMixin) -> list[Block]:
 
 
 def select(model: ModelMixin, levels: tuple[int, ...] | None, blocks: tuple[int, ...] | str | None) -> list[Block]:
-    """Return the blocks to compress: those at the places that `bigain.methods.places.chosen` returns, and errors are
-    its own."""
+    """Return the blocks to compress: those at the places that `bigain.methods.places.chosen` returns, which
+    also raises all errors."""
     every = blocks_of(model)
     places = chosen(family_of(model), sorted({block.place for block in every}), levels, blocks)
     return [block for block in every if block.place in places]

@@ -1,4 +1,4 @@
-"""What the columns of a study's files mean, from columns.yaml: for their tables, their schemas and docs/results.md."""
+"""Describe the columns of a study's files as columns.yaml does: in CSV files, parquet schemas and docs/results.md."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ COLUMNS = Path(__file__).with_name("columns.yaml")
 class Column(NamedTuple):
     """A column of a file: its meaning, and the unit or the allowed values of its entries."""
 
-    says: str
+    meaning: str
     values: str
 
     def __str__(self) -> str:
         """Return both in one line."""
-        return f"{self.says} ({self.values})"
+        return f"{self.meaning} ({self.values})"
 
 
 @dataclass(frozen=True)
 class FileColumns:
-    """A kind of file: where a study's files of it lie, what they hold, and their columns in order."""
+    """A kind of file: where a study's files of this kind lie, what they hold, and their columns in order."""
 
     paths: tuple[str, ...]
-    says: str
+    contents: str
     columns: Mapping[str, Column]
 
 
 @cache
 def described_files() -> dict[str, FileColumns]:
-    """Return every kind of file with columns, by its name in columns.yaml."""
+    """Return every kind of file, by its name in columns.yaml."""
     content = yaml.safe_load(COLUMNS.read_text(encoding="utf-8"))
     shared = {name: Column(*entry) for name, entry in content["shared"].items()}
     files = {}
     for kind, entry in content["files"].items():
         columns: dict[str, Column] = {}
         for item in entry["columns"]:
-            ((name, says),) = [(item, item)] if isinstance(item, str) else item.items()
-            columns[name] = shared[says] if isinstance(says, str) else Column(*says)
-        files[kind] = FileColumns(tuple(entry["paths"]), entry["says"], columns)
+            ((name, description),) = [(item, item)] if isinstance(item, str) else item.items()
+            columns[name] = shared[description] if isinstance(description, str) else Column(*description)
+        files[kind] = FileColumns(tuple(entry["paths"]), entry["contents"], columns)
     return files
 
 
@@ -88,9 +88,9 @@ def described(table: pa.Table, kind: str) -> pa.Table:
 
 
 def csv_text(kind: str, rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return rows as the CSV text of a kind of file, with its columns; a row that lacks one leaves it empty.
+    """Return rows as the CSV text of a kind of file, with all of its columns; what a row lacks is empty.
 
-    Floats have ten digits, more than any number of a study is known to. Raises ValueError naming a column that
+    Floats have ten digits, more than are significant in any number of a study. Raises ValueError naming a column that
     columns.yaml does not describe.
     """
     import pandas as pd
@@ -106,8 +106,8 @@ def documentation() -> str:
     """Return every kind of file as a section of docs/results.md, with a table of its columns."""
     sections = []
     for kind, file in described_files().items():
-        rows = [f"| `{name}` | {column.says} | {column.values} |" for name, column in file.columns.items()]
+        rows = [f"| `{name}` | {column.meaning} | {column.values} |" for name, column in file.columns.items()]
         where = "; ".join(f"`{path}`" for path in file.paths)
         table = ["| column | meaning | unit or values |", "|---|---|---|", *rows]
-        sections.append("\n".join([f"### {kind}", "", f"{where}: {file.says}", "", *table]))
+        sections.append("\n".join([f"### {kind}", "", f"{where}: {file.contents}", "", *table]))
     return "\n\n".join(sections) + "\n"

@@ -1,6 +1,6 @@
-"""Why jobs failed: a line beside the log of each, or in the temporary folder where that cannot be written.
+"""Record why jobs failed: in a line beside the log of each, or in the temporary folder if that cannot be written.
 
-The disk may be full, over its quota or read-only: the very reason that is to be told.
+A full or read-only disk may be the very reason to record.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from bigain.core.files import write_text
 SUFFIX = ".error"
 
 
-def record(log: Path, reason: str) -> None:
-    """Write why the job of a log failed."""
+def note(log: Path, reason: str) -> None:
+    """Write why the job with this log failed."""
     for file in _places(log):
         with suppress(OSError):
             write_text(file, f"{reason}\n")
@@ -24,17 +24,17 @@ def record(log: Path, reason: str) -> None:
 
 
 def forget(log: Path) -> None:
-    """Remove what an earlier run wrote."""
+    """Remove the reason that an earlier run wrote."""
     for file in _places(log):
         with suppress(OSError):
             file.unlink(missing_ok=True)
 
 
 def reason_of(log: Path, began: float) -> str | None:
-    """Return why the job of a log failed, None if it did not.
+    """Return why the job with this log failed, None if it did not.
 
-    The temporary folder may outlive the study's: what was written there before the latest run `began` (a time; 0: there
-    was none) does not count.
+    The temporary folder may outlive the study's: a reason written there before the latest run `began` (a time; 0 if
+    there was no run) does not count.
     """
     files = [file for file in _places(log) if file.exists()]
     if not files:
@@ -53,9 +53,9 @@ def failed_logs(folder: Path) -> list[Path]:
 
 
 def _places(log: Path) -> list[Path]:
-    """Return where the reason of a failure may be: beside the log, and in a folder of the user's among temporary ones.
+    """Return where the reason of a failure may be: beside the log, and below the user's folder for temporary files.
 
-    A folder of that name that somebody else made is not used.
+    If that folder belongs to somebody else, it is not used.
     """
     beside = log.with_suffix(SUFFIX)
     temporary = Path(tempfile.gettempdir(), f"bigain-{os.getuid()}")

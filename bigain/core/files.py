@@ -51,13 +51,13 @@ def content_named_files(path: Path | str) -> list[Path]:
 
 
 def name_fits_content(path: Path) -> bool:
-    """Return whether a file of `content_named_file` still has the content that it was named after."""
+    """Return whether the content of a file of `content_named_file` still matches the digest in its name."""
     return path.stem.endswith(f"-{sha256(path)[:NAME_DIGITS]}")
 
 
 @contextmanager
 def _temporary_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, which is gone at the end; remove those that killed processes left."""
+    """Yield a temporary path beside `path`, which is removed at the end, as are those that killed processes left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.name}.{socket.gethostname()}-"
     for left in path.parent.glob(f"{glob.escape(prefix)}*.tmp"):
@@ -71,7 +71,7 @@ def _temporary_file(path: Path) -> Iterator[Path]:
 
 
 def _flush(temporary: Path) -> None:
-    """Bring a temporary file to the disk, readable as the user's other files are."""
+    """Write a temporary file through to the disk, and give it the permissions of the user's other files."""
     with open(temporary, "rb") as handle:
         os.fsync(handle.fileno())
     temporary.chmod(0o666 & ~UMASK)  # safetensors writes files that only their owner can read

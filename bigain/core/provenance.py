@@ -1,8 +1,9 @@
 """Provenance of result files: `X.json` beside X holds the spec that X was computed from and the sha256 of X.
 
-It also names the result files that the job read (`inputs`: the digest of each one's spec, and its sha256), the seconds
-and the environments. It is sealed: the digest of its own content stands in it. Whoever reads X compares all of this, so
-a result of other settings, a damaged file and an edited one raise a `ResultError` that names the file.
+It also lists the result files that the job read (`inputs`: the digest of each file's spec, and its sha256), how long
+the job took and in which environments. It is sealed: it holds a checksum of its own content. Every reader of X compares
+the spec and the checksums, so a result of other settings, a damaged file or an edited one raises a `ResultError` that
+names the file.
 """
 
 from __future__ import annotations
@@ -17,26 +18,27 @@ from bigain.core.files import read_json, sha256, write_json
 from bigain.core.records import canonical
 
 SEAL = "seal"
-State = Literal["missing", "unsealed", "damaged", "foreign", "outdated"]
-IDENTITY = ("task", "backbone", "dataset", "method", "strength", "seed")  # of a result, among a spec's keys
-SHOWN = 3  # differences in a message
+State = Literal["missing", "unsealed", "damaged", "foreign", "outdated", "orphaned"]
+IDENTITY = ("task", "backbone", "dataset", "method", "strength", "seed")  # keys of a spec that say which result it is
+SHOWN = 3  # differences listed in a message
 LONGEST_VALUE = 80  # characters of a spec's value in a message
 
 
-class InputRecord(TypedDict):
-    """A result file as a job read it."""
+class InputFile(TypedDict):
+    """A result file that a job read, as it was then."""
 
     file: str
-    spec: str  # digest
+    spec: str  # digest of its spec
     sha256: str
 
 
 class ResultError(ValueError):
-    """A result file that is not the one its reader needs.
+    """A result file that its reader cannot use.
 
-    `missing`, or its provenance is; `unsealed`: written without checksums, by bigain before 0.3; `damaged`: its bytes
-    changed after it was written; `foreign`: a result of another cell, model or data set; `outdated`: of this one, with
-    other settings or code.
+    `missing`: the file or its provenance does not exist; `unsealed`: bigain before 0.3 wrote it, without checksums;
+    `damaged`: its bytes changed after it was written; `foreign`: it belongs to another cell, model or data set;
+    `outdated`: it belongs to this one, but was computed with other settings, code or inputs. (`orphaned` files belong
+    to no cell; nobody reads them, but `bigain verify` lists them.)
     """
 
     def __init__(self, path: Path | str, state: State, message: str) -> None:
@@ -45,7 +47,7 @@ class ResultError(ValueError):
 
 
 def digest(spec: Mapping[str, Any] | str) -> str:
-    """Return the digest of a spec, or of its canonical JSON, by which specs are compared."""
+    """Return the digest by which specs are compared, of a spec or of its canonical JSON."""
     text = spec if isinstance(spec, str) else canonical(spec)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -59,7 +61,7 @@ def provenance_file(path: Path | str) -> Path:
 
 
 def write_sealed(path: Path | str, content: Mapping[str, Any]) -> None:
-    """Write a JSON file with the digest of its content in it."""
+    """Write a JSON file with a checksum of its content in it."""
     as_read: dict[str, Any] = json.loads(json.dumps(content))
     write_json(path, {**as_read, SEAL: _seal(as_read)})
 
@@ -78,7 +80,7 @@ def read_sealed(path: Path | str) -> dict[str, Any]:
         raise ResultError(path, "unsealed", "has no seal: bigain before 0.3 wrote it, or something else did")
     seal = content.pop(SEAL)
     if seal != _seal(content):
-        raise ResultError(path, "damaged", "was changed after it was written: its seal does not fit its content")
+        raise ResultError(path, "damaged", "was changed after it was written: its seal does not match its content")
     return content
 
 
@@ -89,17 +91,15 @@ def _seal(content: dict[str, Any]) -> str:
 # -- result files ------------------------------------------------------------------------------------------------------
 
 
-def write_provenance(
-    path: Path | str, spec: Mapping[str, Any], inputs: Mapping[str, InputRecord], **facts: Any
-) -> None:
+def write_provenance(path: Path | str, spec: Mapping[str, Any], inputs: Mapping[str, InputFile], **facts: Any) -> None:
     """Write the provenance of a finished result file: its spec, its inputs, and further facts."""
     write_sealed(provenance_file(path), {**facts, "spec": spec, "inputs": inputs, "sha256": sha256(path)})
 
 
 def read_provenance(path: Path | str, expected: str | None = None) -> dict[str, Any]:
-    """Read the provenance of a result file, which is to be of the spec with the `expected` digest.
+    """Read the provenance of a result file without looking at the file itself.
 
-    Does not look at the file itself. Raises ResultError.
+    Raises ResultError, also if the digest of its spec is not the `expected` one.
     """
     provenance = read_sealed(provenance_file(path))
     if not isinstance(provenance.get("spec"), dict):
@@ -108,15 +108,15 @@ def read_provenance(path: Path | str, expected: str | None = None) -> dict[str, 
         raise ResultError(
             path,
             "outdated",
-            f"was computed for {description(provenance['spec'])}, with settings or code other than now",
+            f"was computed for {description(provenance['spec'])}, with other settings or code than now",
         )
     return provenance
 
 
 def checked(path: Path | str, expected: str | None = None) -> dict[str, Any]:
-    """Return the provenance of a result file after comparing its spec with the `expected` digest, and its checksum.
+    """Return the provenance of a result file after comparing the file with its checksum.
 
-    Raises ResultError.
+    Raises ResultError, also if the digest of its spec is not the `expected` one.
     """
     provenance = read_provenance(path, expected)
     try:
@@ -125,22 +125,21 @@ def checked(path: Path | str, expected: str | None = None) -> dict[str, Any]:
         raise ResultError(path, "missing", f"is missing: {error}") from error
     if actual != provenance.get("sha256"):
         raise ResultError(
-            path, "damaged", f"is damaged or was exchanged: its sha256 is not the one in {provenance_file(path).name}"
+            path, "damaged", f"is damaged or was replaced: its sha256 is not the one in {provenance_file(path).name}"
         )
     return provenance
 
 
-def record(path: Path | str, provenance: Mapping[str, Any]) -> InputRecord:
-    """Return a result file as an entry of the `inputs` of what is computed from it."""
+def as_input(path: Path | str, provenance: Mapping[str, Any]) -> InputFile:
+    """Return the entry of a result file in the `inputs` of what is computed from it."""
     return {"file": str(path), "spec": digest(provenance["spec"]), "sha256": provenance["sha256"]}
 
 
 # -- differences, for messages -----------------------------------------------------------------------------------------
 
 
-def compare(path: Path | str, provenance: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Raise ResultError naming what differs between the spec of a result file and the expected one."""
-    actual = provenance["spec"]
+def check_spec(path: Path | str, actual: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raise ResultError naming what differs if the spec of a result file is not the expected one."""
     if canonical(actual) == canonical(expected):
         return
     if identity(actual) != identity(expected):
@@ -152,7 +151,7 @@ def compare(path: Path | str, provenance: Mapping[str, Any], expected: Mapping[s
 
 
 def identity(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return which result a spec is of, whatever its settings: a cell, or a model and data set."""
+    """Return what a spec describes apart from its settings: a cell, or a model and a data set."""
     place = spec.get("cell", spec)
     parts = {key: place[key] for key in IDENTITY if key in place}
     for key in ("backbone", "dataset"):
@@ -162,7 +161,7 @@ def identity(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def description(spec: Mapping[str, Any]) -> str:
-    """Describe in a few words which result a spec is of."""
+    """Return the identity of a spec in a few words."""
     parts = identity(spec)
     strength, seed = parts.pop("strength", None), parts.pop("seed", None)
     words = [str(value) for value in parts.values()]
@@ -172,7 +171,7 @@ def description(spec: Mapping[str, Any]) -> str:
 
 
 def differences(actual: Any, expected: Any, where: str = "") -> list[str]:
-    """Return a phrase for every value that differs between two specs, named by its keys."""
+    """Return a phrase for every value that differs between two specs, with its path of keys."""
     if isinstance(actual, dict) and isinstance(expected, dict):
         keys = sorted(actual.keys() | expected.keys())
         lists = [differences(actual.get(key), expected.get(key), f"{where}.{key}" if where else key) for key in keys]

@@ -1,4 +1,4 @@
-"""Parquet records with provenance: the spec that made a table is in the file's metadata."""
+"""Parquet files that carry their spec, specs as canonical JSON, and the environments that results are computed in."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def work_folder(spec: CellJobSpec) -> Path:
 
 
 def write_table(path: Path | str, columns: Mapping[str, Any] | pa.Table, spec: Mapping[str, Any]) -> None:
-    """Write a table, or columns, as parquet, whole or not at all, with the spec that made them as metadata."""
+    """Write a table, or columns, as parquet, whole or not at all, with the spec that made them in its metadata."""
     table = pa.table(columns).replace_schema_metadata({SPEC_KEY: canonical(spec).encode()})
     with whole_file(path) as temporary:
         save_table(temporary, table)
@@ -46,31 +46,26 @@ def save_table(path: Path, table: pa.Table) -> None:
 
 
 def read_table(path: Path | str) -> pa.Table:
-    """Read a parquet file. Raises ValueError naming the file if it is missing or damaged, also within a page."""
+    """Read a parquet file. Raises ValueError naming the file if it is missing or damaged, even within a page."""
     try:
         return pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{path} is missing or not a whole parquet file: {error}") from error
 
 
-def spec_of(path: Path | str) -> dict[str, Any]:
-    """Read the spec in a parquet file's metadata. Raises ValueError naming the file if it is missing or damaged."""
-    try:
-        return json.loads(pq.read_schema(path).metadata[SPEC_KEY])
-    except (KeyError, OSError, TypeError, ValueError, pa.ArrowException) as error:
-        raise ValueError(f"{path} is missing, or not a parquet file with a spec in its metadata: {error}") from error
-
-
 def embedded_spec(path: Path | str) -> dict[str, Any]:
-    """Read the spec in the metadata of a parquet or safetensors file. Raises ValueError naming a file without one."""
-    if Path(path).suffix == ".parquet":
-        return spec_of(path)
+    """Read the spec in the metadata of a parquet or safetensors file.
+
+    Raises ValueError naming a file that is missing, damaged or without a spec.
+    """
     try:
+        if Path(path).suffix == ".parquet":
+            return json.loads(pq.read_schema(path).metadata[SPEC_KEY])
         with safe_open(path, "np") as stored:
             metadata = stored.metadata() or {}
-        return json.loads(metadata.get(SPEC_KEY.decode()) or metadata["spec"])
-    except (KeyError, OSError, SafetensorError, ValueError) as error:
-        raise ValueError(f"{path} is missing, or carries no spec: {error}") from error
+        return json.loads(metadata.get(SPEC_KEY.decode()) or metadata["spec"])  # the outputs of cells use the first
+    except (KeyError, OSError, TypeError, ValueError, pa.ArrowException, SafetensorError) as error:
+        raise ValueError(f"{path} is missing, or not a file with a spec in its metadata: {error}") from error
 
 
 def environment() -> dict[str, str]:
@@ -112,13 +107,16 @@ def summary(environment: dict[str, Any]) -> str:
 
 
 def commits(environments: Iterable[Mapping[str, Any]]) -> str:
-    """Return the commits that results were computed with; `+` marks changed code, and installed code has none."""
-    names = {e.get("commit", "") + ("+" if e.get("code") == "changed" else "") for e in environments}
+    """Return the commits of the code in these environments; `+` marks changed code, and installed code has none."""
+    names = {
+        environment.get("commit", "") + ("+" if environment.get("code") == "changed" else "")
+        for environment in environments
+    }
     return " and ".join(sorted(names - {""}))
 
 
 def summaries(file: Path | str, environments: list[dict[str, Any]]) -> str:
-    """Summarize a file's environments in one line. Raises ValueError naming the file and a missing key."""
+    """Describe the environments of a result file in one line. Raises ValueError naming the file and a missing key."""
     try:
         return " and ".join(sorted(map(summary, environments)))
     except KeyError as error:

@@ -1,4 +1,4 @@
-"""Read YAML files, naming the file and the line of what is wrong. A repeated key is wrong: YAML would keep the last."""
+"""Read YAML files; errors name the file and the line. Repeated keys are errors, because YAML would keep the last."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bigain.core.validation import naming
 
 
 def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML or JSON file. Raises ValueError if it is missing, neither, or has a repeated key."""
+    """Return the content of a YAML or JSON file. Raises ValueError if it is missing, neither, or repeats a key."""
     if not path.is_file():
         raise ValueError(f"{path} is {'a folder' if path.is_dir() else 'missing'}")
     try:
@@ -31,7 +31,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def _parsed(text: str) -> Any:
-    """Return the content of JSON, or else of YAML, as Snakemake does."""
+    """Return the content of a JSON text, or else of a YAML text, as Snakemake does."""
     try:
         return json.loads(text)
     except ValueError:
@@ -39,7 +39,7 @@ def _parsed(text: str) -> Any:
 
 
 def _repeated(document: yaml.Node) -> Iterator[tuple[str, int, int]]:
-    """Yield every key that a mapping has twice, with its path in the document and both lines."""
+    """Yield the path of every key that a mapping has twice, and both lines."""
     waiting: list[tuple[str, yaml.Node]] = [("", document)]
     seen: set[int] = set()
     while waiting:

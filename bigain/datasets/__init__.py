@@ -25,8 +25,7 @@ class Source:
     `images` and `classes` are None where the folder decides. `layout` says which files belong where, `of_models`
     whether the classes are those of class-conditioned models, `forms` which prompts there are, `own_captions` whether
     images have captions of their own to generate from, instead of their class's prompt, `downloadable` whether the
-    licence lets us download it, `splits` which images a reader takes: two of one layout share those of a split that
-    both take.
+    licence lets us download it, `splits` which splits of the layout the reader takes.
     """
 
     load: Callable[[Path, PromptForm], Dataset]

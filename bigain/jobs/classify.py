@@ -20,8 +20,8 @@ from bigain.core.columns import described
 from bigain.core.specs import ClassifySpec
 from bigain.datasets import load as load_dataset
 from bigain.jobs.common import backbone_of, compile_denoiser
-from bigain.jobs.inputs import calibration_record, verified
-from bigain.jobs.shards import CellJob, calibration_bytes, digest, run_job
+from bigain.jobs.inputs import calibration_input, shared_input
+from bigain.jobs.shards import CellJob, calibration_bytes, content_digest, run_job
 from bigain.jobs.storage import ParquetShards
 from bigain.methods.ids import method_of
 
@@ -43,9 +43,9 @@ class ClassificationJob(CellJob[pa.Table, pa.Table]):
 
     def __init__(self, spec: ClassifySpec, backbone: Backbone, latents_file: Path, conditions_file: Path) -> None:
         inputs = {
-            "latents": verified(latents_file, spec),
-            "conditions": verified(conditions_file, spec),
-            **calibration_record(spec),
+            "latents": shared_input(latents_file, spec),
+            "conditions": shared_input(conditions_file, spec),
+            **calibration_input(spec),
         }
         super().__init__(spec, backbone, inputs, compile_denoiser(spec, backbone))
         self.first, last = spec["images"]
@@ -58,10 +58,10 @@ class ClassificationJob(CellJob[pa.Table, pa.Table]):
         self.settings = classification_settings(spec)
         self.smaller_batch = spec["protocol"]["smaller_batch"]
         self.released_noise = ReleasedNoise(spec["seed"], self.settings.stages.trials, backbone.latent_shape)
-        self.shared_inputs = digest(self.candidates, *calibration_bytes(spec))
+        self.shared_inputs = content_digest(self.candidates, *calibration_bytes(spec))
 
     def inputs_digest(self, positions: list[int]) -> str:
-        return digest(self.latents[[position - self.first for position in positions]], self.shared_inputs)
+        return content_digest(self.latents[[position - self.first for position in positions]], self.shared_inputs)
 
     def compute(self, positions: list[int], attachment: Attachment) -> pa.Table:
         readable = [position for position in positions if position not in self.unreadable]

@@ -1,4 +1,4 @@
-"""Collect a study's results: every cell's metrics, every classified image's outcome, what was compressed. No torch.
+"""Collect a study's results: the metrics of all cells, the outcome of every image, what was compressed. No torch.
 
 Tables, claims and figures read these files alone: `results.parquet`, `images.parquet` and `cells.json`.
 """
@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 
 from bigain.core.columns import described
 from bigain.core.files import sha256
-from bigain.core.provenance import InputRecord, ResultError, digest, read_sealed, write_provenance, write_sealed
+from bigain.core.provenance import InputFile, ResultError, digest, read_sealed, write_provenance, write_sealed
 from bigain.core.records import commits, summaries, write_table
 from bigain.core.specs import CollectSpec
 from bigain.core.validation import validate
 
-LARGEST = 1e300  # of an estimate; anything larger is an overflow
+LARGEST = 1e300  # larger estimates are overflows
 NUMBER, COUNT, TEXT = {"type": "number"}, {"type": "integer", "minimum": 0}, {"type": "string"}
 OBJECTS = {"type": "array", "items": {"type": "object"}}
 METRICS = {  # schemas of the keys of a metrics file
@@ -46,13 +46,16 @@ METRICS = {  # schemas of the keys of a metrics file
     "environments": OBJECTS,
     "compressed": OBJECTS,
 }
-IN_CELLS = ("cell", "metrics", "left_out", "warnings", "classes", "seconds", "environments", "compressed")
+KEPT = ("cell", "metrics", "left_out", "warnings", "classes", "seconds", "environments", "compressed")
+CELL = [
+    *((name, pa.string()) for name in ("task", "backbone", "dataset", "method")),
+    ("strength", pa.float64()),
+    ("strength_kind", pa.string()),
+    ("seed", pa.int64()),
+]
 RESULTS = pa.schema(
     [
-        *((name, pa.string()) for name in ("task", "backbone", "dataset", "method")),
-        ("strength", pa.float64()),
-        ("strength_kind", pa.string()),
-        ("seed", pa.int64()),
+        *CELL,
         ("metric", pa.string()),
         *((name, pa.float64()) for name in ("value", "low", "high")),
         ("n", pa.int64()),
@@ -62,10 +65,7 @@ RESULTS = pa.schema(
 )
 IMAGES = pa.schema(
     [
-        *((name, pa.string()) for name in ("task", "backbone", "dataset", "method")),
-        ("strength", pa.float64()),
-        ("strength_kind", pa.string()),
-        ("seed", pa.int64()),
+        *CELL,
         *((name, pa.int64()) for name in ("image", "label", "predicted", "acc@1")),
         ("map", pa.float64()),
     ]
@@ -73,11 +73,11 @@ IMAGES = pa.schema(
 
 
 def collect(spec: CollectSpec, cells: Path, output: Path) -> None:
-    """Write the results of all cells of the spec, whose metrics lie below the folder `cells`.
+    """Write the results of all cells of the spec, whose metrics files lie below the folder `cells`.
 
-    `output` gets a row per cell and metric, images.parquet beside it a row per classified image, cells.json the rest.
-    Raises ResultError for a metrics file that is missing, damaged or of another spec; ValueError if no cell has a
-    metric, or naming the file and the key that does not fit a metrics file or the metric that is not finite.
+    `output` has a row per cell and metric, images.parquet beside it a row per classified image, and cells.json the
+    rest. Raises ResultError for a metrics file that is missing, damaged or of another spec, and ValueError if no cell
+    has a metric, or naming the file and its invalid key or the metric that is not finite.
     """
     expected = dict(spec["cells"])
     files = {path: cells / path / "metrics.json" for path in expected}
@@ -86,7 +86,7 @@ def collect(spec: CollectSpec, cells: Path, output: Path) -> None:
     if not rows:
         raise ValueError("no cell has a metric: all have too few images (see `left_out` in the metrics files)")
     images = pa.concat_tables([_outcomes(files[path], cell) for path, cell in scored.items()])
-    inputs: dict[str, InputRecord] = {
+    inputs: dict[str, InputFile] = {
         path: {"file": str(file), "spec": expected[path], "sha256": sha256(file)} for path, file in files.items()
     }
     for file, table in (
@@ -95,16 +95,16 @@ def collect(spec: CollectSpec, cells: Path, output: Path) -> None:
     ):
         write_table(file, described(table, file.name), spec)
         write_provenance(file, spec, inputs)
-    rest = [{key: cell[key] for key in IN_CELLS if key in cell} for cell in scored.values()]
+    rest = [{key: cell[key] for key in KEPT if key in cell} for cell in scored.values()]
     write_sealed(output.with_name("cells.json"), {"spec": spec, "cells": rest})
 
 
 def _read(file: Path, expected: str) -> dict[str, Any]:
-    """Read a metrics file, which is to be of the spec with this digest."""
+    """Read a metrics file. Raises ResultError if the digest of its spec is not the expected one."""
     scored = read_sealed(file)
     validate(file, scored, METRICS)
     if digest(scored["spec"]) != expected:
-        raise ResultError(file, "outdated", "was computed with settings or code other than now")
+        raise ResultError(file, "outdated", "was computed with other settings or code than now")
     return scored
 
 
@@ -124,12 +124,12 @@ def _rows(file: Path, scored: dict[str, Any], spec: CollectSpec) -> Iterator[dic
 
 
 def _outcomes(file: Path, scored: dict[str, Any]) -> pa.Table:
-    """Return a cell's rows of the outcomes, one per classified image."""
+    """Return the outcomes of a cell's classified images, a row for each."""
     items, cell = scored["items"], scored["cell"]
     count = max(map(len, items.values()), default=0)
     columns = {name: items.get(name, [cell.get(name)] * count) for name in IMAGES.names}
     try:
-        # Cast, for `pa.array` cuts fractions off where integers are asked for.
+        # Cast, because `pa.array` with a type of integers would cut off fractions.
         arrays = [pa.array(columns[column.name]).cast(column.type) for column in IMAGES]
         table = pa.Table.from_arrays(arrays, schema=IMAGES)
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:

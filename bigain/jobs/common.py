@@ -17,7 +17,7 @@ from bigain import backbones
 from bigain.backbones.base import Backbone
 from bigain.core.files import whole_file
 from bigain.core.places import located
-from bigain.core.provenance import InputRecord, write_provenance
+from bigain.core.provenance import InputFile, write_provenance
 from bigain.core.records import canonical, environment
 from bigain.core.specs import BackboneSpec, CellJobSpec
 from bigain.methods.ids import method_of
@@ -83,19 +83,19 @@ def device_of(name: str) -> str:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], spec: Mapping[str, Any]) -> None:
-    """Write tensors as safetensors, whole or not at all, with the spec that made them as metadata."""
+    """Write tensors as safetensors, whole or not at all, with the spec that made them in the metadata."""
     with whole_file(path) as temporary:
         save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, {"spec": canonical(spec)})
 
 
 class Stopwatch:
-    """Writes the provenance of a job's output, with the seconds since the job began and its environment."""
+    """Times a job, and writes the provenance of its output with that time and the job's environment."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
 
     def write_provenance(
-        self, output: Path, spec: Mapping[str, Any], inputs: Mapping[str, InputRecord], device: torch.device | str
+        self, output: Path, spec: Mapping[str, Any], inputs: Mapping[str, InputFile], device: torch.device | str
     ) -> None:
         """Write the provenance of the output."""
         seconds = time.monotonic() - self.began
@@ -103,7 +103,7 @@ class Stopwatch:
 
 
 def environment_of(device: torch.device) -> dict[str, Any]:
-    """Return what a job runs in: versions, machine, device, the instructions that CPU kernels use, threads."""
+    """Return the environment of a job: versions, machine, device, the instructions that CPU kernels use, threads."""
     on_gpu = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_gpu else str(device)
     matching = {"matching": backend(device)} if on_gpu else {}  # Triton's kernel, or torch where Triton is missing

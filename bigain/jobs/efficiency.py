@@ -8,7 +8,7 @@ import pyarrow as pa
 from pyarrow.csv import write_csv
 
 from bigain.core.files import whole_file
-from bigain.core.provenance import checked, record
+from bigain.core.provenance import as_input, checked
 from bigain.core.specs import EfficiencySpec
 from bigain.jobs.common import Stopwatch, backbone_of, sites_of
 from bigain.measure.efficiency import Arm, measure
@@ -19,7 +19,7 @@ def efficiency(spec: EfficiencySpec, output: Path) -> None:
     stopwatch, backbone = Stopwatch(), backbone_of(spec["backbone"])
     arms = [Arm(*arm) for arm in spec["arms"]]
     calibrations = [arm.calibration for arm in arms if arm.calibration is not None]
-    inputs = {file: record(file, checked(file)) for file in calibrations}
+    inputs = {file: as_input(file, checked(file)) for file in calibrations}
     rows = measure(backbone, arms, sites_of(spec["backbone"]), spec["batch"], spec["rounds"])
     with whole_file(output) as temporary:
         write_csv(pa.Table.from_pylist([{"backbone": spec["backbone"]["id"], **row} for row in rows]), temporary)

@@ -13,8 +13,8 @@ from bigain.compression.attachment import Attachment
 from bigain.core.specs import GenerateSpec
 from bigain.jobs.common import backbone_of, compile_denoiser
 from bigain.jobs.features import feature_network, features_of
-from bigain.jobs.inputs import calibration_record, verified
-from bigain.jobs.shards import CellJob, calibration_bytes, digest, run_job
+from bigain.jobs.inputs import calibration_input, shared_input
+from bigain.jobs.shards import CellJob, calibration_bytes, content_digest, run_job
 from bigain.jobs.storage import SafetensorsShards
 from bigain.sampling.generate import Sampling, as_stored, decode_latents, sample_latents
 
@@ -31,7 +31,7 @@ class GenerationJob(CellJob[Tensor, dict[str, Tensor]]):
     format = SafetensorsShards()
 
     def __init__(self, spec: GenerateSpec, backbone: Backbone, conditions_file: Path) -> None:
-        inputs = {"conditions": verified(conditions_file, spec), **calibration_record(spec)}
+        inputs = {"conditions": shared_input(conditions_file, spec), **calibration_input(spec)}
         super().__init__(spec, backbone, inputs, compile_denoiser(spec, backbone))
         self.protocol = spec["protocol"]
         self.network = feature_network(self.protocol["feature_network"], spec["backbone"]["device"])
@@ -44,10 +44,10 @@ class GenerationJob(CellJob[Tensor, dict[str, Tensor]]):
             rows = stored.get_slice("captions")
             self.captions = {k: rows[k] for k in set(self.caption_of_image)}
         self.sampling = Sampling(self.protocol["steps"], self.protocol["guidance"], spec["seed"])
-        self.shared_inputs = digest(self.null, *calibration_bytes(spec))
+        self.shared_inputs = content_digest(self.null, *calibration_bytes(spec))
 
     def inputs_digest(self, positions: list[int]) -> str:
-        return digest(self._conditions(positions), self.shared_inputs)
+        return content_digest(self._conditions(positions), self.shared_inputs)
 
     def compute(self, positions: list[int], attachment: Attachment) -> Tensor:
         conditions = self._conditions(positions)

@@ -1,4 +1,4 @@
-"""Result files that a job reads: verified, and recorded in the provenance of what it computes."""
+"""Verify the result files that a job reads, and return their entries for the provenance of what it computes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bigain.core.provenance import InputRecord, ResultError, checked, compare, differences, record
+from bigain.core.provenance import InputFile, ResultError, as_input, check_spec, checked, differences
 from bigain.core.specs import CellJobSpec
 
-SHARED = ("backbone", "dataset", "threads")  # keys of a job's spec that its inputs were computed with, too
+SHARED = ("backbone", "dataset", "threads")  # keys that the spec of a job has in common with those of its inputs
 
 
-def verified(file: Path, spec: Mapping[str, Any]) -> InputRecord:
-    """Return the record of latents or conditions for a job with this spec.
+def shared_input(file: Path, spec: Mapping[str, Any]) -> InputFile:
+    """Return the entry of latents or conditions, which all methods share, for a job with this spec.
 
-    Raises ResultError if the file is damaged, or was computed with another model, data set or number of threads. Keys
-    of which only one spec has a need (blocks to compress, images that may be missing) are not compared.
+    Raises ResultError if the file is damaged, or was computed with another model, data set or number of threads.
+    Settings that only one of the two specs has (blocks to compress, images that may be missing) are not compared.
     """
     provenance = checked(file)
     actual, expected = {}, {}
@@ -27,17 +27,17 @@ def verified(file: Path, spec: Mapping[str, Any]) -> InputRecord:
             actual[key], expected[key] = ({name: part[key][name] for name in common} for part in (actual, expected))
     if wrong := differences(actual, expected):
         raise ResultError(file, "foreign", "was computed with " + "; ".join(wrong))
-    return record(file, provenance)
+    return as_input(file, provenance)
 
 
-def calibration_record(spec: CellJobSpec) -> dict[str, InputRecord]:
-    """Return the record of a cell's calibration, or an empty mapping if its method needs none.
+def calibration_input(spec: CellJobSpec) -> dict[str, InputFile]:
+    """Return the entry of a cell's calibration by its name, or an empty mapping if its method needs none.
 
-    Raises ResultError if the file is damaged or not of the expected spec.
+    Raises ResultError if the file is damaged or was computed from another spec.
     """
     if "calibration" not in spec:
         return {}
     calibration = spec["calibration"]
     provenance = checked(calibration["file"])
-    compare(calibration["file"], provenance, calibration["spec"])
-    return {"calibration": record(calibration["file"], provenance)}
+    check_spec(calibration["file"], provenance["spec"], calibration["spec"])
+    return {"calibration": as_input(calibration["file"], provenance)}

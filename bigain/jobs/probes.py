@@ -20,7 +20,7 @@ from bigain.datasets import load as load_dataset
 from bigain.datasets.base import Dataset
 from bigain.datasets.photos import centre_crop, pixels
 from bigain.jobs.common import Stopwatch, backbone_of, save_tensors, sites_of
-from bigain.jobs.inputs import verified
+from bigain.jobs.inputs import shared_input
 from bigain.measure.spectrum import differences, draw_pair
 from bigain.measure.token_maps import merged_tokens, probed_block, saliency
 from bigain.methods.ids import strength_of
@@ -29,7 +29,7 @@ from bigain.methods.ids import strength_of
 def token_maps(spec: TokenMapsSpec, latents_file: Path, output: Path) -> None:
     """Map the tokens of some images: safetensors with `images` uint8 [n, C, H, W], `saliency` [n, h, w], and `merged`
     uint8 [m, n, h, w] for the m methods."""
-    stopwatch, inputs = Stopwatch(), {"latents": verified(latents_file, spec)}
+    stopwatch, inputs = Stopwatch(), {"latents": shared_input(latents_file, spec)}
     backbone, sites = backbone_of(spec["backbone"]), sites_of(spec["backbone"])
     dataset = load_dataset(spec["dataset"])
     latents, positions = _first_of_each_class(dataset, latents_file, spec["images"])
@@ -54,7 +54,7 @@ def spectrum(spec: SpectrumSpec, latents_file: Path, conditions_file: Path, outp
     """Measure paired class differences by band under every arm, of which the first is uncompressed: parquet with
     method, strength, image, true, wrong, t and band_0 .. band_K."""
     stopwatch = Stopwatch()
-    inputs = {"latents": verified(latents_file, spec), "conditions": verified(conditions_file, spec)}
+    inputs = {"latents": shared_input(latents_file, spec), "conditions": shared_input(conditions_file, spec)}
     backbone, sites = backbone_of(spec["backbone"]), sites_of(spec["backbone"])
     dataset = load_dataset(spec["dataset"])
     latents, positions = _readable(latents_file, spec["images"])

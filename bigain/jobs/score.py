@@ -1,4 +1,4 @@
-"""Score a cell: its metrics from the records of its jobs. No torch."""
+"""Score a cell: compute its metrics from what its jobs recorded. No torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bigain.core.provenance import InputRecord, ResultError, checked, provenance_file, record, write_sealed
+from bigain.core.provenance import InputFile, ResultError, as_input, checked, provenance_file, write_sealed
 from bigain.core.records import summaries
 from bigain.core.specs import ScoreSpec
 from bigain.core.validation import TRIALS, read_columns, read_features, validate
@@ -23,7 +23,7 @@ from bigain.metrics.fidelity import SUBSET, kernel_distance, precision_recall
 from bigain.metrics.frechet import frechet
 
 TIMESTEPS = 1000
-# Schemas of the keys that are read of a chunk's provenance.
+# Schemas of the keys of a chunk's provenance that scoring reads.
 PROVENANCE = {
     "inputs": {"type": "object", "additionalProperties": {"type": "object"}},
     "seconds": {"type": "number"},
@@ -100,8 +100,8 @@ def _trials(chunks: list[Path], classified: Dataset) -> pd.DataFrame:
 
 def score_generation(spec: ScoreSpec, reference: Path, chunks: list[Path], output: Path) -> None:
     """Write the distances of a cell's generated images from the data set's: `fid`, `kid`, `precision` and `recall` with
-    Inception features, `fd` with others. Too few images for a distance are recorded as left out, and too few images of
-    the data set for a FID as a warning.
+    Inception features, `fd` with others. If too few images were generated, the distance is left out, and the file says
+    why; if the data set has too few for a FID, the file warns of it.
 
     Raises ValueError naming the file and the tensor that cannot be a result of this cell.
     """
@@ -109,7 +109,7 @@ def score_generation(spec: ScoreSpec, reference: Path, chunks: list[Path], outpu
     if network is None:
         raise ValueError("the spec of a generated cell names no feature network")
     provenance = _provenance(spec, chunks)
-    compared_with = {"reference": record(reference, checked(reference, spec["reference"]))}
+    compared_with = {"reference": as_input(reference, checked(reference, spec["reference"]))}
     real = read_features(reference, with_statistics=True)
     parts = [read_features(chunk)["features"] for chunk in chunks]
     for chunk, part in zip(chunks, parts, strict=True):
@@ -121,7 +121,7 @@ def score_generation(spec: ScoreSpec, reference: Path, chunks: list[Path], outpu
     fewest, references = FEWEST_IMAGES[network], len(real["features"])
     warnings: dict[str, str] = {}
     if inception and references < fewest:
-        warnings["fid"] = f"reference of {references} images; with fewer than {fewest} a FID comes out too large"
+        warnings["fid"] = f"compared with {references} images; with fewer than {fewest}, a FID is too large"
     metrics: dict[str, Estimate] = {}
     left_out: dict[str, str] = {}
     if len(generated) < fewest:
@@ -140,8 +140,7 @@ def score_generation(spec: ScoreSpec, reference: Path, chunks: list[Path], outpu
 def _provenance(spec: ScoreSpec, chunks: list[Path]) -> list[dict[str, Any]]:
     """Return the provenance of every chunk.
 
-    Raises ResultError for a chunk that is damaged, of another spec, or computed from other latents or conditions than
-    the study's now.
+    Raises ResultError for a chunk that is damaged, of another spec, or computed from inputs of other specs than now.
     """
     every = []
     for chunk, expected in zip(chunks, spec["chunks"], strict=True):
@@ -162,9 +161,9 @@ def _write(
     scores: dict[str, Any],
     chunks: list[Path],
     provenance: list[dict[str, Any]],
-    inputs: dict[str, InputRecord],
+    inputs: dict[str, InputFile],
 ) -> None:
-    """Write a metrics file, with what its chunks' provenance says. Print what it lacks or warns of."""
+    """Write a metrics file, with what the provenance of its chunks says; print what was left out and all warnings."""
     for heading in ("left_out", "warnings"):
         for name, reason in scores[heading].items():
             print(f"{heading.replace('_', ' ')}: {name}: {reason}")
@@ -172,7 +171,7 @@ def _write(
         "spec": spec,
         "inputs": {
             **inputs,
-            **{file.stem: record(file, chunk) for file, chunk in zip(chunks, provenance, strict=True)},
+            **{file.stem: as_input(file, chunk) for file, chunk in zip(chunks, provenance, strict=True)},
         },
         "cell": spec["cell"],
         **scores,

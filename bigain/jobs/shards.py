@@ -3,8 +3,8 @@
 A job goes through its images in groups that run through the model together. Every group is a file as soon as it is
 done, and the files of a shard's groups are joined when the shard is complete, so a killed job resumes at its next
 group. Files lie in a folder named after the hash of the cell's settings, and their names hold a digest of the inputs
-and one of their own content, so a changed setting or changed latents never meet an old file, and a damaged file or one
-of another cell is refused.
+and one of their own content. So an old file is never used with other settings or latents, and a damaged file or one of
+another cell is refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bigain.backbones.base import Backbone
 from bigain.compression.attach import compressed
 from bigain.compression.attachment import Attachment
 from bigain.core.files import content_named_file, content_named_files, name_fits_content, whole_file
-from bigain.core.provenance import InputRecord, description, write_provenance
+from bigain.core.provenance import InputFile, description, write_provenance
 from bigain.core.records import SPEC_KEY, canonical, work_folder
 from bigain.core.specs import CellJobSpec
 from bigain.jobs.background import OrderedWorker, completed
@@ -65,14 +65,14 @@ class CellJob(ABC, Generic[Computed, Records]):
     overlapped = False  # finish a group beside computing the next
 
     def __init__(
-        self, spec: CellJobSpec, backbone: Backbone, inputs: dict[str, InputRecord], notes: dict[str, Any]
+        self, spec: CellJobSpec, backbone: Backbone, inputs: dict[str, InputFile], notes: dict[str, Any]
     ) -> None:
         self.spec, self.backbone, self.inputs = spec, backbone, inputs
         self.notes = notes  # on how the job ran, beside its environment
 
     @abstractmethod
     def inputs_digest(self, positions: list[int]) -> str:
-        """Return a digest of everything that the group is computed from, beside the spec."""
+        """Return a digest of everything that the group is computed from besides the spec."""
 
     @abstractmethod
     def compute(self, positions: list[int], attachment: Attachment) -> Computed:
@@ -115,7 +115,7 @@ class ShardStore(Generic[Computed, Records]):
     def _read(self, path: Path) -> Shard[Records]:
         """Read a shard. Raises ValueError naming it if it is damaged or of another cell."""
         if not name_fits_content(path):
-            raise ValueError(f"{path} is damaged: its content is not what it was named after. Delete it")
+            raise ValueError(f"{path} is damaged: its content does not match the digest in its name. Delete it")
         records, metadata = self.job.format.read(path)
         spec = json.loads(metadata[SPEC_KEY.decode()])
         if work_folder(spec) != work_folder(self.job.spec):
@@ -164,8 +164,8 @@ class ShardStore(Generic[Computed, Records]):
 def run_job(job: CellJob[Computed, Records], output: Path) -> None:
     """Compute the missing shards of a job with its method attached, join all into `output`, and write its provenance.
 
-    That says how long the images took, in which environments, and what was compressed. Raises ValueError naming a shard
-    that is damaged.
+    The provenance says how long the images took, in which environments, and what was compressed. Raises ValueError
+    naming a shard that is damaged or of another cell.
     """
     began = time.monotonic()
     spec = job.spec
@@ -219,8 +219,8 @@ def calibration_bytes(spec: CellJobSpec) -> list[bytes]:
     return [Path(spec["calibration"]["file"]).read_bytes()] if "calibration" in spec else []
 
 
-def digest(*parts: Tensor | bytes | str) -> str:
-    """Return a short digest of inputs, for file names."""
+def content_digest(*parts: Tensor | bytes | str) -> str:
+    """Return a short digest of the content of inputs, for the names of shards."""
     sha256 = hashlib.sha256()
     for part in parts:
         if isinstance(part, Tensor):

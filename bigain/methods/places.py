@@ -1,4 +1,4 @@
-"""Where a method acts: levels of a U-Net or blocks of a DiT, of those that have self-attention. No torch."""
+"""Choose where a method acts: levels of a U-Net or blocks of a DiT, among those with self-attention. No torch."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from bigain.methods.method import Family
 
 # DiT-XL/2's ten blocks, as released (0-based; its own flags skip 0 and 6).
 DIT_XL_BLOCKS = (1, 2, 3, 4, 5, 7, 8, 9, 10, 11)
-# Parts of a DiT's 28 blocks, as the paper counts and compares them (B.3.1): from, and up to but without.
+# Parts of a DiT's 28 blocks that the paper compares (B.3.1): the first block, and the one after the last.
 PARTS = {"first_12": (0, 12), "1_6": (0, 6), "7_12": (6, 12)}
 
 
 def chosen(
     family: Family, exist: Sequence[int], levels: Sequence[int] | None, blocks: Sequence[int] | str | None
 ) -> tuple[int, ...]:
-    """Return the places of a model on which a method acts, of those that `exist`: levels of a U-Net (default: the
-    highest resolution), or blocks of a DiT, by number or a part by name (default: DiT-XL/2's ten; of other depths all
-    but the first and the last).
+    """Return the places of a model where a method acts, of those that `exist`: levels of a U-Net (default: the
+    highest resolution), or blocks of a DiT, by number or by the name of a part (default: DiT-XL/2's ten, and at other
+    depths all but the first and the last).
 
-    Raises ValueError for blocks of a U-Net or levels of a DiT, and if no place is chosen, one does not exist, or one is
-    repeated.
+    Raises ValueError for blocks of a U-Net, for levels of a DiT, and if places are none, repeated or do not exist.
     """
     if family == "unet":
         if blocks is not None:
@@ -52,7 +51,7 @@ def span(numbers: Sequence[int]) -> str:
 
 
 def _checked(places: Sequence[int], exist: Sequence[int], kind: str) -> tuple[int, ...]:
-    """Return the places in order. Raises ValueError if there is none, one does not exist, or one is repeated."""
+    """Return the places in order. Raises ValueError if they are none, repeated or do not exist."""
     if not places:
         raise ValueError(f"no {kind} is chosen; allowed are {span(exist)}")
     for place in places:

@@ -62,10 +62,11 @@ def accuracy(hits: np.ndarray) -> Estimate:
 def class_accuracy(hits: np.ndarray, classes: Sequence[int]) -> Estimate:
     """Return the mean of the classes' Acc@1 in percent, with the interval of Price and Bonett for K proportions.
 
-    They add four images to all classes together, half of them right, so that classes at 0% or 100% have a variance too
-    (Computational Statistics & Data Analysis 45, 2004; for one class this is the interval of Agresti and Coull). Unlike
-    theirs, the variance is the unbiased one: with 2 images per class, as in ImageNet's, theirs is half as large as it
-    should be. A class of a single image, from which no variance can be estimated, gets that of the mean of all classes.
+    Four images, half of them right, are added to the classes in equal parts, so that classes at 0% or 100% have a
+    variance too (Computational Statistics & Data Analysis 45, 2004; for one class this is the interval of Agresti and
+    Coull). Unlike theirs, the variance is the unbiased one: theirs is half as large as it should be with 2 images per
+    class, as the paper's study has of ImageNet-1k. A class of a single image, from which no variance can be estimated,
+    gets that of the mean of all classes.
     """
     by_class = pd.Series(hits.astype(float)).groupby(np.asarray(classes))
     right, counts = by_class.sum(), by_class.count()
@@ -116,7 +117,7 @@ def image_average_precision(rankings: pd.DataFrame, labels: Labels) -> np.ndarra
 def mean_average_precision(values: np.ndarray, seed: int) -> Estimate:
     """Return the mean over images in percent, with a percentile bootstrap over images; 0 to 100 for a single image.
 
-    Images of equal precision say nothing to a bootstrap: the interval is then that of a proportion.
+    If all images have the same precision, a bootstrap has no spread, so the interval is that of a proportion.
     """
     if len(values) == 1:
         return Estimate(100 * float(values[0]), 0.0, 100.0, 1)

@@ -1,7 +1,7 @@
-"""Read what a report shows: the study's collected results and its measurements, each compared with the report's spec.
+"""Read what a report shows: the study's collected results and its measurements, after comparing their specs.
 
-Tables, claims and figures all read here, so that they show the same numbers. Every reader raises ResultError naming a
-file that is missing, damaged, or not of the report's study as it is configured now.
+Tables, claims and figures read results through this module alone, so they show the same numbers. Every function raises
+ResultError naming a file that is missing or damaged, or whose spec is not the one that the report's spec names.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from bigain.core.records import read_table
 from bigain.core.specs import ReportSpec
 
 KEYS = ["task", "backbone", "dataset", "method", "strength", "seed"]  # of a cell
-OUTCOMES = ["image", "label", "predicted", "acc@1", "map"]  # columns of images.parquet about an image
+OUTCOMES = ["image", "label", "predicted", "acc@1", "map"]  # of an image, in images.parquet
 
 CellScores = dict[str, Any]
-"""A cell as its metrics file has it: `cell`, `metrics`, `items` (its images' outcomes), `compressed`, ..."""
+"""What the metrics file of a cell holds: `cell`, `metrics`, `items` (the outcomes of its images), `compressed`, ..."""
 
 
 def read_results(results: Path, spec: ReportSpec) -> pd.DataFrame:
@@ -29,12 +29,12 @@ def read_results(results: Path, spec: ReportSpec) -> pd.DataFrame:
 
 
 def read_cells(results: Path, spec: ReportSpec) -> list[CellScores]:
-    """Read every cell with its images' outcomes from the files beside results.parquet."""
+    """Read every cell with the outcomes of its images, from the files beside results.parquet."""
     images, rest = results.with_name("images.parquet"), results.with_name("cells.json")
     checked(images, spec["results"])
     collected = read_sealed(rest)
     if digest(collected["spec"]) != spec["results"]:
-        raise ResultError(rest, "outdated", "was collected with settings or code other than now")
+        raise ResultError(rest, "outdated", "was collected with other settings or code than now")
     items = {}
     outcomes = read_table(images).to_pandas(integer_object_nulls=True)
     for key, rows in outcomes.groupby(KEYS, sort=False, dropna=False):
@@ -43,7 +43,7 @@ def read_cells(results: Path, spec: ReportSpec) -> list[CellScores]:
 
 
 def _key(values: Any) -> tuple[Any, ...]:
-    """Return a cell's key; a missing strength is None however it was stored."""
+    """Return the key of a cell; a missing strength is None, whether it was stored as null or NaN."""
     return tuple(None if pd.isna(value) else value for value in values)
 
 
@@ -53,8 +53,8 @@ def read_measurements(files: list[Path], spec: ReportSpec) -> pd.DataFrame:
 
 
 def verified(file: Path, spec: ReportSpec) -> Path:
-    """Return another file that the report shows after comparing it with the report's spec."""
+    """Return a measurement, probe or chunk that the report shows, after comparing it with the report's spec."""
     if str(file) not in spec["files"]:
-        raise ValueError(f"{file}: the report of {spec['study']} shows no such file")
+        raise ValueError(f"{file}: the report of {spec['study']} does not show this file")
     checked(file, spec["files"][str(file)])
     return file

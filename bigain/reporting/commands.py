@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bigain.reporting import manifest
 from bigain.reporting.contents import figures_of, has_printed_values, read_tables, table_names
 from bigain.reporting.package_files import claims_file, printed_files, tables_file, template_files
 
@@ -47,7 +48,7 @@ def table_commands(study: Study) -> dict[str, RenderCommand]:
     tables, claims = str(tables_file(study.config)), str(claims_file(study.config))
     values, deltas = map(str, printed_files("values", "deltas"))
     results, measured, spec = _results(study), _measured(study), ["--spec", study.report_spec()]
-    of_results = ["--results", results, *spec]  # which reads the files beside it, too
+    of_results = ["--results", results, *spec]  # commands read the files beside it, too
     entries = read_tables(tables)
     commands = {
         name: RenderCommand(
@@ -99,9 +100,9 @@ def figure_commands(study: Study) -> dict[str, RenderCommand]:
 
 
 def rendered_files(study: Study, document: str) -> list[str]:
-    """Return the name of everything that is rendered for a study, of which `document` is the report.
+    """Return the names of all files that are rendered for a study.
 
-    That is report.pdf where there is a LaTeX, else report.tex alone.
+    `document` is report.pdf where LaTeX is installed, else report.tex.
     """
     figures = [figure.name for figure in figures_of(bool(study.probed()))]
     return [
@@ -113,6 +114,11 @@ def rendered_files(study: Study, document: str) -> list[str]:
         *dict.fromkeys(("report.tex", document)),
         "index.html",
     ]
+
+
+def report_files(study: Study) -> list[str]:
+    """Return the names of all files that the folder of a study's report may have: with a PDF or without."""
+    return [*rendered_files(study, "report.pdf"), manifest.NAME]
 
 
 def _results(study: Study) -> str:

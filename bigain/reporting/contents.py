@@ -25,7 +25,7 @@ class Figure(NamedTuple):
 
     @property
     def csv(self) -> str:
-        """The file of its numbers, which Theorem 1's table has."""
+        """The file of its numbers; those of `spectrum` are in the table of Theorem 1."""
         return "theorem1.csv" if self.name == "spectrum" else f"{self.name}.csv"
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from bigain.classifier.elimination import TESTS, Elimination
 from bigain.classifier.timesteps import Stages
 from bigain.core.files import write_text
-from bigain.core.records import spec_of
+from bigain.core.records import embedded_spec
 from bigain.core.validation import TRIALS, read_columns
 from bigain.datasets import load as load_dataset
 from bigain.metrics.replay import Outcome, by_stages, by_test, full_errors, hits
@@ -69,7 +69,7 @@ def write_elimination(runs: list[Path], csv: Path, pdf: Path, png: Path) -> None
     """Write a row for every run and schedule, and a panel per run. Raises ValueError naming a run that has stages."""
     frames = {}
     for run in runs:
-        spec = spec_of(run)
+        spec = embedded_spec(run)
         title = f"{spec['backbone']['id']}, {spec['method']}" + (f" {spec['strength']:g}" if spec["strength"] else "")
         try:
             frames[title] = curve(run)
@@ -107,7 +107,7 @@ def curve(run: Path) -> pd.DataFrame:
     evaluation with `low` and `high`. The schedules `chosen` on the first half of the images also have, on the second
     half, how many times `fewer` predictions they need than the full evaluation, and their `difference` from it.
     """
-    spec = spec_of(run)
+    spec = embedded_spec(run)
     errors, images, _ = full_errors(read_columns(run, TRIALS).to_pandas())
     dataset = load_dataset(spec["dataset"])
     labels = dict(zip(dataset.ids, dataset.labels, strict=True))

@@ -1,4 +1,4 @@
-"""Entries of tables.yaml and claims.yaml: read by name, each checked against the dataclass that it becomes."""
+"""Read entries of tables.yaml and claims.yaml by name, each checked against the dataclass that it becomes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bigain.core.yaml_files import read_yaml
 Entry = TypeVar("Entry")
 LONGEST_NAME = 100
 
-# What YAML has to hold for a field: how a message calls it, and its types. NamedTuples are written as mappings.
+# Types of a field's value in YAML, and their name in a message. NamedTuples are written as mappings.
 FORMS: dict[type, tuple[str, tuple[type, ...]]] = {
     str: ("text", (str,)),
     bool: ("true or false", (bool,)),
@@ -26,9 +26,11 @@ FORMS: dict[type, tuple[str, tuple[type, ...]]] = {
 
 
 def read_entries(path: Path | str, parse: Callable[[str, dict[str, Any]], Entry], form: str) -> dict[str, Entry]:
-    """Read a YAML file of entries by name. Raises ValueError naming the file, the entry and what is wrong with it, or
-    what is needed if it is another file altogether: `form`, `tables` or `claims`."""
-    needed = f"{form} by name are needed, as in bigain/reporting/{form}.yaml"
+    """Read a YAML file that maps names to entries, of the `form` tables or claims.
+
+    Raises ValueError naming the file, the entry and what is wrong with it.
+    """
+    needed = f"a mapping from names to {form} is needed, as in bigain/reporting/{form}.yaml"
     try:
         content = read_yaml(Path(path))
         if not isinstance(content, dict) or not content:
@@ -40,7 +42,7 @@ def read_entries(path: Path | str, parse: Callable[[str, dict[str, Any]], Entry]
         if not isinstance(name, str) or not name.isprintable() or len(name) > LONGEST_NAME:
             raise ValueError(f"{path}: {name!r:.60} cannot be a name; {needed}")
         if not isinstance(entry, dict):
-            raise ValueError(f"{path}: {name}: it is {_shown(entry)}; a mapping is needed; {needed}")
+            raise ValueError(f"{path}: {name} is {_shown(entry)}, not a mapping; {needed}")
         try:
             entries[name] = parse(name, entry)
         except ValueError as error:
@@ -49,8 +51,10 @@ def read_entries(path: Path | str, parse: Callable[[str, dict[str, Any]], Entry]
 
 
 def check_keys(entry: dict[str, Any], kind: type) -> None:
-    """Raise ValueError naming a key that `kind` does not have, one that it needs, or one with a value of another type;
-    `name` is the entry's own key."""
+    """Raise ValueError naming a key that is unknown, missing, or has a value of another type than the dataclass `kind`.
+
+    Its field `name` is the key of the entry itself.
+    """
     known = {field.name: field for field in fields(kind) if field.name != "name"}
     for key in entry:
         if key not in known:
@@ -65,7 +69,7 @@ def check_keys(entry: dict[str, Any], kind: type) -> None:
 
 
 def _unlike(value: Any, hint: Any) -> str:
-    """Return what is needed instead of a value, or nothing if it is of the hinted type."""
+    """Return the name of the type that a value should have, or an empty string if it has that type."""
     hints = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     if value is None and type(None) in hints:
         return ""
@@ -80,7 +84,7 @@ def _unlike(value: Any, hint: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return how a message calls what a file holds."""
+    """Describe a value of a file for a message."""
     if value is None or value in ({}, []):
         return "nothing"
     return "a list" if isinstance(value, list) else "a mapping" if isinstance(value, dict) else f"{value!r:.60}"

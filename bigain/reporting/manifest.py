@@ -1,4 +1,4 @@
-"""manifest.json: the spec and the sha256 of everything that was rendered for a report, by its name in the folder."""
+"""Write and read manifest.json: the spec of a report, and the sha256 of every file that was rendered for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAME = "manifest.json"
 
 
 def write_manifest(files: list[Path], spec: ReportSpec, output: Path) -> None:
-    """Write the manifest of rendered files, which lie in its folder."""
+    """Write the manifest of rendered files into their folder."""
     sums = {str(file.relative_to(output.parent)): sha256(file) for file in files}
     write_sealed(output, {"spec": spec, "files": sums})
 

@@ -37,7 +37,7 @@ class OverviewRow:
 
     @property
     def is_preset(self) -> bool:
-        """Return whether the method is a preset, not a variant of one."""
+        """Whether the method is a preset, not a variant of one."""
         return self.method.id in METHODS
 
     @property
@@ -98,7 +98,7 @@ def write_overview(
 
 
 def _csv(overviews: list[Overview]) -> str:
-    """Return every score as CSV, and the operations saved as a metric that no data set changes."""
+    """Return all scores as CSV, with the operations saved as a metric without a data set."""
     lines: list[dict[str, Any]] = []
     for overview in overviews:
         for row in overview.rows:

@@ -122,7 +122,7 @@ def _commit() -> list[tuple[str, str]]:
 
 
 def _remarks(scored: list[CellScores], key: str, heading: str) -> list[tuple[str, str]]:
-    """Return what cells left out or warn of, why, and how many do."""
+    """Return what cells left out or warn of, with the reason and the number of cells."""
     counts: dict[str, int] = {}
     for cell in scored:
         for metric, reason in cell[key].items():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bigain.core.records import read_table, spec_of
+from bigain.core.records import embedded_spec, read_table
 from bigain.methods.ids import method_of
 from bigain.metrics.accuracy import Estimate
 from bigain.metrics.spectral import Moments, Response, moments, respond
@@ -75,7 +75,7 @@ def read_probe(file: Path, scores: Scores) -> Probe:
     Raises ValueError naming the file if it does not start with the uncompressed model or holds numbers that are not
     finite.
     """
-    spec, frame = spec_of(file), read_table(file).to_pandas()
+    spec, frame = embedded_spec(file), read_table(file).to_pandas()
     bands = [f"band_{k}" for k in range(spec["bands"])]
     if not np.isfinite(frame[bands].to_numpy()).all():
         raise ValueError(f"{file}: a paired difference is not finite")

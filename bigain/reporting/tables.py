@@ -22,7 +22,7 @@ Printed = dict[CellMetric, float]  # numbers that the paper prints
 class Value:
     """A number of a table, None if its cell was not run, with its 95% interval.
 
-    It is the mean over `seeds` seeds, and `spread` their standard deviation, None for a single one; `printed` is the
+    It is the mean over `seeds` seeds, `spread` their standard deviation (None for a single seed), and `printed` the
     paper's number.
     """
 
@@ -164,9 +164,9 @@ def _difference(a: float | None, b: float | None) -> float | None:
 
 
 def to_csv(strengths: list[float], groups: list[Group]) -> str:
-    """Return the table's numbers as CSV: a line per method, strength and metric that was run or is printed.
+    """Return the table's numbers as CSV: a line per method, strength and metric that was run or printed.
 
-    A baseline has no strength, and one line; differences between methods follow from the other lines.
+    A baseline has one line, without a strength. Differences are left out, since they follow from the other lines.
     """
     lines = []
     for group in groups:
@@ -181,14 +181,14 @@ def to_csv(strengths: list[float], groups: list[Group]) -> str:
 
 
 def _by_strength(row: Row, strengths: list[float]) -> list[tuple[float | None, Value]]:
-    """Return a row's values with their strengths: one of a baseline, and none of the differences."""
+    """Return the values of a row with their strengths: a single one of a baseline, none of differences."""
     if row.kind == "baseline":
         return [(None, value) for value in row.values[:1]]
     return list(zip(strengths, row.values, strict=True)) if row.kind == "method" else []
 
 
 def arm_columns(method: str, strength: float | None) -> dict[str, str | float | None]:
-    """Return a method at a strength as columns of a CSV file."""
+    """Return the columns of a CSV file that identify a method at a strength."""
     known = method_of(method)
     return {"method": method, "label": known.label, "strength": strength, "strength_kind": known.strength_kind}
 

@@ -57,7 +57,7 @@ def read_maps(file: Path) -> TokenMaps:
 
 
 class FigureFiles(NamedTuple):
-    """The files of a figure: two of it, and the numbers that it shows."""
+    """The files of a figure: the drawing in two formats, and its numbers."""
 
     pdf: Path
     png: Path

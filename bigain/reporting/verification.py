@@ -1,7 +1,6 @@
-"""Compare the rendered files of a report with their manifest. No job imports this: it knows the planning code.
+"""Compare the rendered files of a report with their manifest. Jobs do not import this: it depends on planning code.
 
-`bigain verify` says what is wrong, and planning renders it again: a table that was edited would else reach the page and
-the next manifest.
+`bigain verify` says what is wrong, and planning renders it again, so that an edited table does not reach the page.
 """
 
 from __future__ import annotations
@@ -12,16 +11,16 @@ from pathlib import Path
 from bigain.core.files import sha256
 from bigain.core.provenance import ResultError, digest
 from bigain.reporting.manifest import NAME, read_manifest
-from bigain.study.verification import Finding
+from bigain.study.products import Finding
 
 
 def verify_rendered(folder: Path, names: list[str], expected: str) -> Iterator[Finding]:
-    """Yield what is wrong with a folder of rendered files; nothing if it was never rendered.
+    """Yield what is wrong with the files in the folder of a report. Before it is rendered, only orphans are.
 
-    `names` are those that the report may have, `expected` is the digest of its spec.
+    `names` are the files that the report may have, `expected` is the digest of its spec.
     """
     for file in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if file.name not in (*names, NAME):
+        if file.name not in names:
             yield Finding(file, "orphaned", f"{file} is not part of the report as it is configured")
     if not (folder / NAME).exists():
         return

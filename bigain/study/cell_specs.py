@@ -84,7 +84,7 @@ def calibration_spec(work: Workload, cell: Cell) -> CalibrateSpec:
 
 
 def score_spec(work: Workload, cell: Cell) -> ScoreSpec:
-    """Return the spec of a cell's metrics, with the digests of the specs of everything that they come from."""
+    """Return the spec of a cell's metrics, with the digests of the specs of its chunks and of all that these read."""
     classified, place = cell.task == "classification", (work, cell.backbone, cell.dataset)
     inputs = {"conditions": digest(conditions_spec(*place))}
     if classified:

@@ -1,4 +1,4 @@
-"""What may be removed from a study's folders, and how much it would free."""
+"""Find what may be removed from a study's folders, and how much disk space that frees."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bigain.study.verification import orphans, shard_folders
 
 
 class Removable(NamedTuple):
-    """A file or folder that may go, and why."""
+    """A file or folder that may be removed, and why."""
 
     path: Path
     reason: str
@@ -39,22 +39,22 @@ class Removable(NamedTuple):
 
 
 def unused(study: Study, rendered: Iterable[str]) -> list[Removable]:
-    """Return what belongs to no cell of a study: result files, shards, and files of its report that it no longer has.
+    """Return what a study as configured does not use: result files, shards, and files in the folder of its report.
 
-    `rendered` are the names of the files that the report has.
+    `rendered` are the names of the files that the report may have.
     """
     shards, known = shard_folders(study), set(rendered)
     of_others = [folder for folder in sorted(Path(study.results, "work").glob("*")) if folder not in shards]
     stale = [file for file in sorted(Path(study.reports).glob("*")) if file.name not in known]
     return [
-        *(Removable(file, "of no cell") for file in orphans(study, products(study))),
+        *(Removable(file, "belongs to no cell") for file in orphans(study, products(study))),
         *(Removable(folder, "shards of other settings") for folder in of_others),
         *(Removable(file, "not part of the report") for file in stale),
     ]
 
 
 def of_cell(study: Study, path: str) -> list[Removable]:
-    """Return a cell's shards and result files, after whose removal it is computed anew."""
+    """Return the shards and the result files of a cell, which is computed anew once they are removed."""
     cell = study.cell(path)
     shards, results = work_folder(job_spec(study, cell, 0)), Path(study.results, "cells", path)
-    return [Removable(place, f"of {path}") for place in (shards, results) if place.exists()]
+    return [Removable(place, f"belongs to {path}") for place in (shards, results) if place.exists()]

@@ -1,4 +1,4 @@
-"""What planning knows of a denoiser from its config file: its token grid, and where it has self-attention. No torch."""
+"""Read from a denoiser's config file its token grid and where it has self-attention. No torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bigain.methods.method import Family, Method
 from bigain.methods.places import chosen
 from bigain.study.weights import ABSENT, ARCHITECTURES, WeightsError, config_file, identity, read_mapping
 
-# Blocks of a diffusers U-Net that hold transformer blocks, and what a config without these keys means.
+# Blocks of a diffusers U-Net that hold transformer blocks; the defaults of diffusers for keys that a config lacks.
 TRANSFORMERS = ("CrossAttnDownBlock2D", "UNetMidBlock2DCrossAttn", "CrossAttnUpBlock2D")
 MIDDLE, LAYERS = "UNetMidBlock2DCrossAttn", 28
 MOST_LAYERS = 10_000
@@ -30,7 +30,7 @@ class Denoiser:
     places: tuple[int, ...]
 
     def chosen(self, levels: Sequence[int] | None, blocks: Sequence[int] | str | None) -> tuple[int, ...]:
-        """Return the places on which a method acts. Errors are those of `bigain.methods.places.chosen`."""
+        """Return the places where a method acts. Errors are those of `bigain.methods.places.chosen`."""
         return chosen(self.family, self.places, levels, blocks)
 
     def grid_at(self, place: int) -> tuple[int, int]:
@@ -39,7 +39,7 @@ class Denoiser:
         return self.grid[0] >> shift, self.grid[1] >> shift
 
     def check_layers(self, method: Method) -> None:
-        """Raise ValueError for a method around cross-attention that the model or the method rules out."""
+        """Raise ValueError if a method acts around cross-attention and the model or the method rules that out."""
         if "ca" in method.layers and method.depends_on_image:
             raise ValueError("the quantile rule leaves samples different numbers of tokens; drop ca")
         if "ca" in method.layers and self.family == "dit":
@@ -47,7 +47,7 @@ class Denoiser:
 
 
 def denoiser_of(backbone: dict[str, Any]) -> Denoiser:
-    """Return what a backbone's config file says, or its architecture's while the weights are absent.
+    """Read a backbone's config file, or that of its architecture while the weights are absent.
 
     Raises WeightsError naming the file if it is missing, or the key that does not describe a denoiser.
     """

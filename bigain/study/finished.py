@@ -1,7 +1,7 @@
-"""Keep specs of finished jobs where a changed study needs nothing new of them: fewer captions, arms in another order.
+"""Adapt specs to finished files that hold all that is needed: more captions, or the same arms in another order.
 
-A spec that says what the finished file already holds leaves its job finished. Without such a file, specs are those of
-the config alone.
+A job whose spec equals that of its finished file is not run again. Without a finished file, specs depend on the config
+alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Arm = TypeVar("Arm", bound=tuple[Any, ...])
 
 
 def with_all_captions(spec: EncodeConditionsSpec, file: str) -> EncodeConditionsSpec:
-    """Return the spec of finished conditions that have the captions of `spec` and maybe more, or else `spec`."""
+    """Return the spec of finished conditions that have those of `spec` and perhaps more captions, else `spec`."""
     finished = _finished_spec(file)
     captions = finished.get("captions")
     if type(captions) is not int or captions < spec["captions"]:
@@ -26,9 +26,9 @@ def with_all_captions(spec: EncodeConditionsSpec, file: str) -> EncodeConditions
 
 
 def in_finished_order(arms: list[Arm], file: str) -> list[Arm]:
-    """Return the arms of a measurement, which begin with a method and a strength, in the order of the finished one.
+    """Return the arms of a measurement (tuples of a method, a strength, ...) in the order of its finished file.
 
-    As they are if it has other arms.
+    If the file has other arms, the order stays.
     """
     finished = _finished_spec(file).get("arms", [])
     by_place = {tuple(arm[:2]): k for k, arm in enumerate(finished)}

@@ -1,7 +1,7 @@
-"""Result files of a study, each with the spec that it is to be computed from, and how the files on disk compare.
+"""Every result file of a study, with the spec that it has to be computed from, and what is wrong with those on disk.
 
-`bigain verify` and `bigain status` walk this list, and so does planning: a file of other settings or code is computed
-again whatever Snakemake remembers of it, for results travel without Snakemake's records.
+`bigain verify` and `bigain status` walk this list, and so does planning: a file computed with other settings or code is
+computed again whatever Snakemake has recorded, because results can be copied without Snakemake's records.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from bigain.core.files import sha256
 from bigain.core.provenance import (
     ResultError,
     State,
+    check_spec,
     checked,
-    compare,
     provenance_file,
     read_provenance,
     read_sealed,
@@ -25,28 +25,37 @@ from bigain.core.provenance import (
 from bigain.core.records import embedded_spec
 from bigain.study.study import Study
 
-BESIDE_RESULTS = ("images.parquet", "cells.json")  # which one job writes with results.parquet
-SHOWN = 20  # files in a message
-SEALED = ("metrics.json", "cells.json")  # files that hold their own spec and seal
+BESIDE_RESULTS = ("images.parquet", "cells.json")  # written with results.parquet by one job
+SELF_DESCRIBED = ("metrics.json", "cells.json")  # hold their own provenance, sealed
+SHOWN = 20  # files listed in a message
 
 
 class Product(NamedTuple):
-    """A result file: its phase of the workflow; `spec` returns the canonical spec that it is to be computed from."""
+    """A result file and its phase of the workflow; `spec` returns the canonical spec it has to be computed from."""
 
     phase: str
     file: Path
     spec: Callable[[], str]
 
     @property
+    def is_self_described(self) -> bool:
+        """Whether the file holds its own provenance."""
+        return self.file.name in SELF_DESCRIBED
+
+    @property
     def files(self) -> list[Path]:
         """The file, and its provenance if that is a file of its own."""
-        return [self.file] if self.file.name in SEALED else [self.file, provenance_file(self.file)]
+        return [self.file] if self.is_self_described else [self.file, provenance_file(self.file)]
+
+    def provenance(self) -> dict[str, Any]:
+        """Read the provenance of the file. Raises ResultError."""
+        return read_sealed(self.file) if self.is_self_described else read_provenance(self.file)
 
 
 class Finding(NamedTuple):
-    """What is wrong with a result file."""
+    """Something wrong with a file: its state, and a message that says what and why."""
 
-    product: Product
+    file: Path
     state: State
     message: str
 
@@ -84,27 +93,27 @@ def products(study: Study) -> Iterator[Product]:
 
 
 def result_files(study: Study) -> list[str]:
-    """Return every result file of a study, with its provenance."""
+    """Return every result file of a study, each followed by its provenance."""
     return [str(file) for product in products(study) for file in product.files]
 
 
 def outdated_files(study: Study) -> list[str]:
-    """Return the result files that were computed with other settings, code or inputs than the study's now.
+    """Return the result files that the study has to compute again: those of other settings, code or inputs than now.
 
-    Reads provenance alone. Raises ResultError naming every file that is damaged, of another cell, or without checksums.
+    Metrics without a seal are among them, since `bigain seal` cannot add one. Reads provenance alone, and raises one
+    ResultError naming all files that are damaged, foreign or otherwise unsealed.
     """
-    findings = [finding for product in products(study) if (finding := look_at(product, whole=False))]
-    refused = [
-        finding for finding in findings if finding.state not in ("missing", "outdated") and not _is_cheap(finding)
-    ]
+    outdated: list[Finding] = []
+    refused: list[Finding] = []
+    for product in products(study):
+        finding = examine(product)
+        if finding is None or finding.state == "missing":
+            continue
+        again = finding.state == "outdated" or (finding.state == "unsealed" and product.is_self_described)
+        (outdated if again else refused).append(finding)
     if refused:
         raise _refusal(study, refused)
-    return [str(finding.product.file) for finding in findings if finding.state == "outdated" or _is_cheap(finding)]
-
-
-def _is_cheap(finding: Finding) -> bool:
-    """Return whether the file is a score without a seal, which is quickly computed again."""
-    return finding.state == "unsealed" and finding.product.file.name in SEALED
+    return [str(finding.file) for finding in outdated]
 
 
 def _refusal(study: Study, findings: list[Finding]) -> ResultError:
@@ -112,57 +121,58 @@ def _refusal(study: Study, findings: list[Finding]) -> ResultError:
     if all(finding.state == "unsealed" for finding in findings):
         advice = f"`bigain seal` compares them with the study {study.name} and adds checksums"
     else:
-        advice = "`bigain verify` looks at every file; delete what is wrong, and it is computed again"
+        advice = "`bigain verify` checks every file; delete those that are wrong, and they are computed again"
     lines = [f"  {finding.message}" for finding in findings[:SHOWN]]
     if findings[SHOWN:]:
         lines.append(f"  and {len(findings) - SHOWN} more")
-    first = findings[0]
-    return ResultError(study.results, first.state, "holds files that cannot be used:\n" + "\n".join([*lines, advice]))
+    message = "holds files that cannot be used:\n" + "\n".join([*lines, advice])
+    return ResultError(study.results, findings[0].state, message)
 
 
-def look_at(product: Product, whole: bool) -> Finding | None:
+def examine(product: Product, contents: bool = False) -> Finding | None:
     """Return what is wrong with a result file, None if nothing is.
 
-    Compares its provenance with the study and with its inputs, and if `whole`, its content with its checksum.
+    Compares the spec in its provenance with the study's, the checksums of its inputs with theirs now, and with `contents`
+    its bytes with their checksum.
     """
     expected = json.loads(product.spec())
     try:
         try:
-            provenance = _provenance(product, whole)
+            provenance = checked(product.file) if contents and not product.is_self_described else product.provenance()
         except ResultError as error:
-            if error.state == "unsealed" and product.file.name not in SEALED:
-                compare(product.file, {"spec": embedded_spec(product.file)}, expected)
+            if error.state == "unsealed" and not product.is_self_described:
+                check_spec(product.file, _embedded_spec(product.file), expected)
             raise
-        compare(product.file, provenance, expected)
-        _compare_inputs(product.file, provenance)
+        if not product.file.exists():
+            raise ResultError(product.file, "missing", "is missing")
+        check_spec(product.file, provenance["spec"], expected)
+        _check_inputs(product.file, provenance)
     except ResultError as error:
-        return Finding(product, error.state, str(error))
+        return Finding(product.file, error.state, str(error))
     return None
 
 
-def _provenance(product: Product, whole: bool) -> dict[str, Any]:
-    """Read the provenance of a result file. Raises ResultError."""
-    if product.file.name in SEALED:
-        return read_sealed(product.file)
-    if whole:
-        return checked(product.file)
-    provenance = read_provenance(product.file)
-    if not product.file.exists():
-        raise ResultError(product.file, "missing", "is missing")
-    return provenance
+def _embedded_spec(file: Path) -> dict[str, Any]:
+    """Read the spec in a result file of bigain before 0.3. Raises ResultError."""
+    if not file.exists():
+        raise ResultError(file, "missing", "is missing")
+    try:
+        return embedded_spec(file)
+    except ValueError as error:
+        raise ResultError(file, "damaged", f"is damaged: {error.__cause__}") from error
 
 
-def _compare_inputs(path: Path, provenance: dict[str, Any]) -> None:
+def _check_inputs(path: Path, provenance: dict[str, Any]) -> None:
     """Raise ResultError naming an input of a result file that has changed since the file was computed from it."""
-    for name, record in provenance.get("inputs", {}).items():
-        if (current := _checksum(Path(record["file"]))) not in (None, record["sha256"]):
-            message = f"was computed from another {name}: the sha256 of {record['file']} was"
-            raise ResultError(path, "outdated", f"{message} {record['sha256']} and is {current}")
+    for name, read in provenance.get("inputs", {}).items():
+        if (current := _checksum(Path(read["file"]))) not in (None, read["sha256"]):
+            message = f"was computed from another {name}: the sha256 of {read['file']} was"
+            raise ResultError(path, "outdated", f"{message} {read['sha256']} and is {current}")
 
 
 def _checksum(file: Path) -> str | None:
     """Return the sha256 of a result file as its provenance has it, None if that is missing."""
-    place = file if file.name in SEALED else provenance_file(file)
+    place = file if file.name in SELF_DESCRIBED else provenance_file(file)
     try:
         return _read_checksum(file, place.stat().st_mtime_ns)
     except (OSError, ResultError):
@@ -171,5 +181,5 @@ def _checksum(file: Path) -> str | None:
 
 @cache
 def _read_checksum(file: Path, changed: int) -> str:
-    """Read a result file's sha256, which many others are compared with; `changed` is when it was written."""
-    return sha256(file) if file.name in SEALED else read_provenance(file)["sha256"]
+    """Read the sha256 of a file that is the input of many others; `changed` is when it was written."""
+    return sha256(file) if file.name in SELF_DESCRIBED else read_provenance(file)["sha256"]

@@ -37,7 +37,7 @@ def fetch_spec(work: Workload, name: str) -> FetchSpec:
 
 
 def collect_spec(work: Workload) -> CollectSpec:
-    """Return the spec of the results: what every cell's metrics are to be computed from."""
+    """Return the spec of the collected results, with the digests of the specs of all metrics."""
     return {
         "config": digest(work.config),
         "cells": [(cell.path, digest(score_spec(work, cell))) for cell in work.cells],
@@ -84,7 +84,7 @@ def sample_sheets(work: Workload) -> dict[tuple[str, str], list[str]]:
 
 
 def _sampled(work: Workload) -> list[Cell]:
-    """Return the cells of which sample sheets show images: of the first seed, if any images are kept."""
+    """Return the cells on sample sheets: those of the first seed that generate, if images are kept."""
     if not work.config["generation"]["keep_images"]:
         return []
     return [cell for cell in work.cells if cell.task == "generation" and cell.seed == work.config["seeds"][0]]

@@ -74,16 +74,16 @@ class Needs:
             self.network = True
 
 
-GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvhost-ctrl-gpu", "/dev/kfd", "/dev/dxg")  # of drivers without nvidia-smi too
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvhost-ctrl-gpu", "/dev/kfd", "/dev/dxg")  # also without nvidia-smi
 
 
 def device_here(device: str) -> str:
-    """Return the device of jobs on this machine: `auto` is the CPU where no GPU is visible, and the jobs' affair else.
+    """Return the device of jobs on this machine: `auto` is the CPU if no GPU is visible, and else is left to the jobs.
 
-    So results stay when `device` changes from `cpu` to `auto` on a machine without a GPU.
+    So a change of `device` from `cpu` to `auto` on a machine without a GPU computes nothing again.
     """
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") is not None
-    has_gpu = gpu_locks.visible_gpus() or (not hidden and any(Path(device).exists() for device in GPU_DEVICES))
+    has_gpu = gpu_locks.visible_gpus() or (not hidden and any(Path(file).exists() for file in GPU_DEVICES))
     return "cpu" if device == "auto" and not has_gpu else device
 
 
@@ -92,7 +92,7 @@ def before_first_job(
 ) -> str:
     """Return one message about everything that would stop these jobs (rule and wildcards), or an empty string.
 
-    `local` is whether they run on this machine, then on `cores`.
+    `local` is whether they run on this machine; `cores` is how many of its cores Snakemake may then use.
     """
     needs = Needs.of_jobs(study, jobs)
     if not needs.backbones and not needs.references:
@@ -155,8 +155,8 @@ def _disk(study: Study, cost: StudyCost, needs: Needs) -> Iterator[str]:
 
 
 def _threads(threads: int, cores: int | None) -> Iterator[str]:
-    """Find more threads than this machine has, or than `--cores` allows: Snakemake would count them as fewer, and the
-    jobs, whose numbers depend on them, would run them all the same."""
+    """Find `threads` above the cores of this machine or `--cores`: Snakemake would reserve fewer cores than the jobs,
+    whose numbers depend on their threads, would use."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if threads > available:
         yield f"threads: {threads} is not allowed on this machine, which has {available}; set at most {available}"

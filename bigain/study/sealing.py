@@ -1,7 +1,7 @@
-"""Add checksums to the results of bigain before 0.3, which carry their spec but no seal.
+"""Add checksums to results of bigain before 0.3, which carry their spec but have no sealed provenance.
 
-A file is sealed only if the spec in it is the one that the study computes it from now. Its checksum vouches for what
-the file has been since then, which its provenance says (`sealed_afterwards`).
+A file is sealed only if the spec it carries is the one that the study would compute it from now. Its checksum vouches
+for its content from that moment on, not from its computation on: `sealed_afterwards` in its provenance says so.
 """
 
 from __future__ import annotations
@@ -13,48 +13,49 @@ from typing import Any
 
 from bigain.core.files import NAME_DIGITS, read_json, sha256
 from bigain.core.provenance import (
-    InputRecord,
-    compare,
+    InputFile,
+    as_input,
+    check_spec,
     provenance_file,
     read_provenance,
-    record,
     write_provenance,
 )
 from bigain.core.records import embedded_spec
-from bigain.study.products import Product, look_at, products
+from bigain.study.products import Product, examine, products
 from bigain.study.study import Study
 from bigain.study.verification import is_unsealed, shard_folders
 
-WITH_SPEC = (".parquet", ".safetensors")  # files whose metadata can hold a spec
-FACTS = ("environments", "seconds", "images_computed", "compressed")  # of a provenance that was not sealed
+WITH_SPEC = (".parquet", ".safetensors")  # suffixes of files whose metadata can hold a spec
+FACTS = ("environments", "seconds", "images_computed", "compressed")  # keys that provenance before 0.3 had, too
 
 
-def seal(study: Study) -> Iterator[str]:
-    """Seal a study's results in the order in which they were computed; yield a line per file.
+def seal(study: Study) -> Iterator[tuple[Path, str]]:
+    """Seal a study's results in the order in which they were computed.
 
-    What carries no spec is left: metrics and measurements are computed again.
+    Yields every file with the reason why it could not be sealed, empty if it was. Metrics, collected results and
+    timings are left alone: they are computed again.
     """
     inputs = {Path(file): names for cell in study.cells for file, names in _inputs(study, cell.path).items()}
     for product in products(study):
         if product.file.suffix not in WITH_SPEC or product.phase == "metrics":
             continue
-        finding = look_at(product, whole=False)
+        finding = examine(product)
         if finding is None or finding.state not in ("unsealed", "missing") or not product.file.exists():
             continue
         try:
             _seal(product, inputs.get(product.file, {}))
-            yield f"sealed {product.file}"
+            yield product.file, ""
         except ValueError as error:
-            yield f"not sealed: {error}"
+            yield product.file, str(error)
     for folder in sorted(shard_folders(study)):
         for shard in sorted(folder.glob("images-*")):
             if is_unsealed(shard):
                 shard.rename(shard.with_name(f"{shard.stem}-{sha256(shard)[:NAME_DIGITS]}{shard.suffix}"))
-                yield f"sealed {shard}"
+                yield shard, ""
 
 
 def _inputs(study: Study, path: str) -> dict[str, dict[str, str]]:
-    """Return the inputs of each of a cell's chunks by name."""
+    """Return the files that each of a cell's chunks is computed from, by name."""
     cell = study.cell(path)
     folder = f"{study.results}/inputs/{cell.backbone}/{cell.dataset}"
     names = {"conditions": f"{folder}/conditions.safetensors"}
@@ -68,23 +69,23 @@ def _inputs(study: Study, path: str) -> dict[str, dict[str, str]]:
 def _seal(product: Product, inputs: dict[str, str]) -> None:
     """Seal one result file. Raises ValueError if it carries no spec or another one, or if its inputs are not sealed."""
     spec = json.loads(product.spec())
-    compare(product.file, {"spec": _carried_spec(product)}, spec)
-    records: dict[str, InputRecord] = {name: record(file, read_provenance(file)) for name, file in inputs.items()}
-    write_provenance(product.file, spec, records, **_facts(product.file), sealed_afterwards=True)
+    check_spec(product.file, _carried_spec(product), spec)
+    read: dict[str, InputFile] = {name: as_input(file, read_provenance(file)) for name, file in inputs.items()}
+    write_provenance(product.file, spec, read, **_facts(product.file), sealed_afterwards=True)
 
 
 def _carried_spec(product: Product) -> dict[str, Any]:
-    """Read the spec that a result file carries. A calibration's is in the records that were computed with it."""
+    """Read the spec that a result file carries; that of a calibration is in the chunks that were computed with it."""
     if product.phase != "calibration":
         return embedded_spec(product.file)
-    with_it = [file for file in sorted(product.file.parent.glob("chunk-*")) if file.suffix in WITH_SPEC]
-    if not with_it:
+    chunks = [file for file in sorted(product.file.parent.glob("chunk-*")) if file.suffix in WITH_SPEC]
+    if not chunks:
         raise ValueError(f"{product.file} carries no spec, and nothing was computed with it")
-    return embedded_spec(with_it[0])["calibration"]["spec"]
+    return embedded_spec(chunks[0])["calibration"]["spec"]
 
 
 def _facts(file: Path) -> dict[str, Any]:
-    """Return what the unsealed provenance of a file says of its computation, if there is one."""
+    """Return what the unsealed provenance of a file, if there is one, says about its computation."""
     provenance = provenance_file(file)
     content = read_json(provenance) if provenance.exists() else {}
     return {name: content[name] for name in FACTS if name in content}

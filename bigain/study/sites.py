@@ -1,6 +1,6 @@
-"""Check where methods act on each backbone, and that every token grid there can be reduced as far as the strengths say.
+"""Check that every backbone has the levels and blocks on which methods act, and that all strengths fit the grids there.
 
-Planning refuses what `bigain.compression` would refuse when it attaches the method, one line per problem.
+Planning thus refuses, in one line per problem, what `bigain.compression` would refuse when it attaches the method.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bigain.study.weights import WeightsError
 
 
 def site_faults(config: Config) -> Iterator[str]:
-    """Find levels and blocks that a backbone lacks, and strengths that the token grids there cannot reach."""
+    """Find levels and blocks that a backbone lacks, and strengths that its token grids cannot reach."""
     sites = {name: Sites(name, config["backbones"][name]) for name in _used(config)}
     for backbone in sites.values():
         yield from backbone.fault
@@ -35,7 +35,7 @@ def site_faults(config: Config) -> Iterator[str]:
 
 @dataclass
 class Sites:
-    """Where methods act on a backbone unless their ids say otherwise. `fault` is what is wrong with that, if anything.
+    """Where methods act on a backbone unless their ids say otherwise; `fault` lists what is wrong with that.
 
     `denoiser` is None for a family without methods, and for weights that `bigain.study.sources` reports as missing.
     """
@@ -64,7 +64,7 @@ class Sites:
             self.fault = [f"backbones.{self.name}.{key}: {self.settings[key]} is not allowed: {error}"]
 
     def of(self, method: Method) -> tuple[int, ...]:
-        """Return the places of a token method; none where `fault` says why. Raises ValueError as `Denoiser` does."""
+        """Return the places where a token method acts; none if there is a `fault`. Raises the errors of `Denoiser`."""
         if self.denoiser is None or (self.fault and method.levels is None and method.blocks is None):
             return ()
         self.denoiser.check_layers(method)

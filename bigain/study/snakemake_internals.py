@@ -12,16 +12,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-OTHER_FILES = ("--report", "--cleanup-metadata", "--cm")  # options of files that need not belong to the study
+OTHER_FILES = ("--report", "--cleanup-metadata", "--cm")  # options whose files need not belong to the study
 
 
 def config_files(workflow: Any) -> list[Path]:
-    """Return the config files that Snakemake has merged: of the command line and of the workflow itself."""
+    """Return the config files that Snakemake has merged: the workflow's own, and those of the command line."""
     return [Path(file) for file in workflow.configfiles]
 
 
 def named_files() -> list[str]:
-    """Return the arguments of the command line that may be targets, which Snakemake knows only after it has read the
+    """Return the arguments of the command line that may be targets; Snakemake itself tells only after reading the
     rules."""
     named, option = [], ""
     for argument in sys.argv[1:]:
@@ -32,8 +32,8 @@ def named_files() -> list[str]:
 
 
 def plans_for_this_machine(workflow: Any) -> bool:
-    """Return whether jobs will run here, as far as that is known while rules are read: no number of nodes (`--jobs`) is
-    set, and this is no job of a cluster, which reads them again."""
+    """Return whether jobs will run on this machine, as far as is known while rules are read: no number of nodes
+    (`--jobs`) is set, and this process is not a job of a cluster, which reads the rules again."""
     return workflow.exec_mode.name == "DEFAULT" and workflow.resource_settings.nodes is None
 
 
@@ -53,7 +53,7 @@ def cores(workflow: Any) -> int | None:
 
 
 def plans(workflow: Any) -> bool:
-    """Return whether this process plans the workflow, not a job of it in a process of its own."""
+    """Return whether this process plans the workflow; jobs read the rules in processes of their own."""
     return workflow.is_main_process
 
 

@@ -25,7 +25,8 @@ def missing_files(config: Config) -> Iterator[str]:
     """
     for key in ("tables", "claims"):
         if config[key] is not None and not located(config[key]).exists():
-            yield f"{key}: {config[key]} is missing; {key} by name are needed, as in bigain/reporting/{key}.yaml"
+            needed = f"a mapping from names to {key} is needed, as in bigain/reporting/{key}.yaml"
+            yield f"{key}: {config[key]} is missing; {needed}"
     for name in sorted({entry["backbone"] for entry in config["cells"]}):
         backbone = config["backbones"][name]
         if not backbone["hub"]:
@@ -90,7 +91,7 @@ def check_dataset(where: str, settings: dict[str, Any], generated: int) -> Itera
 
 
 def share_images(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Return whether two data sets have images in common: their readers take the same split of the same files."""
+    """Return whether two data sets have images in common: their readers take a common split of the same files."""
     first, second = SOURCES[one["reader"]], SOURCES[other["reader"]]
     if first.layout != second.layout or not set(first.splits) & set(second.splits):
         return False
@@ -99,7 +100,7 @@ def share_images(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _same_content(reader: str, first: Path, second: Path) -> bool:
-    """Return whether two folders hold the same data, as far as they are on disk."""
+    """Return whether two folders hold the same data, as far as that can be told from what is on disk."""
     if not SOURCES[reader].official:
         return bool({*map(sha256_of, first.glob("*.parquet"))} & {*map(sha256_of, second.glob("*.parquet"))})
     try:

@@ -1,6 +1,6 @@
 """Progress of a study: jobs done, failed (with the reason), under way and left, and the hours they took or will take.
 
-All of it is read from files: outputs, shards, what failed jobs left beside their logs. Nothing has to be running.
+All of it is read from files: outputs, their provenance, shards, and what failed jobs left. Nothing has to be running.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bigain.core.provenance import read_provenance
 from bigain.core.records import work_folder
 from bigain.core.specs import CellJobSpec
 from bigain.study.cost import StudyCost
-from bigain.study.products import BESIDE_RESULTS, Product, look_at, products
+from bigain.study.products import BESIDE_RESULTS, Product, examine, products
 from bigain.study.study import Study
 
 State = Literal["done", "outdated", "failed", "started", "waiting"]
@@ -148,8 +148,8 @@ def _jobs(study: Study) -> Iterator[Job]:
     page = Path(study.reports) / "index.html"
     yield Job("report", str(page), page, "done" if page.exists() else "waiting")
     for log in failed_logs(root / "logs" / "report"):
-        if (said := reason_of(log, began)) is not None:
-            yield Job("report", f"report/{log.stem}", page, "failed", said, log)
+        if (reason_of_failure := reason_of(log, began)) is not None:
+            yield Job("report", f"report/{log.stem}", page, "failed", reason_of_failure, log)
 
 
 def _seconds_per_image(study: Study) -> dict[Path, float]:
@@ -163,7 +163,7 @@ def _seconds_per_image(study: Study) -> dict[Path, float]:
 
 
 def _add_images(job: Job, spec: CellJobSpec, seconds_per_image: float) -> None:
-    """Complete the job of a cell: name its images, how many are finished, its seconds so far and as planned."""
+    """Add to the job of a cell its images, how many are finished, the seconds it has taken and those planned."""
     first, last = spec["images"]
     job.images, job.seconds_planned = last - first, seconds_per_image * (last - first)
     job.name = f"{Path(job.name).parent.relative_to('cells')} (images {first} to {last - 1})"
@@ -174,8 +174,8 @@ def _add_images(job: Job, spec: CellJobSpec, seconds_per_image: float) -> None:
 
 
 def _state(product: Product, log: Path, began: float) -> tuple[State, str]:
-    """Return the state of a job, and the reason if it failed or left a file that cannot be used."""
-    finding = look_at(product, whole=False)
+    """Return the state of a job, and why if it failed or its output cannot be used."""
+    finding = examine(product)
     if finding is None:
         return "done", ""
     reason = reason_of(log, began)

@@ -1,50 +1,42 @@
-"""Verify a study's results: every file against its spec, its checksum and its inputs; then what belongs to no cell."""
+"""Verify a study's results: every file against its spec, its checksum and its inputs; then find files of no cell."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from bigain.core.files import name_fits_content
-from bigain.core.provenance import State
 from bigain.core.records import work_folder
 from bigain.study.cell_specs import job_spec
-from bigain.study.products import Product, look_at, products
+from bigain.study.products import Finding, Product, examine, products
 from bigain.study.study import Study
 
-RESULT_FOLDERS = ("cells", "inputs", "efficiency", "probes")  # below results/<study>; nothing else writes there
-
-
-class Finding(NamedTuple):
-    """A file that is not what it should be: `state`, and a message that says why."""
-
-    file: Path
-    state: State | Literal["orphaned"]
-    message: str
+RESULT_FOLDERS = ("cells", "inputs", "efficiency", "probes")  # below results/<study>; only result files lie in them
 
 
 def verify(study: Study) -> Iterator[Finding]:
-    """Yield everything that is wrong with a study's results: files of the study, shards, and files of no cell."""
+    """Yield everything that is wrong with a study's results: its files, its shards, and files of no cell."""
     expected = list(products(study))
     for product in expected:
-        finding = look_at(product, whole=True)
+        finding = examine(product, contents=True)
         if finding is not None:
-            yield Finding(product.file, finding.state, finding.message)
-    yield from unusable_shards(study)
+            yield finding
+    yield from _unusable_shards(study)
     for file in orphans(study, expected):
         yield Finding(file, "orphaned", f"{file} belongs to no cell of {study.name} as it is configured")
 
 
-def unusable_shards(study: Study) -> Iterator[Finding]:
-    """Find shards of the study's cells that are not named after their content, or whose content is another one now."""
+def _unusable_shards(study: Study) -> Iterator[Finding]:
+    """Yield the shards of the study's cells whose content does not match the digest in their names, or without one."""
     for folder in sorted(shard_folders(study)):
         for shard in sorted(folder.glob("images-*")):
             if is_unsealed(shard):
                 message = f"{shard} has no checksum in its name: bigain before 0.3 wrote it, and nothing reads it"
                 yield Finding(shard, "unsealed", message)
             elif not name_fits_content(shard):
-                yield Finding(shard, "damaged", f"{shard} is damaged: its content is not what it was named after")
+                message = f"{shard} is damaged: its content does not match the digest in its name"
+                yield Finding(shard, "damaged", message)
 
 
 def is_unsealed(shard: Path) -> bool:
@@ -58,7 +50,7 @@ def shard_folders(study: Study) -> set[Path]:
 
 
 def orphans(study: Study, expected: Iterable[Product]) -> list[Path]:
-    """Return the result files that belong to no cell of the study."""
+    """Return the files below the folders of results that are not among the expected ones."""
     root, known = Path(study.results), {file for product in expected for file in product.files}
     files = [file for name in RESULT_FOLDERS for file in sorted((root / name).rglob("*")) if file.is_file()]
     return [file for file in files if file not in known]

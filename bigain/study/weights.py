@@ -69,7 +69,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def config_file(backbone: dict[str, Any]) -> Path:
-    """Return the config file of a backbone's denoiser."""
+    """Return the path of the config file of a backbone's denoiser."""
     return located(backbone["path"]) / DENOISER_FOLDERS[backbone["family"]] / "config.json"
 
 

@@ -138,8 +138,8 @@ class Workload:
         return cost
 
     def write_plan(self) -> None:
-        """Write results/<study>/plan.json, from which running jobs tell how much is left, and `bigain status` which
-        device they were planned for."""
+        """Write results/<study>/plan.json: running jobs read from it how much is left, and `bigain status` for which
+        device they were planned."""
         done = [file for file in self.cost if Path(file).exists()]
         plan = {"cost": self.cost, "done_before": done, "device": self.config["device"]}
         write_json(f"{self.results}/plan.json", plan)

@@ -8,13 +8,13 @@ import pytest
 from bigain.core.files import content_named_file, content_named_files, name_fits_content
 from bigain.core.provenance import (
     ResultError,
+    as_input,
+    check_spec,
     checked,
-    compare,
     digest,
     provenance_file,
     read_provenance,
     read_sealed,
-    record,
     write_provenance,
     write_sealed,
 )
@@ -109,7 +109,7 @@ def result(tmp_path):
 def test_a_result_is_checked_against_its_spec_and_its_checksum(result):
     provenance = checked(result, digest(SPEC))
     assert (provenance["spec"], provenance["seconds"], provenance["inputs"]) == (SPEC, 1.5, {})
-    assert record(result, provenance) == {
+    assert as_input(result, provenance) == {
         "file": str(result),
         "spec": digest(SPEC),
         "sha256": "f3c7807d475073ba009bf4801b2d934e9f0126cb96dd19a27dbffcae23a7f5a3",
@@ -118,7 +118,7 @@ def test_a_result_is_checked_against_its_spec_and_its_checksum(result):
 
 def test_a_result_that_was_changed_exchanged_or_lost_is_refused(result):
     result.write_bytes(b"Numbers")
-    refused("damaged", lambda: checked(result), "chunk-0.parquet is damaged or was exchanged", "chunk-0.parquet.json")
+    refused("damaged", lambda: checked(result), "chunk-0.parquet is damaged or was replaced", "chunk-0.parquet.json")
     assert read_provenance(result, digest(SPEC))["spec"] == SPEC  # does not look at the file
     result.unlink()
     refused("missing", lambda: checked(result), "chunk-0.parquet is missing")
@@ -128,19 +128,18 @@ def test_a_result_that_was_changed_exchanged_or_lost_is_refused(result):
 
 def test_a_result_of_another_spec_says_what_it_was_computed_for(result):
     message = refused("outdated", lambda: checked(result, digest(SPEC | {"method": "none"})), "chunk-0.parquet")
-    assert "was computed for classification, u, d, tome, 0.5, seed 0, with settings or code other than now" in message
+    assert "was computed for classification, u, d, tome, 0.5, seed 0, with other settings or code than now" in message
     write_sealed(provenance_file(result), {"sha256": "-"})
     refused("damaged", lambda: checked(result), "chunk-0.parquet.json has no spec")
 
 
 def test_specs_are_compared_key_by_key():
-    provenance = {"spec": SPEC}
-    compare("x", provenance, dict(reversed(SPEC.items())))
-    refused("foreign", lambda: compare("x", provenance, SPEC | {"method": "none", "strength": None}), "x holds", "tome")
+    check_spec("x", SPEC, dict(reversed(SPEC.items())))
+    refused("foreign", lambda: check_spec("x", SPEC, SPEC | {"method": "none", "strength": None}), "x holds", "tome")
     changed = SPEC | {"threads": 2, "backbone": {"id": "u", "dtype": "float16"}}
-    message = refused("outdated", lambda: compare("x", provenance, changed))
+    message = refused("outdated", lambda: check_spec("x", SPEC, changed))
     assert message == "x was computed with backbone.dtype None instead of float16; threads 1 instead of 2"
-    refused("outdated", lambda: compare("x", provenance, SPEC | {"images": [0, 8]}), "images [0, 4] instead of [0, 8]")
+    refused("outdated", lambda: check_spec("x", SPEC, SPEC | {"images": [0, 8]}), "images [0, 4] instead of [0, 8]")
 
 
 def test_a_file_named_after_its_content(tmp_path):

@@ -30,9 +30,9 @@ def test_the_page_lists_the_columns_as_they_are_described():
 
 def test_every_file_and_column_is_described_in_a_sentence():
     for kind, file in described_files().items():
-        assert file.says.endswith("."), kind
+        assert file.contents.endswith("."), kind
         for name, column in file.columns.items():
-            assert column.says.endswith("."), (kind, name)
+            assert column.meaning.endswith("."), (kind, name)
             assert column.values, (kind, name)
             assert "|" not in "".join(column), (kind, name)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from bigain.core.files import read_json
-from bigain.core.records import read_table, spec_of
+from bigain.core.records import embedded_spec, read_table
 from tests.helpers.mutations import MARKS, broken_bytes, broken_tree, cases, odd_values, refusal
 from tests.helpers.results import SCORED, collected, reseal, score, sealed, whole, write_results
 
@@ -114,11 +114,11 @@ def test_a_changed_metrics_file_is_collected_or_named(folder, data):
         assert np.isfinite(rows[["value", "low", "high", "seconds"]]).all(axis=None)
 
 
-@pytest.mark.parametrize("read", [read_table, read_json, spec_of])
+@pytest.mark.parametrize("read", [read_table, read_json, embedded_spec])
 @given(data=st.data())
 @cases(100)
 def test_readers_name_their_file(folder, read, data):
-    file = {read_table: "fashion-0.parquet", spec_of: "items.parquet"}.get(read, "metrics.json")
+    file = {read_table: "fashion-0.parquet", embedded_spec: "items.parquet"}.get(read, "metrics.json")
     (folder / file).write_bytes(data.draw(broken_bytes(whole(folder, file)) | st.just(b"[" * 10**5)))
     message = refusal(lambda: read(folder / file), ValueError)
     assert message is None or file in message

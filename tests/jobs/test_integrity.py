@@ -16,9 +16,10 @@ from bigain.core.provenance import checked, digest, read_sealed, write_sealed
 from bigain.core.records import read_table, work_folder
 from bigain.core.validation import TRIALS, read_columns, read_features
 from bigain.jobs.collect import collect
-from bigain.jobs.inputs import calibration_record, verified
+from bigain.jobs.inputs import calibration_input, shared_input
 from bigain.jobs.score import score_classification, score_generation
 from bigain.reporting.collected import read_cells, read_measurements, read_results
+from bigain.study.products import examine, products
 from tests.helpers.mutations import refusal
 from tests.helpers.small_study import MadeUpJob, small_study, write_study
 
@@ -96,7 +97,7 @@ def test_the_chunk_of_another_cell_is_refused_and_both_are_named(study):
 
 def test_a_chunk_without_its_provenance_is_refused(study):
     shutil.copy(cell_file(study, NONE), cell_file(study, OURS))
-    refused(lambda: score(study, OURS), cell_file(study, OURS), "damaged or was exchanged", state="damaged")
+    refused(lambda: score(study, OURS), cell_file(study, OURS), "damaged or was replaced", state="damaged")
     cell_file(study, OURS, "chunk-0.parquet.json").unlink()
     refused(lambda: score(study, OURS), "chunk-0.parquet.json is missing", state="missing")
 
@@ -128,7 +129,7 @@ def test_a_reference_of_other_settings_is_refused(study):
         lambda: score_generation(spec | {"reference": "0" * 16}, reference, chunks, output), reference, state="outdated"
     )
     shutil.copy(chunks[0], reference)
-    refused(lambda: score(study, GENERATED), reference, "damaged or was exchanged", state="damaged")
+    refused(lambda: score(study, GENERATED), reference, "damaged or was replaced", state="damaged")
 
 
 # -- shards ------------------------------------------------------------------------------------------------------------
@@ -159,7 +160,7 @@ def test_a_shard_with_reversed_errors_is_refused_under_its_old_name(study):
     changed = reversed_errors(table)
     assert not changed.equals(table)
     job.format.write(shard, changed, metadata)
-    refused(job.shard, shard, "is damaged: its content is not what it was named after")
+    refused(job.shard, shard, "is damaged: its content does not match the digest in its name")
 
 
 def test_the_shard_of_another_cell_is_refused_and_named(study):
@@ -274,32 +275,32 @@ def test_what_is_shown_is_what_the_metrics_files_hold(study):
 def test_inputs_of_another_model_data_set_or_number_of_threads_are_refused(study, name, change, message):
     file = Path(study.results, "inputs/mini_dit/fashion", f"{name}.safetensors")
     spec = json.loads(study.job_spec(OURS, 0))
-    record = verified(file, spec)
+    record = shared_input(file, spec)
     assert record == {"file": str(file), "spec": record["spec"], "sha256": checked(file)["sha256"]}
     message = message.replace("WEIGHTS", spec["backbone"]["weights"]).replace("DATA", spec["dataset"]["data"])
     for key, value in change.items():
         spec[key] = spec[key] | value if isinstance(value, dict) else value
-    refused(lambda: verified(file, spec), file, f"was computed with {message}", state="foreign")
+    refused(lambda: shared_input(file, spec), file, f"was computed with {message}", state="foreign")
 
 
 def test_keys_that_only_a_job_has_are_not_asked_of_its_inputs(study):
     file, spec = Path(study.results, "inputs/mini_dit/fashion/latents.safetensors"), json.loads(study.job_spec(OURS, 0))
     assert "blocks" not in read_sealed(f"{file}.json")["spec"]["backbone"]
-    assert verified(file, spec | {"backbone": spec["backbone"] | {"blocks": [1]}}) == verified(file, spec)
+    assert shared_input(file, spec | {"backbone": spec["backbone"] | {"blocks": [1]}}) == shared_input(file, spec)
 
 
 def test_a_calibration_of_another_spec_or_that_was_changed_is_refused(study):
     file = Path(study.results, "inputs/mini_dit/fashion/latents.safetensors")  # any result file will do
     spec = read_sealed(f"{file}.json")["spec"]
     job = {"calibration": {"file": str(file), "spec": spec}}
-    assert calibration_record(job) == {"calibration": verified(file, json.loads(study.job_spec(OURS, 0)))}
-    assert calibration_record({}) == {}
+    assert calibration_input(job) == {"calibration": shared_input(file, json.loads(study.job_spec(OURS, 0)))}
+    assert calibration_input({}) == {}
     other = {"calibration": {"file": str(file), "spec": spec | {"images": 13}}}
-    refused(lambda: calibration_record(other), file, "computed with images 12 instead of 13", state="outdated")
+    refused(lambda: calibration_input(other), file, "computed with images 12 instead of 13", state="outdated")
     other["calibration"]["spec"] = spec | {"dataset": spec["dataset"] | {"id": "d"}}
-    refused(lambda: calibration_record(other), file, "holds mini_dit, fashion, not mini_dit, d", state="foreign")
+    refused(lambda: calibration_input(other), file, "holds mini_dit, fashion, not mini_dit, d", state="foreign")
     file.write_bytes(file.read_bytes()[:-1] + b"!")
-    refused(lambda: calibration_record(job), file, state="damaged")
+    refused(lambda: calibration_input(job), file, state="damaged")
 
 
 # -- bits --------------------------------------------------------------------------------------------------------------
@@ -323,7 +324,7 @@ def readers(study):
             read[file] = partial(chunk, cell.path, file, number)
     for name in ("latents", "conditions"):
         file = root / f"inputs/mini_dit/fashion/{name}.safetensors"
-        read[file] = lambda file=file: (verified(file, job), load_file(file)[name_of(file)].tolist())
+        read[file] = lambda file=file: (shared_input(file, job), load_file(file)[name_of(file)].tolist())
     reference = root / "inputs/reference/fashion.safetensors"
     read[reference] = lambda: (
         checked(reference, digest(study.reference_spec("fashion"))),
@@ -378,3 +379,15 @@ def test_no_single_bit_changes_a_number(study):
         file.write_bytes(whole)
     assert sum(outcomes.values()) == FLIPS
     assert outcomes["refused"] > 0.9 * FLIPS
+
+
+@pytest.mark.parametrize(("content", "state"), [(None, "missing"), (b"PAR1", "damaged")])
+def test_an_unsealed_result_that_is_lost_or_damaged_is_a_finding(study, content, state):
+    chunk = cell_file(study, OURS)
+    Path(f"{chunk}.json").write_text("{}")
+    chunk.unlink()
+    if content is not None:
+        chunk.write_bytes(content)
+    (finding,) = [examine(product) for product in products(study) if product.file == chunk]
+    assert (finding.file, finding.state) == (chunk, state)
+    assert str(chunk) in finding.message

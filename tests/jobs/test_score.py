@@ -90,7 +90,7 @@ def test_outcomes_that_do_not_fit_name_their_file(tmp_path, items, message):
 
 def test_metrics_of_other_settings_or_a_missing_cell_are_not_collected(tmp_path):
     with pytest.raises(
-        ResultError, match=r"a/metrics\.json was computed with settings or code other than now"
+        ResultError, match=r"a/metrics\.json was computed with other settings or code than now"
     ) as raised:
         collected(write(tmp_path), {"a": SPEC | {"images": 3}})
     assert raised.value.state == "outdated"
@@ -124,7 +124,7 @@ def score_fid(folder, references, generated):
 
 def test_a_fid_against_a_small_reference_is_kept_with_a_warning(tmp_path, capsys):
     scored = score_fid(tmp_path, 1200, 2048)
-    reason = "reference of 1200 images; with fewer than 2048 a FID comes out too large"
+    reason = "compared with 1200 images; with fewer than 2048, a FID is too large"
     assert scored["warnings"] == {"fid": reason}
     assert set(scored["metrics"]) == {"fid", "kid", "precision", "recall"}
     assert f"warnings: fid: {reason}" in capsys.readouterr().out

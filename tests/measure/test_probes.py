@@ -10,7 +10,7 @@ from bigain.classifier.noise import keyed_noise
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attach import attached_to, compressed
 from bigain.compression.attachment import RowKey
-from bigain.core.provenance import checked, digest, record, write_provenance
+from bigain.core.provenance import as_input, checked, digest, write_provenance
 from bigain.core.records import read_table
 from bigain.jobs import probes
 from bigain.measure.spectrum import Pair, band_energies, bands, differences, draw_pair
@@ -146,7 +146,7 @@ def test_the_jobs_leave_unreadable_images_out(study_inputs):
     probes.spectrum(spec, folder / "latents.safetensors", folder / "conditions.safetensors", folder / "s.parquet")
     table = read_table(folder / "s.parquet").to_pandas()
     encoded = {name: folder / f"{name}.safetensors" for name in ("latents", "conditions")}
-    recorded = {name: record(file, checked(file)) for name, file in encoded.items()}
+    recorded = {name: as_input(file, checked(file)) for name, file in encoded.items()}
     assert checked(folder / "s.parquet", digest(spec))["inputs"] == recorded
     assert table["image"].nunique() == 4
     assert table["method"].unique().tolist() == ["none", "tome"]

@@ -196,7 +196,7 @@ def test_p_values_without_and_with_a_difference():
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("config/config.yaml", ": study: it is 'mini'; a mapping is needed"),
+        ("config/config.yaml", ": study is 'mini', not a mapping"),
         ("config/README.md", ", line 4 is not YAML: mapping values are not allowed here"),
         ("config", " is a folder"),
         ("config/none.yaml", " is missing"),
@@ -211,7 +211,7 @@ def test_a_file_of_another_form_is_refused_while_planning(root, tmp_path, monkey
         (tmp_path / name).write_text(text)
     path = str(tmp_path / file) if (tmp_path / file).exists() else file
     for key in ("claims", "tables"):
-        line = f"{key}: {path}{message}; {key} by name are needed, as in bigain/reporting/{key}.yaml"
+        line = f"{key}: {path}{message}; a mapping from names to {key} is needed, as in bigain/reporting/{key}.yaml"
         assert refused_files(**{key: path}) == f"invalid config:\n  {line}"
 
 

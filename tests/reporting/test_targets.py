@@ -47,7 +47,7 @@ def study(root, monkeypatch):
 def test_a_file_that_the_study_does_not_make_is_refused(study, target, hint):
     with pytest.raises(ConfigError) as caught:
         check_targets(study, ["all", target])
-    assert str(caught.value) == f"{target}: the study short has no such file{hint}"
+    assert str(caught.value) == f"{target}: the study short does not make this file{hint}"
 
 
 def test_files_of_the_study_and_other_arguments_pass(study):

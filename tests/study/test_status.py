@@ -206,7 +206,7 @@ def test_reasons_in_the_temporary_folder_count_for_the_latest_run_only(study):
     blocked = Path(study.results, "logs")
     blocked.parent.mkdir(parents=True)
     blocked.write_text("")  # no folder: the reason goes elsewhere
-    recorded.record(log, "OSError: [Errno 28] No space left on device")
+    recorded.note(log, "OSError: [Errno 28] No space left on device")
     assert recorded.reason_of(log, began=0) is None  # no run of this study began
     assert recorded.reason_of(log, began=time.time() - 60) == "OSError: [Errno 28] No space left on device"
     assert recorded.reason_of(log, began=time.time() + 60) is None

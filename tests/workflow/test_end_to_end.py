@@ -207,7 +207,7 @@ def test_a_truncated_input_is_named_and_nothing_half_written_is_kept(finished):
     done = snakemake(finished, "results/tiny/cells/classification/mini_dit/fashion/none/full/seed-0/metrics.json")
     chunk.write_bytes(whole)
     assert done.returncode != 0
-    assert "chunk-0.parquet is damaged or was exchanged" in done.stdout + done.stderr
+    assert "chunk-0.parquet is damaged or was replaced" in done.stdout + done.stderr
     assert not (cell / "metrics.json").exists()
     again = snakemake(finished)
     assert again.returncode == 0, again.stderr[-2000:]

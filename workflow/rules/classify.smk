@@ -7,8 +7,7 @@ rule classify:
         conditions=lambda w: inputs_of(w.cell, "conditions"),
         calibration=lambda w: study.calibration_files(w.cell),
     output:
-        errors=f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.parquet",
-        info=f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.parquet.json",
+        with_provenance(f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.parquet"),
     log:
         f"{study.results}/logs/cells/{{cell}}/chunk-{{chunk}}.log",
     threads: study.config["threads"]
@@ -20,4 +19,4 @@ rule classify:
         "{wildcards.cell} (images of chunk {wildcards.chunk})"
     shell:
         "python -m bigain classify --spec {params.spec:q} --latents {input.latents} --conditions {input.conditions}"
-        " --output {output.errors} --info {output.info} --log {log}"
+        " --output {output[0]} --log {log}"

@@ -6,8 +6,7 @@ rule generate:
         conditions=lambda w: inputs_of(w.cell, "conditions"),
         calibration=lambda w: study.calibration_files(w.cell),
     output:
-        features=f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.safetensors",
-        info=f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.safetensors.json",
+        with_provenance(f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.safetensors"),
     log:
         f"{study.results}/logs/cells/{{cell}}/chunk-{{chunk}}.log",
     threads: study.config["threads"]
@@ -19,4 +18,4 @@ rule generate:
         "{wildcards.cell} (images of chunk {wildcards.chunk})"
     shell:
         "python -m bigain generate --spec {params.spec:q} --conditions {input.conditions}"
-        " --output {output.features} --info {output.info} --log {log}"
+        " --output {output[0]} --log {log}"

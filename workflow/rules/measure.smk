@@ -8,7 +8,7 @@ localrules:
 rule score_classification:
     input:
         chunks=lambda w: study.chunk_files(study.cell(w.cell)),
-        infos=lambda w: [
+        provenance=lambda w: [
             f"{file}.json" for file in study.chunk_files(study.cell(w.cell))
         ],
     output:
@@ -29,7 +29,7 @@ rule score_generation:
     input:
         reference=lambda w: f"{study.results}/inputs/reference/{study.cell(w.cell).dataset}.safetensors",
         chunks=lambda w: study.chunk_files(study.cell(w.cell)),
-        infos=lambda w: [
+        provenance=lambda w: [
             f"{file}.json" for file in study.chunk_files(study.cell(w.cell))
         ],
     output:
@@ -87,4 +87,4 @@ rule efficiency:
     message:
         "operations and seconds of {wildcards.backbone}"
     shell:
-        "python -m bigain efficiency --spec {params.spec:q} --output {output} --log {log}"
+        "python -m bigain efficiency --spec {params.spec:q} --output {output[0]} --log {log}"

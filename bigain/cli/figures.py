@@ -1,0 +1,107 @@
+"""The commands that draw the figures and sample sheets of a study's report. No torch."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bigain.cli.options import REPORTS_PANEL, Log, Measured, Output, Results, SpecText, Written, logged
+
+app = typer.Typer()
+command = partial(app.command, rich_help_panel=REPORTS_PANEL)
+
+
+@command("token-figures")
+def token_figures(
+    maps: Annotated[list[Path], typer.Argument(help="Token maps, one file per backbone and data set.")],
+    spec_text: SpecText,
+    saliency_pdf: Written,
+    saliency_png: Written,
+    saliency_csv: Written,
+    merged_pdf: Written,
+    merged_png: Written,
+    merged_csv: Written,
+    log: Log = None,
+) -> None:
+    """Draw the saliency of tokens and which of them are merged (Figures 2 and 3)."""
+    with logged(log):
+        from bigain.reporting.collected import verified
+        from bigain.reporting.token_figures import FigureFiles, write_token_figures
+
+        spec = json.loads(spec_text)
+        saliency = FigureFiles(saliency_pdf, saliency_png, saliency_csv)
+        merged = FigureFiles(merged_pdf, merged_png, merged_csv)
+        write_token_figures([verified(file, spec) for file in maps], saliency, merged)
+
+
+@command()
+def figure(
+    results: Results,
+    spec_text: SpecText,
+    pdf: Written,
+    png: Written,
+    csv: Written,
+    log: Log = None,
+) -> None:
+    """Draw how merging and downsampling change accuracy and Fréchet distance (Figure 1)."""
+    with logged(log):
+        from bigain.reporting.collected import read_results
+        from bigain.reporting.figures import write_figure_1
+
+        write_figure_1(read_results(results, json.loads(spec_text)), pdf, png, csv)
+
+
+@command()
+def tradeoff(
+    measured: Measured,
+    results: Results,
+    spec_text: SpecText,
+    pdf: Written,
+    png: Written,
+    csv: Written,
+    log: Log = None,
+) -> None:
+    """Draw recognition against operations and against generation, with the Pareto front."""
+    with logged(log):
+        from bigain.reporting.collected import read_measurements, read_results
+        from bigain.reporting.tradeoff import write_tradeoff
+
+        spec = json.loads(spec_text)
+        write_tradeoff(read_results(results, spec), read_measurements(measured, spec), pdf, png, csv)
+
+
+@command("class-changes")
+def class_changes(
+    results: Results,
+    spec_text: SpecText,
+    pdf: Written,
+    png: Written,
+    csv: Written,
+    log: Log = None,
+) -> None:
+    """Draw the change of accuracy class by class."""
+    with logged(log):
+        from bigain.reporting.classes import write_class_changes
+        from bigain.reporting.collected import read_cells
+
+        write_class_changes(read_cells(results, json.loads(spec_text)), pdf, png, csv)
+
+
+@command()
+def sheet(
+    files: Annotated[list[Path], typer.Argument(help="Generated images, one file per row.")],
+    spec_text: SpecText,
+    output: Output,
+    log: Log = None,
+) -> None:
+    """Draw a sheet of generated samples, one row per cell."""
+    with logged(log):
+        from bigain.reporting.collected import verified
+        from bigain.reporting.figures import write_sample_sheet
+
+        spec = json.loads(spec_text)
+        write_sample_sheet([verified(file, spec) for file in files], output)
