@@ -36,7 +36,7 @@ def _command(folder: Path, where: str) -> float:
     command = [sys.executable, "-m", "bigain", "encode-images", "--spec", canonical(spec)]
     began = time.perf_counter()
     subprocess.run(
-        [*command, "--output", str(folder / "latents.safetensors")],
+        [*command, "--output", str(folder / "latents.safetensors"), str(folder / "latents.safetensors.json")],
         env={**os.environ, SOCKET: where},
         check=True,
         stderr=subprocess.DEVNULL,

@@ -13,14 +13,18 @@ import typer
 
 from bigain.cli.options import JOBS_PANEL, Log, Output, SpecText, logged
 from bigain.core.gpu_locks import locked_gpu
+from bigain.core.provenance import provenance_file
 
 app = typer.Typer()
 command = partial(app.command, rich_help_panel=JOBS_PANEL)
 
 Latents = Annotated[Path, typer.Option(help="Latents of the data set's images.")]
 Conditions = Annotated[Path, typer.Option(help="Conditions of the data set's candidates and captions.")]
-ResultFile = Annotated[Path, typer.Option("--output", help="File to write, with its provenance beside it.")]
-Chunks = Annotated[list[Path], typer.Argument(help="Outputs of the cell's jobs, each with its provenance beside it.")]
+Info = Annotated[Path, typer.Option(help="File for the provenance of the output: its name and .json.")]
+Outputs = Annotated[
+    tuple[Path, Path], typer.Option("--output", help="File to write, and for its provenance: its name and .json.")
+]
+Chunks = Annotated[list[Path], typer.Argument(help="Outputs of the cell's jobs, each with its `.json` beside it.")]
 
 
 @contextmanager
@@ -36,6 +40,13 @@ def model_job(spec_text: str, log: Path | None) -> Iterator[Any]:
             yield spec
 
 
+def with_provenance(output: Path, provenance: Path) -> Path:
+    """Return the output after making sure that its provenance lies beside it, where readers look for it."""
+    if provenance != provenance_file(output):
+        raise ValueError(f"the provenance of {output} is {provenance_file(output)}, not {provenance}")
+    return output
+
+
 def _print_progress(spec_text: str, output: Path) -> None:
     from bigain.core.progress import progress_line
 
@@ -45,90 +56,90 @@ def _print_progress(spec_text: str, output: Path) -> None:
 
 
 @command("encode-images")
-def encode_images(spec_text: SpecText, output: ResultFile, log: Log = None) -> None:
+def encode_images(spec_text: SpecText, outputs: Outputs, log: Log = None) -> None:
     """Encode the images of a data set to latents."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import encode
 
-        encode.encode_images(spec, output)
+        encode.encode_images(spec, with_provenance(*outputs))
 
 
 @command("encode-conditions")
-def encode_conditions(spec_text: SpecText, output: ResultFile, log: Log = None) -> None:
+def encode_conditions(spec_text: SpecText, outputs: Outputs, log: Log = None) -> None:
     """Encode the candidate prompts and the captions of a data set."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import encode
 
-        encode.encode_conditions(spec, output)
+        encode.encode_conditions(spec, with_provenance(*outputs))
 
 
 @command("reference-features")
-def reference_features(spec_text: SpecText, output: ResultFile, log: Log = None) -> None:
+def reference_features(spec_text: SpecText, outputs: Outputs, log: Log = None) -> None:
     """Compute the features of a data set's real images."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import reference
 
-        reference.reference_features(spec, output)
+        reference.reference_features(spec, with_provenance(*outputs))
 
 
 @command()
-def calibrate(spec_text: SpecText, output: ResultFile, log: Log = None) -> None:
+def calibrate(spec_text: SpecText, outputs: Outputs, log: Log = None) -> None:
     """Calibrate a structural method (DiP-GO, MosaicDiff) on a training split."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import calibrate as job
 
-        job.calibrate(spec, output)
+        job.calibrate(spec, with_provenance(*outputs))
 
 
 @command()
 def classify(
-    spec_text: SpecText, latents: Latents, conditions: Conditions, output: ResultFile, log: Log = None
+    spec_text: SpecText, latents: Latents, conditions: Conditions, output: Output, info: Info, log: Log = None
 ) -> None:
     """Classify a range of images of a cell and store the error of every trial."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import classify as job
 
-        job.classify(spec, latents, conditions, output)
+        job.classify(spec, latents, conditions, with_provenance(output, info))
     _print_progress(spec_text, output)
 
 
 @command()
-def generate(spec_text: SpecText, conditions: Conditions, output: ResultFile, log: Log = None) -> None:
+def generate(spec_text: SpecText, conditions: Conditions, output: Output, info: Info, log: Log = None) -> None:
     """Generate a range of images of a cell and store their features and the first few images."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import generate as job
 
-        job.generate(spec, conditions, output)
+        job.generate(spec, conditions, with_provenance(output, info))
     _print_progress(spec_text, output)
 
 
 @command()
-def efficiency(spec_text: SpecText, output: ResultFile, log: Log = None) -> None:
+def efficiency(spec_text: SpecText, outputs: Outputs, log: Log = None) -> None:
     """Count the FLOPs of a forward pass under every method, and time it."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import efficiency as job
 
-        job.efficiency(spec, output)
+        job.efficiency(spec, with_provenance(*outputs))
 
 
 @command("probe-tokens")
-def probe_tokens(spec_text: SpecText, latents: Latents, output: ResultFile, log: Log = None) -> None:
+def probe_tokens(spec_text: SpecText, latents: Latents, outputs: Outputs, log: Log = None) -> None:
     """Map the saliency of tokens and which of them are merged (Figures 2 and 3)."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import probes
 
-        probes.token_maps(spec, latents, output)
+        probes.token_maps(spec, latents, with_provenance(*outputs))
 
 
 @command("probe-spectrum")
 def probe_spectrum(
-    spec_text: SpecText, latents: Latents, conditions: Conditions, output: ResultFile, log: Log = None
+    spec_text: SpecText, latents: Latents, conditions: Conditions, outputs: Outputs, log: Log = None
 ) -> None:
     """Measure paired class differences by frequency band under every method (Theorem 1)."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import probes
 
-        probes.spectrum(spec, latents, conditions, output)
+        probes.spectrum(spec, latents, conditions, with_provenance(*outputs))
 
 
 @command("score-classification")
@@ -158,10 +169,10 @@ def score_generation(
 @command()
 def collect(
     spec_text: SpecText,
-    output: Annotated[Path, typer.Option(help="File to write; the folder `cells` lies beside it.")],
+    output: Annotated[Path, typer.Option(help="File for the tidy results, beside the folder of the study's cells.")],
     log: Log = None,
 ) -> None:
-    """Collect the metrics of all cells in a tidy table, with every image's outcome and the cells' facts beside it."""
+    """Collect the metrics of all cells: one tidy table, and beside it every image's outcome, and the cells' facts."""
     with logged(log):
         from bigain.jobs import collect as job
 

@@ -132,8 +132,8 @@ def _refusal(study: Study, findings: list[Finding]) -> ResultError:
 def examine(product: Product, contents: bool = False) -> Finding | None:
     """Return what is wrong with a result file, None if nothing is.
 
-    Compares the spec in its provenance with the study's, the checksums of its inputs with theirs now, and with `contents`
-    its bytes with their checksum.
+    Compares the spec in its provenance with the study's, the checksums of its inputs with what they are now, and with
+    `contents` its bytes with their checksum.
     """
     expected = json.loads(product.spec())
     try:

@@ -82,7 +82,7 @@ def test_a_job_s_records_are_the_same_bit_for_bit(server, root, tmp_path, monkey
     for name, where in (("cold", ""), ("forked", server)):
         spec = classification("unet", "tome", tmp_path / name) | {"threads": 2}
         files = ["--latents", tmp_path / "latents.safetensors", "--conditions", tmp_path / "conditions.safetensors"]
-        written = ["--output", tmp_path / f"{name}.parquet"]
+        written = ["--output", tmp_path / f"{name}.parquet", "--info", tmp_path / f"{name}.parquet.json"]
         done = bigain("classify", "--spec", canonical(spec), *map(str, files + written), **{SOCKET: where})
         assert done.returncode == 0, done.stderr
     cold, forked = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("cold", "forked"))

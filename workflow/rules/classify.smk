@@ -7,7 +7,8 @@ rule classify:
         conditions=lambda w: inputs_of(w.cell, "conditions"),
         calibration=lambda w: study.calibration_files(w.cell),
     output:
-        with_provenance(f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.parquet"),
+        errors=f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.parquet",
+        info=f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.parquet.json",
     log:
         f"{study.results}/logs/cells/{{cell}}/chunk-{{chunk}}.log",
     threads: study.config["threads"]
@@ -19,4 +20,4 @@ rule classify:
         "{wildcards.cell} (images of chunk {wildcards.chunk})"
     shell:
         "python -m bigain classify --spec {params.spec:q} --latents {input.latents} --conditions {input.conditions}"
-        " --output {output[0]} --log {log}"
+        " --output {output.errors} --info {output.info} --log {log}"

@@ -116,7 +116,7 @@ onerror:
 
 
 def with_provenance(file: str) -> list[str]:
-    """A result file and its provenance, which one job writes."""
+    """A result file and its provenance. Commands get both as `{output}`, since a changed command runs finished jobs again."""
     return [file, f"{file}.json"]
 
 

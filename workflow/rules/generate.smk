@@ -6,7 +6,8 @@ rule generate:
         conditions=lambda w: inputs_of(w.cell, "conditions"),
         calibration=lambda w: study.calibration_files(w.cell),
     output:
-        with_provenance(f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.safetensors"),
+        features=f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.safetensors",
+        info=f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.safetensors.json",
     log:
         f"{study.results}/logs/cells/{{cell}}/chunk-{{chunk}}.log",
     threads: study.config["threads"]
@@ -18,4 +19,4 @@ rule generate:
         "{wildcards.cell} (images of chunk {wildcards.chunk})"
     shell:
         "python -m bigain generate --spec {params.spec:q} --conditions {input.conditions}"
-        " --output {output[0]} --log {log}"
+        " --output {output.features} --info {output.info} --log {log}"

@@ -17,7 +17,7 @@ rule encode_images:
     message:
         "encode the images of {wildcards.dataset} with {wildcards.backbone}"
     shell:
-        "python -m bigain encode-images --spec {params.spec:q} --output {output[0]} --log {log}"
+        "python -m bigain encode-images --spec {params.spec:q} --output {output} --log {log}"
 
 
 rule encode_conditions:
@@ -35,7 +35,7 @@ rule encode_conditions:
     message:
         "encode the candidates and captions of {wildcards.dataset} with {wildcards.backbone}"
     shell:
-        "python -m bigain encode-conditions --spec {params.spec:q} --output {output[0]} --log {log}"
+        "python -m bigain encode-conditions --spec {params.spec:q} --output {output} --log {log}"
 
 
 rule reference_features:
@@ -51,7 +51,7 @@ rule reference_features:
     message:
         "features of the real images of {wildcards.dataset}"
     shell:
-        "python -m bigain reference-features --spec {params.spec:q} --output {output[0]} --log {log}"
+        "python -m bigain reference-features --spec {params.spec:q} --output {output} --log {log}"
 
 
 rule calibrate:
@@ -67,4 +67,4 @@ rule calibrate:
     message:
         "calibrate for {wildcards.cell}"
     shell:
-        "python -m bigain calibrate --spec {params.spec:q} --output {output[0]} --log {log}"
+        "python -m bigain calibrate --spec {params.spec:q} --output {output} --log {log}"

@@ -87,4 +87,4 @@ rule efficiency:
     message:
         "operations and seconds of {wildcards.backbone}"
     shell:
-        "python -m bigain efficiency --spec {params.spec:q} --output {output[0]} --log {log}"
+        "python -m bigain efficiency --spec {params.spec:q} --output {output} --log {log}"

@@ -19,7 +19,7 @@ rule probe_tokens:
     message:
         "look at the tokens of {wildcards.backbone} on {wildcards.dataset}"
     shell:
-        "python -m bigain probe-tokens --spec {params.spec:q} --latents {input.latents} --output {output[0]} --log {log}"
+        "python -m bigain probe-tokens --spec {params.spec:q} --latents {input.latents} --output {output} --log {log}"
 
 
 rule probe_spectrum:
@@ -41,4 +41,4 @@ rule probe_spectrum:
         "frequency bands of {wildcards.backbone} on {wildcards.dataset} under every token method"
     shell:
         "python -m bigain probe-spectrum --spec {params.spec:q} --latents {input.latents}"
-        " --conditions {input.conditions} --output {output[0]} --log {log}"
+        " --conditions {input.conditions} --output {output} --log {log}"
