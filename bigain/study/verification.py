@@ -22,12 +22,12 @@ def verify(study: Study) -> Iterator[Finding]:
         finding = examine(product, contents=True)
         if finding is not None:
             yield finding
-    yield from _unusable_shards(study)
+    yield from unusable_shards(study)
     for file in orphans(study, expected):
         yield Finding(file, "orphaned", f"{file} belongs to no cell of {study.name} as it is configured")
 
 
-def _unusable_shards(study: Study) -> Iterator[Finding]:
+def unusable_shards(study: Study) -> Iterator[Finding]:
     """Yield the shards of the study's cells whose content does not match the digest in their names, or without one."""
     for folder in sorted(shard_folders(study)):
         for shard in sorted(folder.glob("images-*")):
