@@ -18,16 +18,28 @@ from bigain.core.provenance import (
     State,
     checked,
     compare,
+    identity,
     provenance_file,
     read_provenance,
     read_sealed,
 )
 from bigain.core.records import embedded_spec
+from bigain.core.validation import validate
 from bigain.study.study import Study
 
 BESIDE_RESULTS = ("images.parquet", "cells.json")  # which one job writes with results.parquet
 SHOWN = 20  # files in a message
 SEALED = ("metrics.json", "cells.json")  # files that hold their own spec and seal
+# Schemas of the keys of a provenance that are compared; `KEYS`: of the files that hold their own.
+RECORD: dict[str, Any] = {"type": "object", "required": ["file", "sha256"], "additionalProperties": {"type": "string"}}
+INPUTS: dict[str, Any] = {"type": "object", "additionalProperties": RECORD}
+PROVENANCE: dict[str, Any] = {"spec": {"type": "object"}, "inputs": INPUTS, "sha256": {"type": "string"}}
+KEYS: dict[str, dict[str, Any]] = {
+    "metrics.json": {"spec": {"type": "object"}, "inputs": INPUTS},
+    "cells.json": {"spec": {"type": "object"}},
+}
+# By phase, what a spec may name that the file's place does not: a setting, whose change makes no file foreign.
+SETTINGS = {"calibration": "dataset", "measurements": "seed"}
 
 
 class Product(NamedTuple):
@@ -125,30 +137,43 @@ def look_at(product: Product, whole: bool) -> Finding | None:
 
     Compares its provenance with the study and with its inputs, and if `whole`, its content with its checksum.
     """
-    expected = json.loads(product.spec())
+    expected, provenance = json.loads(product.spec()), dict[str, Any]()
     try:
         try:
             provenance = _provenance(product, whole)
         except ResultError as error:
             if error.state == "unsealed" and product.file.name not in SEALED:
-                compare(product.file, {"spec": embedded_spec(product.file)}, expected)
+                provenance = {"spec": embedded_spec(product.file)}
+                compare(product.file, provenance, expected)
             raise
         compare(product.file, provenance, expected)
         _compare_inputs(product.file, provenance)
     except ResultError as error:
-        return Finding(product, error.state, str(error))
+        state = error.state
+        if state == "foreign" and _place(product, provenance["spec"]) == _place(product, expected):
+            state = "outdated"
+        return Finding(product, state, str(error))
     return None
 
 
+def _place(product: Product, spec: dict[str, Any]) -> dict[str, Any]:
+    """Return which result a spec is of, as far as it decides where the file lies."""
+    return {key: value for key, value in identity(spec).items() if key != SETTINGS.get(product.phase)}
+
+
 def _provenance(product: Product, whole: bool) -> dict[str, Any]:
-    """Read the provenance of a result file. Raises ResultError."""
+    """Read the provenance of a result file. Raises ResultError, also if it lacks a key."""
     if product.file.name in SEALED:
-        return read_sealed(product.file)
-    if whole:
-        return checked(product.file)
-    provenance = read_provenance(product.file)
-    if not product.file.exists():
-        raise ResultError(product.file, "missing", "is missing")
+        provenance = read_sealed(product.file)
+    else:
+        provenance = checked(product.file) if whole else read_provenance(product.file)
+        if not product.file.exists():
+            raise ResultError(product.file, "missing", "is missing")
+    file = product.files[-1]
+    try:
+        validate(file, provenance, KEYS.get(file.name, PROVENANCE))
+    except ValueError as error:
+        raise ResultError(file, "damaged", f"is damaged: {str(error).removeprefix(f'{file}: ')}") from error
     return provenance
 
 
@@ -163,6 +188,6 @@ def _compare_inputs(path: Path, provenance: dict[str, Any]) -> None:
 def _checksum(file: Path) -> str | None:
     """Return the sha256 of a result file as its provenance has it, None if that is missing."""
     try:
-        return sha256(file) if file.name in SEALED else read_provenance(file)["sha256"]
+        return sha256(file) if file.name in SEALED else read_provenance(file).get("sha256")
     except (OSError, ResultError):
         return None

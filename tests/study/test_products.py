@@ -1,15 +1,27 @@
 """How the result files of a study on disk compare with the study: made-up results, no model."""
 
+import re
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from bigain.core.provenance import provenance_file, read_provenance, write_provenance
-from bigain.study.products import outdated_files
+from bigain.core.provenance import (
+    ResultError,
+    provenance_file,
+    read_provenance,
+    read_sealed,
+    write_provenance,
+    write_sealed,
+)
+from bigain.core.records import canonical
+from bigain.study.products import Product, look_at, outdated_files
 from bigain.study.sealing import seal
+from bigain.study.status import phases, summary
 from bigain.study.verification import unusable_shards, verify
 from tests.helpers.small_study import MadeUpJob, small_study, write_study
+
+CELL = "classification/mini_dit/fashion/none/full/seed-0"
 
 
 @pytest.fixture
@@ -35,6 +47,58 @@ def test_what_was_computed_from_other_latents_of_the_same_settings_is_outdated(s
     assert all("computed from another latents" in message for message in found.values())
     provenance_file(latents).unlink()  # encoded again by the next run, whose result decides
     assert outdated_files(study) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("inputs/mini_dit/fashion/latents.safetensors.json", {"inputs": []}),
+        ("inputs/mini_dit/fashion/latents.safetensors.json", {"inputs": {"weights": {"sha256": "0"}}}),
+        (f"cells/{CELL}/metrics.json", {"spec": []}),
+        (f"cells/{CELL}/metrics.json", {"inputs": {"chunk-0": "chunk-0.parquet"}}),
+        ("cells.json", {"spec": "0123456789abcdef"}),
+    ],
+)
+def test_a_sealed_file_of_another_form_is_named_by_every_command(study, name, change):
+    file = Path(study.results, name)
+    write_sealed(file, read_sealed(file) | change)
+    key = next(iter(change))
+    found = [finding.message for finding in verify(study) if finding.state == "damaged"]
+    assert any(message.startswith(f"{file} ") and key in message for message in found), found
+    with pytest.raises(ResultError, match=f"{re.escape(str(file))} .*{key}"):
+        outdated_files(study)
+    assert sum(len(phase.jobs) for phase in phases(study)) > 0
+
+
+@pytest.mark.parametrize(
+    ("phase", "of_spec", "is_outdated"),
+    [
+        ("calibration", {"dataset": {"id": "other"}}, True),
+        ("calibration", {"backbone": {"id": "other"}}, False),
+        ("measurements", {"seed": 1}, True),
+        ("measurements", {"dataset": {"id": "other"}}, False),
+        ("inputs", {"dataset": {"id": "other"}}, False),
+    ],
+)
+def test_a_setting_that_no_folder_is_named_after_makes_no_file_foreign(study, phase, of_spec, is_outdated):
+    """A calibration's data set and the seed of a probe come from the config, and may change there."""
+    file = Path(study.results, "inputs/mini_dit/fashion/latents.safetensors")
+    spec = read_provenance(file)["spec"] | {"seed": 0}
+    write_provenance(file, spec, {})
+    assert look_at(Product(phase, file, lambda: canonical(spec)), whole=True) is None
+    finding = look_at(Product(phase, file, lambda: canonical(spec | of_spec)), whole=True)
+    assert finding.state == ("outdated" if is_outdated else "foreign")
+    assert " not " in finding.message
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"backbone,method\nmini_dit,none\n", b"method,strength,seconds,batch\nnone,,", b"\xff"]
+)
+def test_damaged_measurements_stop_neither_the_status_nor_the_end_of_a_run(study, content):
+    file = Path(study.results, "efficiency/mini_dit.csv")
+    file.write_bytes(content)
+    assert "jobs done" in summary(study, ended=True)
+    assert [finding.file for finding in verify(study) if finding.state == "damaged"] == [file]
 
 
 def test_a_shard_of_an_earlier_version_is_unsealed_and_not_called_damaged(study):
