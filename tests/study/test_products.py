@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from safetensors.numpy import load_file, save_file
 
+from bigain.cli.study import study_of
 from bigain.core.provenance import (
     ResultError,
     provenance_file,
@@ -19,7 +21,7 @@ from bigain.study.products import Product, look_at, outdated_files
 from bigain.study.sealing import seal
 from bigain.study.status import phases, summary
 from bigain.study.verification import unusable_shards, verify
-from tests.helpers.small_study import MadeUpJob, small_study, write_study
+from tests.helpers.small_study import CONFIG, MadeUpJob, small_study, write_study
 
 CELL = "classification/mini_dit/fashion/none/full/seed-0"
 
@@ -111,3 +113,13 @@ def test_a_shard_of_an_earlier_version_is_unsealed_and_not_called_damaged(study)
     assert f"sealed {old}" in list(seal(study))
     assert shard.exists()
     assert list(unusable_shards(study)) == []
+
+
+@pytest.mark.parametrize("plan", [None, "{", "[]"])
+def test_auto_is_the_device_of_this_machine_where_no_plan_says_what_it_was(study, plan, monkeypatch):
+    """Results that were copied without their plan are no results of other settings, which `bigain clean` removes."""
+    monkeypatch.setattr("bigain.study.requirements.device_here", lambda device: "cpu")
+    Path("auto.yaml").write_text(yaml.safe_dump(CONFIG | {"device": "auto"}))
+    if plan is not None:
+        Path(study.results, "plan.json").write_text(plan)
+    assert study_of([Path("auto.yaml")]).config == study.config
