@@ -112,16 +112,19 @@ def study_of(configfiles: list[Path] | None) -> Study:
 
 
 def _on_planned_device(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a config with the device that `auto` stood for when the study was last started."""
-    from bigain.core.files import read_json
+    """Return a config with the device that `auto` stood for when the study was last started.
 
-    plan = Path(f"results/{config.get('study')}/plan.json")
-    if config.get("device", "auto") != "auto" or not plan.is_file():
+    Without a plan that says so, it is what a run on this machine would make of it.
+    """
+    from bigain.core.files import read_json
+    from bigain.study.requirements import device_here
+
+    if config.get("device", "auto") != "auto":
         return config
     try:
-        return {**config, "device": read_json(plan).get("device", "auto")}
+        return {**config, "device": read_json(f"results/{config.get('study')}/plan.json").get("device", "auto")}
     except (AttributeError, OSError, ValueError):
-        return config
+        return {**config, "device": device_here("auto")}
 
 
 def merged_config(configfiles: list[Path]) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def read_sealed(path: Path | str) -> dict[str, Any]:
     except OSError as error:
         raise ResultError(path, "missing", f"is missing: {error}") from error
     except ValueError as error:
-        raise ResultError(path, "damaged", f"is damaged: {error}") from error
+        raise ResultError(path, "damaged", f"is damaged: {str(error).removeprefix(f'{path}: ')}") from error
     if not isinstance(content, dict):
         raise ResultError(path, "damaged", "is damaged: it does not hold a JSON object")
     if SEAL not in content:
@@ -124,9 +124,8 @@ def checked(path: Path | str, expected: str | None = None) -> dict[str, Any]:
     except OSError as error:
         raise ResultError(path, "missing", f"is missing: {error}") from error
     if actual != provenance.get("sha256"):
-        raise ResultError(
-            path, "damaged", f"is damaged or was replaced: its sha256 is not the one in {provenance_file(path).name}"
-        )
+        message = f"is damaged or was replaced: its sha256 is not the one in {provenance_file(path).name}"
+        raise ResultError(path, "damaged", f"{message}. Delete both, and they are made again")
     return provenance
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -116,19 +117,23 @@ class StudyCost:
 
     @cached_property
     def _measured(self) -> dict[str, tuple[str, dict[tuple[str, float | None], float]]]:
-        """The device and the seconds per noise prediction by (method, strength), of every backbone measured so far."""
+        """The device and the seconds per noise prediction by (method, strength), of every backbone measured so far.
+
+        A damaged file is none: `bigain verify` names it, and hours are estimated without.
+        """
         measured = {}
         for backbone in self.study.backbones():
             path = Path(self.study.results, "efficiency", f"{backbone}.csv")
             if path.is_file():
-                with open(path, newline="", encoding="utf-8") as handle:
-                    rows = list(csv.DictReader(handle))
-                seconds = {
-                    (row["method"], float(row["strength"]) if row["strength"] else None): float(row["seconds"])
-                    / int(row["batch"])
-                    for row in rows
-                }
-                measured[backbone] = (f"{rows[0]['device']} (measured)", seconds)
+                with suppress(LookupError, TypeError, ValueError, csv.Error):
+                    with open(path, newline="", encoding="utf-8") as handle:
+                        rows = list(csv.DictReader(handle))
+                    seconds = {
+                        (row["method"], float(row["strength"]) if row["strength"] else None): float(row["seconds"])
+                        / int(row["batch"])
+                        for row in rows
+                    }
+                    measured[backbone] = (f"{rows[0]['device']} (measured)", seconds)
         return measured
 
     def _shared_gb(self, cells: list[Cell]) -> float:

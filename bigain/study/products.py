@@ -18,16 +18,28 @@ from bigain.core.provenance import (
     State,
     check_spec,
     checked,
+    identity,
     provenance_file,
     read_provenance,
     read_sealed,
 )
 from bigain.core.records import embedded_spec
+from bigain.core.validation import validate
 from bigain.study.study import Study
 
 BESIDE_RESULTS = ("images.parquet", "cells.json")  # written with results.parquet by one job
 SELF_DESCRIBED = ("metrics.json", "cells.json")  # hold their own provenance, sealed
 SHOWN = 20  # files listed in a message
+# Schemas of the keys of a provenance that are compared, and of those files that hold their own.
+INPUT: dict[str, Any] = {"type": "object", "required": ["file", "sha256"], "additionalProperties": {"type": "string"}}
+INPUTS: dict[str, Any] = {"type": "object", "additionalProperties": INPUT}
+PROVENANCE: dict[str, Any] = {"spec": {"type": "object"}, "inputs": INPUTS, "sha256": {"type": "string"}}
+OF_SELF_DESCRIBED: dict[str, dict[str, Any]] = {
+    "metrics.json": {"spec": {"type": "object"}, "inputs": INPUTS},
+    "cells.json": {"spec": {"type": "object"}},
+}
+# By phase, a key that tells results apart but not their files: a change of it makes a file outdated, not foreign.
+SETTINGS = {"calibration": "dataset", "measurements": "seed"}
 
 
 class Product(NamedTuple):
@@ -135,21 +147,40 @@ def examine(product: Product, contents: bool = False) -> Finding | None:
     Compares the spec in its provenance with the study's, the checksums of its inputs with what they are now, and with
     `contents` its bytes with their checksum.
     """
-    expected = json.loads(product.spec())
+    expected, provenance = json.loads(product.spec()), dict[str, Any]()
     try:
         try:
             provenance = checked(product.file) if contents and not product.is_self_described else product.provenance()
         except ResultError as error:
             if error.state == "unsealed" and not product.is_self_described:
-                check_spec(product.file, _embedded_spec(product.file), expected)
+                provenance = {"spec": _embedded_spec(product.file)}
+                check_spec(product.file, provenance["spec"], expected)
             raise
         if not product.file.exists():
             raise ResultError(product.file, "missing", "is missing")
+        _check_form(product, provenance)
         check_spec(product.file, provenance["spec"], expected)
         _check_inputs(product.file, provenance)
     except ResultError as error:
-        return Finding(product.file, error.state, str(error))
+        state = error.state
+        if state == "foreign" and _place(product, provenance["spec"]) == _place(product, expected):
+            state = "outdated"
+        return Finding(product.file, state, str(error))
     return None
+
+
+def _check_form(product: Product, provenance: dict[str, Any]) -> None:
+    """Raise ResultError if a key of the provenance is missing or of another type."""
+    file = product.files[-1]
+    try:
+        validate(file, provenance, OF_SELF_DESCRIBED.get(file.name, PROVENANCE))
+    except ValueError as error:
+        raise ResultError(file, "damaged", f"is damaged: {str(error).removeprefix(f'{file}: ')}") from error
+
+
+def _place(product: Product, spec: dict[str, Any]) -> dict[str, Any]:
+    """Return which result a spec is of, as far as that decides where its file lies."""
+    return {key: value for key, value in identity(spec).items() if key != SETTINGS.get(product.phase)}
 
 
 def _embedded_spec(file: Path) -> dict[str, Any]:
@@ -182,4 +213,4 @@ def _checksum(file: Path) -> str | None:
 @cache
 def _read_checksum(file: Path, changed: int) -> str:
     """Read the sha256 of a file that is the input of many others; `changed` is when it was written."""
-    return sha256(file) if file.name in SELF_DESCRIBED else read_provenance(file)["sha256"]
+    return sha256(file) if file.name in SELF_DESCRIBED else read_provenance(file).get("sha256", "")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bigain.core.provenance import digest
+from bigain.core.provenance import digest, read_sealed, write_sealed
 from bigain.reporting.manifest import NAME, write_manifest
 from bigain.reporting.verification import to_render_again, verify_rendered
 
@@ -55,3 +55,12 @@ def test_a_report_that_was_never_finished_has_nothing_to_compare_with(reports):
     (reports / NAME).unlink()
     assert again(reports) == set()
     assert to_render_again(reports / "missing", digest(SPEC)) == []
+
+
+@pytest.mark.parametrize("change", [{"files": []}, {"files": {"table1.csv": 5}}, {"spec": None}])
+def test_a_sealed_manifest_of_another_form_is_damaged(reports, change):
+    write_sealed(reports / NAME, read_sealed(reports / NAME) | change)
+    assert again(reports) == {*FILES, NAME}
+    (finding,) = verify_rendered(reports, FILES, digest(SPEC))
+    assert (finding.file, finding.state) == (reports / NAME, "damaged")
+    assert next(iter(change)) in finding.message
