@@ -13,7 +13,6 @@ import typer
 
 from bigain.cli.options import JOBS_PANEL, Log, Output, SpecText, logged
 from bigain.core.gpu_locks import locked_gpu
-from bigain.core.provenance import provenance_file
 
 app = typer.Typer()
 command = partial(app.command, rich_help_panel=JOBS_PANEL)
@@ -42,6 +41,8 @@ def model_job(spec_text: str, log: Path | None) -> Iterator[Any]:
 
 def with_provenance(output: Path, provenance: Path) -> Path:
     """Return the output after making sure that its provenance lies beside it, where readers look for it."""
+    from bigain.core.provenance import provenance_file
+
     if provenance != provenance_file(output):
         raise ValueError(f"the provenance of {output} is {provenance_file(output)}, not {provenance}")
     return output
