@@ -79,7 +79,9 @@ def numbers(folder: Path) -> dict[str, Any]:
         contents[str(file.relative_to(results))] = {key: metrics[key] for key in ("metrics", "items", "left_out")}
     for file in sorted(results.glob("probes/**/spectrum.parquet")):
         contents[str(file.relative_to(results))] = pq.read_table(file).to_pandas().to_csv()
-    collected = pd.read_parquet(results / "results.parquet").drop(columns=["seconds", "environment", "commit", "config", "spec"])
+    collected = pd.read_parquet(results / "results.parquet").drop(
+        columns=["seconds", "environment", "commit", "config", "spec"]
+    )
     contents["results"] = collected.to_csv()
     contents["images"] = pd.read_parquet(results / "images.parquet").to_csv()
     return contents
