@@ -7,11 +7,11 @@ there less is left to save. Each row is a speed-up over the uncompressed model w
 from __future__ import annotations
 
 import copy
+import importlib.util
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-import tomesd
 import torch
 from diffusers import ModelMixin
 from torch import Tensor
@@ -57,7 +57,7 @@ def attention(rounds: int = 3 * ROUNDS) -> list[Row]:
                     method: forward(backbone, given, ours(method, strength | (places if strength else {})))
                     for method, strength in ARMS.items()
                 }
-                if family == "unet":
+                if family == "unet" and importlib.util.find_spec("tomesd"):
                     runs["tomesd"] = forward(backbone, given, tomesd_07)
             with torch.inference_mode():
                 rows += compare(f"{kind} attention", f"mini_{family}, batch {BATCH}", runs, rounds)
@@ -76,13 +76,16 @@ def guided(
 
 
 def forward(
-    backbone: Backbone, given: tuple[Tensor, Tensor, Tensor], attach: Attach, compiled: bool = False
+    backbone: Backbone, given: tuple[Tensor, Tensor, Tensor], attach: Attach, compiler: str | None = None
 ) -> Callable[[], object]:
-    """Return a forward pass of a copy of the backbone to which something is attached; attaching is not timed."""
+    """Return a forward pass of a copy of the backbone to which something is attached; attaching is not timed.
+
+    `compiler` is the backend of torch.compile, if it is to be compiled.
+    """
     own = copy.deepcopy(backbone)
     attach(own.denoiser)
-    if compiled:
-        own.denoiser.compile(dynamic=False)
+    if compiler is not None:
+        own.denoiser.compile(dynamic=False, backend=compiler)
     return lambda: own.predict_noise(*given)
 
 
@@ -93,4 +96,6 @@ def ours(method: str, options: dict) -> Attach:
 
 def tomesd_07(denoiser: ModelMixin) -> None:
     """Attach tomesd at the paper's ratio, without its random destinations."""
+    import tomesd  # which users of the library need not have
+
     tomesd.apply_patch(denoiser, ratio=0.7, use_rand=False)

@@ -22,19 +22,24 @@ PRECISIONS = {
 
 def ceilings(side: int = SIDE, copied: int = COPIED) -> list[Row]:
     """Time the product of two square random matrices in every precision, and a copy."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows = []
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows: list[Row] = []
     for name, (dtype, tf32) in PRECISIONS.items():
-        x, y = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-        with tf32_products(tf32):
-            taken = median_seconds(lambda x=x, y=y: x @ y)
-        rows.append({"case": f"{name}, {side} x {side} matrices", "rate": 2 * side**3 / taken / 1e12, "of": "TFLOP/s"})
+        rate = product(dtype, device, side, tf32) / 1e12
+        rows.append({"case": f"{name}, {side} x {side} matrices", "rate": rate, "of": "TFLOP/s"})
     source = torch.randn(copied // 4, device=device)
     target = torch.empty_like(source)
     taken = median_seconds(lambda: target.copy_(source))
     case = f"copy of {copied / 1e9:.1f} GB, read and written"
     rows.append({"case": case, "rate": 2 * copied / taken / 1e12, "of": "TB/s"})
     return rows
+
+
+def product(dtype: torch.dtype, device: torch.device, side: int = SIDE, tf32: bool = False) -> float:
+    """Return the operations a second of the product of two square random matrices."""
+    x, y = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    with tf32_products(tf32):
+        return 2 * side**3 / median_seconds(lambda: x @ y)
 
 
 @contextmanager

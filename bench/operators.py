@@ -6,7 +6,7 @@ which leaves the kernels' own time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import median
 
 import torch
@@ -27,21 +27,20 @@ CALLS = 20
 Calls = dict[str, Callable[[], object]]
 
 
-def operators(maps: tuple[tuple[int, int], ...] = MAPS, batch: int = ROWS) -> list[Row]:
+def operators(maps: tuple[tuple[int, int], ...] = MAPS, batch: int = ROWS) -> Iterator[Row]:
     """Time every operator on every map, by calls on end and as a CUDA graph."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows = []
     for side, channels in maps:
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(batch, side * side, channels, generator=generator).to(device, torch.bfloat16)
+        case = f"{batch} x {side * side} x {channels}"
         with torch.inference_mode():
-            for name, run in calls(x, TokenGrid(side, side)).items():
-                case = f"{batch} x {side * side} x {channels}"
-                rows.append(
-                    {"case": case, "arm": name, "eager": median_seconds(run, CALLS), "graph": replayed(run, device)}
-                )
+            rows = [
+                {"case": case, "arm": name, "eager": median_seconds(run, CALLS), "graph": replayed(run, device)}
+                for name, run in calls(x, TokenGrid(side, side)).items()
+            ]
         del x
-    return rows
+        yield from rows
 
 
 def calls(x: Tensor, grid: TokenGrid) -> Calls:
@@ -51,6 +50,7 @@ def calls(x: Tensor, grid: TokenGrid) -> Calls:
     score = scores.laplacian_l1(x, grid)
     sources, destinations = matching.split(plan.destinations, grid.tokens)
     similarity, _ = matching.best_destinations(x, sources, destinations)
+    assert isinstance(cells, merge.TokenPlan)  # not ragged: every image merges as many cells
     short, fewer = plan.reduce(x), downsample.nearest(x, grid, FACTOR)
     removed = plan.merged.shape[1]
     return {
@@ -125,12 +125,24 @@ def replayed(run: Callable[[], object], device: torch.device) -> float | None:
     """Return the seconds of a call replayed from a CUDA graph; None where it cannot be captured."""
     if device.type != "cuda":
         return None
+    replay = captured(run, CALLS)
+    return None if replay is None else median(seconds(replay) for _ in range(5)) / CALLS
+
+
+def captured(run: Callable[[], object], calls: int = 1) -> Callable[[], object] | None:
+    """Return the replay of a CUDA graph of some calls; None where they cannot be captured."""
     graph = torch.cuda.CUDAGraph()
     try:
         with torch.cuda.graph(graph):
-            for _ in range(CALLS):
+            for _ in range(calls):
                 run()
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError:  # it waits for the device
         torch.cuda.synchronize()
         return None
-    return median(seconds(graph.replay) for _ in range(5)) / CALLS
+
+    def replay(run: Callable[[], object] = run) -> None:  # which keeps the tensors that the graph reads
+        graph.replay()
+
+    return replay

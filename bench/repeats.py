@@ -1,6 +1,9 @@
-"""Check that the classifier's errors are bit-identical when recomputed, and in other shards."""
+"""Check that the classifier's errors are bit-identical when recomputed, resumed, and in other shards."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,23 +27,24 @@ PARTS = {"again": 1, "in 7 shards, the last one first": 7, "in 2 shards that cut
 Errors = dict[tuple[int, int, int], float]  # of an image, a class and a timestep
 
 
-def repeats(images: int = IMAGES, dtypes: tuple[str, ...] = DTYPES) -> list[Row]:
+def repeats(
+    images: int = IMAGES, dtypes: tuple[str, ...] = DTYPES, methods: tuple[str, ...] | None = None
+) -> Iterator[Row]:
     """Compare both embedded models, in every precision, under every token method, for every way of repeating."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows = []
     for family, (path, places) in MODELS.items():
         latents, ids, conditions = inputs(backbones.load(family, path, device), images)
         for dtype in dtypes:
             backbone = backbones.load(family, path, device, dtype)
             for method, strength in strengths().items():
-                case = {"case": f"mini_{family}, {dtype}", "arm": method}
-                rows += of_method(backbone, latents, ids, conditions, method, strength | places, case)
-    return rows
+                if methods is None or method in methods:
+                    case = {"case": f"mini_{family}, {dtype}", "arm": method}
+                    yield from of_method(backbone, latents, ids, conditions, method, strength | places, case)
 
 
-def strengths() -> dict[str, dict]:
+def strengths() -> dict[str, dict[str, Any]]:
     """Return a strength for every token method, "none" first."""
-    kinds = {"merge_ratio": {"ratio": 0.7}, "downsample_factor": {"factor": 2}, "none": {}}
+    kinds: dict[str, dict[str, Any]] = {"merge_ratio": {"ratio": 0.7}, "downsample_factor": {"factor": 2}, "none": {}}
     methods = [method for method in METHODS.values() if method.acts_on != "model"]
     return {method.id: kinds[method.strength_kind] for method in methods}
 
@@ -55,23 +59,29 @@ def of_method(
     case: dict[str, str],
 ) -> list[Row]:
     """Return a row per way of repeating: how many errors differ, of how many, and the largest relative difference."""
-    with compressed(backbone.denoiser, method, task="classification", **(options if method != "none" else {})) as at:
+    strength = options if method != "none" else {}
 
-        def errors(shards: int) -> Errors:
-            errors_by_trial: Errors = {}
-            for block in blocks(len(ids), shards):
+    def errors(parts: list[slice]) -> Errors:
+        """Attach the method anew, as another job does, and classify the images of some blocks."""
+        found: Errors = {}
+        with compressed(backbone.denoiser, method, task="classification", **strength) as at:
+            for block in parts:
                 for trial in classify_images(backbone, latents[block], ids[block], conditions, SETTINGS, at):
-                    errors_by_trial[trial.image, trial.class_index, trial.t] = trial.error
-            return errors_by_trial
+                    found[trial.image, trial.class_index, trial.t] = trial.error
+        return found
 
-        first = errors(1)
-        rows = []
-        for how, shards in PARTS.items():
-            other = errors(shards)
-            gaps = [abs(error - other[key]) / error for key, error in first.items() if other[key] != error]
-            counts = {"different": len(gaps), "of": len(first), "largest": max(gaps, default=0.0)}
-            rows.append({**case, "how": how, **counts})
-        return rows
+    first = errors(blocks(len(ids), 1))
+    rows = []
+    for how, parts in {**{how: blocks(len(ids), shards) for how, shards in PARTS.items()}, **resumed(len(ids))}.items():
+        other = errors(parts)
+        gaps = [abs(error - first[key]) / first[key] for key, error in other.items() if error != first[key]]
+        rows.append({**case, "how": how, "different": len(gaps), "of": len(other), "largest": max(gaps, default=0.0)})
+    return rows
+
+
+def resumed(images: int) -> dict[str, list[slice]]:
+    """Return the blocks that a job has left which was stopped after its first one."""
+    return {"resumed after the first block": blocks(images, 1)[1:]}
 
 
 def blocks(images: int, shards: int) -> list[slice]:

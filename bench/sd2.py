@@ -1,137 +1,174 @@
-"""Time the classification engine and merging on Stable Diffusion 2.0's architecture, which needs a GPU.
+"""Time the classification engine and token methods on Stable Diffusion 2.0's and DiT-XL/2's architectures.
 
-Half precision, random weights (they take as long as trained ones), latents of 64x64, for merging of 96x96 and 128x128
-too. Beside seconds stand operations a second, and their share of what the datasheet promises for dense half precision.
+Half precision and random weights (they take as long as trained ones), on a GPU. Beside the engine's seconds stand
+operations a second and their shares of a measured matrix product and of what the datasheet promises for dense half
+precision; beside a method's speed-up stands its bound.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import importlib.util
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
-from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import reference_loop
+from bench.architectures import RandomBackbone, RandomDiT, RandomStableDiffusion
 from bench.attention import ARMS, forward, guided, ours, tomesd_07
+from bench.ceilings import SIDE, product
+from bench.operators import captured
 from bench.rounds import ROUNDS, Row, compare
-from bigain.backbones.unet import StableDiffusion, memory_format
 from bigain.classifier.classify import ClassificationSettings, classify_images
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Uncompressed
 from bigain.jobs.common import missing_compiler
-from bigain.measure.flops import PROMPT_TOKENS, architecture
 
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "RTX 4090": 165e12}  # operations a second, dense, half
-IMAGES, CLASSES, TRIALS, BATCH = 4, 37, 4, 148  # four batches in the engine, forty in the plain loop
-GUIDED = 8  # four images, both halves of guidance
+GUIDED = 8  # rows of a forward pass: four images, both halves of guidance
 SIDES = (64, 96, 128)  # of latents: 512, 768 and 1,024 pixels
+TIMED = (
+    *("none", "tome_fixed", "bigain_tm", "bigain_tm_cached", "bigain_tm_block"),
+    *("todo", "bigain_td", "tomesd"),
+)
+
+# Bounds of the speed-up in counted operations, SD 2.0's over those that remain if compressing costs nothing: merging at
+# 0.7 and 2x fewer keys and values, by the latents' side. And the speed-ups that this project aims at.
+BOUNDS = {64: (1.16, 1.12), 96: (1.32, 1.24), 128: (1.52, 1.39)}
+GOALS = {64: (1.10, 1.08), 96: (1.25, 1.18), 128: (1.40, 1.30)}
+ENGINE_GOALS = (3.0, 0.4)  # times the plain loop's speed; share of the measured product
 
 
-class RandomStableDiffusion(StableDiffusion):
-    """A U-Net of Stable Diffusion's kind with random weights, and no other part of a pipeline."""
+@dataclass(frozen=True)
+class Work:
+    """What the classifier is timed on: four batches in the engine, forty in the plain loop."""
 
-    denoiser = None
-    scheduler = None
-
-    def __init__(self, name: str, device: str, dtype: torch.dtype) -> None:
-        self.name, self.device, self.dtype = name, torch.device(device), dtype
-        torch.manual_seed(0)
-        with self.device:
-            unet = UNet2DConditionModel.from_config(architecture(name).config).eval()
-        self.denoiser = unet.to(self.device, dtype).to(memory_format=memory_format(self.device, dtype))
-        self.scheduler = EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    images: int = 4
+    classes: int = 37
+    trials: int = 4
+    batch: int = 148
+    product_side: int = SIDE  # of the matrices whose product is the ceiling
 
     def __str__(self) -> str:
-        return f"{self.name}, {str(self.dtype).removeprefix('torch.')}"
-
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        config = self.denoiser.config
-        return config.in_channels, config.sample_size, config.sample_size
-
-    def prompts(self, count: int) -> Tensor:
-        """Random embeddings of so many prompts."""
-        shape = (count, PROMPT_TOKENS, self.denoiser.config.cross_attention_dim)
-        return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        return f"{self.images} images, {self.classes} classes, {self.trials} trials"
 
 
-def sd2_classification() -> list[Row]:
-    """`classification` of the true architecture on a GPU."""
+def sd2_classification() -> Iterator[Row]:
+    """`classification` of Stable Diffusion 2.0 on a GPU."""
     return classification(RandomStableDiffusion("sd2", "cuda", torch.bfloat16))
 
 
-def sd2_attention() -> list[Row]:
-    """`attention` of the true architecture on a GPU, at every size."""
+def dit_classification() -> Iterator[Row]:
+    """`classification` of DiT-XL/2 on a GPU."""
+    return classification(RandomDiT("dit_xl2", "cuda", torch.bfloat16))
+
+
+def sd2_attention() -> Iterator[Row]:
+    """`attention` of Stable Diffusion 2.0 on a GPU, at every size, eager and compiled."""
     backbone = RandomStableDiffusion("sd2", "cuda", torch.bfloat16)
-    return [row for side in SIDES for row in attention(backbone, side)]
+    for side in SIDES:
+        yield from attention(backbone, side)
+        if missing_compiler(backbone.device) is None:
+            yield from attention(backbone, side, compiler="inductor")
 
 
-def classification(backbone: RandomStableDiffusion, rounds: int = ROUNDS) -> list[Row]:
-    """Rows of the plain loop and of the engine, eager and compiled."""
-    arms = {"reference loop": _reference(backbone), "engine": _engine(backbone)}
+def classification(
+    backbone: RandomBackbone, work: Work | None = None, rounds: int = ROUNDS, compiler: str | None = "inductor"
+) -> Iterator[Row]:
+    """Yield rows of the plain loop and of the engine, then of the engine eager and compiled."""
+    work = work or Work()
+    ceiling = product(backbone.dtype, backbone.device, work.product_side)
+    loop, engine = _reference(backbone, work), _engine(backbone, work)
+    arms = {"reference loop": loop, "engine": engine}
     worked = {arm: operations(run) for arm, run in arms.items()}
-    if missing_compiler(backbone.device) is None:
-        fast = copy.deepcopy(backbone)
-        fast.denoiser.compile(dynamic=False)
-        arms["engine, compiled"] = _engine(fast)
-        worked["engine, compiled"] = worked["engine"]  # the compiler changes how, not what
-    case = f"{backbone}, {IMAGES} images, {CLASSES} classes, {TRIALS} trials"
-    return [with_rate(row, worked[row["arm"]]) for row in compare("classification", case, arms, rounds)]
+    case = f"{backbone}, {work}"
+    for row in compare("classification", case, arms, rounds):
+        yield with_rate(row, worked[row["arm"]], ceiling)
+    if compiler is None or missing_compiler(backbone.device) is not None:
+        return
+    fast = copy.deepcopy(backbone)
+    fast.denoiser.compile(dynamic=False, backend=compiler)
+    arms = {"engine": engine, "engine, compiled": _engine(fast, work)}
+    rows = compare("classification, compiled", case, arms, rounds)
+    yield with_rate(rows[1], worked["engine"], ceiling)  # the compiler changes how, not what
 
 
-def attention(backbone: RandomStableDiffusion, side: int, rounds: int = ROUNDS) -> list[Row]:
-    """Rows of a guided forward pass of latents of so many rows and columns under token methods and tomesd, over no
-    compression: SDPA, eager and compiled."""
-    rows = []
-    for kind, compiled in (("SDPA", False), ("SDPA, compiled", True)):
-        if compiled and missing_compiler(backbone.device) is not None:
-            continue
-        arms = {name: arm(backbone, side, name, compiled) for name in (*ARMS, "tomesd")}
-        with torch.inference_mode():
-            rows += compare(f"{kind} attention", f"{backbone}, batch {GUIDED}, {side}x{side}", arms, rounds)
-        del arms  # with its copies of the model
-    return rows
+def attention(
+    backbone: RandomBackbone,
+    side: int,
+    rounds: int = ROUNDS,
+    compiler: str | None = None,
+    names: tuple[str, ...] = TIMED,
+) -> Iterator[Row]:
+    """Yield rows of a guided forward pass of latents of so many rows and columns under token methods and tomesd, over
+    no compression: under SDPA, eager, on a GPU also as CUDA graphs, or compiled."""
+    arms = {name: arm(backbone, side, name, compiler) for name in names if installed(name)}
+    case = f"{backbone}, batch {GUIDED}, {side}x{side}"
+    kind = "SDPA attention" if compiler is None else "SDPA attention, compiled"
+    with torch.inference_mode():
+        rows = compare(kind, case, arms, rounds)
+    yield from (with_bound(row, side) for row in rows)
+    if compiler is not None or backbone.device.type != "cuda":
+        return
+    with torch.inference_mode():
+        graphs = {name: captured(run) for name, run in arms.items()}
+        replays = {name: replay for name, replay in graphs.items() if replay is not None}
+        rows = compare("SDPA attention, CUDA graph", case, replays, rounds) if "none" in replays else []
+    yield from (with_bound(row, side) for row in rows)
 
 
-def arm(backbone: RandomStableDiffusion, side: int, name: str, compiled: bool) -> Callable[[], object]:
-    """A guided forward pass under a token method or tomesd."""
-    given = guided(backbone, backbone.prompts(1), GUIDED, (side, side))
-    return forward(backbone, given, tomesd_07 if name == "tomesd" else ours(name, ARMS[name]), compiled)
+def installed(name: str) -> bool:
+    """Return whether an arm can run: tomesd is optional."""
+    return name != "tomesd" or importlib.util.find_spec("tomesd") is not None
+
+
+def arm(backbone: RandomBackbone, side: int, name: str, compiler: str | None = None) -> Callable[[], object]:
+    """Return a guided forward pass under a token method or tomesd."""
+    inputs = guided(backbone, backbone.conditions_of(1), GUIDED, (side, side))
+    return forward(backbone, inputs, tomesd_07 if name == "tomesd" else ours(name, ARMS[name]), compiler)
+
+
+def with_bound(row: Row, side: int) -> Row:
+    """Return an arm's row with the bound of its speed-up, and the goal where there is one."""
+    strength = {"ratio": 0.7} if row["arm"] == "tomesd" else ARMS[row["arm"]]
+    if not strength or side not in BOUNDS:
+        return row
+    place = 0 if "ratio" in strength else 1
+    goal = {"goal": GOALS[side][place]} if row["arm"] in ("bigain_tm", "bigain_td") else {}
+    return {**row, "bound": BOUNDS[side][place], **goal}
 
 
 def operations(run: Callable[[], object]) -> int:
-    """The floating-point operations of one call: matrix products, convolutions, attention."""
+    """Count the floating-point operations of one call: matrix products, convolutions, attention."""
     with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops()
 
 
-def with_rate(row: Row, worked: int) -> Row:
-    """A row with its operations a second, and their share of the device's peak; None where that is not known."""
+def with_rate(row: Row, worked: int, ceiling: float | None = None) -> Row:
+    """Return a row with its operations a second, and their shares of the device's peak and of a measured ceiling; None
+    where that is not known."""
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     peak = next((peak for part, peak in PEAKS.items() if part in name), None)
     rate = worked / row["seconds"]
-    return {**row, "teraflops": rate / 1e12, "share_of_peak": None if peak is None else rate / peak}
+    shares = {name: rate / of if of else None for name, of in (("share_of_peak", peak), ("share_of_product", ceiling))}
+    return {**row, "teraflops": rate / 1e12, **shares}
 
 
-def _inputs(backbone: RandomStableDiffusion) -> tuple[Tensor, list[int], Tensor, ClassificationSettings]:
-    latents = torch.randn(IMAGES, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
-    return (
-        latents,
-        list(range(IMAGES)),
-        backbone.prompts(CLASSES),
-        ClassificationSettings(Stages((TRIALS,), (1,)), 0, BATCH),
-    )
+def _inputs(backbone: RandomBackbone, work: Work) -> tuple[Tensor, list[int], Tensor, ClassificationSettings]:
+    latents = torch.randn(work.images, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
+    settings = ClassificationSettings(Stages((work.trials,), (1,)), 0, work.batch)
+    return latents, list(range(work.images)), backbone.conditions_of(work.classes), settings
 
 
-def _reference(backbone: RandomStableDiffusion) -> Callable[[], object]:
-    given = _inputs(backbone)
-    return lambda: reference_loop.classify(backbone, *given)
+def _reference(backbone: RandomBackbone, work: Work) -> Callable[[], object]:
+    inputs = _inputs(backbone, work)
+    return lambda: reference_loop.classify(backbone, *inputs)
 
 
-def _engine(backbone: RandomStableDiffusion) -> Callable[[], object]:
-    given = _inputs(backbone)
-    return lambda: classify_images(backbone, *given, Uncompressed())
+def _engine(backbone: RandomBackbone, work: Work) -> Callable[[], object]:
+    inputs = _inputs(backbone, work)
+    return lambda: classify_images(backbone, *inputs, Uncompressed())

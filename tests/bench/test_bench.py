@@ -4,8 +4,9 @@ import pytest
 import torch
 import typer
 
-from bench import reference_loop, sd2
+from bench import reference_loop, repeats, sd2
 from bench.__main__ import GPU_PARTS, main, page
+from bench.architectures import RandomDiT, RandomStableDiffusion
 from bench.profile import operators
 from bench.rounds import compare, row
 from bigain.classifier.classify import ClassificationSettings, classify_images
@@ -61,47 +62,60 @@ def test_the_plain_loop_runs_the_engine_s_trials(request, family):
     assert torch.tensor([abs(plain[key] - ours[key]) for key in ours]).max() < 1e-5
 
 
+WORK = sd2.Work(images=1, classes=3, trials=2, batch=6, product_side=64)
+
+
 @pytest.fixture
-def small(monkeypatch, root):
+def small(root):
     """What only a GPU runs at full size, on a small architecture."""
-    sizes = {
-        "IMAGES": 1,
-        "CLASSES": 3,
-        "TRIALS": 2,
-        "BATCH": 6,
-        "GUIDED": 2,
-        "ARMS": {"none": {}, "bigain_tm": {"ratio": 0.7}},
-    }
-    for name, size in sizes.items():
-        monkeypatch.setattr(sd2, name, size)
-    monkeypatch.setattr(sd2, "missing_compiler", lambda device: "left out here")
-    return sd2.RandomStableDiffusion(str(root / "resources/mini-unet"), "cpu", torch.float32)
+    return RandomStableDiffusion(str(root / "resources/mini-unet"), "cpu", torch.float32)
 
 
 def test_classification_counts_the_operations_that_ran(small):
-    plain, engine = sd2.classification(small, rounds=1)
+    plain, engine = sd2.classification(small, WORK, rounds=1, compiler=None)
     worked = [row["teraflops"] * row["seconds"] * 1e12 for row in (plain, engine)]
     one = count(architecture(small.name), "none").total
     assert worked[0] == pytest.approx(6 * one)
     assert 0.8 * worked[0] < worked[1] < 0.97 * worked[0]  # the engine shares what the classes have in common
     assert (plain["arm"], engine["arm"], plain["share_of_peak"]) == ("reference loop", "engine", None)
+    assert plain["share_of_product"] > 0
+
+
+def test_a_compiled_engine_is_timed_beside_the_eager_one(root):
+    model = RandomDiT(str(root / "resources/mini-dit"), "cpu", torch.float32)
+    rows = list(sd2.classification(model, WORK, rounds=1, compiler="eager"))
+    assert [row["arm"] for row in rows] == ["reference loop", "engine", "engine, compiled"]
+    assert rows[2]["baseline"] == "engine"
 
 
 def test_every_method_and_tomesd_run_on_a_model_of_their_own(small):
     before = {name: id(module) for name, module in small.denoiser.named_modules()}
-    rows = sd2.attention(small, 8, rounds=1)
-    assert [(row["benchmark"], row["arm"]) for row in rows] == [
-        ("SDPA attention", arm) for arm in ("none", "bigain_tm", "tomesd")
-    ]
+    arms = ("none", "bigain_tm", "tomesd")
+    rows = list(sd2.attention(small, 8, rounds=1, names=arms))
+    assert [(row["benchmark"], row["arm"]) for row in rows] == [("SDPA attention", arm) for arm in arms]
     assert {name: id(module) for name, module in small.denoiser.named_modules()} == before
     assert not any(hasattr(module, "_diffusers_hook") for module in small.denoiser.modules())
+
+
+@pytest.mark.parametrize(
+    ("arm", "side", "found"),
+    [
+        ("bigain_tm", 128, {"bound": 1.52, "goal": 1.40}),
+        ("bigain_td", 64, {"bound": 1.12, "goal": 1.08}),
+        ("tomesd", 96, {"bound": 1.32}),
+        ("none", 64, {}),
+        ("bigain_tm", 8, {}),
+    ],
+)
+def test_a_speed_up_stands_beside_its_bound(arm, side, found):
+    assert sd2.with_bound({"arm": arm}, side) == {"arm": arm, **found}
 
 
 def test_a_share_of_the_peak_is_of_the_device_that_ran(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
-    found = sd2.with_rate({"seconds": 2.0}, worked=989 * 10**12)
-    assert found == {"seconds": 2.0, "teraflops": 494.5, "share_of_peak": 0.5}
+    found = sd2.with_rate({"seconds": 2.0}, worked=989 * 10**12, ceiling=800e12)
+    assert found == {"seconds": 2.0, "teraflops": 494.5, "share_of_peak": 0.5, "share_of_product": 494.5 / 800}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -114,7 +128,16 @@ def test_a_part_that_cannot_run_is_refused(tmp_path, part, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_gpu_s_model_is_stable_diffusion_2():
-    model = sd2.RandomStableDiffusion("sd2", "meta", torch.bfloat16)
-    assert (str(model), model.latent_shape, model.prompts(2).shape) == ("sd2, bfloat16", (4, 64, 64), (2, 77, 1024))
-    assert round(sum(weight.numel() for weight in model.denoiser.parameters()) / 1e6, 1) == 865.9
+def test_the_gpu_s_models_are_stable_diffusion_2_and_dit_xl_2():
+    unet = RandomStableDiffusion("sd2", "meta", torch.bfloat16)
+    assert (str(unet), unet.latent_shape, unet.conditions_of(2).shape) == ("sd2, bfloat16", (4, 64, 64), (2, 77, 1024))
+    dit = RandomDiT("dit_xl2", "meta", torch.bfloat16)
+    assert (str(dit), dit.latent_shape, dit.conditions_of(2).tolist()) == ("dit_xl2, bfloat16", (4, 64, 64), [0, 1])
+    weights = [sum(w.numel() for w in model.denoiser.parameters()) / 1e6 for model in (unet, dit)]
+    assert [round(millions) for millions in weights] == [866, 750]  # diffusers keeps a class table in every block
+
+
+def test_blocks_of_a_resumed_job_are_all_but_the_first():
+    (left,) = repeats.resumed(6).values()
+    assert left == [slice(2, 4), slice(4, 6)]
+    assert repeats.blocks(6, 1) == [slice(0, 2), *left]

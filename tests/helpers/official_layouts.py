@@ -98,7 +98,8 @@ def write_coco(folder: Path, zipped: bool, size: int = 8) -> Path:
     ids = sorted(rng.choice(np.arange(100, 600_000), size=coco.IMAGES, replace=False).tolist())
     unlabelled = set(rng.choice(ids, size=coco.UNLABELLED, replace=False).tolist())
     names = {image: f"{image:012d}.jpg" for image in ids}
-    annotations, captions = [], []
+    annotations: list[dict] = []
+    captions: list[dict] = []
     for image in ids:
         shown = [] if image in unlabelled else rng.choice(CATEGORIES, size=rng.integers(1, 5)).tolist()
         for category in shown:

@@ -1,0 +1,132 @@
+"""Time compiled forward passes: every arm is compiled in a process of its own, all at once, and then they take turns.
+
+Compiling SD 2.0's U-Net takes minutes and one core; running it takes milliseconds. So processes compile beside one
+another and wait, and only when no one compiles any more are they timed, one at a time, in the usual rounds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from select import select
+from typing import IO, Any
+
+import torch
+
+from bench.architectures import RandomStableDiffusion
+from bench.rounds import ROUNDS, Row, compare, wait
+from bench.sd2 import GUIDED, TIMED, arm, installed, with_bound
+
+WARMUPS = 3
+RESERVED = 20.0  # seconds at the end that timing takes
+
+
+class Arm:
+    """A process that has one arm, compiles it, and then runs it once per line that it reads."""
+
+    def __init__(self, name: str, side: int, model: dict[str, str], compiler: str, threads: int) -> None:
+        self.name, self.message = name, "not compiled in time"
+        request = json.dumps({"name": name, "side": side, "model": model, "compiler": compiler})
+        environment = os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": str(threads)}
+        command = [sys.executable, "-m", "bench.compiled", request]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1, env=environment)
+        self.requests, self.answers = _stream(self.process.stdin), _stream(self.process.stdout)
+
+    def answer(self) -> dict[str, Any]:
+        """Return what the process says next; a message if it says nothing more."""
+        line = self.answers.readline()
+        return json.loads(line) if line else {"message": f"its process ended ({self.process.wait()})"}
+
+    def run(self) -> None:
+        """Run the arm once. Raises RuntimeError if its process has ended."""
+        self.requests.write("\n")
+        said = self.answer()
+        if "message" in said:
+            raise RuntimeError(f"{self.name}: {said['message']}")
+
+    def stop(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.wait()
+
+
+def compiled_attention(
+    side: int,
+    model: dict[str, str],
+    seconds: float,
+    names: tuple[str, ...] = TIMED,
+    compiler: str = "inductor",
+    rounds: int = ROUNDS,
+) -> Iterator[Row]:
+    """Yield rows of compiled guided forward passes over no compression, or of arms that were not compiled and why."""
+    deadline = time.monotonic() + seconds - min(RESERVED, seconds / 4)
+    names = tuple(name for name in names if installed(name))
+    threads = max(1, (os.cpu_count() or 1) // len(names))
+    case = f"{model['architecture']}, {model['dtype']}, batch {GUIDED}, {side}x{side}"
+    with ExitStack() as stack:
+        arms = [Arm(name, side, model, compiler, threads) for name in names]
+        for each in arms:
+            stack.callback(each.stop)
+        ready = compiled_in_time(arms, deadline)
+        for each in arms:
+            if each not in ready:
+                each.stop()  # it would compile beside those that are timed
+                yield {"benchmark": "SDPA attention, compiled", "case": case, "arm": each.name, "note": each.message}
+        if ready and ready[0].name == names[0]:
+            runs = {each.name: each.run for each in ready}
+            compared = compare("SDPA attention, compiled", case, runs, rounds)
+            yield from (with_bound(row, side) for row in compared)
+
+
+def compiled_in_time(arms: list[Arm], deadline: float) -> list[Arm]:
+    """Wait until every arm is compiled or has failed, or time is up; return those that are compiled, in their order."""
+    waiting, ready = list(arms), []
+    while waiting and (left := deadline - time.monotonic()) > 0:
+        spoken, _, _ = select([each.answers for each in waiting], [], [], left)
+        for each in [each for each in waiting if each.answers in spoken]:
+            waiting.remove(each)
+            said = each.answer()
+            if "message" in said:
+                each.message = said["message"]
+            else:
+                ready.append(each)
+    return [each for each in arms if each in ready]
+
+
+def _stream(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None  # a pipe
+    return stream
+
+
+def _serve(request: dict[str, Any]) -> None:
+    """Compile an arm, say so, and run it for every line of standard input."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print is no answer
+    try:
+        model = request["model"]
+        run = arm(  # of a copy: the model itself is not kept
+            RandomStableDiffusion(model["architecture"], model["device"], getattr(torch, model["dtype"])),
+            *(request["side"], request["name"], request["compiler"]),
+        )
+        with torch.inference_mode():
+            for _ in range(WARMUPS):
+                run()
+            wait()
+            print(json.dumps({"ready": True}), file=answers)
+            for _ in sys.stdin:
+                run()
+                wait()
+                print(json.dumps({"ran": True}), file=answers)
+    except Exception as error:
+        first = next(iter(str(error).splitlines()), "")
+        print(json.dumps({"message": f"{type(error).__name__}: {first}"}), file=answers)
+
+
+if __name__ == "__main__":
+    _serve(json.loads(sys.argv[1]))

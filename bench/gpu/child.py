@@ -1,0 +1,83 @@
+"""One stage, in a process of its own: `python -m bench.gpu.child STAGE FILE SECONDS [--rehearse]`.
+
+Appends a line of JSON to FILE for each row as it is known, and a last one: done, or an error in one line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from bench.gpu.stages import STAGES, Need
+from bench.gpu.work import Run
+from bigain.jobs.common import missing_compiler
+from bigain.tokens import kernels
+
+RESERVED = 8.0  # seconds before it is stopped in which a stage tells what it has
+
+
+class Lacking(RuntimeError):
+    """The machine lacks something that the stage needs."""
+
+
+def check(needs: tuple[Need, ...]) -> None:
+    """Raise Lacking if the GPU or what belongs to it lacks something."""
+    if "bfloat16" in needs and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise Lacking(f"{torch.cuda.get_device_name()} has no bfloat16")
+    device = torch.device("cuda")
+    if "compiler" in needs:
+        missing = missing_compiler(device) or (
+            None if kernels.available(device) else "no C compiler, which Triton needs"
+        )
+        if missing:
+            raise Lacking(f"torch.compile has {missing}")
+
+
+def in_a_line(error: Exception) -> str:
+    """Return what went wrong in one line."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if isinstance(error, ModuleNotFoundError):
+        return f"needs {error.name}, which is not installed"
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return f"not enough memory: {first}"
+    if (
+        isinstance(error, RuntimeError)
+        and type(error) is not RuntimeError
+        and type(error).__module__.startswith("bench")
+    ):
+        return first
+    return f"{type(error).__name__}: {first}"
+
+
+def main(name: str, file: Path, seconds: float, rehearse: bool) -> int:
+    """Run a stage and write its rows."""
+    deadline = time.monotonic() + seconds - min(RESERVED, seconds / 4)
+    stage = next(stage for stage in STAGES if stage.name == name)
+    with open(file, "a", buffering=1) as lines, tempfile.TemporaryDirectory(prefix="bench-gpu-") as folder:
+        try:
+            if not rehearse:
+                check(stage.needs)
+            for row in stage.rows(Run(rehearse, deadline, Path(folder))):
+                _say(lines, row=row)
+        except Exception as error:
+            traceback.print_exc()
+            _say(lines, error=in_a_line(error))
+            return 1
+        _say(lines, done=True)
+    return 0
+
+
+def _say(lines: IO[str], **what: Any) -> None:
+    print(json.dumps(what, default=str), file=lines)
+
+
+if __name__ == "__main__":
+    name, file, seconds, *rest = sys.argv[1:]
+    sys.exit(main(name, Path(file), float(seconds), rest == ["--rehearse"]))

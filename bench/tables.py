@@ -1,0 +1,112 @@
+"""Rows of benchmarks as Markdown tables, by the kind of row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.rounds import Row
+
+
+def equal(rows: list[Row]) -> list[str]:
+    """Return a table of how many decisions two arms share."""
+    head = ["| model | equal decisions |", "|---|---|"]
+    return [*head, *(f"| {row['case']} | {row['equal']} of {row['of']} |" for row in rows), ""]
+
+
+def timed(rows: list[Row]) -> list[str]:
+    """Return a table of arms timed in turns."""
+    lines = [
+        "| benchmark | case | arm | seconds | times as fast | quartiles | rounds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        times = (
+            f"{row['ratio']:.2f} | {row['low']:.2f} to {row['high']:.2f}" if row["arm"] != row["baseline"] else " | "
+        )
+        lines.append(
+            f"| {row['benchmark']} | {row['case']} | {row['arm']} | {row['seconds']:.3f} | {times} | {row['rounds']} |"
+        )
+    return [*lines, ""]
+
+
+def bounded(rows: list[Row]) -> list[str]:
+    """Return a table of arms timed in turns, in milliseconds, with the bound of each speed-up, and arms that did not
+    run."""
+    lines = [
+        "| benchmark | case | arm | milliseconds | times as fast | quartiles | bound | goal |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        start = f"| {row['benchmark']} | {row['case']} | {row['arm']} |"
+        if "note" in row:
+            lines.append(f"{start} {row['note']} | | | | |")
+            continue
+        times = (
+            f"{row['ratio']:.2f} | {row['low']:.2f} to {row['high']:.2f}" if row["arm"] != row["baseline"] else " | "
+        )
+        bound, goal = (f"{row[key]:.2f}" if key in row else "" for key in ("bound", "goal"))
+        lines.append(f"{start} {1e3 * row['seconds']:.2f} | {times} | {bound} | {goal} |")
+    return [*lines, ""]
+
+
+def profiled(rows: list[Row]) -> list[str]:
+    """Return a table of operators by the time that they take."""
+    lines = ["| model | arm | operator | seconds of its own | share | calls |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        figures = f"{row['seconds']:.2f} | {100 * row['share']:.0f}% | {row['calls']}"
+        lines.append(f"| {row['case']} | {row['arm']} | {row['operator']} | {figures} |")
+    return [*lines, ""]
+
+
+def rated(rows: list[Row]) -> list[str]:
+    """Return a table of arms timed in turns, and one of their operations a second."""
+    head = "| case | arm | TFLOP/s | of the measured product | of the datasheet's dense peak |"
+    lines = [head, "|---|---|---|---|---|"]
+    for row in rows:
+        known = [row.get("share_of_product"), row["share_of_peak"]]
+        shares = " | ".join("not known here" if share is None else f"{100 * share:.0f}%" for share in known)
+        lines.append(f"| {row['case']} | {row['arm']} | {row['teraflops']:.2f} | {shares} |")
+    return [*timed(rows), *lines, ""]
+
+
+def reached(rows: list[Row]) -> list[str]:
+    """Return a table of ceilings."""
+    lines = [f"| {row['case']} | {row['rate']:.4g} {row['of']} |" for row in rows]
+    return ["| ceiling | measured |", "|---|---|", *lines, ""]
+
+
+def repeated(rows: list[Row]) -> list[str]:
+    """Return a table of the errors that differ when computed in another way."""
+    lines = ["| model | arm | computed | errors that differ | by at most |", "|---|---|---|---|---|"]
+    for row in rows:
+        differ = f"{row['different']} of {row['of']} | {row['largest']:.1e}" if row["different"] else "none | "
+        lines.append(f"| {row['case']} | {row['arm']} | {row['how']} | {differ} |")
+    return [*lines, ""]
+
+
+def alone(rows: list[Row]) -> list[str]:
+    """Return a table of operators timed alone."""
+    lines = ["| tokens | operator | microseconds | as a graph |", "|---|---|---|---|"]
+    for row in rows:
+        graph = "not captured" if row["graph"] is None else f"{1e6 * row['graph']:.0f}"
+        lines.append(f"| {row['case']} | {row['arm']} | {1e6 * row['eager']:.0f} | {graph} |")
+    return [*lines, ""]
+
+
+def valued(rows: list[Row]) -> list[str]:
+    """Return a table of whatever has a name and a value."""
+    lines = [f"| {row['case']} | {row['value']} |" for row in rows]
+    return ["| what | value |", "|---|---|", *lines, ""]
+
+
+Table = Callable[[list[Row]], list[str]]
+TABLES: dict[str, Table] = {  # the others are timed arms
+    "sd2 classification": rated,
+    "dit classification": rated,
+    "sd2 attention": bounded,
+    "decisions": equal,
+    "profile": profiled,
+    "ceilings": reached,
+    "repeats": repeated,
+    "operators": alone,
+}

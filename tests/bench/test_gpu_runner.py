@@ -1,0 +1,242 @@
+"""The GPU run's stages: each in a process of its own, and whatever one of them does, the next one runs."""
+
+import json
+import os
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+
+from bench import tables
+from bench.gpu import __main__ as command_line
+from bench.gpu import child, headlines
+from bench.gpu.page import page, short_table
+from bench.gpu.runner import run_all
+from bench.gpu.stages import STAGES, Stage
+
+# What a stage's process does with the file that it is to write; `say` appends a line to it.
+SCRIPTS = {
+    "good": "say(row={'case': 'a', 'value': 1}); say(done=True)",
+    "crash": "say(row={'case': 'a', 'value': 1}); os.kill(os.getpid(), signal.SIGSEGV)",
+    "code": "print('what a pity'); sys.exit(3)",
+    "hang": """
+        say(row={'case': 'a', 'value': 1})
+        sleep = [sys.executable, '-c', 'import time; time.sleep(60)']
+        children = [subprocess.Popen(sleep), subprocess.Popen(sleep, start_new_session=True)]
+        Path(sys.argv[2]).write_text(' '.join(str(child.pid) for child in children))
+        time.sleep(60)
+    """,
+    "silent": "print('nothing to say')",
+    "cut": "say(row={'case': 'a', 'value': 1}); open(sys.argv[1], 'a').write('{\"row\": {\"ca')",
+    "module": "say(error='needs tomesd, which is not installed'); sys.exit(1)",
+}
+PRELUDE = """
+import json, os, signal, subprocess, sys, time
+from pathlib import Path
+def say(**what):
+    with open(sys.argv[1], "a") as lines:
+        print(json.dumps(what), file=lines)
+"""
+
+
+def stage(name: str, limit: float = 30, least: float = 0) -> Stage:
+    return Stage(name, "Is this a stage?", lambda run: iter(()), limit, least, tables.valued, headlines.first)
+
+
+@pytest.fixture
+def outcomes(tmp_path):
+    """Run fake stages by their names, and return their outcomes by name and what the hanging one started."""
+
+    def run(*stages: Stage, seconds: float = 60):
+        pids = tmp_path / "pids"
+
+        def command(stage: Stage, file: Path, seconds: float) -> list[str]:
+            script = PRELUDE + textwrap.dedent(SCRIPTS[stage.name])
+            return [sys.executable, "-c", script, str(file), str(pids)]
+
+        return {out.stage: out for out in run_all(stages, seconds, command, dict(os.environ))}, pids
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "message", "rows"),
+    [
+        ("crash", "failed", "ended by SIGSEGV", 1),
+        ("code", "failed", "ended with code 3: what a pity", 0),
+        ("silent", "failed", "ended without a result: nothing to say", 0),
+        ("cut", "failed", "ended without a result", 1),
+        ("module", "failed", "needs tomesd, which is not installed", 0),
+    ],
+)
+def test_a_stage_that_fails_says_why_in_a_line_and_the_next_one_runs(outcomes, name, state, message, rows):
+    found, _ = outcomes(stage(name), stage("good"))
+    assert (found[name].state, found[name].message, len(found[name].rows)) == (state, message, rows)
+    assert (found["good"].state, found["good"].rows) == ("done", [{"case": "a", "value": 1}])
+
+
+def test_a_stage_that_hangs_is_stopped_with_all_that_it_started_and_keeps_its_rows(outcomes):
+    began = time.monotonic()
+    found, pids = outcomes(stage("hang", limit=2), stage("good"))
+    assert time.monotonic() - began < 30
+    assert (found["hang"].state, found["hang"].message) == ("stopped", "stopped after 2 s")
+    assert (len(found["hang"].rows), found["good"].state) == (1, "done")
+    started = [int(pid) for pid in pids.read_text().split()]
+    assert len(started) == 2
+    assert not [pid for pid in started if alive(pid)]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_what_no_longer_fits_is_not_run_and_said_so(outcomes):
+    found, _ = outcomes(stage("good"), stage("silent", least=1000), stage("code"))
+    assert [found[name].state for name in ("good", "silent", "code")] == ["done", "not run", "failed"]
+    assert found["silent"].message == "no time left"
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    """The command line with two fake stages, in rehearsal, that tell what was on disk when they ran."""
+    script = PRELUDE + "say(row={'case': 'on disk', 'value': Path(sys.argv[2]).exists()}); say(done=True)"
+
+    def use(output: Path):
+        monkeypatch.setattr(command_line, "STAGES", (stage("first"), stage("second")))
+        monkeypatch.setattr(command_line, "NAMES", ("first", "second"))
+        monkeypatch.setattr(
+            *(command_line, "command"),
+            lambda rehearse: lambda of, file, seconds: [sys.executable, "-c", script, str(file), f"{output}.json"],
+        )
+
+    return use
+
+
+def values(output: Path) -> dict[str, bool]:
+    stages = json.loads(output.with_suffix(".json").read_text())["stages"]
+    return {name: outcome["rows"][0]["value"] for name, outcome in stages.items()}
+
+
+def test_results_are_on_disk_after_each_stage_and_only_renews_one(tmp_path, fakes, capsys):
+    output = tmp_path / "found"
+    fakes(output)
+    command_line.main(output, rehearse=True)
+    assert values(output) == {"first": False, "second": True}
+    assert "rehearsal" in output.with_suffix(".md").read_text()
+    command_line.main(output, only=["first"], rehearse=True)
+    assert values(output) == {"first": True, "second": True}
+    assert "stage  outcome" in capsys.readouterr().out
+
+
+def test_results_of_another_machine_are_not_mixed_with_these(tmp_path, fakes):
+    output = tmp_path / "found"
+    fakes(output)
+    command_line.main(output, rehearse=True)
+    text = output.with_suffix(".json").read_text()
+    output.with_suffix(".json").write_text(text.replace('"torch": "', '"torch": "0.'))
+    with pytest.raises(typer.BadParameter, match="was not written by such a run"):
+        command_line.main(output, only=["first"], rehearse=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_only_a_rehearsal_runs(tmp_path):
+    with pytest.raises(typer.BadParameter, match="there is no GPU: --rehearse"):
+        command_line.main(tmp_path / "found")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_stage_is_refused_with_those_that_exist(tmp_path):
+    with pytest.raises(typer.BadParameter, match="speed is not a stage: allowed are environment, tests"):
+        command_line.main(tmp_path / "found", only=["speed"], rehearse=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried\nmore"), "not enough memory: CUDA out of memory. Tried"),
+        (child.Lacking("a card has no bfloat16"), "a card has no bfloat16"),
+        (ModuleNotFoundError("No module", name="tomesd"), "needs tomesd, which is not installed"),
+        (ValueError("\n first\nsecond"), "ValueError: first"),
+        (RuntimeError("no kernel image"), "RuntimeError: no kernel image"),
+    ],
+)
+def test_an_error_is_one_line(error, line):
+    assert child.in_a_line(error) == line
+
+
+@pytest.mark.parametrize(
+    ("needs", "bfloat16", "triton", "compiler", "line"),
+    [
+        (("bfloat16",), False, True, True, "An old card has no bfloat16"),
+        (("compiler",), True, False, False, "torch.compile has no Triton"),
+        (("compiler",), True, True, False, "torch.compile has no C compiler, which Triton needs"),
+    ],
+)
+def test_what_a_card_lacks_is_one_line(monkeypatch, needs, bfloat16, triton, compiler, line):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bfloat16)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "An old card")
+    monkeypatch.setattr(child, "missing_compiler", lambda device: None if triton else "no Triton")
+    monkeypatch.setattr(child.kernels, "available", lambda device: compiler)
+    with pytest.raises(child.Lacking) as raised:
+        child.check(needs)
+    assert child.in_a_line(raised.value) == line
+
+
+TIMED = {"benchmark": "SDPA attention", "case": "sd2, bfloat16, batch 8, 128x128", "baseline": "none", "seconds": 0.1}
+RATIOS = {"low": 1.2, "ratio": 1.25, "high": 1.3, "rounds": 7}
+ROWS = {
+    "environment": [{"case": "card", "value": "H100"}, {"case": "bfloat16, 8192 x", "rate": 1, "value": "794 TFLOP/s"}],
+    "determinism": [
+        {"case": "m", "arm": "none", "how": "again", "different": 0, "of": 4, "largest": 0.0},
+        {"case": "m", "arm": "none", "how": "cut", "different": 1, "of": 4, "largest": 0.01},
+    ],
+    "operators": [
+        {"case": "8 x 4096 x 320", "arm": f"{part}, bigain_tm", "eager": 1.0, "graph": 1e-4}
+        for part in ("plan", "reduce", "restore")
+    ],
+    "sd2": [
+        TIMED | RATIOS | {"arm": "none", "ratio": 1.0},
+        TIMED | RATIOS | {"arm": "bigain_tm", "bound": 1.52, "goal": 1.40},
+        TIMED | {"arm": "tomesd", "note": "not compiled in time"},
+    ],
+    "engine": [
+        TIMED | RATIOS | {"arm": "engine", "case": "sd2, x", "teraflops": 3, "share_of_product": 0.4}
+        | {"share_of_peak": None}
+    ],
+}  # fmt: skip
+
+
+def test_the_page_has_a_section_per_stage_with_bounds_beside_figures():
+    stages = {
+        name: {"state": "done", "message": "", "seconds": 12.3, "rows": rows, "log": []} for name, rows in ROWS.items()
+    }
+    stages["paper"] = {"state": "not run", "message": "no time left", "seconds": 0.0, "rows": [], "log": []}
+    results = {"about": {"device": "NVIDIA H100", "torch": "2.11.0", "rehearsal": False}, "stages": stages}
+    text = page(results)
+    assert text.startswith("# NVIDIA H100\n")
+    assert (
+        "| SDPA attention | sd2, bfloat16, batch 8, 128x128 | bigain_tm | 100.00 | 1.25 | 1.20 to 1.30 | 1.52 | 1.40 |"
+        in text
+    )
+    assert "| tomesd | not compiled in time | | | | |" in text
+    assert "40% of the measured matrix product" in text
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        f"## {s.name}" for s in STAGES if s.name in stages
+    ]
+    table = short_table(results)
+    for line in (
+        "H100, 794 TFLOP/s",
+        "1 of 2 comparisons bit-identical, others within 1.0e-02",
+        "8 x 4096 x 320: 300 us",
+        "128x128: bigain_tm 1.25 (bound 1.52)",
+        "sd2: 1.25 x, 40% of the product",
+        "no time left",
+    ):
+        assert line in table, line
