@@ -12,7 +12,7 @@ export MPLBACKEND = Agg
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 
-.PHONY: demo test test-system test-slow lint short bench docs clean
+.PHONY: demo test test-system test-slow lint short bench bench-gpu docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES)
@@ -41,6 +41,11 @@ short: $(INSTALLED)
 # Ours beside the plain loop, diffusers and tomesd, timed in turns on this machine: docs/performance.md says what it means.
 bench: $(INSTALLED)
 	$(BIN)/python -m bench results/bench
+
+# On a machine with a GPU: is it right, the same bits every time, and how fast? In MINUTES, most important first.
+MINUTES ?= 8
+bench-gpu: $(INSTALLED)
+	$(BIN)/python -m bench.gpu results/gpu --minutes $(MINUTES)
 
 # The Markdown pages, and the API reference from the docstrings.
 docs: $(INSTALLED)
