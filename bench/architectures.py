@@ -5,6 +5,7 @@ A benchmark needs no other part of a pipeline: conditions are random too.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -33,7 +34,7 @@ class RandomBackbone(Backbone):
             return type(model).from_config(model.config).eval().to(self.device, dtype)
 
     def __str__(self) -> str:
-        return f"{self.name}, {str(self.dtype).removeprefix('torch.')}"
+        return f"{Path(self.name).stem}, {str(self.dtype).removeprefix('torch.')}"
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from select import select
 from typing import IO, Any
 
@@ -68,7 +69,7 @@ def compiled_attention(
     deadline = time.monotonic() + seconds - min(RESERVED, seconds / 4)
     names = tuple(name for name in names if installed(name))
     threads = max(1, (os.cpu_count() or 1) // len(names))
-    case = f"{model['architecture']}, {model['dtype']}, batch {GUIDED}, {side}x{side}"
+    case = f"{Path(model['architecture']).stem}, {model['dtype']}, batch {GUIDED}, {side}x{side}"
     with ExitStack() as stack:
         arms = [Arm(name, side, model, compiler, threads) for name in names]
         for each in arms:

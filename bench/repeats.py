@@ -28,9 +28,14 @@ Errors = dict[tuple[int, int, int], float]  # of an image, a class and a timeste
 
 
 def repeats(
-    images: int = IMAGES, dtypes: tuple[str, ...] = DTYPES, methods: tuple[str, ...] | None = None
+    images: int = IMAGES,
+    dtypes: tuple[str, ...] = DTYPES,
+    methods: tuple[str, ...] | None = None,
+    classes: int | None = None,
+    settings: ClassificationSettings = SETTINGS,
 ) -> Iterator[Row]:
-    """Compare both embedded models, in every precision, under every token method, for every way of repeating."""
+    """Compare both embedded models, in every precision, under every token method, for every way of repeating; a few
+    methods and the first classes alone for a rehearsal."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for family, (path, places) in MODELS.items():
         latents, ids, conditions = inputs(backbones.load(family, path, device), images)
@@ -39,7 +44,8 @@ def repeats(
             for method, strength in strengths().items():
                 if methods is None or method in methods:
                     case = {"case": f"mini_{family}, {dtype}", "arm": method}
-                    yield from of_method(backbone, latents, ids, conditions, method, strength | places, case)
+                    block = (latents, ids, conditions[:classes], settings)
+                    yield from of_method(backbone, *block, method, strength | places, case)
 
 
 def strengths() -> dict[str, dict[str, Any]]:
@@ -54,6 +60,7 @@ def of_method(
     latents: Tensor,
     ids: list[int],
     conditions: Tensor,
+    settings: ClassificationSettings,
     method: str,
     options: dict,
     case: dict[str, str],
@@ -66,7 +73,7 @@ def of_method(
         found: Errors = {}
         with compressed(backbone.denoiser, method, task="classification", **strength) as at:
             for block in parts:
-                for trial in classify_images(backbone, latents[block], ids[block], conditions, SETTINGS, at):
+                for trial in classify_images(backbone, latents[block], ids[block], conditions, settings, at):
                     found[trial.image, trial.class_index, trial.t] = trial.error
         return found
 

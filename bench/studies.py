@@ -86,9 +86,10 @@ def _reason(folder: Path) -> str:
 
 
 def _steps(log: Path) -> tuple[int, int]:
-    """Return how many steps are done, of how many."""
-    counts = re.findall(r"(\d+) of (\d+) steps", log.read_text())
-    return (int(counts[-1][0]), int(counts[-1][1])) if counts else (0, 0)
+    """Return how many jobs are done, of how many that were planned."""
+    text = log.read_text()
+    planned = re.search(r"^total +(\d+)$", text, re.MULTILINE)
+    return text.count("Finished jobid:"), int(planned[1]) if planned else 0
 
 
 def _short(estimate: Any) -> str:

@@ -10,11 +10,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bench.rounds import Row
 
-SMALL_UNET, SMALL_DIT = "resources/mini-unet", "resources/mini-dit"
 COMPILING = 90.0  # seconds: with less it is not worth starting to compile SD 2.0's U-Net
 COMPILED_SIDES = (128, 64, 96)  # from where merging pays most
 TINY_STUDY: dict[str, Any] = {
@@ -54,6 +53,16 @@ class Run:
         return self.deadline - time.monotonic()
 
 
+def tiny_architecture(run: Run, family: Literal["unet", "dit"]) -> str:
+    """Write the config of a tiny model, and return its file."""
+    from tests.helpers import models
+
+    model = models.tiny_unet() if family == "unet" else models.tiny_dit()
+    file = run.folder / f"tiny_{family}.json"
+    file.write_text(model.to_json_string())
+    return str(file)
+
+
 def environment(run: Run) -> Iterator[Row]:
     """Describe the machine and measure its ceilings."""
     from bench.ceilings import COPIED, SIDE, ceilings
@@ -81,8 +90,12 @@ def shrunken_study(run: Run) -> Iterator[Row]:
 def determinism(run: Run) -> Iterator[Row]:
     """Compute errors again in every way that must give the same bits."""
     from bench.repeats import repeats
+    from bigain.classifier.classify import ClassificationSettings
+    from bigain.classifier.timesteps import Stages
 
-    return repeats(7, ("float32",), ("bigain_tm",)) if run.rehearsal else repeats()
+    if not run.rehearsal:
+        return repeats()
+    return repeats(7, ("float32",), ("bigain_tm",), 3, ClassificationSettings(Stages((1,), (1,)), 0, batch_size=6))
 
 
 def operators(run: Run) -> Iterator[Row]:
@@ -102,7 +115,7 @@ def attention(run: Run) -> Iterator[Row]:
     from bench.sd2 import attention as timed
 
     if run.rehearsal:
-        yield from timed(RandomStableDiffusion(SMALL_UNET, "cpu", torch.float32), 8, rounds=1)
+        yield from timed(RandomStableDiffusion(tiny_architecture(run, "unet"), "cpu", torch.float32), 8, rounds=1)
         return
     backbone = RandomStableDiffusion("sd2", "cuda", torch.bfloat16)
     for side in SIDES:
@@ -118,7 +131,10 @@ def engine(run: Run) -> Iterator[Row]:
 
     work = Work(images=1, classes=3, trials=2, batch=6, product_side=256) if run.rehearsal else Work()
     rounds, device, dtype = (1, "cpu", torch.float32) if run.rehearsal else (3, "cuda", torch.bfloat16)
-    unet, dit = (SMALL_UNET, SMALL_DIT) if run.rehearsal else ("sd2", "dit_xl2")
+    if run.rehearsal:
+        unet, dit = tiny_architecture(run, "unet"), tiny_architecture(run, "dit")
+    else:
+        unet, dit = "sd2", "dit_xl2"
     yield from classification(RandomStableDiffusion(unet, device, dtype), work, rounds, compiler=None)
     yield from classification(RandomDiT(dit, device, dtype), work, rounds, compiler=None)
 
@@ -128,7 +144,7 @@ def compiled(run: Run) -> Iterator[Row]:
     from bench.compiled import compiled_attention
 
     if run.rehearsal:
-        model = {"architecture": SMALL_UNET, "device": "cpu", "dtype": "float32"}
+        model = {"architecture": tiny_architecture(run, "unet"), "device": "cpu", "dtype": "float32"}
         yield from compiled_attention(8, model, run.left, ("none", "bigain_tm"), "eager", rounds=1)
         return
     model = {"architecture": "sd2", "device": "cuda", "dtype": "bfloat16"}

@@ -79,9 +79,12 @@ RUN = {"unet": run_unet, "dit": run_dit}
 
 def count_rows(monkeypatch, module) -> list[int]:
     """Record the batch size of each call of a module from now on."""
-    rows = []
+    rows: list[int] = []
     forward = module.forward
-    monkeypatch.setattr(
-        module, "forward", lambda x, *rest, **named: (rows.append(len(x)), forward(x, *rest, **named))[1]
-    )
+
+    def counted(x, *rest, **named):
+        rows.append(len(x))
+        return forward(x, *rest, **named)
+
+    monkeypatch.setattr(module, "forward", counted)
     return rows
