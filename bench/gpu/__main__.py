@@ -80,8 +80,8 @@ def command(rehearse: bool) -> Command:
 def environment(rehearse: bool) -> dict[str, str]:
     """Return the stages' environment: they import this checkout, ask no hub, and rehearse without a GPU."""
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    hidden = {"CUDA_VISIBLE_DEVICES": ""} if rehearse else {}
-    return os.environ | {"PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"} | hidden
+    alone = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"} if rehearse else {}  # one thread: cores may be busy
+    return os.environ | {"PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"} | alone
 
 
 if __name__ == "__main__":
