@@ -38,9 +38,9 @@ def main(
     """Run the stages and write what came out."""
     for name in only or ():
         if name not in NAMES:
-            raise typer.BadParameter(f"{name} is not a stage: allowed are {', '.join(NAMES)}")
+            raise SystemExit(f"{name} is not a stage: allowed are {', '.join(NAMES)}")
     if not rehearse and not torch.cuda.is_available():
-        raise typer.BadParameter("there is no GPU: --rehearse runs every stage at a tiny size on the CPU")
+        raise SystemExit("there is no GPU: --rehearse runs every stage at a tiny size on the CPU")
     results = beginning(output, rehearse, bool(only))
     stages = [stage for stage in STAGES if not only or stage.name in only]
     if rehearse:  # on whatever machine: only --minutes counts
@@ -62,7 +62,7 @@ def beginning(output: Path, rehearse: bool, keep: bool) -> Results:
     if keep and file.exists():
         earlier = json.loads(file.read_text())
         if earlier["about"] != about:
-            raise typer.BadParameter(f"{file} was not written by such a run: {earlier['about']} is not {about}")
+            raise SystemExit(f"{file} was not written by such a run: {earlier['about']} is not {about}")
         return earlier
     return {"about": about, "stages": {}}
 
