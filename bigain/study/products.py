@@ -1,7 +1,7 @@
 """Every result file of a study, with the spec that it has to be computed from, and what is wrong with those on disk.
 
-`bigain verify` and `bigain status` walk this list, and so does planning: a file computed with other settings or code is
-computed again whatever Snakemake has recorded, because results can be copied without Snakemake's records.
+`bigain verify` and `bigain status` walk this list, and so does planning: a file computed with other settings, code or
+inputs is computed again whatever Snakemake has recorded, because results can be copied without Snakemake's records.
 """
 
 from __future__ import annotations
