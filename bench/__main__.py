@@ -24,6 +24,7 @@ from bench.operators import operators
 from bench.planning import planning
 from bench.profile import profiles
 from bench.repeats import repeats
+from bench.resolution import resolution
 from bench.rounds import Row
 from bench.sd2 import dit_classification, sd2_attention, sd2_classification
 from bench.startup import startup
@@ -35,6 +36,7 @@ PARTS: dict[str, Callable[[], Iterable[Row]]] = {
     "decisions": equal_decisions,
     "planning": planning,
     "attention": attention,
+    "resolution": resolution,
     "generation": generation,
     "startup": startup,
     "profile": profiles,

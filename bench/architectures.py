@@ -25,13 +25,15 @@ class RandomBackbone(Backbone):
     family: ClassVar[Family]
     name: str
 
-    def build(self, name: str, device: str, dtype: torch.dtype) -> ModelMixin:
-        """Return the denoiser of an architecture (a name or a folder, as for `architecture`)."""
+    def build(self, name: str, device: str, dtype: torch.dtype, side: int | None) -> ModelMixin:
+        """Return the denoiser of an architecture (a name or a folder, as for `architecture`) for latents of `side` rows
+        and columns, or of the size in its config."""
         self.name, self.device, self.dtype = name, torch.device(device), dtype
         torch.manual_seed(0)
         model = architecture(name)
+        size = model.config.sample_size if side is None else side
         with self.device:
-            return type(model).from_config(model.config).eval().to(self.device, dtype)
+            return type(model).from_config(model.config, sample_size=size).eval().to(self.device, dtype)
 
     def __str__(self) -> str:
         return f"{Path(self.name).stem}, {str(self.dtype).removeprefix('torch.')}"
@@ -51,8 +53,8 @@ class RandomStableDiffusion(RandomBackbone, StableDiffusion):
 
     family = "unet"
 
-    def __init__(self, name: str, device: str, dtype: torch.dtype) -> None:
-        unet = self.build(name, device, dtype)
+    def __init__(self, name: str, device: str, dtype: torch.dtype, side: int | None = None) -> None:
+        unet = self.build(name, device, dtype, side)
         self.denoiser = unet.to(memory_format=memory_format(self.device, dtype))
         self.scheduler = EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
 
@@ -67,8 +69,8 @@ class RandomDiT(RandomBackbone, DiT):
 
     family = "dit"
 
-    def __init__(self, name: str, device: str, dtype: torch.dtype) -> None:
-        self.denoiser = self.build(name, device, dtype)
+    def __init__(self, name: str, device: str, dtype: torch.dtype, side: int | None = None) -> None:
+        self.denoiser = self.build(name, device, dtype, side)
         self.scheduler = DDIMScheduler(beta_start=0.0001, beta_end=0.02, beta_schedule="linear", clip_sample=False)
 
     def conditions_of(self, count: int) -> Tensor:

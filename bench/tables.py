@@ -30,23 +30,37 @@ def timed(rows: list[Row]) -> list[str]:
 
 
 def bounded(rows: list[Row]) -> list[str]:
-    """Return a table of arms timed in turns, in milliseconds, with the bound of each speed-up, and arms that did not
-    run."""
-    lines = [
-        "| benchmark | case | arm | milliseconds | times as fast | quartiles | bound | goal |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    """Return a table of arms timed in turns, in milliseconds, with the bound of each speed-up, with its goal where rows
+    have goals, and with arms that did not run."""
+    more = [key for key in ("bound", "goal") if any(key in row for row in rows)]
+    head = ["benchmark", "case", "arm", "milliseconds", "times as fast", "quartiles", *more]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in rows:
         start = f"| {row['benchmark']} | {row['case']} | {row['arm']} |"
         if "note" in row:
-            lines.append(f"{start} {row['note']} | | | | |")
+            lines.append(f"{start} {row['note']} |" + " |" * (len(head) - 4))
             continue
         times = (
             f"{row['ratio']:.2f} | {row['low']:.2f} to {row['high']:.2f}" if row["arm"] != row["baseline"] else " | "
         )
-        bound, goal = (f"{row[key]:.2f}" if key in row else "" for key in ("bound", "goal"))
-        lines.append(f"{start} {1e3 * row['seconds']:.2f} | {times} | {bound} | {goal} |")
+        figures = [f"{1e3 * row['seconds']:.2f}", times, *(f"{row[key]:.2f}" if key in row else "" for key in more)]
+        lines.append(f"{start} {' | '.join(figures)} |")
     return [*lines, ""]
+
+
+def resolved(rows: list[Row]) -> list[str]:
+    """Return a table of speed-ups with their bounds, and one of the steps of a compressed block."""
+    steps = ("plan", "reduce", "attention", "restore")
+    lines = [
+        f"| one block, milliseconds | arm | {' | '.join(steps)} | sum | attention of all tokens |",
+        "|---" * (len(steps) + 4) + "|",
+    ]
+    for row in rows:
+        if row["benchmark"] == "one block":
+            taken = [row[step] for step in steps]
+            figures = " | ".join(f"{1e3 * seconds:.2f}" for seconds in (*taken, sum(taken), row["uncompressed"]))
+            lines.append(f"| {row['case']} | {row['arm']} | {figures} |")
+    return [*bounded([row for row in rows if row["benchmark"] != "one block"]), *lines, ""]
 
 
 def profiled(rows: list[Row]) -> list[str]:
@@ -104,6 +118,7 @@ TABLES: dict[str, Table] = {  # the others are timed arms
     "sd2 classification": rated,
     "dit classification": rated,
     "sd2 attention": bounded,
+    "resolution": resolved,
     "decisions": equal,
     "profile": profiled,
     "ceilings": reached,
