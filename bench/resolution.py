@@ -3,6 +3,7 @@ takes a growing share of it.
 
 The embedded models' architectures with random weights, since a DiT's positions are those of a single size. Beside each
 speed-up stands its bound: counted operations of the uncompressed model over those of the method without its planning.
+Softmax counts no operations, so attention that is mostly softmax may save more.
 """
 
 from __future__ import annotations

@@ -90,8 +90,8 @@ def reached(rows: list[Row]) -> list[str]:
 
 
 def repeated(rows: list[Row]) -> list[str]:
-    """Return a table of the errors that differ when computed in another way."""
-    lines = ["| model | arm | computed | errors that differ | by at most |", "|---|---|---|---|---|"]
+    """Return a table of the values that differ when computed in another way."""
+    lines = ["| model | arm | computed | values that differ | by at most |", "|---|---|---|---|---|"]
     for row in rows:
         differ = f"{row['different']} of {row['of']} | {row['largest']:.1e}" if row["different"] else "none | "
         lines.append(f"| {row['case']} | {row['arm']} | {row['how']} | {differ} |")

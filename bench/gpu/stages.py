@@ -46,8 +46,8 @@ STAGES = (
     ),
     Stage(
         "determinism",
-        "Are errors bit-identical when computed again, resumed, and in other shards?",
-        *(work.determinism, 90, 20, tables.repeated, headlines.determinism),
+        "Are errors, latents and features bit-identical when computed again, resumed, in other shards, by two jobs?",
+        *(work.determinism, 120, 20, tables.repeated, headlines.determinism),
         bound="None may differ where the blocks are the same. Blocks that are cut elsewhere have other shapes.",
     ),
     Stage(

@@ -88,14 +88,13 @@ def shrunken_study(run: Run) -> Iterator[Row]:
 
 
 def determinism(run: Run) -> Iterator[Row]:
-    """Compute errors again in every way that must give the same bits."""
-    from bench.repeats import repeats
-    from bigain.classifier.classify import ClassificationSettings
-    from bigain.classifier.timesteps import Stages
+    """Compute errors, latents and features again in every way that must give the same bits."""
+    from bench.repeats import Size, repeats
 
     if not run.rehearsal:
         return repeats()
-    return repeats(7, ("float32",), ("bigain_tm",), 3, ClassificationSettings(Stages((1,), (1,)), 0, batch_size=6))
+    methods = ("bigain_tm", "dip_go", "mosaicdiff")
+    return repeats(Size(images=7, classes=3, dtypes=("float32",), methods=methods, batch=6, steps=2))
 
 
 def operators(run: Run) -> Iterator[Row]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 import typer
 
-from bench import reference_loop, repeats, sd2
+from bench import reference_loop, sd2
 from bench.__main__ import GPU_PARTS, main, page
 from bench.architectures import RandomDiT, RandomStableDiffusion
 from bench.profile import operators
@@ -135,9 +135,3 @@ def test_the_gpu_s_models_are_stable_diffusion_2_and_dit_xl_2():
     assert (str(dit), dit.latent_shape, dit.conditions_of(2).tolist()) == ("dit_xl2, bfloat16", (4, 64, 64), [0, 1])
     weights = [sum(w.numel() for w in model.denoiser.parameters()) / 1e6 for model in (unet, dit)]
     assert [round(millions) for millions in weights] == [866, 750]  # diffusers keeps a class table in every block
-
-
-def test_blocks_of_a_resumed_job_are_all_but_the_first():
-    (left,) = repeats.resumed(6).values()
-    assert left == [slice(2, 4), slice(4, 6)]
-    assert repeats.blocks(6, 1) == [slice(0, 2), *left]
