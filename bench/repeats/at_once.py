@@ -66,7 +66,7 @@ def spawned(subjects: list[Subject], size: Size) -> list[Classified]:
         for _ in range(JOBS):
             receiver, sender = context.Pipe(duplex=False)
             arguments = (families, size, subjects[0].device, torch.get_num_threads(), ready, sender)
-            process = context.Process(target=_job, args=arguments, daemon=True)
+            process: BaseProcess = context.Process(target=_job, args=arguments, daemon=True)
             process.start()
             jobs[receiver] = process
             sender.close()
