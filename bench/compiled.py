@@ -18,6 +18,7 @@ from select import select
 from typing import IO, Any
 
 import torch
+from torch._dynamo.utils import counters
 
 from bench.architectures import RandomStableDiffusion
 from bench.rounds import ROUNDS, Row, compare, wait
@@ -31,7 +32,7 @@ class Arm:
     """A process that has one arm, compiles it, and then runs it once per line that it reads."""
 
     def __init__(self, name: str, side: int, model: dict[str, str], compiler: str, threads: int) -> None:
-        self.name, self.message = name, "not compiled in time"
+        self.name, self.message, self.graph_breaks = name, "not compiled in time", 0
         request = json.dumps({"name": name, "side": side, "model": model, "compiler": compiler})
         environment = os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": str(threads)}
         command = [sys.executable, "-m", "bench.compiled", request]
@@ -79,10 +80,24 @@ def compiled_attention(
             if each not in ready:
                 each.stop()  # it would compile beside those that are timed
                 yield {"benchmark": "SDPA attention, compiled", "case": case, "arm": each.name, "note": each.message}
-        if ready and ready[0].name == names[0]:
-            runs = {each.name: each.run for each in ready}
-            compared = compare("SDPA attention, compiled", case, runs, rounds)
-            yield from (with_bound(row, side) for row in compared)
+        if ready:
+            yield from timed_in_turns(ready, names[0], case, side, rounds)
+
+
+def timed_in_turns(arms: list[Arm], baseline: str, case: str, side: int, rounds: int) -> Iterator[Row]:
+    """Yield a row per compiled arm: its speed-up over the baseline and its graph breaks, or why it has none."""
+    kind = "SDPA attention, compiled"
+    if arms[0].name != baseline:
+        note = f"compiled, but {baseline} was not: nothing to compare with"
+        yield from ({"benchmark": kind, "case": case, "arm": each.name, "note": note} for each in arms)
+        return
+    try:
+        rows = compare(kind, case, {each.name: each.run for each in arms}, rounds)
+    except RuntimeError as error:  # one of them ended
+        yield {"benchmark": kind, "case": case, "arm": "all", "note": str(error)}
+        return
+    breaks = {each.name: each.graph_breaks for each in arms}
+    yield from (with_bound({**row, "graph_breaks": breaks[row["arm"]]}, side) for row in rows)
 
 
 def compiled_in_time(arms: list[Arm], deadline: float) -> list[Arm]:
@@ -96,6 +111,7 @@ def compiled_in_time(arms: list[Arm], deadline: float) -> list[Arm]:
             if "message" in said:
                 each.message = said["message"]
             else:
+                each.graph_breaks = said["graph_breaks"]
                 ready.append(each)
     return [each for each in arms if each in ready]
 
@@ -119,7 +135,8 @@ def _serve(request: dict[str, Any]) -> None:
             for _ in range(WARMUPS):
                 run()
             wait()
-            print(json.dumps({"ready": True}), file=answers)
+            breaks = sum(counters["graph_break"].values())
+            print(json.dumps({"ready": True, "graph_breaks": breaks}), file=answers)
             for _ in sys.stdin:
                 run()
                 wait()

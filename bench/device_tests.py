@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,24 +13,29 @@ from xml.etree import ElementTree
 from bench.rounds import Row
 
 ROOT = Path(__file__).parents[1]
+GRACE = 4.0  # seconds for pytest to write its report
 
 
 class TestsFailed(RuntimeError):
     """Tests failed, or did not run."""
 
 
-def device_tests(paths: tuple[str, ...]) -> Iterator[Row]:
-    """Yield how many tests of each file passed, failed and were skipped, then a row per failure.
+def device_tests(paths: tuple[str, ...], seconds: float) -> Iterator[Row]:
+    """Yield how many tests of each file passed, failed and were skipped, then a row per failure; after some seconds
+    those of the tests that ran.
 
-    Raises TestsFailed, after the rows, if one failed.
+    Raises TestsFailed, after the rows, if one failed or time was up.
     """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "tests.xml"
         options = ["-p", "no:cacheprovider", "--tb=short", f"--junitxml={report}"]
-        done = subprocess.run([sys.executable, "-m", "pytest", *paths, *options], cwd=ROOT, check=False)
+        code = _pytest([*paths, *options], seconds)
+        how = f"stopped after {seconds:.0f} s" if code is None else f"pytest ended with {code}"
         if not report.exists():
-            raise TestsFailed(f"pytest ended with {done.returncode} and wrote no report")
+            raise TestsFailed(f"{how} and wrote no report")
         cases = list(ElementTree.parse(report).iter("testcase"))
+    if code is None and cases and cases[-1].find("failure") is None:
+        cases.pop()  # interrupted, which its report does not say
     failures = [(case, bad) for case in cases for bad in (case.find("failure"), case.find("error")) if bad is not None]
     skipped = sum(case.find("skipped") is not None for case in cases)
     counts = {"passed": len(cases) - len(failures) - skipped, "failed": len(failures), "skipped": skipped}
@@ -39,6 +45,21 @@ def device_tests(paths: tuple[str, ...]) -> Iterator[Row]:
         message = next(iter((bad.get("message") or "").splitlines()), "no message")
         yield {"case": f"failed: {case.get('name')}", "value": message.replace("|", "/")}
     if failures:
-        raise TestsFailed(f"{len(failures)} of {len(cases)} tests failed")
-    if done.returncode:
-        raise TestsFailed(f"pytest ended with {done.returncode}")
+        raise TestsFailed(f"{len(failures)} of {len(cases)} tests failed" + (f", {how}" if code is None else ""))
+    if code != 0:
+        raise TestsFailed(how)
+
+
+def _pytest(arguments: list[str], seconds: float) -> int | None:
+    """Run pytest and return its exit code; None if it was interrupted after some seconds, and wrote its report."""
+    process = subprocess.Popen([sys.executable, "-m", "pytest", *arguments], cwd=ROOT)
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:  # the test waits for a device that does not answer
+        process.kill()
+        process.wait()
+    return None

@@ -43,7 +43,8 @@ def described() -> Iterator[Row]:
     yield {"case": "card", "value": str(machine()["device"])}
     if torch.cuda.is_available():
         card = torch.cuda.get_device_properties(0)
-        yield {"case": "memory", "value": f"{card.total_memory / 2**30:.0f} GiB"}
+        free, _ = torch.cuda.mem_get_info()  # less than all of it if somebody else uses the card
+        yield {"case": "memory", "value": f"{card.total_memory / 2**30:.0f} GiB, {free / 2**30:.0f} free at the start"}
         yield {"case": "compute capability", "value": f"{card.major}.{card.minor}"}
         yield {"case": "bfloat16", "value": "yes" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"}
         yield {"case": "driver", "value": driver()}

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from tqdm import trange
 
+from bench.messages import in_a_line
+
 ROUNDS = 7
 
 Row = dict[str, Any]
@@ -42,6 +44,29 @@ def compare(benchmark: str, case: str, arms: Mapping[str, Callable[[], object]],
         taken = {name: seconds(arms[name]) for name in order}
         times.append(taken)
     return [row(benchmark, case, name, names[0], times) for name in names]
+
+
+def runnable(
+    benchmark: str, case: str, arms: Mapping[str, Callable[[], Callable[[], object]]]
+) -> tuple[dict[str, Callable[[], object]], list[Row]]:
+    """Build arms and run each once; return those that ran, and a row that says why for each that did not.
+
+    Raises what the first one raises, with which the others would be compared.
+    """
+    ran: dict[str, Callable[[], object]] = {}
+    notes: list[Row] = []
+    for name, build in arms.items():
+        try:
+            run = build()
+            run()
+            wait()
+        except Exception as error:
+            if not ran:
+                raise
+            notes.append({"benchmark": benchmark, "case": case, "arm": name, "note": in_a_line(error)})
+        else:
+            ran[name] = run
+    return ran, notes
 
 
 def row(benchmark: str, case: str, arm: str, baseline: str, times: list[dict[str, float]]) -> Row:

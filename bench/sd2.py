@@ -11,6 +11,7 @@ import copy
 import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from bench.architectures import RandomBackbone, RandomDiT, RandomStableDiffusion
 from bench.attention import ARMS, forward, guided, ours, tomesd_07
 from bench.ceilings import SIDE, product
 from bench.operators import captured
-from bench.rounds import ROUNDS, Row, compare
+from bench.rounds import ROUNDS, Row, compare, runnable
 from bigain.classifier.classify import ClassificationSettings, classify_images
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Uncompressed
@@ -104,12 +105,13 @@ def attention(
     names: tuple[str, ...] = TIMED,
 ) -> Iterator[Row]:
     """Yield rows of a guided forward pass of latents of so many rows and columns under token methods and tomesd, over
-    no compression: under SDPA, eager, on a GPU also as CUDA graphs, or compiled."""
-    arms = {name: arm(backbone, side, name, compiler) for name in names if installed(name)}
+    no compression: under SDPA, eager, on a GPU also as CUDA graphs, or compiled; an arm that fails has a note."""
     case = f"{backbone}, batch {GUIDED}, {side}x{side}"
     kind = "SDPA attention" if compiler is None else "SDPA attention, compiled"
+    builders = {name: partial(arm, backbone, side, name, compiler) for name in names if installed(name)}
     with torch.inference_mode():
-        rows = compare(kind, case, arms, rounds)
+        arms, notes = runnable(kind, case, builders)
+        rows = [*compare(kind, case, arms, rounds), *notes]
     yield from (with_bound(row, side) for row in rows)
     if compiler is not None or backbone.device.type != "cuda":
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.rounds import Row
+from bench.verdicts import verdict
 
 
 def equal(rows: list[Row]) -> list[str]:
@@ -31,11 +32,13 @@ def timed(rows: list[Row]) -> list[str]:
 
 def bounded(rows: list[Row]) -> list[str]:
     """Return a table of arms timed in turns, in milliseconds, with the bound of each speed-up, with its goal where rows
-    have goals, and with arms that did not run."""
+    have goals, with arms that did not run, and with how arms compare in this run."""
+    verdicts = [verdict(row, rows) for row in rows]
     more = [key for key in ("bound", "goal") if any(key in row for row in rows)]
     head = ["benchmark", "case", "arm", "milliseconds", "times as fast", "quartiles", *more]
+    head += ["in this run"] if any(verdicts) else []
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for row in rows:
+    for row, said in zip(rows, verdicts, strict=True):
         start = f"| {row['benchmark']} | {row['case']} | {row['arm']} |"
         if "note" in row:
             lines.append(f"{start} {row['note']} |" + " |" * (len(head) - 4))
@@ -44,6 +47,7 @@ def bounded(rows: list[Row]) -> list[str]:
             f"{row['ratio']:.2f} | {row['low']:.2f} to {row['high']:.2f}" if row["arm"] != row["baseline"] else " | "
         )
         figures = [f"{1e3 * row['seconds']:.2f}", times, *(f"{row[key]:.2f}" if key in row else "" for key in more)]
+        figures += [said] if any(verdicts) else []
         lines.append(f"{start} {' | '.join(figures)} |")
     return [*lines, ""]
 

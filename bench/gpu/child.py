@@ -15,8 +15,10 @@ from typing import IO, Any
 
 import torch
 
+from bench.gpu.processes import end_with_parent
 from bench.gpu.stages import STAGES, Need
 from bench.gpu.work import Run
+from bench.messages import in_a_line
 from bigain.jobs.common import missing_compiler
 from bigain.tokens import kernels
 
@@ -40,27 +42,11 @@ def check(needs: tuple[Need, ...]) -> None:
             raise Lacking(f"torch.compile has {missing}")
 
 
-def in_a_line(error: Exception) -> str:
-    """Return what went wrong in one line."""
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    if isinstance(error, ModuleNotFoundError):
-        return f"needs {error.name}, which is not installed"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return f"not enough memory: {first}"
-    if (
-        isinstance(error, RuntimeError)
-        and type(error) is not RuntimeError
-        and type(error).__module__.startswith("bench")
-    ):
-        return first
-    return f"{type(error).__name__}: {first}"
-
-
 def main(name: str, file: Path, seconds: float, rehearse: bool) -> int:
     """Run a stage and write its rows."""
     deadline = time.monotonic() + seconds - min(RESERVED, seconds / 4)
     stage = next(stage for stage in STAGES if stage.name == name)
-    with open(file, "a", buffering=1) as lines, tempfile.TemporaryDirectory(prefix="bench-gpu-") as folder:
+    with open(file, "a", buffering=1) as lines, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:
             if not rehearse:
                 check(stage.needs)
@@ -79,5 +65,6 @@ def _say(lines: IO[str], **what: Any) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     name, file, seconds, *rest = sys.argv[1:]
     sys.exit(main(name, Path(file), float(seconds), rest == ["--rehearse"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.rounds import Row
+from bench.verdicts import beside_goal, verdict
 
 SHOWN = ("none", "bigain_tm", "bigain_td", "todo")  # of many arms
 
@@ -41,18 +42,22 @@ def operators(rows: list[Row]) -> str:
 
 
 def attention(rows: list[Row]) -> str:
-    """Return the speed-ups of a few methods at the largest size that was timed, with their bounds."""
+    """Return the speed-ups of a few methods at the largest size that was timed, with their bounds, whether they are
+    faster than published ones, and how many goals were reached at all sizes."""
     timed = [row for row in rows if "ratio" in row and row["arm"] in SHOWN and row["arm"] != row["baseline"]]
     if not timed:
         return "nothing timed"
     case = max((row["case"] for row in timed), key=lambda case: int(case.rsplit("x", 1)[1]))
     kind = timed[0]["benchmark"]
-    parts = [
-        f"{row['arm']} {row['ratio']:.2f}" + (f" (bound {row['bound']:.2f})" if "bound" in row else "")
-        for row in timed
-        if (row["case"], row["benchmark"]) == (case, kind)
-    ]
-    return f"{case.rsplit(', ', 1)[1]}: " + ", ".join(parts)
+    parts = []
+    for row in timed:
+        if (row["case"], row["benchmark"]) == (case, kind):
+            bound = f"bound {row['bound']:.2f}" if "bound" in row else ""
+            about = ", ".join(part for part in (bound, verdict(row, rows)) if part)
+            parts.append(f"{row['arm']} {row['ratio']:.2f}" + (f" ({about})" if about else ""))
+    goals = [beside_goal(row) for row in timed if "goal" in row]
+    reached = f"; {goals.count('goal reached')} of {len(goals)} goals reached" if goals else ""
+    return f"{case.rsplit(', ', 1)[1]}: " + ", ".join(parts) + reached
 
 
 def engine(rows: list[Row]) -> str:

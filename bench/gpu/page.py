@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from bench.gpu.stages import STAGES, Stage
+from bench.rounds import Row
+
+T = TypeVar("T")
 
 Results = dict[str, Any]  # of JSON: "about", and outcomes by stage under "stages"
 
@@ -26,7 +30,7 @@ def page(results: Results, stages: Sequence[Stage] = STAGES) -> str:
         lines += [f"## {stage.name}", "", stage.question, ""]
         lines += [f"{outcome['state']}: {outcome['message']}", ""] if outcome["message"] else []
         lines += [stage.bound, ""] if stage.bound and outcome["rows"] else []
-        lines += stage.table(outcome["rows"]) if outcome["rows"] else []
+        lines += _shown(stage.table, outcome["rows"], ["no table"]) if outcome["rows"] else []
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -39,12 +43,24 @@ def short_table(results: Results, stages: Sequence[Stage] = STAGES) -> str:
     )
 
 
+def _shown(show: Callable[[list[Row]], T], rows: list[Row], otherwise: T) -> T:
+    """Return rows in a form, or something else where they do not have it: results are kept whatever they are."""
+    try:
+        return show(rows)
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError):
+        traceback.print_exc()
+        return otherwise
+
+
 def _summary(outcomes: dict[str, Any], stages: Iterable[Stage]) -> list[tuple[str, str, str, str]]:
     rows = []
     for stage in stages:
         outcome = outcomes.get(stage.name)
         if outcome is not None:
-            parts = [outcome["message"], stage.headline(outcome["rows"]) if outcome["rows"] else ""]
+            parts = [
+                outcome["message"],
+                _shown(stage.headline, outcome["rows"], "no headline") if outcome["rows"] else "",
+            ]
             told = "; ".join(part for part in parts if part)
             rows.append((stage.name, outcome["state"], f"{outcome['seconds']:.0f}", told))
     return rows

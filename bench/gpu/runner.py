@@ -1,9 +1,11 @@
-"""Run stages one after another, each in a process that is ended with all of its children when its time is up."""
+"""Run stages one after another, each in a process that is ended with all of its children when its time is up.
+
+Rows are read while a stage runs, so that a run that is killed has lost at most two seconds of them.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import tempfile
@@ -14,10 +16,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.gpu.processes import MARK, end
 from bench.gpu.stages import Stage
 from bench.rounds import Row
 
 ROOT = Path(__file__).parents[2]
+EVERY = 2.0  # seconds between looks at what a stage has so far
 LOG_LINES = 40  # of a stage that was not done, kept in the results
 
 Command = Callable[[Stage, Path, float], list[str]]  # runs a stage, which writes to a file, for at most some seconds
@@ -28,11 +32,12 @@ class Outcome:
     """What came out of a stage."""
 
     stage: str
-    state: Literal["done", "failed", "stopped", "not run"]
+    state: Literal["running", "done", "failed", "stopped", "not run"]
     message: str = ""  # one line, if it is not done
     seconds: float = 0.0
     rows: list[Row] = field(default_factory=list)
     log: list[str] = field(default_factory=list)  # the last lines that it printed, if it is not done
+    interrupted: bool = False  # by Ctrl-C or a signal to this process
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON has it."""
@@ -42,47 +47,71 @@ class Outcome:
 def run_all(
     stages: Sequence[Stage], seconds: float, command: Command, environment: dict[str, str]
 ) -> Iterator[Outcome]:
-    """Run stages in their order within some seconds in all; yield each one's outcome as soon as it is known."""
+    """Run stages in their order within some seconds in all. Yield each one's outcome as soon as it is known, and while
+    it runs what it has so far. Ctrl-C ends the stage that runs, and no other is started."""
     deadline = time.monotonic() + seconds
     for stage in stages:
         left = deadline - time.monotonic()
         if left < stage.least:
             yield Outcome(stage.name, "not run", "no time left")
-        else:
-            yield run_one(stage, min(stage.limit, left), command, environment)
+            continue
+        interrupted = False
+        for outcome in run_one(stage, min(stage.limit, left), command, environment):
+            interrupted = outcome.interrupted
+            yield outcome
+        if interrupted:
+            return
 
 
-def run_one(stage: Stage, limit: float, command: Command, environment: dict[str, str]) -> Outcome:
-    """Run a stage for at most `limit` seconds."""
+def run_one(stage: Stage, limit: float, command: Command, environment: dict[str, str]) -> Iterator[Outcome]:
+    """Run a stage for at most `limit` seconds; yield what it has so far whenever there is more, and its outcome."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="bench-gpu-") as folder:
+    code: int | None = None
+    interrupted, seen = False, 0
+    with tempfile.TemporaryDirectory(prefix="bench-gpu-", ignore_cleanup_errors=True) as folder:
         file, log = Path(folder) / "rows.jsonl", Path(folder) / "log"
         with open(log, "w") as printed:
             process = subprocess.Popen(
                 command(stage, file, limit),
                 cwd=ROOT,
-                env=environment | {"TMPDIR": folder},  # whatever a stage leaves when it is stopped goes with it
+                env=environment | {"TMPDIR": folder, MARK: folder},  # what a stopped stage leaves goes with the folder
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=printed,
                 start_new_session=True,
             )
             try:
-                code: int | None = process.wait(limit)
-            except subprocess.TimeoutExpired:
-                code = None
+                while code is None and (left := began + limit - time.monotonic()) > 0:
+                    with suppress(subprocess.TimeoutExpired):
+                        code = process.wait(min(left, EVERY))
+                    rows = [entry["row"] for entry in _said(file) if "row" in entry]
+                    if code is None and len(rows) > seen:
+                        seen = len(rows)
+                        yield Outcome(stage.name, "running", "not finished", time.monotonic() - began, rows)
+            except KeyboardInterrupt:
+                interrupted = True
             finally:
-                end(process)
-        said = [json.loads(line) for line in _lines(file) if line.endswith("}")]  # the last line may be cut
-        lines = _lines(log)
+                end(process, folder)
+        said, lines = _said(file), _lines(log)
+    outcome = _outcome(stage.name, time.monotonic() - began, code, said, lines)
+    if code is None:
+        how = "interrupted" if interrupted else "stopped"
+        outcome.state, outcome.message, outcome.interrupted = (
+            "stopped",
+            f"{how} after {outcome.seconds:.0f} s",
+            interrupted,
+        )
+    yield outcome
+
+
+def _outcome(stage: str, seconds: float, code: int | None, said: list[dict[str, Any]], lines: list[str]) -> Outcome:
+    """Return the outcome of a stage that ended by itself, from what it wrote and printed."""
     rows = [entry["row"] for entry in said if "row" in entry]
     errors = [entry["error"] for entry in said if "error" in entry]
-    outcome = Outcome(stage.name, "failed", seconds=time.monotonic() - began, rows=rows, log=lines[-LOG_LINES:])
-    if code is None:
-        outcome.state, outcome.message = "stopped", f"stopped after {limit:.0f} s"
-    elif errors:
+    outcome = Outcome(stage, "failed", seconds=seconds, rows=rows, log=lines[-LOG_LINES:])
+    if errors:
         outcome.message = errors[-1]
-    elif code < 0:
+    elif code is not None and code < 0:
         outcome.message = f"ended by {signal.Signals(-code).name}" + _last(lines)
     elif code:
         outcome.message = f"ended with code {code}" + _last(lines)
@@ -93,28 +122,13 @@ def run_one(stage: Stage, limit: float, command: Command, environment: dict[str,
     return outcome
 
 
-def end(process: subprocess.Popen) -> None:
-    """End a process, if it still runs, and everything that it has started, in whatever session or group."""
-    started = descendants(process.pid)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    for pid in started:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    process.wait()
-
-
-def descendants(pid: int) -> list[int]:
-    """Return the children of a process, their children, and so on; none where there is no /proc."""
-    parents: dict[int, int] = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError, ValueError):
-            parents[int(status.parent.name)] = int(status.read_text().rsplit(")", 1)[1].split()[1])
-    found, new = [], {pid}
-    while new:
-        new = {child for child, parent in parents.items() if parent in new}
-        found += sorted(new)
-    return found
+def _said(file: Path) -> list[dict[str, Any]]:
+    """Return what a stage has written so far, without a last line that is cut."""
+    said = []
+    for line in _lines(file):
+        with suppress(json.JSONDecodeError):
+            said.append(json.loads(line))
+    return said
 
 
 def _lines(file: Path) -> list[str]:

@@ -1,4 +1,7 @@
-"""The stages of a GPU run as data, most important first."""
+"""The stages of a GPU run as data, most important first.
+
+Limits are for what may go wrong: on a bare machine the first import takes a minute, and kernels are compiled.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +35,12 @@ STAGES = (
     Stage(
         "environment",
         "Which card is this, and what can it reach?",
-        *(work.environment, 60, 15, tables.valued, headlines.environment),
+        *(work.environment, 120, 15, tables.valued, headlines.environment),
     ),
     Stage(
         "tests",
         "Do operators, draws and models agree with the CPU's?",
-        *(work.tests, 120, 30, tables.valued, headlines.first),
+        *(work.tests, 180, 30, tables.valued, headlines.first),
     ),
     Stage(
         "study",
@@ -53,14 +56,14 @@ STAGES = (
     Stage(
         "operators",
         "Where does the time of a compressed block go?",
-        *(work.operators, 60, 20, tables.alone, headlines.operators, ("bfloat16",)),
+        *(work.operators, 120, 20, tables.alone, headlines.operators, ("bfloat16",)),
         bound="At 8 x 4096 tokens a block's plan, reduce and restore may take 150 microseconds together, if bigain_tm "
         "at 0.7 is to keep 1.10 of its bound of 1.16 at 512 pixels.",
     ),
     Stage(
         "sd2",
         "How much faster do methods make SD 2.0 under SDPA, eager and as CUDA graphs, at 512, 768 and 1,024 pixels?",
-        *(work.attention, 90, 25, tables.bounded, headlines.attention, ("bfloat16",)),
+        *(work.attention, 150, 25, tables.bounded, headlines.attention, ("bfloat16",)),
         bound="Bounds are counted operations of SD 2.0, for merging at 0.7 and 2x fewer keys and values.",
     ),
     Stage(

@@ -1,7 +1,10 @@
 """The GPU run's stages: each in a process of its own, and whatever one of them does, the next one runs."""
 
 import json
+import math
 import os
+import signal
+import subprocess
 import sys
 import textwrap
 import time
@@ -12,7 +15,7 @@ import torch
 
 from bench import tables
 from bench.gpu import __main__ as command_line
-from bench.gpu import child, headlines
+from bench.gpu import child, headlines, processes, runner, work
 from bench.gpu.page import page, short_table
 from bench.gpu.runner import run_all
 from bench.gpu.stages import STAGES, Stage
@@ -29,8 +32,17 @@ SCRIPTS = {
         Path(sys.argv[2]).write_text(' '.join(str(child.pid) for child in children))
         time.sleep(60)
     """,
+    "orphan": """
+        sleep = [sys.executable, '-c', 'import time; time.sleep(60)']
+        child = subprocess.Popen(sleep, start_new_session=True)
+        Path(sys.argv[2]).write_text(str(child.pid))
+        os._exit(1)
+    """,
+    "slow": "say(row={'case': 'a', 'value': 1}); time.sleep(3); say(done=True)",
+    "interrupts": "say(row={'case': 'a', 'value': 1}); os.kill(os.getppid(), signal.SIGINT); time.sleep(60)",
     "silent": "print('nothing to say')",
     "cut": "say(row={'case': 'a', 'value': 1}); open(sys.argv[1], 'a').write('{\"row\": {\"ca')",
+    "brace": "say(row={'case': 'a', 'value': 1}); open(sys.argv[1], 'a').write('{\"row\": {\"case\": {}')",
     "module": "say(error='needs tomesd, which is not installed'); sys.exit(1)",
 }
 PRELUDE = """
@@ -69,6 +81,7 @@ def outcomes(tmp_path):
         ("code", "failed", "ended with code 3: what a pity", 0),
         ("silent", "failed", "ended without a result: nothing to say", 0),
         ("cut", "failed", "ended without a result", 1),
+        ("brace", "failed", "ended without a result", 1),
         ("module", "failed", "needs tomesd, which is not installed", 0),
     ],
 )
@@ -87,6 +100,69 @@ def test_a_stage_that_hangs_is_stopped_with_all_that_it_started_and_keeps_its_ro
     started = [int(pid) for pid in pids.read_text().split()]
     assert len(started) == 2
     assert not [pid for pid in started if alive(pid)]
+
+
+def test_what_a_crashed_stage_leaves_behind_is_ended(outcomes):
+    found, pids = outcomes(stage("orphan"))
+    assert found["orphan"].message == "ended with code 1"
+    assert not alive(int(pids.read_text()))
+
+
+def test_rows_are_known_while_a_stage_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "EVERY", 0.1)
+
+    def command(stage: Stage, file: Path, seconds: float) -> list[str]:
+        return [sys.executable, "-c", PRELUDE + SCRIPTS[stage.name], str(file)]
+
+    found = run_all([stage("slow")], 60, command, dict(os.environ))
+    states = [(out.state, out.message, len(out.rows)) for out in found]
+    assert states == [("running", "not finished", 1), ("done", "", 1)]
+
+
+def test_an_interrupted_run_keeps_its_rows_and_starts_no_other_stage(outcomes):
+    found, _ = outcomes(stage("interrupts"), stage("good"))
+    assert (found["interrupts"].state, len(found["interrupts"].rows)) == ("stopped", 1)
+    assert found["interrupts"].message.startswith("interrupted after")
+    assert "good" not in found
+
+
+def test_a_process_that_cannot_be_ended_is_given_up(monkeypatch):
+    class Stuck:
+        pid = 2**22 + 1  # above the largest of Linux
+
+        def wait(self, seconds):
+            raise subprocess.TimeoutExpired("a driver that hangs", seconds)
+
+    processes.end(Stuck(), "nobody's mark")
+
+
+def test_a_stage_ends_soon_after_the_run_that_started_it(root, tmp_path):
+    started = tmp_path / "started"
+    stays = f"""
+import time
+from pathlib import Path
+from bench.gpu.processes import end_with_parent
+end_with_parent(0.1)
+Path({str(started)!r}).touch()
+time.sleep(60)
+"""
+    starts = f"""
+import subprocess, sys, time
+stage = subprocess.Popen([sys.executable, "-c", {stays!r}], start_new_session=True)
+print(stage.pid, flush=True)
+time.sleep(60)
+"""
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    with subprocess.Popen([sys.executable, "-c", starts], env=environment, stdout=subprocess.PIPE, text=True) as run:
+        child = int(run.stdout.readline())
+        while not started.exists():
+            time.sleep(0.05)
+        assert alive(child)
+        run.kill()
+    ended = time.monotonic() + 20
+    while alive(child) and time.monotonic() < ended:
+        time.sleep(0.05)
+    assert not alive(child)
 
 
 def alive(pid: int) -> bool:
@@ -115,11 +191,14 @@ def fakes(monkeypatch):
             lambda rehearse: lambda of, file, seconds: [sys.executable, "-c", script, str(file), f"{output}.json"],
         )
 
-    return use
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield use
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def values(output: Path) -> dict[str, bool]:
-    stages = json.loads(output.with_suffix(".json").read_text())["stages"]
+    stages = json.loads(output.with_name(f"{output.name}.json").read_text())["stages"]
     return {name: outcome["rows"][0]["value"] for name, outcome in stages.items()}
 
 
@@ -131,17 +210,58 @@ def test_results_are_on_disk_after_each_stage_and_only_renews_one(tmp_path, fake
     assert "rehearsal" in output.with_suffix(".md").read_text()
     command_line.main(output, only=["first"], rehearse=True)
     assert values(output) == {"first": True, "second": True}
+    assert values(tmp_path / "found.1") == {"first": False, "second": True}
+    assert (tmp_path / "found.1.md").exists()
     assert "stage  outcome" in capsys.readouterr().out
 
 
-def test_results_of_another_machine_are_not_mixed_with_these(tmp_path, fakes):
+def test_results_of_another_machine_are_not_mixed_with_these(tmp_path, fakes, capsys):
     output = tmp_path / "found"
     fakes(output)
     command_line.main(output, rehearse=True)
     text = output.with_suffix(".json").read_text()
     output.with_suffix(".json").write_text(text.replace('"torch": "', '"torch": "0.'))
-    with pytest.raises(SystemExit, match="was not written by such a run"):
-        command_line.main(output, only=["first"], rehearse=True)
+    command_line.main(output, only=["first"], rehearse=True)
+    assert "was not written by such a run, so begins anew" in capsys.readouterr().err
+    assert values(output).keys() == {"first"}
+    assert values(tmp_path / "found.1").keys() == {"first", "second"}
+
+
+def test_a_third_run_overwrites_neither_of_the_first_two(tmp_path, fakes):
+    output = tmp_path / "found"
+    fakes(output)
+    for _ in range(3):
+        command_line.main(output, rehearse=True)
+    assert [values(tmp_path / name)["first"] for name in ("found.1", "found.2", "found")] == [False, True, True]
+
+
+def test_a_model_that_fails_costs_the_other_nothing(tmp_path, monkeypatch):
+    from bench import sd2
+
+    def fails_on_a_unet(backbone, *rest, **named):
+        if backbone.family == "unet":
+            raise torch.OutOfMemoryError("too large")
+        yield {"case": "dit"}
+
+    monkeypatch.setattr(sd2, "classification", fails_on_a_unet)
+    rows = work.engine(work.Run(rehearsal=True, deadline=math.inf, folder=tmp_path))
+    assert next(rows) == {"case": "dit"}
+    with pytest.raises(torch.OutOfMemoryError, match="too large"):
+        next(rows)
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path, fakes):
+    output = tmp_path / "found"
+    fakes(output)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    command_line.main(output, rehearse=True)
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    assert signal.getsignal(signal.SIGTERM) is command_line.interrupt
+
+
+def test_a_signal_interrupts_as_ctrl_c_does():
+    with pytest.raises(KeyboardInterrupt):
+        command_line.interrupt(15, None)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -221,10 +341,10 @@ def test_the_page_has_a_section_per_stage_with_bounds_beside_figures():
     text = page(results)
     assert text.startswith("# NVIDIA H100\n")
     assert (
-        "| SDPA attention | sd2, bfloat16, batch 8, 128x128 | bigain_tm | 100.00 | 1.25 | 1.20 to 1.30 | 1.52 | 1.40 |"
-        in text
+        "| SDPA attention | sd2, bfloat16, batch 8, 128x128 | bigain_tm | 100.00 | 1.25 | 1.20 to 1.30 | 1.52 | 1.40 | "
+        "tomesd was not timed, goal missed |" in text
     )
-    assert "| tomesd | not compiled in time | | | | |" in text
+    assert "| tomesd | not compiled in time | | | | | |" in text
     assert "40% of the measured matrix product" in text
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
         f"## {s.name}" for s in STAGES if s.name in stages
@@ -234,8 +354,15 @@ def test_the_page_has_a_section_per_stage_with_bounds_beside_figures():
         "H100, 794 TFLOP/s",
         "1 of 2 comparisons bit-identical, others within 1.0e-02",
         "8 x 4096 x 320: 300 us",
-        "128x128: bigain_tm 1.25 (bound 1.52)",
+        "128x128: bigain_tm 1.25 (bound 1.52, tomesd was not timed, goal missed); 0 of 1 goals reached",
         "sd2: 1.25 x, 40% of the product",
         "no time left",
     ):
         assert line in table, line
+
+
+def test_rows_that_do_not_fit_their_table_end_no_run():
+    stages = {"engine": {"state": "failed", "message": "odd", "seconds": 1.0, "rows": [{"arm": "engine"}], "log": []}}
+    results = {"about": {"device": "NVIDIA H100", "torch": "2.11.0", "rehearsal": False}, "stages": stages}
+    assert "no table" in page(results)
+    assert "odd; no headline" in short_table(results)
