@@ -127,9 +127,10 @@ def _serve(request: dict[str, Any]) -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     try:
         model = request["model"]
-        run = arm(  # of a copy: the model itself is not kept
-            RandomStableDiffusion(model["architecture"], model["device"], getattr(torch, model["dtype"])),
-            *(request["side"], request["name"], request["compiler"]),
+        side, dtype = request["side"], getattr(torch, model["dtype"])
+        run = arm(  # of a copy: the model itself is not kept; of this side, or methods learn it while it is compiled
+            RandomStableDiffusion(model["architecture"], model["device"], dtype, side),
+            *(side, request["name"], request["compiler"]),
         )
         with torch.inference_mode():
             for _ in range(WARMUPS):

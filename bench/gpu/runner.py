@@ -95,12 +95,8 @@ def run_one(stage: Stage, limit: float, command: Command, environment: dict[str,
         said, lines = _said(file), _lines(log)
     outcome = _outcome(stage.name, time.monotonic() - began, code, said, lines)
     if code is None:
-        how = "interrupted" if interrupted else "stopped"
-        outcome.state, outcome.message, outcome.interrupted = (
-            "stopped",
-            f"{how} after {outcome.seconds:.0f} s",
-            interrupted,
-        )
+        outcome.state, outcome.interrupted = "stopped", interrupted
+        outcome.message = f"{'interrupted' if interrupted else 'stopped'} after {outcome.seconds:.0f} s"
     yield outcome
 
 

@@ -1,5 +1,6 @@
 """What a speed-up's row says about its goal and its peer in the same run, and arms that could not be timed."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ from bench import compiled, device_tests, tables
 from bench.gpu import headlines
 from bench.rounds import runnable
 from bench.verdicts import verdict
+from tests.helpers.models import tiny_unet
 
 CASE = {"benchmark": "SDPA attention", "case": "sd2, 64x64", "baseline": "none", "seconds": 0.1, "rounds": 7}
 
@@ -91,6 +93,17 @@ def test_an_arm_that_ends_while_it_is_timed_costs_one_size():
 
     (row,) = compiled.timed_in_turns([arm("none"), arm("tomesd", ends)], "none", "c", 64, 1)
     assert (row["arm"], row["note"]) == ("all", "tomesd: its process ended (-9)")
+
+
+@pytest.mark.system
+@pytest.mark.timeout(300)
+def test_a_merging_method_compiles_into_one_graph_and_tomesd_is_reported(tmp_path):
+    model = {"architecture": str(tmp_path / "tiny.json"), "device": "cpu", "dtype": "float32"}
+    Path(model["architecture"]).write_text(tiny_unet(sample_size=16).to_json_string())
+    names = ("none", "bigain_tm", "tomesd")
+    rows = {row["arm"]: row for row in compiled.compiled_attention(8, model, 240, names, "eager", rounds=1)}
+    assert (rows["none"]["graph_breaks"], rows["bigain_tm"]["graph_breaks"]) == (0, 0)
+    assert rows["tomesd"]["graph_breaks"] > 0
 
 
 @pytest.mark.system
