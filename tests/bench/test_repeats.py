@@ -40,7 +40,6 @@ def tiny(root):
 
 
 @pytest.mark.system
-@pytest.mark.timeout(300)
 def test_structural_methods_latents_features_and_two_jobs_are_compared(root, monkeypatch):
     monkeypatch.setattr("bench.repeats.MODELS", {"dit": None})
     rows = list(repeats(TINY))

@@ -96,7 +96,6 @@ def test_an_arm_that_ends_while_it_is_timed_costs_one_size():
 
 
 @pytest.mark.system
-@pytest.mark.timeout(300)
 def test_a_merging_method_compiles_into_one_graph_and_tomesd_is_reported(tmp_path):
     model = {"architecture": str(tmp_path / "tiny.json"), "device": "cpu", "dtype": "float32"}
     Path(model["architecture"]).write_text(tiny_unet(sample_size=16).to_json_string())
