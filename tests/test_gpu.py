@@ -7,7 +7,8 @@ import torch
 
 import bigain
 from bigain import backbones
-from bigain.classifier.classify import ClassificationSettings, classify_images
+from bigain.classifier.classify import ClassificationSettings, Classifier, classify_images
+from bigain.classifier.engine import Row, padded_batches
 from bigain.classifier.timesteps import Stages
 from bigain.tokens import OPERATORS, TokenGrid
 from bigain.tokens.draws import normals, uniform_places
@@ -70,6 +71,27 @@ def test_no_method_waits_for_the_gpu(request, family, method):
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert output.isfinite().all()
+
+
+@pytest.mark.parametrize("method", ["none", "bigain_tm", "tome"])
+def test_the_engine_does_not_wait_for_the_gpu(unet, method):
+    backbone = TinyBackbone(copy.deepcopy(unet).cuda(), "unet")
+    backbone.device = torch.device("cuda")
+    settings = ClassificationSettings(Stages((2,), (1,)), seed=0, batch_size=8)
+    with (
+        torch.inference_mode(),
+        bigain.compressed(backbone.denoiser, method, **arguments_for(method)) as at,
+        Classifier.open(backbone, backbone.conditions_of(4), settings, at) as classifier,
+    ):
+        images = classifier.group([3, 4], torch.ones(2, 4, 16, 16))
+        rows = [Row(i, c, t) for i in (0, 1) for t in images.timesteps[0][i] for c in range(4)]
+        classifier.engine.submit(images, padded_batches(rows, 8)).read()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            wave = classifier.engine.submit(images, padded_batches(rows, 8))  # an error if anything waits
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert len(wave.read()) == 16
 
 
 @pytest.mark.parametrize("family", ["unet", "dit"])

@@ -68,7 +68,7 @@ class Backbone(ABC):
 
     def noised(self, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps: rows [B, C, H, W] and t [B], on one device."""
-        alpha_bar = self.alphas_bar.to(t.device)[t].view(-1, 1, 1, 1)
+        alpha_bar = self.alphas_bar.to(t.device, non_blocking=True)[t].view(-1, 1, 1, 1)
         return alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
 
     @cached_property

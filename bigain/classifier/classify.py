@@ -7,7 +7,8 @@ so that their noise predictions fill whole batches. Nothing outside the group ch
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,8 +19,8 @@ from torch import Tensor
 from bigain.backbones.base import Backbone
 from bigain.backbones.chunked_feed_forward import chunked_feed_forward
 from bigain.classifier.elimination import Elimination
-from bigain.classifier.engine import Engine, ImageGroup, Row
-from bigain.classifier.noise import keyed_noise
+from bigain.classifier.engine import Engine, ImageGroup, Row, batches_by_timestep, padded_batches, sent
+from bigain.classifier.noise import GroupNoise, keyed_noise
 from bigain.classifier.shared_prefix import shared_between_classes
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Attachment
@@ -58,7 +59,77 @@ class Trial:
     error: float
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class Classifier:
+    """Classifies groups of images among `classes` candidates, as `open` prepares it."""
+
+    engine: Engine
+    settings: ClassificationSettings
+    classes: int
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, backbone: Backbone, conditions: Tensor, settings: ClassificationSettings, attachment: Attachment
+    ) -> Iterator[Classifier]:
+        """Prepare a model with a method attached for the candidates' `conditions` [K, ...], while the context is open.
+
+        Groups of images then change no module, so that a compiled model is compiled for the first of them only.
+        """
+        conditions = backbone.to_device(conditions)
+        with (
+            shared_between_classes(backbone.denoiser, conditions, attachment) as prefix,
+            chunked_feed_forward(backbone.denoiser, settings.batch_size, attachment),
+        ):
+            engine = Engine(backbone, attachment, prefix, conditions, settings.loss, settings.batch_size)
+            yield cls(engine, settings, len(conditions))
+
+    @property
+    def draws_ahead(self) -> bool:
+        """Return whether noise is drawn while the device computes: on a CPU both would need the same cores."""
+        return self.engine.backbone.device.type != "cpu"
+
+    def group(self, image_ids: list[int], latents: Tensor, released_noise: list[Tensor] | None = None) -> ImageGroup:
+        """Return the images whose latents are x_0 [n, C, H, W]; `released_noise` holds the rows of `ReleasedNoise` for
+        each of them, if that is the noise source."""
+        timesteps = zip(*(self.settings.timesteps(image_id) for image_id in image_ids), strict=True)
+        noise = GroupNoise(_noise(latents, image_ids, self.settings, released_noise))
+        return ImageGroup(image_ids, sent(latents, self.engine.backbone.device), list(map(list, timesteps)), noise)
+
+    @torch.inference_mode()
+    def classify(self, images: ImageGroup, coming: ImageGroup | None = None) -> list[Trial]:
+        """Classify a group of images (Algorithm 1) and return all trials, by stage, image, t and class.
+
+        After each stage the classes with the lowest mean error so far survive, ties to the lowest class. While a GPU
+        computes a stage, the noise of the next is drawn; in the last stage that of the `coming` group's first.
+
+        Raises ValueError if an error is not finite, and BatchTooLarge if a batch does not fit into memory.
+        """
+        batches_of = batches_by_timestep if self.settings.noise_per == "image" else padded_batches
+        survivors = [list(range(self.classes)) for _ in images.ids]
+        errors: list[dict[int, list[float]]] = [{c: [] for c in classes} for classes in survivors]
+        trials: list[Trial] = []
+        for stage, new_timesteps in enumerate(images.timesteps):
+            rows = [
+                Row(i, c, t)
+                for i, classes in enumerate(survivors)
+                if len(classes) > 1 or stage == 0
+                for t in new_timesteps[i]
+                for c in classes
+            ]
+            if not rows:
+                break
+            wave = self.engine.submit(images, batches_of(rows, self.engine.batch_size))
+            if self.draws_ahead:
+                _draw_after(stage, images, coming)
+            error_of = wave.read()
+            for row in rows:
+                trials.append(Trial(images.ids[row.image], row.class_index, row.t, stage, error_of[row]))
+                errors[row.image][row.class_index].append(error_of[row])
+            survivors = [_survivors(self.settings, stage, *state) for state in zip(survivors, errors, strict=True)]
+        return trials
+
+
 def classify_images(
     backbone: Backbone,
     latents: Tensor,
@@ -68,39 +139,17 @@ def classify_images(
     attachment: Attachment,
     released_noise: list[Tensor] | None = None,
 ) -> list[Trial]:
-    """Classify a group of images (Algorithm 1) and return all trials, by stage, image, t and class.
+    """Classify a single group of images: `Classifier.open`, `group` and `classify`."""
+    with Classifier.open(backbone, conditions, settings, attachment) as classifier:
+        return classifier.classify(classifier.group(image_ids, latents, released_noise))
 
-    `latents` x_0 [n, C, H, W] belong to `image_ids`; `conditions` [K, ...] are those of the candidate classes. After
-    each stage the classes with the lowest mean error so far survive, ties to the lowest class. `released_noise` holds
-    the rows of `ReleasedNoise` for each image, if that is the noise source.
 
-    Raises ValueError if an error is not finite, and BatchTooLarge if a batch does not fit into memory.
-    """
-    images = ImageGroup(image_ids, latents.to(backbone.device), _noise(latents, image_ids, settings, released_noise))
-    timesteps = zip(*(settings.timesteps(image_id) for image_id in image_ids), strict=True)
-    survivors = [list(range(len(conditions))) for _ in image_ids]
-    errors: list[dict[int, list[float]]] = [{c: [] for c in classes} for classes in survivors]
-    conditions = backbone.to_device(conditions)
-    trials: list[Trial] = []
-    with (
-        shared_between_classes(backbone.denoiser, conditions, attachment) as prefix,
-        chunked_feed_forward(backbone.denoiser, settings.batch_size, attachment),
-    ):
-        engine = Engine(backbone, attachment, prefix, conditions, images, settings.loss, settings.batch_size)
-        predict = engine.errors_by_timestep if settings.noise_per == "image" else engine.errors
-        for stage, new_timesteps in enumerate(timesteps):
-            rows = [
-                Row(i, c, t)
-                for i, classes in enumerate(survivors)
-                if len(classes) > 1 or stage == 0
-                for t in new_timesteps[i]
-                for c in classes
-            ]
-            for row, error in zip(rows, predict(rows), strict=True):
-                trials.append(Trial(image_ids[row.image], row.class_index, row.t, stage, error))
-                errors[row.image][row.class_index].append(error)
-            survivors = [_survivors(settings, stage, *state) for state in zip(survivors, errors, strict=True)]
-    return trials
+def _draw_after(stage: int, images: ImageGroup, coming: ImageGroup | None) -> None:
+    """Draw the noise that is needed after a stage: for the next one, or for the first one of the coming group."""
+    if stage + 1 < len(images.timesteps):
+        images.draw_ahead(stage + 1)
+    elif coming is not None:
+        coming.draw_ahead(0)
 
 
 def _survivors(

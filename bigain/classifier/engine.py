@@ -3,13 +3,14 @@
 A row of a batch is one trial: (image, class, t). The trials of a stage are packed into batches regardless of image,
 class and timestep, so only the last batch is padded, and the model always sees the same shape: one compiled graph, and
 kernels that round alike. All classes of an image share eps, so x_t is computed once per (image, t), on the model's
-device. Errors stay there until the last batch has run: one transfer per stage, and the device never waits for the host.
+device. To a GPU go two transfers per stage, noise and tables of rows, and back comes one, the errors: the device never
+waits for the host between the batches of a stage.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import huber_loss
 
 from bigain.backbones.base import Backbone
+from bigain.classifier.noise import GroupNoise
 from bigain.classifier.shared_prefix import SharedPrefix
 from bigain.compression.attachment import Attachment, RowKey
 from bigain.compression.sites import DistinctRows
@@ -39,7 +41,12 @@ class ImageGroup:
 
     ids: list[int]
     latents: Tensor  # x_0 [n, C, H, W] on the model's device
-    noise: Callable[[int, int], Tensor]  # eps [C, H, W] of the i-th image at t
+    timesteps: list[list[list[int]]]  # of each stage, those that are new for each image
+    noise: GroupNoise
+
+    def draw_ahead(self, stage: int) -> None:
+        """Draw the noise of a stage before it is needed."""
+        self.noise.draw_ahead([(i, t) for i, new in enumerate(self.timesteps[stage]) for t in new])
 
 
 class Row(NamedTuple):
@@ -50,17 +57,32 @@ class Row(NamedTuple):
     t: int
 
 
-class NoisedImages(NamedTuple):
-    """Distinct x_t of a stage, on the model's device."""
+class Wave(NamedTuple):
+    """Batches that the device computes, or has computed: their rows with the padding, and the errors, still there."""
 
-    x_t: Tensor  # [P, C, H, W], in the model's precision
-    eps: Tensor  # [P, C, H, W], float32
-    t: Tensor  # [P]
+    image_ids: list[int]
+    rows: list[Row]
+    errors: Tensor
+
+    def read(self) -> dict[Row, float]:
+        """Wait for the device and return the error of each row, averaged over the elements of the latent, float32.
+
+        Raises ValueError naming a row whose error is not finite.
+        """
+        errors: dict[Row, float] = {}
+        for row, error in zip(self.rows, self.errors.tolist(), strict=True):  # the only transfer
+            if not math.isfinite(error):
+                image_id = self.image_ids[row.image]
+                raise ValueError(
+                    f"image {image_id}, class {row.class_index}, t {row.t}: the error is {error}, not finite"
+                )
+            errors.setdefault(row, error)  # not that of a repetition in the padding
+        return errors
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Computes the loss of eps - eps_theta(x_t, t, c) for a group of images.
+    """Computes the loss of eps - eps_theta(x_t, t, c) for groups of images.
 
     `conditions` [K, ...] of the candidate classes are on the model's device.
     """
@@ -69,85 +91,78 @@ class Engine:
     attachment: Attachment
     prefix: SharedPrefix
     conditions: Tensor
-    images: ImageGroup
     loss: str  # key of LOSSES
     batch_size: int
 
-    def errors(self, rows: list[Row]) -> list[float]:
-        """Return the error of each row, averaged over the elements of the latent, float32.
+    def submit(self, images: ImageGroup, batches: list[list[Row]]) -> Wave:
+        """Start computing batches of `batch_size` rows; on a GPU, return before they are computed.
 
-        Raises ValueError naming a row whose error is not finite, and BatchTooLarge if a batch does not fit into memory.
+        Raises BatchTooLarge if a batch does not fit into memory.
         """
-        if not rows:
-            return []
         try:
-            errors = self._errors_on_device(rows).tolist()  # the only transfer
+            errors = self._errors(images, batches)
         except torch.OutOfMemoryError as error:
             raise BatchTooLarge(
                 f"a batch of {self.batch_size} rows does not fit into the memory of {self.backbone.device}: lower "
                 "`classification.batch` in the config"
             ) from error
-        for row, value in zip(rows, errors, strict=True):
-            if not math.isfinite(value):
-                image_id = self.images.ids[row.image]
-                raise ValueError(
-                    f"image {image_id}, class {row.class_index}, t {row.t}: the error is {value}, not finite"
-                )
-        return errors
+        return Wave(images.ids, [row for batch in batches for row in batch], errors)
 
-    def errors_by_timestep(self, rows: list[Row]) -> list[float]:
-        """Return `errors`, computed in batches of a single timestep each, from noise to image: for methods that reuse
-        at one timestep what they computed at the one before."""
-        errors: dict[Row, float] = {}
-        for t in sorted({row.t for row in rows}, reverse=True):
-            rows_at_t = [row for row in rows if row.t == t]
-            errors |= zip(rows_at_t, self.errors(rows_at_t), strict=True)
-        return [errors[row] for row in rows]
-
-    def _errors_on_device(self, rows: list[Row]) -> Tensor:
-        pairs = list(dict.fromkeys((row.image, row.t) for row in rows))
-        number = {pair: p for p, pair in enumerate(pairs)}
-        x_t, eps, t = self._noised(pairs)
-        batches = padded_batches(rows, self.batch_size)
-        pair_of_row = [[number[row.image, row.t] for row in batch] for batch in batches]
-        distinct = self._distinct_rows(pair_of_row)
+    def _errors(self, images: ImageGroup, batches: list[list[Row]]) -> Tensor:
         device = self.backbone.device
-        pair = torch.tensor(pair_of_row, device=device)
-        classes = torch.tensor([[row.class_index for row in batch] for batch in batches], device=device)
+        pairs = list(dict.fromkeys((row.image, row.t) for batch in batches for row in batch))
+        keys = [[RowKey(images.ids[row.image], row.class_index, row.t) for row in batch] for batch in batches]
+        tables = self._tables(batches, pairs, keys)
+        eps = sent(images.noise.stacked(pairs), device)
+        pair, classes, t = tables["pair"], tables["class"], tables["t"]
+        x_t = self.backbone.noised(images.latents[tables["image"]], eps, t).to(self.backbone.dtype)
         errors = []
-        for k, batch in enumerate(batches):
-            self.attachment.set_rows([RowKey(self.images.ids[row.image], row.class_index, row.t) for row in batch])
-            self.prefix.set_batch(classes[k], None if distinct is None else distinct[k])
+        for k in range(len(batches)):
+            self.attachment.set_rows(keys[k], tables["seeds"][k] if "seeds" in tables else None)
+            distinct = DistinctRows(tables["first"][k], tables["inverse"][k]) if "first" in tables else None
+            self.prefix.set_batch(classes[k], distinct)
             eps_theta = self.backbone.predict_noise(x_t[pair[k]], t[pair[k]], self.conditions[classes[k]])
             errors.append(LOSSES[self.loss](eps[pair[k]] - eps_theta.float()).mean(dim=(1, 2, 3)))
-        return torch.cat(errors)[: len(rows)]
+        return torch.cat(errors)
 
-    def _noised(self, pairs: list[tuple[int, int]]) -> NoisedImages:
-        """Return x_t of each (image, t)."""
-        device = self.backbone.device
-        eps = torch.stack([self.images.noise(image, t) for image, t in pairs]).to(device)
-        image, t = (torch.tensor(column, device=device) for column in zip(*pairs, strict=True))
-        return NoisedImages(self.backbone.noised(self.images.latents[image], eps, t).to(self.backbone.dtype), eps, t)
+    def _tables(
+        self, batches: list[list[Row]], pairs: list[tuple[int, int]], keys: list[list[RowKey]]
+    ) -> dict[str, Tensor]:
+        """Return integer tables on the device: `image` and `t` of each pair; of each row its `pair` and `class`, of a
+        random method also its `seeds`, and where rows share a prefix `first` and `inverse` (`DistinctRows`)."""
+        number = {pair: p for p, pair in enumerate(pairs)}
+        pair_of_row = [[number[row.image, row.t] for row in batch] for batch in batches]
+        tables: dict[str, list[int] | list[list[int]]] = {
+            "image": [image for image, _ in pairs],
+            "t": [t for _, t in pairs],
+            "pair": pair_of_row,
+            "class": [[row.class_index for row in batch] for batch in batches],
+        }
+        seeds = [self.attachment.row_seeds(batch) for batch in keys]
+        if seeds[0]:
+            tables["seeds"] = seeds
+        distinct = distinct_rows(pair_of_row) if self.prefix.exists else None
+        if distinct is not None:
+            tables["first"], tables["inverse"] = distinct
+        return sent_together(tables, self.backbone.device)
 
-    def _distinct_rows(self, pair_of_row: list[list[int]]) -> list[DistinctRows] | None:
-        """Return which rows of each batch have the same x_t; None if the model cannot use it or it does not pay.
 
-        All batches have the same number of distinct rows, the next power of two, so that few shapes occur.
-        """
-        if not self.prefix.exists:
-            return None
-        distinct = [list(dict.fromkeys(batch)) for batch in pair_of_row]
-        width = 2 ** math.ceil(math.log2(max(map(len, distinct))))
-        if 2 * width > self.batch_size:
-            return None
-        first, inverse = [], []
-        for batch, pairs in zip(pair_of_row, distinct, strict=True):
-            index = [batch.index(pair) for pair in pairs]
-            first.append(index + [index[-1]] * (width - len(index)))
-            inverse.append([pairs.index(pair) for pair in batch])
-        device = self.backbone.device
-        stacked = torch.tensor(first, device=device), torch.tensor(inverse, device=device)
-        return [DistinctRows(*rows) for rows in zip(*stacked, strict=True)]
+def distinct_rows(pair_of_row: list[list[int]]) -> tuple[list[list[int]], list[list[int]]] | None:
+    """Return which rows of each batch have the same x_t, `first` and `inverse` (`DistinctRows`); None if it does not
+    pay.
+
+    All batches have the same number of distinct rows, the next power of two, so that few shapes occur.
+    """
+    distinct = [list(dict.fromkeys(batch)) for batch in pair_of_row]
+    width = 2 ** math.ceil(math.log2(max(map(len, distinct))))
+    if 2 * width > len(pair_of_row[0]):
+        return None
+    first, inverse = [], []
+    for batch, pairs in zip(pair_of_row, distinct, strict=True):
+        index = [batch.index(pair) for pair in pairs]
+        first.append(index + [index[-1]] * (width - len(index)))
+        inverse.append([pairs.index(pair) for pair in batch])
+    return first, inverse
 
 
 def padded_batches(rows: list[Row], size: int) -> list[list[Row]]:
@@ -155,3 +170,23 @@ def padded_batches(rows: list[Row], size: int) -> list[list[Row]]:
     batches = [rows[start : start + size] for start in range(0, len(rows), size)]
     batches[-1] = batches[-1] + [batches[-1][-1]] * (size - len(batches[-1]))
     return batches
+
+
+def batches_by_timestep(rows: list[Row], size: int) -> list[list[Row]]:
+    """Cut rows into batches of a single timestep each, from noise to image: for methods that reuse at one timestep what
+    they computed at the one before."""
+    timesteps = sorted({row.t for row in rows}, reverse=True)
+    return [batch for t in timesteps for batch in padded_batches([row for row in rows if row.t == t], size)]
+
+
+def sent(x: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on the device; to a GPU it goes without waiting for what that computes."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
+
+
+def sent_together(tables: Mapping[str, list[int] | list[list[int]]], device: torch.device) -> dict[str, Tensor]:
+    """Return tables of integers on the device, sent as one."""
+    tensors = {name: torch.tensor(table) for name, table in tables.items()}
+    flat = sent(torch.cat([tensor.flatten() for tensor in tensors.values()]), device)
+    parts = flat.split([tensor.numel() for tensor in tensors.values()])
+    return {name: part.view(tensor.shape) for (name, tensor), part in zip(tensors.items(), parts, strict=True)}

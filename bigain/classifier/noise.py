@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
@@ -42,3 +44,19 @@ class ReleasedNoise:
     def _draw(self) -> Tensor:
         self._position += 1
         return torch.randn(self.shape, generator=self._generator)
+
+
+class GroupNoise:
+    """Noise eps of a group of images by image (its index in the group) and t, drawn when it is needed or ahead."""
+
+    def __init__(self, draw: Callable[[int, int], Tensor]) -> None:
+        self._draw = draw
+        self._ahead: dict[tuple[int, int], Tensor] = {}
+
+    def draw_ahead(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Draw eps of each (image, t) in place of what was drawn ahead before."""
+        self._ahead = {pair: self._draw(*pair) for pair in pairs}
+
+    def stacked(self, pairs: Sequence[tuple[int, int]]) -> Tensor:
+        """Return eps of each (image, t), [P, C, H, W]."""
+        return torch.stack([self._ahead[pair] if pair in self._ahead else self._draw(*pair) for pair in pairs])

@@ -121,7 +121,7 @@ def _register(denoiser: ModelMixin, attachment: TokenAttachment) -> None:
     def put(module: nn.Module, hook: ModelHook) -> None:
         HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, HOOK)
 
-    put(denoiser, TimestepHook(attachment.begin, denoiser))
+    put(denoiser, TimestepHook(attachment.begin, denoiser, attachment.state.end))
     by_map: dict[nn.Module, list[Site]] = {}
     for site in attachment.sites:
         by_map.setdefault(site.block.map_module, []).append(site)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from bigain.compression.sites import Site
 from bigain.methods.method import Method
 from bigain.methods.presets import METHODS
@@ -28,8 +30,12 @@ class Attachment(ABC):
     sites: Sequence[Site]
 
     @abstractmethod
-    def set_rows(self, keys: Sequence[RowKey]) -> None:
-        """Tell the method which rows the next batches hold."""
+    def set_rows(self, keys: Sequence[RowKey], seeds: Tensor | None = None) -> None:
+        """Tell the method which rows the next batches hold; `seeds` [B] are their `row_seeds`, if at hand."""
+
+    def row_seeds(self, keys: Sequence[RowKey]) -> list[int]:
+        """Return the seed of each row's random draws; nothing if the method draws none."""
+        return []
 
     @abstractmethod
     def report(self) -> list[dict[str, Any]]:
@@ -51,7 +57,7 @@ class Uncompressed(Attachment):
     def __init__(self, method: Method = METHODS["none"]) -> None:
         self.method = method
 
-    def set_rows(self, keys: Sequence[RowKey]) -> None:
+    def set_rows(self, keys: Sequence[RowKey], seeds: Tensor | None = None) -> None:
         """Ignore the rows: nothing is drawn."""
 
     def report(self) -> list[dict[str, Any]]:

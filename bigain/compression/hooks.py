@@ -37,17 +37,27 @@ def remove_hook(module: nn.Module, name: str) -> None:
 
 
 class TimestepHook(ModelHook):
-    """On the model: calls `begin` with the timestep before every forward pass."""
+    """On the model: calls `begin` with the timestep before every forward pass, and `end` after it."""
 
-    def __init__(self, begin: Callable[[Tensor | float | None], None], model: nn.Module) -> None:
+    def __init__(
+        self,
+        begin: Callable[[Tensor | float | None], None],
+        model: nn.Module,
+        end: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__()
-        self.begin = begin
+        self.begin, self.end = begin, end
         self.position = list(inspect.signature(type(model).forward).parameters).index("timestep") - 1  # less self
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple, dict]:
         positional = args[self.position] if len(args) > self.position else None
         self.begin(kwargs.get("timestep", positional))
         return args, kwargs
+
+    def post_forward(self, module: nn.Module, output: Any) -> Any:
+        if self.end is not None:
+            self.end()
+        return output
 
 
 class GridHook(ModelHook):

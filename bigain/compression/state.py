@@ -9,6 +9,8 @@ from torch import Tensor
 
 from bigain.tokens import Plan
 
+PlanKey = tuple[str, int, int]  # plan group, height and width of the grid
+
 
 @dataclass
 class ForwardState:
@@ -16,11 +18,15 @@ class ForwardState:
 
     timestep: Tensor | float | None = None
     passes: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
-    shared_plans: dict[str, Plan] = field(default_factory=dict)
+    shared_plans: dict[PlanKey, Plan] = field(default_factory=dict)
     row_seeds: Tensor | None = None  # [B]; without them the rows of a batch share what a method draws
 
     def begin(self, timestep: Tensor | float | None) -> None:
-        """Begin a forward pass: the plans of the last one are void."""
+        """Begin a forward pass without the plans that a failed one left behind."""
         self.timestep = timestep
         self.passes += 1
+        self.shared_plans.clear()
+
+    def end(self) -> None:
+        """End a forward pass: its plans are void. A compiled model meets none at the next, and needs no other graph."""
         self.shared_plans.clear()

@@ -47,13 +47,18 @@ class TokenAttachment(Attachment):
         """Return whether the method draws random numbers."""
         return any(isinstance(value, Draw) for value in self.options.values())
 
-    def set_rows(self, keys: Sequence[RowKey]) -> None:
+    def set_rows(self, keys: Sequence[RowKey], seeds: Tensor | None = None) -> None:
         """Say what the rows of the coming batches are, so that each draws its own random numbers."""
+        if self.is_random:
+            self.state.row_seeds = torch.tensor(self.row_seeds(keys)) if seeds is None else seeds
+
+    def row_seeds(self, keys: Sequence[RowKey]) -> list[int]:
+        """Return the seed of each row's random draws, which rows of one noised image may share; nothing if the method
+        draws none."""
         if not self.is_random:
-            return
+            return []
         paired = self.method.draws_per == "noised_image"
-        seeds = [seed_for(self.seed, "rows", k.image, "any" if paired else k.condition, k.t, 0) for k in keys]
-        self.state.row_seeds = torch.tensor(seeds)
+        return [seed_for(self.seed, "rows", k.image, "any" if paired else k.condition, k.t, 0) for k in keys]
 
     def predict(self, site: Site) -> None:
         """Fill in N' and M for the site's grid. Raises ValueError if the strength cannot be reached on it."""
@@ -101,7 +106,8 @@ class TokenAttachment(Attachment):
         """Return the plan for a block's tokens x [B, N, C], shared as `plan_for` says; where rows repeat one another,
         of the distinct rows. Raises as `call_operator` does."""
         shared, rows = self.state.shared_plans, site.distinct_rows
-        key = f"{site.plan_group if self.method.plan_for == 'stage' else ''} {site.grid}"
+        group = site.plan_group if self.method.plan_for == "stage" else ""
+        key = (group, site.grid.height, site.grid.width)  # plain data, which torch.compile can look up
         if self.method.plan_for != "block" and key in shared:
             return shared[key]
         plan: Plan = self.call_operator(site, x)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 from safetensors import safe_open
-from torch import Tensor
 
 from bigain.backbones.base import Backbone
-from bigain.classifier.classify import ClassificationSettings, Trial, classify_images
+from bigain.classifier.classify import ClassificationSettings, Classifier, Trial
 from bigain.classifier.elimination import Elimination
-from bigain.classifier.engine import BatchTooLarge
+from bigain.classifier.engine import BatchTooLarge, ImageGroup
 from bigain.classifier.noise import ReleasedNoise
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Attachment
@@ -21,7 +22,7 @@ from bigain.core.specs import ClassifySpec
 from bigain.datasets import load as load_dataset
 from bigain.jobs.common import backbone_of, compile_denoiser
 from bigain.jobs.inputs import calibration_input, shared_input
-from bigain.jobs.shards import CellJob, calibration_bytes, content_digest, run_job
+from bigain.jobs.shards import CellJob, calibration_bytes, content_digest, group_after, run_job
 from bigain.jobs.storage import ParquetShards
 from bigain.methods.ids import method_of
 
@@ -40,6 +41,7 @@ class ClassificationJob(CellJob[pa.Table, pa.Table]):
     """
 
     format = ParquetShards()
+    classifier: Classifier  # once the run is opened
 
     def __init__(self, spec: ClassifySpec, backbone: Backbone, latents_file: Path, conditions_file: Path) -> None:
         inputs = {
@@ -57,41 +59,57 @@ class ClassificationJob(CellJob[pa.Table, pa.Table]):
         self.image_ids = load_dataset(spec["dataset"]).ids
         self.settings = classification_settings(spec)
         self.smaller_batch = spec["protocol"]["smaller_batch"]
+        self.coming: tuple[list[int], ImageGroup | None] = ([], None)  # the group after the current one, on a GPU
         self.released_noise = ReleasedNoise(spec["seed"], self.settings.stages.trials, backbone.latent_shape)
         self.shared_inputs = content_digest(self.candidates, *calibration_bytes(spec))
+
+    @contextmanager
+    def opened(self, attachment: Attachment) -> Iterator[None]:
+        with ExitStack() as self.stack:
+            self._open_classifier(attachment)
+            yield
 
     def inputs_digest(self, positions: list[int]) -> str:
         return content_digest(self.latents[[position - self.first for position in positions]], self.shared_inputs)
 
     def compute(self, positions: list[int], attachment: Attachment) -> pa.Table:
-        readable = [position for position in positions if position not in self.unreadable]
-        if not readable:
+        images = self.coming[1] if self.coming[0] == positions else self._group(positions)
+        if images is None:
             return trials_table([])
-        released = self.settings.noise_source == "released"
-        noise = [self.released_noise.rows(position) for position in readable] if released else None
+        after = group_after(positions, self.spec) if self.classifier.draws_ahead else []
+        coming = self._group(after)
+        self.coming = (after, coming)
         try:
-            return self._classify(readable, noise, attachment)
+            return trials_table(self.classifier.classify(images, coming))
         except BatchTooLarge:
             if self.smaller_batch is None or "batch" in self.notes:
                 raise
         self.notes["batch"] = self.smaller_batch  # outside the handler, which keeps the large batch alive
-        return self._classify(readable, noise, attachment)
+        self._open_classifier(attachment)
+        return trials_table(self.classifier.classify(images, coming))
 
     def finish(self, positions: list[int], computed: pa.Table) -> pa.Table:
         return computed
 
-    def _classify(self, positions: list[int], released_noise: list[Tensor] | None, attachment: Attachment) -> pa.Table:
+    def _open_classifier(self, attachment: Attachment) -> None:
+        """Open the classifier for batches of the current size, and close the one before."""
+        self.stack.close()
         settings = replace(self.settings, batch_size=self.notes.get("batch", self.settings.batch_size))
-        trials = classify_images(
-            self.backbone,
-            self.latents[[position - self.first for position in positions]],
-            [self.image_ids[position] for position in positions],
-            self.candidates,
-            settings,
-            attachment,
-            released_noise,
+        self.classifier = self.stack.enter_context(
+            Classifier.open(self.backbone, self.candidates, settings, attachment)
         )
-        return trials_table(trials)
+
+    def _group(self, positions: list[int]) -> ImageGroup | None:
+        """Return the readable images at some positions; None if there are none."""
+        readable = [position for position in positions if position not in self.unreadable]
+        if not readable:
+            return None
+        released = self.settings.noise_source == "released"
+        return self.classifier.group(
+            [self.image_ids[position] for position in readable],
+            self.latents[[position - self.first for position in readable]],
+            [self.released_noise.rows(position) for position in readable] if released else None,
+        )
 
 
 def classification_settings(spec: ClassifySpec) -> ClassificationSettings:

@@ -15,7 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 
@@ -70,6 +70,10 @@ class CellJob(ABC, Generic[Computed, Records]):
         self.spec, self.backbone, self.inputs = spec, backbone, inputs
         self.notes = notes  # on how the job ran, beside its environment
 
+    def opened(self, attachment: Attachment) -> AbstractContextManager[object]:
+        """Return a context for the whole run, inside which all groups are computed with the method attached."""
+        return nullcontext()
+
     @abstractmethod
     def inputs_digest(self, positions: list[int]) -> str:
         """Return a digest of everything that the group is computed from besides the spec."""
@@ -96,8 +100,7 @@ class ShardStore(Generic[Computed, Records]):
 
     def shard(self, positions: list[int]) -> Future[Shard[Records]]:
         """Read the shard of these images, or join it from its groups."""
-        size = self.job.spec["block"]
-        groups = [positions[start : start + size] for start in range(0, len(positions), size)]
+        groups = cut(positions, self.job.spec["block"])
         if len(groups) == 1 or self._files(positions):
             return self._read_or_compute(positions)
         shards = [self._read_or_compute(group) for group in groups]
@@ -169,10 +172,9 @@ def run_job(job: CellJob[Computed, Records], output: Path) -> None:
     """
     began = time.monotonic()
     spec = job.spec
-    first, last = spec["images"]
-    ranges = [list(range(start, min(start + spec["shard"], last))) for start in range(first, last, spec["shard"])]
+    ranges = cut(list(range(*spec["images"])), spec["shard"])
     with _attached(spec, job.backbone) as attachment:
-        with OrderedWorker(job.overlapped) as worker:
+        with job.opened(attachment), OrderedWorker(job.overlapped) as worker:
             store = ShardStore(job, attachment, worker, began)
             futures = [store.shard(positions) for positions in tqdm(ranges, desc="shards")]
         shards = [future.result() for future in futures]
@@ -190,6 +192,19 @@ def run_job(job: CellJob[Computed, Records], output: Path) -> None:
         images_computed=store.images_computed,
         compressed=compressed_parts,
     )
+
+
+def cut(positions: list[int], size: int) -> list[list[int]]:
+    """Cut positions into parts of `size`; the last may be shorter."""
+    return [positions[start : start + size] for start in range(0, len(positions), size)]
+
+
+def group_after(positions: list[int], spec: CellJobSpec) -> list[int]:
+    """Return the group that a job computes after another, unless it is on file; nothing after the last."""
+    groups = [
+        group for shard in cut(list(range(*spec["images"])), spec["shard"]) for group in cut(shard, spec["block"])
+    ]
+    return next((group for group in groups if group[0] > positions[-1]), [])
 
 
 def summed(runs: Iterable[Run]) -> list[Run]:

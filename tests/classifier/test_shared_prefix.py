@@ -9,9 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import bigain
 from bigain.backbones.unet import memory_format
-from bigain.classifier.classify import ClassificationSettings, classify_images
-from bigain.classifier.engine import Engine, ImageGroup, Row
-from bigain.classifier.shared_prefix import PrefixHook, shared_between_classes
+from bigain.classifier.classify import ClassificationSettings, Classifier, classify_images
+from bigain.classifier.shared_prefix import shared_between_classes
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Uncompressed
 from bigain.compression.token_attachment import TokenAttachment
@@ -33,7 +32,7 @@ def classify(backbone, method, batch_size=24, classes=6, **where):
 def test_errors_are_those_of_rows_that_share_nothing(unet, monkeypatch, method, metric_site):
     backbone = TinyBackbone(unet, "unet")
     shared = classify(backbone, method, metric_site=metric_site)
-    monkeypatch.setattr(Engine, "_distinct_rows", lambda self, pair_of_row: None)
+    monkeypatch.setattr("bigain.classifier.engine.distinct_rows", lambda pair_of_row: None)
     apart = classify(backbone, method, metric_site=metric_site)
     assert [(a.image, a.class_index, a.t, a.stage) for a in shared] == [
         (b.image, b.class_index, b.t, b.stage) for b in apart
@@ -102,7 +101,7 @@ def test_fewer_operations_are_counted(unet, monkeypatch):
         return counter.get_total_flops()
 
     shared = flops()
-    monkeypatch.setattr(Engine, "_distinct_rows", lambda self, pair_of_row: None)
+    monkeypatch.setattr("bigain.classifier.engine.distinct_rows", lambda pair_of_row: None)
     assert shared < 0.97 * flops()
 
 
@@ -129,26 +128,23 @@ def test_an_attachment_without_random_draws_hashes_no_rows(unet):
         assert at.state.row_seeds is None
 
 
-def test_the_batches_of_a_stage_are_one_graph(unet):
-    """Other rows, classes and timesteps in the same shapes do not trace the model again."""
+@pytest.mark.parametrize("family", ["unet", "dit"])
+@pytest.mark.parametrize("method", ["none", "bigain_tm", "bigain_tm_cached", "tome", "tome_shared", "bigain_td"])
+def test_groups_after_the_first_trace_no_model(request, family, method):
+    """Nor do other stages, rows, classes and timesteps in the same shapes."""
     torch._dynamo.reset()
-    counter = CompileCounter()
-    backbone = TinyBackbone(unet, "unet")
-    network = backbone.denoiser
-    compiled = torch.compile(network, backend=counter, dynamic=False, fullgraph=True)
-    backbone.predict = lambda x, t, c: compiled(x, t, encoder_hidden_states=c, return_dict=False)[0]
-    conditions = backbone.conditions_of(4)
-
-    def noise(image, t):
-        return torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(t))
-
+    counter, network = CompileCounter(), copy.deepcopy(request.getfixturevalue(family))
+    network.compile(backend=counter, dynamic=False, fullgraph=True)
+    backbone = TinyBackbone(network, family)
+    settings = ClassificationSettings(Stages((2, 4), (3, 1)), seed=0, batch_size=24)
+    graphs = []
     with (
-        torch.inference_mode(),
-        bigain.compressed(network, "bigain_tm", ratio=0.5) as at,
-        shared_between_classes(network, conditions, at) as prefix,
+        bigain.compressed(network, method, task="classification", **arguments_for(method)) as at,
+        Classifier.open(backbone, backbone.conditions_of(6), settings, at) as classifier,
     ):
-        assert any(isinstance(hook, PrefixHook) for hook in network.conv_in._diffusers_hook.hooks.values())
-        engine = Engine(backbone, at, prefix, conditions, ImageGroup([1, 2], latents([1, 2]), noise), "l2", 8)
-        errors = engine.errors([Row(i, c, t) for i in (0, 1) for t in (10, 500, 900) for c in range(4)])
-    assert len(errors) == 24
-    assert counter.frame_count == 1
+        assert classifier.engine.prefix.exists == (family == "unet")
+        for images in ([1, 2], [3, 4], [5, 6]):
+            trials = classifier.classify(classifier.group(images, latents(images)))
+            graphs.append(counter.frame_count)
+    assert len(trials) == 2 * (2 * 6 + 2 * 3)
+    assert graphs == [1, 1, 1]

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from functools import partial
+from functools import partialmethod
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bigain.backbones.unet import StableDiffusion
-from bigain.classifier.classify import classify_images
+from bigain.classifier.classify import Classifier
 from bigain.core.columns import column_of
 from bigain.core.provenance import checked, write_provenance
 from bigain.core.records import canonical
@@ -22,6 +22,7 @@ from bigain.jobs.classify import classify, trials_table
 from bigain.jobs.common import missing_compiler
 from bigain.jobs.encode import encode_conditions, encode_images
 from bigain.jobs.generate import generate
+from bigain.jobs.shards import group_after
 from tests.helpers.jobs import FASHION, backbone_spec, classification
 from tests.helpers.repository import ROOT
 from tests.helpers.results import reseal
@@ -112,18 +113,20 @@ def test_a_half_done_shard_goes_on_at_its_next_block(inputs, tmp_path, monkeypat
     spec = classification(family, "tome", tmp_path / "a", shard=8)
     blocks = []
 
-    def stopping(*arguments, after: int):
+    classify_group = Classifier.classify
+
+    def stopping(self, images, coming, after: int):
         if len(blocks) == after:
             raise KeyboardInterrupt
-        blocks.append(arguments[2])
-        return classify_images(*arguments)
+        blocks.append(images.ids)
+        return classify_group(self, images, coming)
 
-    monkeypatch.setattr("bigain.jobs.classify.classify_images", partial(stopping, after=3))
+    monkeypatch.setattr(Classifier, "classify", partialmethod(stopping, after=3))
     with pytest.raises(KeyboardInterrupt):
         run(spec, folder, tmp_path / "a.parquet")
     assert len(list((tmp_path / "a/work").rglob("images-*"))) == 3
     assert not (tmp_path / "a.parquet").exists()
-    monkeypatch.setattr("bigain.jobs.classify.classify_images", partial(stopping, after=-1))
+    monkeypatch.setattr(Classifier, "classify", partialmethod(stopping, after=-1))
     resumed = run(spec, folder, tmp_path / "a.parquet")
     assert [len(images) for images in blocks] == [2, 2, 2, 2]
     (shard,) = (tmp_path / "a/work").rglob("images-*")
@@ -133,6 +136,33 @@ def test_a_half_done_shard_goes_on_at_its_next_block(inputs, tmp_path, monkeypat
     monkeypatch.undo()
     monkeypatch.chdir(ROOT)
     assert resumed.equals(run(spec | {"results": str(tmp_path / "b")}, folder, tmp_path / "b.parquet"))
+
+
+@pytest.mark.parametrize("noise", ["keyed", "released"])
+def test_noise_drawn_ahead_for_the_next_group_changes_no_record(inputs, tmp_path, monkeypatch, noise):
+    """As on a GPU; also after a resume, and where all images of a group are unreadable."""
+    family, folder = inputs
+    latents = with_latents(folder, tmp_path / "damaged", unreadable=torch.tensor([4, 5, 6]))
+
+    def records(name: str):
+        spec = classification(family, "none", tmp_path / name, shard=4)
+        spec["protocol"] |= {"noise": noise}
+        return run(spec, latents, tmp_path / f"{name}.parquet")
+
+    plain = records("a")
+    monkeypatch.setattr(Classifier, "draws_ahead", True)
+    assert records("b").equals(plain)
+    for file in (tmp_path / "b/work").rglob("images-000004-*"):
+        file.unlink()
+    assert records("b").equals(plain)
+
+
+def test_the_group_after_another_is_that_of_the_job(tmp_path):
+    spec = classification("unet", "none", tmp_path, images=(2, 9), shard=5, block=3)
+    groups = [[2, 3, 4]]
+    while following := group_after(groups[-1], spec):
+        groups.append(following)
+    assert groups == [[2, 3, 4], [5, 6], [7, 8]]
 
 
 def test_what_it_took_and_where_is_kept_over_resumes(inputs, tmp_path, monkeypatch):

@@ -68,7 +68,7 @@ class PhaseSubnets(Attachment):
         with self.installed(phase):
             return operations.by_module(self.denoiser, condition)[""]
 
-    def set_rows(self, keys: Sequence[RowKey]) -> None:
+    def set_rows(self, keys: Sequence[RowKey], seeds: Tensor | None = None) -> None:
         """Ignore the rows: nothing is drawn."""
 
     def report(self) -> list[dict[str, Any]]:

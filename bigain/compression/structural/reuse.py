@@ -137,7 +137,7 @@ class ReusedSteps(Attachment):
         self.stored: dict[BatchKey, tuple[int, dict[int, Any]]] = {}  # of every batch's last step: position, outputs
         self.position = -1
 
-    def set_rows(self, keys: Sequence[RowKey]) -> None:
+    def set_rows(self, keys: Sequence[RowKey], seeds: Tensor | None = None) -> None:
         """Say what the rows of the coming batch are: batches of equal rows reuse one another's outputs."""
         self.batch_key = tuple((key.image, key.condition) for key in keys)
 
