@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import pandas as pd
@@ -13,7 +14,7 @@ from bench import reference_loop
 from bench.rounds import ROUNDS, Row, compare
 from bigain import backbones
 from bigain.backbones.base import Backbone
-from bigain.classifier.classify import ClassificationSettings, Trial, classify_images
+from bigain.classifier.classify import ClassificationSettings, Classifier, Trial, classify_images
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Uncompressed
 from bigain.datasets import load as load_dataset
@@ -37,16 +38,24 @@ def classification(rounds: int = ROUNDS, compiled: bool = True) -> list[Row]:
         latents, images, conditions = inputs(backbone, TIMED)
         settings = ClassificationSettings(STAGES, seed=0, batch_size=BATCH)
         block = (latents, images, conditions, settings)
-        arms: dict[str, Callable[[], object]] = {
-            "reference loop": partial(reference_loop.classify, backbone, *block),
-            "engine": partial(classify_images, backbone, *block, Uncompressed()),
-        }
-        if compiled and missing_compiler(backbone.device) is None:
-            fast = backbones.load(family, path, device)
-            fast.denoiser.compile(dynamic=False)
-            arms["engine, compiled"] = partial(classify_images, fast, *block, Uncompressed())
-        rows += compare("classification", f"mini_{family}, {TIMED} images", arms, rounds)
+        arms: dict[str, Callable[[], object]] = {"reference loop": partial(reference_loop.classify, backbone, *block)}
+        with ExitStack() as stack:
+            _, arms["engine"] = stack.enter_context(engine(backbones.load(family, path, device), *block))
+            if compiled and missing_compiler(backbone.device) is None:
+                fast = backbones.load(family, path, device)
+                fast.denoiser.compile(dynamic=False)
+                _, arms["engine, compiled"] = stack.enter_context(engine(fast, *block))
+            rows += compare("classification", f"mini_{family}, {TIMED} images", arms, rounds)
     return rows
+
+
+@contextmanager
+def engine(
+    backbone: Backbone, latents: Tensor, images: list[int], conditions: Tensor, settings: ClassificationSettings
+) -> Iterator[tuple[Classifier, Callable[[], object]]]:
+    """Open the classifier of a model, as a job does, and yield it with a function that classifies the images."""
+    with Classifier.open(backbone, conditions, settings, Uncompressed()) as classifier:
+        yield classifier, lambda: classifier.classify(classifier.group(images, latents))
 
 
 def equal_decisions(images: int = 500) -> list[Row]:

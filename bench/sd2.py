@@ -21,11 +21,11 @@ from bench import reference_loop
 from bench.architectures import RandomBackbone, RandomDiT, RandomStableDiffusion
 from bench.attention import ARMS, forward, guided, ours, tomesd_07
 from bench.ceilings import SIDE, product
+from bench.classification import engine
 from bench.operators import captured
 from bench.rounds import ROUNDS, Row, compare, runnable
-from bigain.classifier.classify import ClassificationSettings, classify_images
+from bigain.classifier.classify import ClassificationSettings, Classifier
 from bigain.classifier.timesteps import Stages
-from bigain.compression.attachment import Uncompressed
 from bigain.jobs.common import missing_compiler
 
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "RTX 4090": 165e12}  # operations a second, dense, half
@@ -58,13 +58,17 @@ class Work:
 
 
 def sd2_classification() -> Iterator[Row]:
-    """`classification` of Stable Diffusion 2.0 on a GPU."""
-    return classification(RandomStableDiffusion("sd2", "cuda", torch.bfloat16))
+    """`classification` of Stable Diffusion 2.0 on a GPU, also compiled."""
+    backbone = RandomStableDiffusion("sd2", "cuda", torch.bfloat16)
+    yield from classification(backbone)
+    yield from compiled_classification(backbone)
 
 
 def dit_classification() -> Iterator[Row]:
-    """`classification` of DiT-XL/2 on a GPU."""
-    return classification(RandomDiT("dit_xl2", "cuda", torch.bfloat16))
+    """`classification` of DiT-XL/2 on a GPU, also compiled."""
+    backbone = RandomDiT("dit_xl2", "cuda", torch.bfloat16)
+    yield from classification(backbone)
+    yield from compiled_classification(backbone)
 
 
 def sd2_attention() -> Iterator[Row]:
@@ -76,25 +80,55 @@ def sd2_attention() -> Iterator[Row]:
             yield from attention(backbone, side, compiler="inductor")
 
 
-def classification(
-    backbone: RandomBackbone, work: Work | None = None, rounds: int = ROUNDS, compiler: str | None = "inductor"
-) -> Iterator[Row]:
-    """Yield rows of the plain loop and of the engine, then of the engine eager and compiled."""
+def classification(backbone: RandomBackbone, work: Work | None = None, rounds: int = ROUNDS) -> Iterator[Row]:
+    """Yield rows of the plain loop and of the engine, then on a GPU of one of the engine's forward passes, eager and as
+    a CUDA graph."""
     work = work or Work()
     ceiling = product(backbone.dtype, backbone.device, work.product_side)
-    loop, engine = _reference(backbone, work), _engine(backbone, work)
-    arms = {"reference loop": loop, "engine": engine}
-    worked = {arm: operations(run) for arm, run in arms.items()}
     case = f"{backbone}, {work}"
-    for row in compare("classification", case, arms, rounds):
-        yield with_rate(row, worked[row["arm"]], ceiling)
-    if compiler is None or missing_compiler(backbone.device) is not None:
+    with engine(copy.deepcopy(backbone), *_inputs(backbone, work)) as (classifier, run):
+        arms = {"reference loop": _reference(backbone, work), "engine": run}
+        worked = {arm: operations(run) for arm, run in arms.items()}
+        for row in compare("classification", case, arms, rounds):
+            yield with_rate(row, worked[row["arm"]], ceiling)
+        if backbone.device.type == "cuda":
+            yield from forward_pass(classifier, f"{backbone}, batch {work.batch}", ceiling, rounds)
+
+
+def forward_pass(classifier: Classifier, case: str, ceiling: float, rounds: int) -> list[Row]:
+    """Return rows of a forward pass of the rows that the engine ran last, eager and as a CUDA graph."""
+    opened, backbone = classifier.engine, classifier.engine.backbone
+    with torch.inference_mode():
+        x_t = torch.randn(opened.batch_size, *backbone.latent_shape, dtype=backbone.dtype, device=backbone.device)
+        t = torch.full((opened.batch_size,), 500, device=backbone.device)
+        eager = partial(backbone.predict_noise, x_t, t, opened.conditions[opened.prefix.classes])
+        worked, graph = operations(eager), captured(eager)
+        arms: dict[str, Callable[[], object]] = {"eager": eager}
+        if graph is not None:
+            arms["CUDA graph"] = graph
+        rows = compare("forward pass of the engine", case, arms, rounds)
+    return [with_rate(row, worked, ceiling) for row in rows]
+
+
+def compiled_classification(
+    backbone: RandomBackbone, work: Work | None = None, rounds: int = ROUNDS, compiler: str = "inductor"
+) -> Iterator[Row]:
+    """Yield a row of the compiled engine over the eager one, on a GPU also of the one compiled to CUDA graphs; nothing
+    where there is no compiler."""
+    if missing_compiler(backbone.device) is not None:
         return
-    fast = copy.deepcopy(backbone)
-    fast.denoiser.compile(dynamic=False, backend=compiler)
-    arms = {"engine": engine, "engine, compiled": _engine(fast, work)}
-    rows = compare("classification, compiled", case, arms, rounds)
-    yield with_rate(rows[1], worked["engine"], ceiling)  # the compiler changes how, not what
+    work = work or Work()
+    ceiling = product(backbone.dtype, backbone.device, work.product_side)
+    arms = {"engine, compiled": "default", "engine, compiled to CUDA graphs": "reduce-overhead"}
+    inputs = _inputs(backbone, work)
+    for arm, mode in arms.items():
+        if mode == "default" or backbone.device.type == "cuda":
+            fast = copy.deepcopy(backbone)
+            fast.denoiser.compile(dynamic=False, backend=compiler, mode=mode)
+            with engine(backbone, *inputs) as (_, eager), engine(fast, *inputs) as (_, run):
+                rows = compare("classification, compiled", f"{backbone}, {work}", {"engine": eager, arm: run}, rounds)
+                worked = operations(eager)  # the compiler changes how, not what
+            yield with_rate(rows[1], worked, ceiling)
 
 
 def attention(
@@ -169,8 +203,3 @@ def _inputs(backbone: RandomBackbone, work: Work) -> tuple[Tensor, list[int], Te
 def _reference(backbone: RandomBackbone, work: Work) -> Callable[[], object]:
     inputs = _inputs(backbone, work)
     return lambda: reference_loop.classify(backbone, *inputs)
-
-
-def _engine(backbone: RandomBackbone, work: Work) -> Callable[[], object]:
-    inputs = _inputs(backbone, work)
-    return lambda: classify_images(backbone, *inputs, Uncompressed())

@@ -79,6 +79,11 @@ STAGES = (
         bound="Bounds are counted operations of SD 2.0, for merging at 0.7 and 2x fewer keys and values.",
     ),
     Stage(
+        "engine-compiled",
+        "How much faster is the classification engine under torch.compile, without and with CUDA graphs?",
+        *(work.compiled_engine, 300, 60, tables.rated, headlines.engine, ("bfloat16", "compiler")),
+    ),
+    Stage(
         "paper",
         "Do the paper's rules run on the true architectures in half precision?",
         *(work.paper, 240, 100, tables.valued, headlines.study),

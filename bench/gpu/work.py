@@ -7,8 +7,9 @@ the stages that need it, and no other.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,10 +124,25 @@ def attention(run: Run) -> Iterator[Row]:
 
 def engine(run: Run) -> Iterator[Row]:
     """Time the classification engine beside the plain loop on both architectures."""
+    from bench.sd2 import classification
+
+    yield from on_both_architectures(run, classification)
+
+
+def compiled_engine(run: Run) -> Iterator[Row]:
+    """Time the compiled classification engine beside the eager one on both architectures."""
+    from bench.sd2 import compiled_classification
+
+    compiler = "eager" if run.rehearsal else "inductor"
+    yield from on_both_architectures(run, partial(compiled_classification, compiler=compiler))
+
+
+def on_both_architectures(run: Run, timed: Callable[..., Iterator[Row]]) -> Iterator[Row]:
+    """Time classification with Stable Diffusion 2.0's and DiT-XL/2's architectures, or tiny ones in a rehearsal."""
     import torch
 
     from bench.architectures import RandomDiT, RandomStableDiffusion
-    from bench.sd2 import Work, classification
+    from bench.sd2 import Work
 
     work = Work(images=1, classes=3, trials=2, batch=6, product_side=256) if run.rehearsal else Work()
     rounds, device, dtype = (1, "cpu", torch.float32) if run.rehearsal else (3, "cuda", torch.bfloat16)
@@ -137,7 +153,7 @@ def engine(run: Run) -> Iterator[Row]:
     failed: Exception | None = None
     for kind, name in ((RandomStableDiffusion, unet), (RandomDiT, dit)):
         try:
-            yield from classification(kind(name, device, dtype), work, rounds, compiler=None)
+            yield from timed(kind(name, device, dtype), work, rounds)
         except Exception as error:  # costs the other model nothing
             failed = failed or error
     if failed is not None:

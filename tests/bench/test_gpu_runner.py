@@ -355,7 +355,7 @@ def test_the_page_has_a_section_per_stage_with_bounds_beside_figures():
         "1 of 2 comparisons bit-identical, others within 1.0e-02",
         "8 x 4096 x 320: 300 us",
         "128x128: bigain_tm 1.25 (bound 1.52, tomesd was not timed, goal missed); 0 of 1 goals reached",
-        "sd2: 1.25 x, 40% of the product",
+        "sd2, engine: 1.25 x, 40% of the product",
         "no time left",
     ):
         assert line in table, line
