@@ -74,6 +74,15 @@ def encode_conditions(spec_text: SpecText, outputs: Outputs, log: Log = None) ->
         encode.encode_conditions(spec, with_provenance(*outputs))
 
 
+@command("measure-batch")
+def measure_batch(spec_text: SpecText, outputs: Outputs, log: Log = None) -> None:
+    """Measure how many rows of a forward pass take the least time per row."""
+    with model_job(spec_text, log) as spec:
+        from bigain.jobs import batch
+
+        batch.measure_batch(spec, with_provenance(*outputs))
+
+
 @command("reference-features")
 def reference_features(spec_text: SpecText, outputs: Outputs, log: Log = None) -> None:
     """Compute the features of a data set's real images."""

@@ -156,6 +156,21 @@ class Calibration(TypedDict):
     spec: CalibrateSpec
 
 
+class MeasureBatchSpec(TypedDict):
+    """`bigain measure-batch`: the classifier's rows of a forward pass that are fastest on a backbone."""
+
+    backbone: BackboneSpec
+    threads: int
+    code: CodeVersions
+
+
+class MeasuredBatch(TypedDict):
+    """The measured batch that a cell runs with: its file, and how that was made."""
+
+    file: str
+    spec: MeasureBatchSpec
+
+
 # -- cells -------------------------------------------------------------------------------------------------------------
 
 
@@ -186,7 +201,7 @@ class ClassificationProtocol(TypedDict):
     timesteps: Literal["grid", "random"]
     loss: Literal["l2", "l1", "huber"]
     noise: Literal["keyed", "released"]  # keyed by (seed, image, t), or one stream in the data set's order
-    batch: int  # rows of a forward pass
+    batch: int | Literal["auto"]  # rows of a forward pass; auto: those that were measured
     smaller_batch: int | None  # rows where `batch` does not fit into memory; null: that is an error
     elimination: EliminationSettings | None  # instead of stages
 
@@ -195,6 +210,7 @@ class ClassifySpec(CellJobSpec):
     """`bigain classify`: one cell on one range of images."""
 
     protocol: ClassificationProtocol
+    measured_batch: NotRequired[MeasuredBatch]  # if its batch is "auto"
 
 
 class GenerationProtocol(TypedDict):

@@ -21,7 +21,7 @@ from bigain.core.columns import described
 from bigain.core.specs import ClassifySpec
 from bigain.datasets import load as load_dataset
 from bigain.jobs.common import backbone_of, compile_denoiser
-from bigain.jobs.inputs import calibration_input, shared_input
+from bigain.jobs.inputs import batch_input, calibration_input, shared_input
 from bigain.jobs.shards import CellJob, calibration_bytes, content_digest, group_after, run_job
 from bigain.jobs.storage import ParquetShards
 from bigain.methods.ids import method_of
@@ -44,10 +44,12 @@ class ClassificationJob(CellJob[pa.Table, pa.Table]):
     classifier: Classifier  # once the run is opened
 
     def __init__(self, spec: ClassifySpec, backbone: Backbone, latents_file: Path, conditions_file: Path) -> None:
+        batch, measured = batch_input(spec)
         inputs = {
             "latents": shared_input(latents_file, spec),
             "conditions": shared_input(conditions_file, spec),
             **calibration_input(spec),
+            **measured,
         }
         super().__init__(spec, backbone, inputs, compile_denoiser(spec, backbone))
         self.first, last = spec["images"]
@@ -57,11 +59,13 @@ class ClassificationJob(CellJob[pa.Table, pa.Table]):
         with safe_open(conditions_file, "pt") as stored:
             self.candidates = stored.get_tensor("candidates")
         self.image_ids = load_dataset(spec["dataset"]).ids
-        self.settings = classification_settings(spec)
+        self.settings = classification_settings(spec, batch)
         self.smaller_batch = spec["protocol"]["smaller_batch"]
         self.coming: tuple[list[int], ImageGroup | None] = ([], None)  # the group after the current one, on a GPU
         self.released_noise = ReleasedNoise(spec["seed"], self.settings.stages.trials, backbone.latent_shape)
-        self.shared_inputs = content_digest(self.candidates, *calibration_bytes(spec))
+        self.shared_inputs = content_digest(
+            self.candidates, *calibration_bytes(spec), *([str(batch)] if measured else [])
+        )
 
     @contextmanager
     def opened(self, attachment: Attachment) -> Iterator[None]:
@@ -112,14 +116,14 @@ class ClassificationJob(CellJob[pa.Table, pa.Table]):
         )
 
 
-def classification_settings(spec: ClassifySpec) -> ClassificationSettings:
-    """Return the classifier's settings of a spec."""
+def classification_settings(spec: ClassifySpec, batch: int) -> ClassificationSettings:
+    """Return the classifier's settings of a spec, with the rows of a forward pass."""
     protocol = spec["protocol"]
     elimination = protocol["elimination"]
     return ClassificationSettings(
         stages=Stages(tuple(protocol["stages"]), tuple(protocol["keep"])),
         seed=spec["seed"],
-        batch_size=protocol["batch"],
+        batch_size=batch,
         loss=protocol["loss"],
         random_timesteps=protocol["timesteps"] == "random",
         noise_source=protocol["noise"],

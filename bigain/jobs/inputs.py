@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bigain.core.files import read_json
 from bigain.core.provenance import InputFile, ResultError, as_input, check_spec, checked, differences
-from bigain.core.specs import CellJobSpec
+from bigain.core.specs import CellJobSpec, ClassifySpec
 
 SHARED = ("backbone", "dataset", "threads")  # keys that the spec of a job has in common with those of its inputs
 
@@ -28,6 +29,20 @@ def shared_input(file: Path, spec: Mapping[str, Any]) -> InputFile:
     if wrong := differences(actual, expected):
         raise ResultError(file, "foreign", "was computed with " + "; ".join(wrong))
     return as_input(file, provenance)
+
+
+def batch_input(spec: ClassifySpec) -> tuple[int, dict[str, InputFile]]:
+    """Return the rows of a forward pass, with the entry of the file that they were read from if they were measured.
+
+    Raises ResultError if the file is damaged or was measured with another spec.
+    """
+    batch = spec["protocol"]["batch"]
+    if batch != "auto":
+        return batch, {}
+    measured = spec["measured_batch"]
+    provenance = checked(measured["file"])
+    check_spec(measured["file"], provenance["spec"], measured["spec"])
+    return read_json(measured["file"])["rows"], {"batch": as_input(measured["file"], provenance)}
 
 
 def calibration_input(spec: CellJobSpec) -> dict[str, InputFile]:

@@ -17,7 +17,7 @@ from bigain.core.specs import (
 from bigain.methods.ids import method_of
 from bigain.study.cells import Cell
 from bigain.study.fingerprints import code_of
-from bigain.study.input_specs import conditions_spec, latents_spec, reference_spec
+from bigain.study.input_specs import batch_file, batch_spec, conditions_spec, latents_spec, reference_spec
 from bigain.study.spec_parts import (
     backbone_part,
     cell_code,
@@ -52,7 +52,11 @@ def job_spec(work: Workload, cell: Cell, chunk: int) -> ClassifySpec | GenerateS
     if cell.structural:
         spec["calibration"] = {"file": calibration_file(work, cell), "spec": calibration_spec(work, cell)}
     if cell.task == "classification":
-        return {**spec, "protocol": _classification(work, cell)}
+        classify: ClassifySpec = {**spec, "protocol": _classification(work, cell)}
+        if work.measures_batch:
+            file, how = batch_file(work, cell.backbone), batch_spec(work, cell.backbone)
+            classify["measured_batch"] = {"file": file, "spec": how}
+        return classify
     return {**spec, "protocol": _generation(work, cell)}
 
 
@@ -89,6 +93,8 @@ def score_spec(work: Workload, cell: Cell) -> ScoreSpec:
     inputs = {"conditions": digest(conditions_spec(*place))}
     if classified:
         inputs["latents"] = digest(latents_spec(*place))
+    if classified and work.measures_batch:
+        inputs["batch"] = digest(batch_spec(work, cell.backbone))
     if cell.structural:
         inputs["calibration"] = digest(calibration_spec(work, cell))
     return {

@@ -147,7 +147,9 @@ def _invalid_stages(config: Config) -> Iterator[str]:
 
 def _invalid_batches(config: Config) -> Iterator[str]:
     batch, smaller = config["classification"]["batch"], config["classification"]["smaller_batch"]
-    if smaller is not None and smaller >= batch:
+    if smaller is not None and batch == "auto":
+        yield f"classification.smaller_batch: {smaller} has no use with batch: auto, which picks a batch that fits"
+    elif smaller is not None and smaller >= batch:
         yield f"classification.smaller_batch: {smaller} is not smaller than batch, which is {batch}"
 
 

@@ -28,6 +28,7 @@ RECORD = Path(__file__).with_name("fingerprints.json")
 # Parts that jobs start from.
 JOB_PARTS = (
     "jobs.encode",
+    "jobs.batch",
     "jobs.reference",
     "jobs.calibrate",
     "jobs.classify",

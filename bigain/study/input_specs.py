@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bigain.core.specs import DatasetSpec, EncodeConditionsSpec, EncodeImagesSpec, ReferenceSpec
+from bigain.core.specs import DatasetSpec, EncodeConditionsSpec, EncodeImagesSpec, MeasureBatchSpec, ReferenceSpec
 from bigain.study.fingerprints import READER_PARTS, code_of
 from bigain.study.finished import with_all_captions
 from bigain.study.spec_parts import (
@@ -45,6 +45,20 @@ def conditions_spec(work: Workload, backbone: str, dataset: str) -> EncodeCondit
         "code": _encoding_code(work, backbone, part),
     }
     return with_all_captions(spec, f"{work.results}/inputs/{backbone}/{dataset}/conditions.safetensors")
+
+
+def batch_spec(work: Workload, backbone: str) -> MeasureBatchSpec:
+    """Return the spec of the fastest rows of a forward pass on a backbone."""
+    return {
+        "backbone": backbone_part(work.config, backbone, compressed=False),
+        "threads": work.config["threads"],
+        "code": code_of("jobs.batch", *model_code(work.config, backbone)),
+    }
+
+
+def batch_file(work: Workload, backbone: str) -> str:
+    """Return the file of the fastest rows of a forward pass on a backbone."""
+    return f"{work.results}/inputs/{backbone}/batch.json"
 
 
 def reference_spec(work: Workload, dataset: str) -> ReferenceSpec:

@@ -16,6 +16,7 @@ from bigain.study.spec_parts import backbone_part, method_part, model_code, phot
 from bigain.study.workload import Workload
 
 FIGURE_3_METHODS = ("tome~cell-4x4", "bigain_tm~cell-4x4")
+ROWS = 40  # of a forward pass of a probe where the classifier's are measured
 FIGURE_3_RATIO = 0.9  # which cells of 2x2 tokens cannot reach: they end at 0.75
 
 
@@ -79,7 +80,7 @@ def spectrum_spec(work: Workload, backbone: str, dataset: str) -> SpectrumSpec:
     return {
         **_probe(work, backbone, dataset, images, [method for method, _ in arms]),
         "arms": in_finished_order([("none", None), *arms], finished),
-        "batch": work.config["classification"]["batch"],
+        "batch": ROWS if work.measures_batch else work.config["classification"]["batch"],
         "timesteps": settings["timesteps"],
         "bands": settings["bands"],
     }

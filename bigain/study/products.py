@@ -81,6 +81,9 @@ def products(study: Study) -> Iterator[Product]:
         if (backbone, dataset) in classified:
             yield Product("inputs", folder / "latents.safetensors", partial(study.latents_spec, backbone, dataset))
         yield Product("inputs", folder / "conditions.safetensors", partial(study.conditions_spec, backbone, dataset))
+    for backbone in dict.fromkeys(backbone for backbone, _ in classified):
+        for file in study.batch_files(backbone):
+            yield Product("inputs", Path(file), partial(study.batch_spec, backbone))
     for dataset in dict.fromkeys(dataset for _, dataset in generated):
         features = root / "inputs" / "reference" / f"{dataset}.safetensors"
         yield Product("inputs", features, partial(study.reference_spec, dataset))

@@ -58,7 +58,7 @@ class Needs:
             elif rule == "reference_features":
                 needs.references.add(wildcards["dataset"])
                 needs.network = True
-            elif rule == "efficiency":
+            elif rule in ("efficiency", "measure_batch"):
                 needs.backbones.add(wildcards["backbone"])
         return needs
 

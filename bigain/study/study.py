@@ -33,6 +33,14 @@ class Study(Workload):
         """Return the spec of the conditions of a data set's candidates and captions."""
         return canonical(input_specs.conditions_spec(self, backbone, dataset))
 
+    def batch_spec(self, backbone: str) -> str:
+        """Return the spec of the classifier's fastest rows of a forward pass on a backbone."""
+        return canonical(input_specs.batch_spec(self, backbone))
+
+    def batch_files(self, backbone: str) -> list[str]:
+        """Return the file of a backbone's fastest rows, or an empty list if the config says how many there are."""
+        return [input_specs.batch_file(self, backbone)] if self.measures_batch else []
+
     def reference_spec(self, dataset: str) -> str:
         """Return the spec of the features of a data set's real images."""
         return canonical(input_specs.reference_spec(self, dataset))

@@ -85,6 +85,11 @@ class Workload:
         """Return how many images go through the model together (the config's `block`)."""
         return self.config[cell.task]["block"]
 
+    @property
+    def measures_batch(self) -> bool:
+        """Return whether the classifier's rows of a forward pass are measured on every backbone."""
+        return self.config["classification"]["batch"] == "auto"
+
     def shard(self, cell: Cell) -> int:
         """Return how many images a shard holds."""
         return self.config["shards"]["blocks"] * self.batch(cell)

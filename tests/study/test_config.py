@@ -202,6 +202,8 @@ ELIMINATION = {"test": "cantelli", "level": 0.4}
         ({"elimination": ELIMINATION, "timesteps": "random"}, ["none"], "cannot be combined with timesteps: random"),
         ({"elimination": ELIMINATION}, ["none", "dip_go"], "dip_go is calibrated for the timesteps"),
         ({"batch": 8, "smaller_batch": 8}, ["none"], "smaller_batch: 8 is not smaller than batch, which is 8"),
+        ({"batch": "auto", "smaller_batch": 8}, ["none"], "smaller_batch: 8 has no use with batch: auto"),
+        ({"batch": "all"}, ["none"], "classification.batch: 'all'"),
     ],
 )
 def test_an_elimination_or_a_smaller_batch_that_cannot_work_is_named(raw, settings, methods, message):

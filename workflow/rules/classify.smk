@@ -6,6 +6,7 @@ rule classify:
         latents=lambda w: inputs_of(w.cell, "latents"),
         conditions=lambda w: inputs_of(w.cell, "conditions"),
         calibration=lambda w: study.calibration_files(w.cell),
+        batch=lambda w: study.batch_files(study.cell(w.cell).backbone),
     output:
         errors=f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.parquet",
         info=f"{study.results}/cells/{{cell}}/chunk-{{chunk}}.parquet.json",

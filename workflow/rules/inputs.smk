@@ -38,6 +38,23 @@ rule encode_conditions:
         "python -m bigain encode-conditions --spec {params.spec:q} --output {output} --log {log}"
 
 
+rule measure_batch:
+    output:
+        with_provenance(f"{study.results}/inputs/{{backbone}}/batch.json"),
+    log:
+        f"{study.results}/logs/inputs/{{backbone}}/batch.log",
+    # All cores, so that it runs alone: seconds are measured. `--report` and clusters have no number of cores.
+    threads: internals.cores(workflow) or study.config["threads"]
+    resources:
+        gpu=study.gpus,
+    params:
+        spec=lambda w: study.batch_spec(w.backbone),
+    message:
+        "fastest batch of {wildcards.backbone}"
+    shell:
+        "python -m bigain measure-batch --spec {params.spec:q} --output {output} --log {log}"
+
+
 rule reference_features:
     output:
         with_provenance(f"{study.results}/inputs/reference/{{dataset}}.safetensors"),
