@@ -37,7 +37,7 @@ class ClassificationSettings:
     random_timesteps: bool = False  # drawn per image, as Algorithm 1 is printed, instead of the grid
     noise_source: Literal["keyed", "released"] = "keyed"  # `keyed_noise` or `ReleasedNoise`
     noise_per: Literal["timestep", "image"] = "timestep"  # image: one eps for all timesteps, visited from high to low
-    elimination: Elimination | None = None  # drops classes by a test instead of `stages`, of which only M is used then
+    elimination: Elimination | None = None  # drops classes instead of `stages`, of which only M is used then
 
     def timesteps(self, image_id: int) -> list[list[int]]:
         """Return the new timesteps of each stage."""
@@ -157,7 +157,8 @@ def _survivors(
 ) -> list[int]:
     """Return the classes of one image that survive a stage, in ascending order."""
     if settings.elimination is not None:
-        survives = settings.elimination.survivors(np.array([errors[c] for c in classes]))
+        seen = np.array([errors[c] for c in classes])
+        survives = settings.elimination.survivors(seen, settings.stages.trials)
         return [c for c, stays in zip(classes, survives, strict=True) if stays]
     means = {c: math.fsum(errors[c]) / len(errors[c]) for c in classes}
     return sorted(best_classes(means, classes, settings.stages.keep[stage]))

@@ -176,14 +176,30 @@ def elimination(
     csv: Written = Path("elimination.csv"),
     pdf: Written = Path("elimination.pdf"),
     png: Written = Path("elimination.png"),
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Also certify a z on half of the images.")] = False,
+    every: Annotated[int, typer.Option(help="Trials between looks, with --calibrate.")] = 5,
+    rate: Annotated[float, typer.Option(help="Rate of disagreements to certify, with --calibrate.")] = 0.02,
+    delta: Annotated[float, typer.Option(help="Error level of the certificate, with --calibrate.")] = 0.05,
+    certificate: Annotated[
+        Path, typer.Option(help="File of the certificate, with --calibrate; its table is the .csv beside it.")
+    ] = Path("elimination-certificate.json"),
 ) -> None:
-    """Show what fewer noise predictions cost, by replaying stages and tests on stored trials."""
+    """Show what fewer noise predictions cost, by replaying stages and elimination on stored trials."""
+    from bigain.reporting.certification import calibrate as calibrate_z
     from bigain.reporting.elimination import write_elimination
 
     try:
         write_elimination(runs, csv, pdf, png)
+        calibration = calibrate_z(runs, every, rate, delta) if calibrate else None
     except ValueError as error:
         fail(error)
+    if calibration is not None:
+        calibration.write(certificate)
+        typer.echo(calibration.table.to_string(index=False, float_format="{:.2f}".format))
+        if calibration.certificate is None:
+            smallest = f"these images can certify {calibration.smallest_rate:.2g} at best"
+            fail(f"no z is certified for --rate {rate:g}, so {certificate} is not written; {smallest}", code=1)
+        typer.echo(f"z = {calibration.certificate['z']:g} is certified: {certificate}")
 
 
 @command()

@@ -71,11 +71,10 @@ class SamplerSettings(TypedDict):
 
 
 class EliminationSettings(TypedDict):
-    """Sequential test that drops a class as soon as it cannot win."""
+    """Schedule that drops a class once it is far enough behind the leading class."""
 
-    test: Literal["cantelli", "empirical_bernstein"]
-    level: float  # error level of one comparison
-    every: int  # trials between tests
+    z: float  # standard errors of the mean difference
+    every: int  # trials between looks
 
 
 class CellSpec(TypedDict):
@@ -309,6 +308,38 @@ class DatasetProtocol(TypedDict):
     generated: NotRequired[int]  # images generated per cell
 
 
+class Agreement(TypedDict):
+    """How often elimination decides otherwise than the full evaluation on some images, and its cost."""
+
+    images: int
+    disagreements: int
+    predictions: float  # noise predictions per image
+
+
+class CertifiedCell(Agreement):
+    """A cell that a certificate covers: its calibration images, and those that calibration did not use."""
+
+    backbone: str
+    dataset: str
+    method: str
+    strength: float | int | None
+    seed: int
+    run: str  # digest of the spec of its stored errors
+    full_predictions: int  # noise predictions per image of the full evaluation
+    others: Agreement
+
+
+class EliminationCertificate(TypedDict):
+    """What held-out images say about a z: with this confidence, no cell's rate of disagreement exceeds `rate`."""
+
+    z: float
+    every: int
+    trials: int
+    rate: float
+    confidence: float
+    cells: list[CertifiedCell]
+
+
 class ReportSpec(TypedDict):
     """Facts about the study that tables, figures and the page print."""
 
@@ -320,6 +351,7 @@ class ReportSpec(TypedDict):
     backbones: dict[str, Literal["unet", "dit", "flux"]]  # family of each
     seeds: list[int]
     probed: bool  # whether there are Figures 2 and 3 and Theorem 1
+    certificate: NotRequired[EliminationCertificate]  # of `classification.elimination`, if the config names one
     results: str  # digest of the spec of the results that are shown
     files: dict[str, str]  # of every other result file that is shown: measurements, probes, generated images
     code: CodeVersions

@@ -41,6 +41,12 @@ def full_errors(trials: pd.DataFrame) -> tuple[np.ndarray, list[int], list[int]]
     return table.to_numpy().reshape(len(table), len(classes), -1), table.index.tolist(), timesteps
 
 
+def in_full(errors: np.ndarray) -> Outcome:
+    """Return the decisions of the full evaluation: every class at every trial."""
+    images, classes, trials = errors.shape
+    return Outcome(errors.mean(axis=2).argmin(axis=1), np.full(images, classes * trials))
+
+
 def by_stages(errors: np.ndarray, stages: Stages) -> Outcome:
     """Replay the fixed stages of Table 10. Raises ValueError unless they end with the run's number of trials."""
     if stages.trials != errors.shape[2]:
@@ -59,16 +65,17 @@ def by_stages(errors: np.ndarray, stages: Stages) -> Outcome:
     return _outcome(replay(image) for image in errors)
 
 
-def by_test(errors: np.ndarray, elimination: Elimination) -> Outcome:
-    """Replay elimination by a paired test."""
-    stages = _trials(elimination.timesteps(errors.shape[2]), errors.shape[2])
+def by_elimination(errors: np.ndarray, elimination: Elimination) -> Outcome:
+    """Replay elimination."""
+    trials = errors.shape[2]
+    stages = _trials(elimination.timesteps(trials), trials)
 
     def replay(image: np.ndarray) -> tuple[int, int]:
         classes, seen, predictions = np.arange(len(image)), np.empty(0, dtype=int), 0
         for new in stages:
             seen = np.concatenate([seen, new])
             predictions += len(new) * len(classes)
-            classes = classes[elimination.survivors(image[np.ix_(classes, seen)])]
+            classes = classes[elimination.survivors(image[np.ix_(classes, seen)], trials)]
             if len(classes) == 1:
                 break
         return int(classes[image[np.ix_(classes, seen)].mean(axis=1).argmin()]), predictions

@@ -1,4 +1,4 @@
-"""Noise predictions against Acc@1: the fixed stages of Table 10, and elimination by paired tests.
+"""Noise predictions against Acc@1: the fixed stages of Table 10, and elimination of classes.
 
 All are replayed on runs that store every class at every trial. There are many schedules, so judging the best of them on
 the images it was chosen on would flatter it: each kind's cheapest schedule within 0.3 points of the full evaluation is
@@ -7,30 +7,31 @@ chosen on the first half of the images and judged on the second.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from bigain.classifier.elimination import TESTS, Elimination
+from bigain.classifier.elimination import Elimination
 from bigain.classifier.timesteps import Stages
 from bigain.core.files import write_text
 from bigain.core.records import embedded_spec
 from bigain.core.validation import TRIALS, read_columns
 from bigain.datasets import load as load_dataset
-from bigain.metrics.replay import Outcome, by_stages, by_test, full_errors, hits
+from bigain.metrics.replay import Outcome, by_elimination, by_stages, full_errors, hits, in_full
 from bigain.metrics.significance import paired_difference
 from bigain.reporting import style
 
-LEVELS = (0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02, 0.01)
+ZS = (6.0, 5.0, 4.0, 3.5, 3.0, 2.5, 2.25, 2.0, 1.75, 1.5, 1.25, 1.0, 0.75)  # most cautious first
 EVERY = (2, 4, 5)
 TOLERANCE = 0.3  # points of Acc@1
-KINDS = {"stages": "fixed stages", "cantelli": "Cantelli", "empirical_bernstein": "empirical Bernstein"}
-COLOURS = {"stages": "#000000", "cantelli": "#0072B2", "empirical_bernstein": "#D55E00"}
+KINDS = {"stages": "fixed stages", "elimination": "elimination"}
+COLOURS = {"stages": "#000000", "elimination": "#0072B2"}
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,7 @@ def write_elimination(runs: list[Path], csv: Path, pdf: Path, png: Path) -> None
     """Write a row for every run and schedule, and a panel per run. Raises ValueError naming a run that has stages."""
     frames = {}
     for run in runs:
-        spec = embedded_spec(run)
-        title = f"{spec['backbone']['id']}, {spec['method']}" + (f" {spec['strength']:g}" if spec["strength"] else "")
+        title = run_title(embedded_spec(run))
         try:
             frames[title] = curve(run)
         except ValueError as error:
@@ -86,6 +86,11 @@ def write_elimination(runs: list[Path], csv: Path, pdf: Path, png: Path) -> None
         axes[0, -1].legend(loc="lower right", frameon=False)
         figure.tight_layout()
     style.save(figure, pdf, png)
+
+
+def run_title(spec: Mapping[str, Any]) -> str:
+    """Return the name of a run: its backbone, method and strength."""
+    return f"{spec['backbone']['id']}, {spec['method']}" + (f" {spec['strength']:g}" if spec["strength"] else "")
 
 
 def _panel(axis: plt.Axes, title: str, frame: pd.DataFrame) -> None:
@@ -111,8 +116,7 @@ def curve(run: Path) -> pd.DataFrame:
     errors, images, _ = full_errors(read_columns(run, TRIALS).to_pandas())
     dataset = load_dataset(spec["dataset"])
     labels = dict(zip(dataset.ids, dataset.labels, strict=True))
-    predictions = np.full(len(images), errors.shape[1] * errors.shape[2])
-    outcome = Outcome(errors.mean(axis=2).argmin(axis=1), predictions)
+    outcome = in_full(errors)
     full = Schedule("full", "every class, every trial", outcome, hits(outcome, images, labels))
     schedules = [
         Schedule(kind, name, outcome, hits(outcome, images, labels)) for kind, name, outcome in _outcomes(errors)
@@ -129,7 +133,7 @@ def curve(run: Path) -> pd.DataFrame:
         if accurate:
             number, cheapest = min(accurate, key=lambda numbered: numbered[1].predictions(first))
             difference = 100 * (cheapest.accuracy(second) - full.accuracy(second))
-            held_out = [True, predictions[0] / cheapest.predictions(second), difference]
+            held_out = [True, full.predictions(second) / cheapest.predictions(second), difference]
             frame.loc[number, ["chosen", "held_out_fewer", "held_out_difference"]] = held_out
     return frame
 
@@ -137,7 +141,7 @@ def curve(run: Path) -> pd.DataFrame:
 def _outcomes(errors: np.ndarray) -> Iterator[tuple[str, str, Outcome]]:
     """Yield kind, name and outcome of every schedule.
 
-    These are all two and three stages whose trials divide the run's, and every test at every level.
+    These are all two and three stages whose trials divide the run's, and elimination at every z.
     """
     classes, trials = errors.shape[1:]
     firsts = [n for n in range(1, trials) if trials % n == 0]
@@ -148,6 +152,6 @@ def _outcomes(errors: np.ndarray) -> Iterator[tuple[str, str, Outcome]]:
     ]
     for targets, keep in two + three:
         yield "stages", f"{list(targets)} keep {list(keep)}", by_stages(errors, Stages(targets, keep))
-    for test, level, every in product(TESTS, LEVELS, EVERY):
+    for z, every in product(ZS, EVERY):
         if every < trials:
-            yield test, f"level {level:g}, every {every}", by_test(errors, Elimination(test, level, every))
+            yield "elimination", f"z {z:g}, every {every}", by_elimination(errors, Elimination(z, every))

@@ -20,6 +20,7 @@ from bigain.reporting import names
 from bigain.reporting.collected import CellScores
 from bigain.reporting.contents import TableEntry, figures_of, read_tables
 from bigain.reporting.frames import records
+from bigain.reporting.protocol import elimination_note
 from bigain.reporting.rendering import render
 
 
@@ -99,6 +100,8 @@ def facts(scored: list[CellScores], spec: ReportSpec) -> list[tuple[str, str]]:
     if any(cell["cell"]["task"] == "classification" for cell in scored):
         noise = f"{classification['noise']} noise"
         rows.append(("classifier", f"{classification['timesteps']} timesteps, {classification['loss']} loss, {noise}"))
+        if note := elimination_note(spec):
+            rows.append(("elimination", note))
     environments = sorted({summary(environment) for cell in scored for environment in cell["environments"]})
     return [
         *rows,

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from bigain.classifier.timesteps import Stages
 from bigain.core.columns import csv_text
 from bigain.core.files import write_text
-from bigain.core.specs import DatasetProtocol, ReportSpec
+from bigain.core.specs import CertifiedCell, DatasetProtocol, ReportSpec
+from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.rendering import render
 
@@ -80,7 +81,7 @@ def listings(spec: ReportSpec) -> list[Listing]:
             "table10",
             "Table 10",
             "Stages of the classifier (Table 10 of the paper): cumulative trials per class, classes kept after each "
-            "stage, and noise predictions per image.",
+            f"stage, and noise predictions per image.{_instead_of_stages(spec)}",
             ["data set", "stages", "TrialList", "KeepList", "predictions per image"],
             [_stages(name, settings) for name, settings in datasets.items() if "stages" in settings],
             [row for name, settings in datasets.items() if "stages" in settings for row in _by_stage(name, settings)],
@@ -96,6 +97,43 @@ def listings(spec: ReportSpec) -> list[Listing]:
             [{"score": name, "formula": formula.plain} for name, formula in SCORES.items()],
         ),
     ]
+
+
+def elimination_note(spec: ReportSpec) -> str:
+    """Say what the study's elimination does and what its certificate covers; nothing if it eliminates no classes."""
+    settings = spec["classification"]["elimination"]
+    if settings is None:
+        return ""
+    note = (
+        f"after every {settings['every']} trials, classes whose mean error exceeds the lowest by more than z = "
+        f"{settings['z']:g} standard errors, times sqrt(1 - n/M) after n of M trials, are dropped; z is not an error "
+        "rate, because the comparison is repeated and the leading class is chosen from the same trials."
+    )
+    if (certificate := spec.get("certificate")) is None:
+        return note
+    cells = "; ".join(map(_certified, certificate["cells"]))
+    confidence, rate = 100 * certificate["confidence"], 100 * certificate["rate"]
+    return (
+        f"{note} Calibrated on held-out images: with {confidence:g}% confidence, at most {rate:g}% of the decisions on "
+        f"such images differ from the full evaluation's ({cells}). Other cells are not covered."
+    )
+
+
+def _instead_of_stages(spec: ReportSpec) -> str:
+    """Return the end of Table 10's caption in a study whose classifier has no stages."""
+    note = elimination_note(spec)
+    return f" This study uses none of them but the last number of trials, M: {note}" if note else ""
+
+
+def _certified(cell: CertifiedCell) -> str:
+    """Describe what the certificate of a cell rests on."""
+    method = method_of(cell["method"])
+    strength = names.strength(method.strength_kind, cell["strength"])
+    return (
+        f"{cell['backbone']} on {cell['dataset']}, {cell['method']}{f' {strength}' if strength else ''}, seed "
+        f"{cell['seed']}: {cell['disagreements']} of {cell['images']} images, at {cell['predictions']:.1f} instead of "
+        f"{cell['full_predictions']} noise predictions per image"
+    )
 
 
 def _stages(name: str, settings: DatasetProtocol) -> list[Text]:

@@ -8,6 +8,7 @@ from bigain.core.specs import (
     CellJobSpec,
     ClassificationProtocol,
     ClassifySpec,
+    EliminationSettings,
     GenerateSpec,
     GenerationProtocol,
     SamplerSettings,
@@ -124,8 +125,14 @@ def _classification(work: Workload, cell: Cell) -> ClassificationProtocol:
         "noise": settings["noise"],
         "batch": settings["batch"],
         "smaller_batch": settings["smaller_batch"],
-        "elimination": settings["elimination"],
+        "elimination": _elimination(work),
     }
+
+
+def _elimination(work: Workload) -> EliminationSettings | None:
+    """Return the schedule that drops classes, without its certificate, on which no error depends."""
+    settings = work.config["classification"]["elimination"]
+    return None if settings is None else {"z": float(settings["z"]), "every": settings["every"]}
 
 
 def _generation(work: Workload, cell: Cell) -> GenerationProtocol:

@@ -20,7 +20,7 @@ from bigain.core.yaml_files import read_yaml
 from bigain.methods.ids import GROUPS
 from bigain.study.cells import Config
 from bigain.study.consistency import contradictions, unknown_groups
-from bigain.study.values import unusable_values
+from bigain.study.values import retired_keys, unusable_values
 
 LONGEST_MESSAGE = 300  # characters quoted from the schema's message about one value
 SCHEMA = Path(__file__).with_name("config.schema.json")
@@ -36,8 +36,9 @@ def load(raw: dict[str, Any]) -> Config:
 
     Raises ConfigError with one line per problem.
     """
-    if problems := list(unusable_values(raw)):
-        raise refusal(problems)
+    for check in (unusable_values, retired_keys):
+        if problems := list(check(raw)):
+            raise refusal(problems)
     config = deepcopy(raw)
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     _fill_in(config, schema, schema)

@@ -13,6 +13,7 @@ from bigain.core.messages import unknown
 from bigain.datasets import SOURCES
 from bigain.methods.ids import method_of
 from bigain.study.cells import Cell, Config, expand
+from bigain.study.certificates import certificate_faults
 from bigain.study.sites import site_faults
 from bigain.study.sources import check_dataset, missing_files, share_images
 
@@ -39,6 +40,7 @@ def contradictions(config: Config) -> Iterator[str]:
             _invalid_stages,
             _invalid_batches,
             _invalid_elimination,
+            certificate_faults,
             missing_files,
         ),
     ):

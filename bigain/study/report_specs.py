@@ -10,6 +10,7 @@ from bigain.core.specs import CollectSpec, DatasetProtocol, FetchSpec, ReportSpe
 from bigain.datasets import SOURCES
 from bigain.study.cell_specs import job_spec, score_spec, stage_schedule
 from bigain.study.cells import Cell
+from bigain.study.certificates import certificate_of
 from bigain.study.fingerprints import code_of
 from bigain.study.measurement_specs import efficiency_spec, in_figures, probed, spectrum_spec, token_maps_spec
 from bigain.study.workload import Workload
@@ -60,7 +61,7 @@ def report_spec(work: Workload, results: str) -> ReportSpec:
         files[f"{folder}/probes/{backbone}/{dataset}/tokens.safetensors"] = token_maps_spec(work, backbone, dataset)
     for cell in _sampled(work):
         files[work.chunk_files(cell)[0]] = job_spec(work, cell, 0)
-    return {
+    spec: ReportSpec = {
         "study": work.name,
         "of_paper": any(config["backbones"][name]["architecture"] for name in work.backbones()),
         "classification": config["classification"],
@@ -73,6 +74,9 @@ def report_spec(work: Workload, results: str) -> ReportSpec:
         "files": {file: digest(spec) for file, spec in files.items()},
         "code": code_of("cli_report"),
     }
+    if (certificate := certificate_of(config)) is not None:
+        spec["certificate"] = certificate
+    return spec
 
 
 def sample_sheets(work: Workload) -> dict[tuple[str, str], list[str]]:

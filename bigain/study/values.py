@@ -35,6 +35,19 @@ def unusable_values(config: Any) -> Iterator[str]:
         yield f"{'.'.join(waiting[-1][0])}: the config has more than {MOST_VALUES} values"
 
 
+def retired_keys(config: Any) -> Iterator[str]:
+    """Find keys of earlier versions, and say what to write instead."""
+    section = config.get("classification") if isinstance(config, dict) else None
+    elimination = section.get("elimination") if isinstance(section, dict) else None
+    if not isinstance(elimination, dict) or not {"test", "level"} & set(elimination):
+        return
+    level, where = elimination.get("level"), "classification.elimination: the keys test and level are gone"
+    if elimination.get("test") == "cantelli" and isinstance(level, float) and 0 < level < 1:
+        yield f"{where}; write z: {math.sqrt((1 - level) / level):.3g} instead of cantelli at level {level:g}"
+    else:
+        yield f"{where}; write z, a number of standard errors, such as z: 2 (cantelli at level 0.2)"
+
+
 def _shown(key: Any) -> str:
     return "a number" if isinstance(key, int) and abs(key) > LARGEST else f"{key!r:.100}"
 

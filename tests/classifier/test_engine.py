@@ -65,7 +65,7 @@ def test_seeds_of_random_draws_are_sent_with_the_tables(unet, monkeypatch):
     assert len({seed.untyped_storage().data_ptr() for seed in seeds}) == 4  # one table per stage
 
 
-@pytest.mark.parametrize("options", [{}, {"noise_per": "image"}, {"elimination": Elimination("cantelli", 0.45, 2)}])
+@pytest.mark.parametrize("options", [{}, {"noise_per": "image"}, {"elimination": Elimination(1.1, 2)}])
 def test_noise_drawn_ahead_changes_nothing(unet, monkeypatch, options):
     plain = classify(unet, **options)
     monkeypatch.setattr(Classifier, "draws_ahead", True)

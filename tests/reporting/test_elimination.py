@@ -38,11 +38,11 @@ def run(root, tmp_path, monkeypatch):
 def test_easy_images_need_the_first_trials_only(run):
     schedules = curve(run).set_index("schedule")
     assert schedules.loc["every class, every trial", ["predictions", "accuracy"]].tolist() == [80, 100]
-    assert schedules.loc["level 0.05, every 2", "accuracy"].tolist() == [100, 100]
-    assert schedules.loc["level 0.2, every 2", "predictions"].iloc[0] < 25  # two trials of ten classes, then a few
+    assert schedules.loc["z 4, every 2", "accuracy"] == 100
+    assert schedules.loc["z 2, every 2", "predictions"] < 25  # two trials of ten classes, then a few
     assert schedules.loc["[1, 8] keep [2, 1]", "predictions"] == 10 + 2 * 7
     chosen = schedules[schedules["chosen"] == True]  # noqa: E712 - pandas compares elementwise
-    assert set(chosen["kind"]) == {"stages", "cantelli", "empirical_bernstein"}
+    assert set(chosen["kind"]) == {"stages", "elimination"}
     assert (chosen["held_out_difference"] == 0).all()
 
 
@@ -52,6 +52,7 @@ def test_the_command_writes_its_files_and_refuses_a_run_with_stages(run, tmp_pat
     files = [f"--{form}={tmp_path / 'out'}.{form}" for form in ("csv", "pdf", "png")]
     assert CliRunner().invoke(app, ["elimination", str(run), *files]).exit_code == 0
     assert pd.read_csv(tmp_path / "out.csv")["run"].unique().tolist() == ["mini_unet, none"]
+    assert not (tmp_path / "elimination-certificate.json").exists()
     assert (tmp_path / "out.png").read_bytes()[:4] == b"\x89PNG"
     staged = pd.read_parquet(run).iloc[:-1]
     write_table(run, staged.to_dict("list"), SPEC)

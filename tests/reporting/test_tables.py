@@ -155,9 +155,9 @@ def test_an_unknown_table_is_named(tmp_path):
 
 def test_listings():
     classified = {"reader": "fashion", "images": 500, "classes": 10, "stages": [5, 20], "keep": [5, 1]}
-    nine, ten, thirteen = protocol.listings(
-        {"study": "s", "datasets": {"a_b": classified, "g": {"reader": "coco2017"}}}
-    )
+    spec = {"study": "s", "datasets": {"a_b": classified, "g": {"reader": "coco2017"}}}
+    nine, ten, thirteen = protocol.listings(spec | {"classification": {"elimination": None}})
+    assert ten.caption.endswith("stage, and noise predictions per image.")
     assert csv_text("table9", nine.entries).splitlines()[1:] == ["a_b,fashion,10,500,", "g,coco2017,,,"]
     assert csv_text("table10", ten.entries).splitlines()[1:] == ["a_b,0,5,5,50", "a_b,1,20,1,125"]  # 5 x 10 + 15 x 5
     assert [cell.plain for cell in ten.rows[0]] == ["a_b", "2", "[5, 20]", "[5, 1]", "125"]

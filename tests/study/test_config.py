@@ -1,6 +1,7 @@
 """Bad input: one readable message that names the key, the value and what is allowed, before any job."""
 
 import copy
+import json
 import shutil
 
 import pytest
@@ -8,6 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from bigain.cli.main import app
+from bigain.core.files import write_json
 from bigain.study import config as config_module
 from bigain.study.config import ConfigError, check_files, load
 from bigain.study.flops_table import gflops
@@ -191,14 +193,45 @@ def test_config_files_of_the_repository_have_no_repeated_key(root):
     check_files(files)  # raises
 
 
-ELIMINATION = {"test": "cantelli", "level": 0.4}
+ELIMINATION = {"z": 2}
+AGREEMENT = {"images": 250, "disagreements": 1, "predictions": 101.5}
+CERTIFICATE = {
+    "z": 2.0,
+    "every": 5,
+    "trials": 20,
+    "rate": 0.02,
+    "confidence": 0.95,
+    "cells": [
+        {
+            "backbone": "mini_unet",
+            "dataset": "fashion",
+            "method": "bigain_tm",
+            "strength": 0.7,
+            "seed": 0,
+            "run": "0" * 16,
+        }
+        | AGREEMENT
+        | {"full_predictions": 200, "others": AGREEMENT}
+    ],
+}
 
 
 @pytest.mark.parametrize(
     ("settings", "methods", "message"),
     [
-        ({"elimination": ELIMINATION | {"test": "t_test"}}, ["none"], "t_test"),
-        ({"elimination": ELIMINATION | {"level": 1}}, ["none"], "level"),
+        ({"elimination": {"z": 0}}, ["none"], "elimination.z: 0 is not allowed; must be above 0"),
+        ({"elimination": {"every": 5}}, ["none"], "elimination: 'z' is a required property"),
+        (
+            {"elimination": {"test": "cantelli", "level": 0.4}},
+            ["none"],
+            "write z: 1.22 instead of cantelli at level 0.4",
+        ),
+        (
+            {"elimination": {"test": "empirical_bernstein", "level": 0.4}},
+            ["none"],
+            "gone; write z, a number of standard",
+        ),
+        ({"elimination": {"level": "high", "z": 2}}, ["none"], "the keys test and level are gone; write z"),
         ({"elimination": ELIMINATION, "timesteps": "random"}, ["none"], "cannot be combined with timesteps: random"),
         ({"elimination": ELIMINATION}, ["none", "dip_go"], "dip_go is calibrated for the timesteps"),
         ({"batch": 8, "smaller_batch": 8}, ["none"], "smaller_batch: 8 is not smaller than batch, which is 8"),
@@ -219,7 +252,53 @@ def test_elimination_costs_at_most_every_class_at_every_trial(raw):
     raw.update(one_cell())
     study = Study(raw)
     assert study.predictions(study.cells[0]) == 200
-    assert '"elimination":{"every":5,"level":0.4,"test":"cantelli"}' in study.job_spec(study.cells[0].path, 0)
+    assert '"elimination":{"every":5,"z":2.0}' in study.job_spec(study.cells[0].path, 0)
+
+
+def test_the_message_about_a_retired_key_is_a_single_line(raw):
+    raw["classification"] = {"elimination": {"test": "cantelli", "level": 0.2}}
+    with pytest.raises(ConfigError) as caught:
+        load(raw)
+    where = "classification.elimination: the keys test and level are gone"
+    assert str(caught.value).splitlines()[1:] == [f"  {where}; write z: 2 instead of cantelli at level 0.2"]
+
+
+def test_a_certificate_enters_the_report_and_no_job(raw, tmp_path):
+    file = tmp_path / "certificate.json"
+    write_json(file, CERTIFICATE)
+    raw["classification"] = {"stages": [20], "keep": [1], "elimination": ELIMINATION}
+    raw.update(one_cell())
+    without = Study(raw)
+    assert "certificate" not in json.loads(without.report_spec())
+    raw["classification"]["elimination"] = ELIMINATION | {"certificate": str(file)}
+    study = Study(raw)
+    assert json.loads(study.report_spec())["certificate"] == CERTIFICATE
+    assert study.job_spec(study.cells[0].path, 0) == without.job_spec(study.cells[0].path, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"z": 1.5}, "is for z: 1.5, and the config has z: 2"),
+        ({"every": 4}, "is for every: 4, and the config has every: 5"),
+        ({"trials": 40}, "is for 40 trials, and fashion has 20"),
+        ({"cells": []}, "elimination.certificate: .*certificate.json: cells: "),
+        ({"rate": 2}, "certificate.json: rate: 2 is greater"),
+    ],
+)
+def test_a_certificate_of_another_schedule_is_refused(raw, tmp_path, change, message):
+    write_json(tmp_path / "certificate.json", CERTIFICATE | change)
+    elimination = ELIMINATION | {"certificate": str(tmp_path / "certificate.json")}
+    raw["classification"] = {"stages": [20], "keep": [1], "elimination": elimination}
+    raw.update(one_cell())
+    with pytest.raises(ConfigError, match=message):
+        load(raw)
+
+
+def test_a_missing_certificate_is_named(raw):
+    raw["classification"] = {"elimination": ELIMINATION | {"certificate": "no.json"}}
+    with pytest.raises(ConfigError, match=r"certificate: no\.json is missing; `bigain elimination --calibrate` writes"):
+        load(raw)
 
 
 def test_several_mistakes_are_told_at_once(raw):
