@@ -25,7 +25,7 @@ from bigain.reporting import names
 from bigain.reporting.collected import CellScores
 from bigain.reporting.entries import check_keys, read_entries
 from bigain.reporting.frames import CellMetric
-from bigain.reporting.paper_values import printed_numbers
+from bigain.reporting.paper_values import printed_pair, printed_tables
 from bigain.reporting.rendering import write_table
 from bigain.reporting.scores import Scores
 from bigain.reporting.tables import arm_columns
@@ -124,29 +124,37 @@ def judge(claim: Claim, scores: Scores, families: Mapping[str, str]) -> Verdict:
 
 def in_print(claim: Claim) -> tuple[int, int]:
     """Count the claim's comparisons that the paper's printed numbers bear out, and all that they show."""
-    printed = printed_numbers()
+    printed = list(printed_tables())
     metrics = ["fid" if metric == "distance" else metric for metric in claim.metrics]
     outcomes = []
-    for cell, number in printed.items():
+    for cell in printed:
         if cell.metric not in metrics or cell.method != claim.of:
             continue
         if not claim.covers(FAMILIES[cell.backbone], cell.strength):
             continue
         for than in claim.than:
-            other = claim.counterpart(cell, than)
-            if other not in printed:
+            gain = _printed_gain(cell, claim.counterpart(cell, than))
+            if gain is None:
                 continue
-            gain = printed[other] - number if cell.metric == "fid" else number - printed[other]
             if claim.kind == "better":
                 outcomes.append(gain > 0)
             elif claim.kind == "close":
                 outcomes.append(abs(gain) <= claim.margin)
             else:
-                strengths = _strengths(cell, list(printed))
-                if cell.strength == strengths[0]:
-                    last = cell._replace(strength=strengths[-1])
-                    outcomes.append(printed[last] - printed[last._replace(method=than)] > gain)
+                strengths = _strengths(cell, printed)
+                last = cell._replace(strength=strengths[-1])
+                grown = _printed_gain(last, claim.counterpart(last, than))
+                if cell.strength == strengths[0] and grown is not None:
+                    outcomes.append(grown > gain)
     return sum(outcomes), len(outcomes)
+
+
+def _printed_gain(cell: CellMetric, other: CellMetric) -> float | None:
+    """Return by how much the paper's number of one cell is better than another's; None if it does not print both."""
+    pair = printed_pair(cell, other)
+    if pair is None:
+        return None
+    return pair[1] - pair[0] if cell.metric == "fid" else pair[0] - pair[1]
 
 
 def _comparisons(claim: Claim, metric: str, scores: Scores, families: Mapping[str, str]) -> list[Comparison]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,7 +87,8 @@ class TableEntry:
     """An entry of tables.yaml: the backbone families and methods that a table shows, over the strengths of one kind.
 
     `references` are methods shown for comparison only. `extra` names a column of the efficiency measurements.
-    `across` maps a heading to the suffix of a variant: LaTeX shows the variants of `rows` side by side.
+    `across` maps a heading to the suffix of a variant: LaTeX shows the variants of `rows` side by side. `printed_in`
+    lists the paper's tables whose numbers are shown beside the study's.
     """
 
     name: str
@@ -101,6 +103,7 @@ class TableEntry:
     extra: str | None = None
     rows: list[str] = field(default_factory=list)
     across: dict[str, str] = field(default_factory=dict)
+    printed_in: list[str] = field(default_factory=list)
 
     @classmethod
     def parse(cls, name: str, entry: dict[str, Any]) -> TableEntry:
@@ -110,6 +113,9 @@ class TableEntry:
         for key in ("methods", "baselines"):
             if key in entry:
                 settings[key] = [method_of(method).id for method in entry[key]]
+        for table in entry.get("printed_in", []):
+            if table not in _printed_tables():
+                raise ValueError(unknown("table in printed_in", table, _printed_tables()))
         if set(entry["delta"]) != set(Delta._fields):
             raise ValueError("delta needs the keys of and against")
         settings["delta"] = Delta(*(method_of(entry["delta"][key]).id for key in Delta._fields))
@@ -167,6 +173,16 @@ def table_names(path: Path | str, cells: list[Cell], backbones: dict[str, dict[s
 
 def has_printed_values(cells: list[Cell]) -> bool:
     """Return whether the paper prints a number for the task, backbone and data set of any of these cells."""
-    with open(PRINTED / "values.csv", newline="", encoding="utf-8") as handle:
-        printed = {(row["task"], row["backbone"], row["dataset"]) for row in csv.DictReader(handle)}
+    printed = {(row["task"], row["backbone"], row["dataset"]) for row in _printed_rows()}
     return any((cell.task, cell.backbone, cell.dataset) in printed for cell in cells)
+
+
+def _printed_tables() -> list[str]:
+    """Return the numbers of the paper's tables whose values are known."""
+    return list(dict.fromkeys(row["table"] for row in _printed_rows()))
+
+
+@cache
+def _printed_rows() -> list[dict[str, str]]:
+    with open(PRINTED / "values.csv", newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))

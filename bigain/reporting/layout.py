@@ -27,7 +27,7 @@ class Line:
 
     label: str
     kind: str
-    extra: float | None
+    extra: Value | None
     cells: list[Value | None]
 
 

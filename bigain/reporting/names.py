@@ -32,6 +32,13 @@ METRICS = {
     "precision": Metric("precision (%)", "prec.", "higher"),
     "recall": Metric("recall (%)", "recall", "higher"),
 }
+QUANTITIES = {  # in print, of what the paper's tables print besides metrics
+    "gflops": "GFLOPs",
+    "saved_percent": "operations saved (%)",
+    "keys_saved_percent": "keys saved (%)",
+    "seconds_per_batch": "seconds per batch",
+    "acceleration_percent": "time saved (%)",
+}
 DISTANCES = ("fid", "fd")  # Fréchet distances, with features of either network
 MAPS = {"per_image": "map", "per_image_released": "map_released", "macro": "map_macro"}  # by their names in a config
 STRENGTHS = {
@@ -42,8 +49,8 @@ STRENGTHS = {
 
 
 def metric_label(metric: str) -> str:
-    """Return the label of a metric; a quantity that is not one (GFLOPs, seconds) keeps its name."""
-    return METRICS[metric].label if metric in METRICS else metric
+    """Return the label of a metric or of another quantity."""
+    return METRICS[metric].label if metric in METRICS else QUANTITIES[metric]
 
 
 def without_hidden_maps(results: pd.DataFrame, spec: ReportSpec) -> pd.DataFrame:

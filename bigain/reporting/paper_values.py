@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -38,9 +39,16 @@ class PrintedValue(NamedTuple):
     strength: float | None
     printed: float
 
+    @property
+    def cell(self) -> CellMetric | None:
+        """The cell and metric that the number is of; None for a number of no data set."""
+        if self.dataset is None:
+            return None
+        return CellMetric(self.metric, self.backbone, self.dataset, self.method, self.strength)
+
 
 class PrintedDelta(NamedTuple):
-    """A difference printed in Tables 2-5, `of` minus `against`; positive is better."""
+    """A difference printed in Tables 1-5, `of` minus `against`; positive is better."""
 
     table: str
     backbone: str
@@ -49,7 +57,6 @@ class PrintedDelta(NamedTuple):
     metric: str
     of: str
     against: str
-    strength_kind: str
     strength: float
     printed: float
 
@@ -58,8 +65,13 @@ def values() -> pd.DataFrame:
     """Read every printed number; the column `printed` holds it, `note` a remark on it."""
     frame = pd.read_csv(PRINTED / "values.csv", dtype={"table": str}).rename(columns={"value": "printed"})
     frame["method"] = [method_of(method).id for method in frame["method"]]
+    return _with_strengths_of_cells(frame, "method")
+
+
+def _with_strengths_of_cells(frame: pd.DataFrame, method: str) -> pd.DataFrame:
+    """Replace what Tables 1 and 12 print of a method's strength, the operations or keys it saves, by its strength."""
     first, twelfth = frame["table"] == "1", frame["table"] == "12"
-    frame.loc[first, "strength"] = frame.loc[first, "method"].map(TABLE_1)
+    frame.loc[first, "strength"] = frame.loc[first, method].map(TABLE_1)
     frame.loc[twelfth, "strength"] = TABLE_12_FACTOR
     return frame.drop(columns="strength_kind")
 
@@ -85,22 +97,54 @@ def printed_values() -> tuple[PrintedValue, ...]:
 @cache
 def printed_deltas() -> tuple[PrintedDelta, ...]:
     """Return every printed difference, in the order of the tables."""
-    return tuple(PrintedDelta(**row) for row in records(pd.read_csv(PRINTED / "deltas.csv", dtype={"table": str})))
+    frame = pd.read_csv(PRINTED / "deltas.csv", dtype={"table": str})
+    return tuple(PrintedDelta(**row) for row in records(_with_strengths_of_cells(frame, "of")))
 
 
-def printed_numbers() -> dict[CellMetric, float]:
-    """Return the printed number of every cell and metric, from the first table that prints it."""
-    numbers: dict[CellMetric, float] = {}
+@cache
+def printed_tables() -> dict[CellMetric, dict[str, float]]:
+    """Return the printed number of every cell and metric in each table that prints it, in the order of the tables."""
+    numbers: dict[CellMetric, dict[str, float]] = {}
     for row in printed_values():
-        if row.dataset is not None:
-            key = CellMetric(row.metric, row.backbone, row.dataset, row.method, row.strength)
-            numbers.setdefault(key, row.printed)
+        if row.cell is None:
+            continue
+        printed = numbers.setdefault(row.cell, {}).setdefault(row.table, row.printed)
+        if printed != row.printed:
+            raise ValueError(f"values.csv: Table {row.table} prints {printed:g} and {row.printed:g} for {row.cell}")
     return numbers
 
 
-def printed_by_cell() -> dict[CellMetric, float]:
-    """Return the printed numbers under a study's metrics: the paper's mAP is that of the released ranking."""
-    return {
-        key._replace(metric="map_released") if key.metric == "map" else key: number
-        for key, number in printed_numbers().items()
-    }
+def contradictions() -> dict[CellMetric, dict[str, float]]:
+    """Return the cells and metrics for which the paper's tables print different numbers, by table."""
+    return {cell: numbers for cell, numbers in printed_tables().items() if len(set(numbers.values())) > 1}
+
+
+def printed_pair(a: CellMetric, b: CellMetric) -> tuple[float, float] | None:
+    """Return two printed numbers to compare: of the first table that prints both, else each of its first table.
+
+    None if the paper does not print both.
+    """
+    of_a, of_b = (printed_tables().get(cell, {}) for cell in (a, b))
+    if not of_a or not of_b:
+        return None
+    common = next((table for table in of_a if table in of_b), None)
+    if common is None:
+        return next(iter(of_a.values())), next(iter(of_b.values()))
+    return of_a[common], of_b[common]
+
+
+def printed_in(tables: Sequence[str]) -> dict[CellMetric, float]:
+    """Return the numbers that some of the paper's tables print, under a study's metrics.
+
+    The paper's mAP is that of the released ranking. Raises ValueError if these tables contradict each other.
+    """
+    numbers = {}
+    for cell, by_table in printed_tables().items():
+        printed = {table: by_table[table] for table in tables if table in by_table}
+        if len(set(printed.values())) > 1:
+            shown = " and ".join(f"{number:.2f} (Table {table})" for table, number in printed.items())
+            raise ValueError(f"the paper prints {shown} for {cell.metric} of {cell.method} on {cell.dataset}")
+        if printed:
+            key = cell._replace(metric="map_released") if cell.metric == "map" else cell
+            numbers[key] = next(iter(printed.values()))
+    return numbers

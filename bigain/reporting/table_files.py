@@ -10,7 +10,7 @@ from bigain.core.specs import ReportSpec
 from bigain.reporting import names
 from bigain.reporting.contents import read_table_entry
 from bigain.reporting.layout import lay_out
-from bigain.reporting.paper_values import printed_by_cell
+from bigain.reporting.paper_values import printed_in
 from bigain.reporting.rendering import write_table
 from bigain.reporting.tables import EXTRAS, build, environments, to_csv, with_extra_column
 
@@ -29,8 +29,9 @@ def write_table_files(
     table = read_table_entry(tables, name)
     backbones = [backbone for backbone, family in spec["backbones"].items() if family in table.families]
     frame = names.without_hidden_maps(results, spec)
-    strengths, groups = build(frame, table, backbones, printed_by_cell() if spec["of_paper"] else {})
-    groups = with_extra_column(groups, table, measured)
+    printed = printed_in(table.printed_in) if spec["of_paper"] else {}
+    strengths, groups = build(frame, table, backbones, printed)
+    groups = with_extra_column(groups, table, measured, printed)
     context = {
         "name": name,
         "table": table,
@@ -38,7 +39,7 @@ def write_table_files(
         "groups": groups,
         "spec": spec,
         "environments": environments(frame[frame["method"].isin([*table.methods, *table.baselines])]),
-        "extra": EXTRAS[table.extra] if table.extra else None,
+        "extra": EXTRAS[table.extra].heading if table.extra else None,
         "layout": lay_out(table, strengths, groups),
     }
     write_table("table", context, to_csv(strengths, groups), tex, csv, html)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -12,10 +12,20 @@ from bigain.core.columns import csv_text
 from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.contents import TableEntry
-from bigain.reporting.frames import CellMetric, at_strength, groups, records
+from bigain.reporting.frames import CellMetric, at_strength, groups, optional, records
 
-EXTRAS = {"gflops": "GFLOPs", "sparsity": "keys saved (%)"}  # headings of columns taken from the measurements
 Printed = dict[CellMetric, float]  # numbers that the paper prints
+
+
+class Extra(NamedTuple):
+    """A column taken from the measurements: its heading, its name among the printed numbers, and its unit's scale."""
+
+    heading: str
+    printed: str
+    scale: float = 1
+
+
+EXTRAS = {"gflops": Extra("GFLOPs", "gflops"), "sparsity": Extra("keys saved (%)", "keys_saved_percent", 100)}
 
 
 @dataclass(frozen=True)
@@ -49,14 +59,14 @@ class Value:
 class Row:
     """A method's numbers over the strengths; `kind` is baseline, method or delta (which has no method).
 
-    `extra` is the method's number in the table's extra column, at its highest measured strength.
+    `extra` is the method's number in the table's extra column.
     """
 
     label: str
     kind: str
     values: list[Value]
     method: str = ""
-    extra: float | None = None
+    extra: Value | None = None
 
 
 @dataclass(frozen=True)
@@ -144,19 +154,40 @@ def over_seeds(cells: pd.DataFrame, printed: float | None = None) -> Value:
     return Value(value, low, high, printed=printed, spread=spread, seeds=len(cells))
 
 
-def with_extra_column(groups: list[Group], table: TableEntry, efficiency: pd.DataFrame) -> list[Group]:
-    """Fill the table's extra column, if it has one: each method's number at its highest measured strength."""
+def with_extra_column(
+    groups: list[Group], table: TableEntry, efficiency: pd.DataFrame, printed: Printed
+) -> list[Group]:
+    """Fill the table's extra column, if it has one: numbers at the highest strength that all its methods have."""
     if table.extra is None:
         return groups
-    scale = 100 if table.extra == "sparsity" else 1
-    highest = efficiency.sort_values("strength").groupby(["backbone", "method"])[table.extra].last() * scale
-    numbers = {key: float(number) for key, number in highest.items() if not pd.isna(number)}
+    extra = EXTRAS[table.extra]
+    numbers = {
+        (row["backbone"], row["method"], optional(row["strength"])): float(row[table.extra]) * extra.scale
+        for row in records(efficiency.dropna(subset=[table.extra]))
+    }
+
+    def value(group: Group, row: Row) -> Value | None:
+        strength = None if row.kind == "baseline" else _highest_common_strength(table.methods, group.backbone, numbers)
+        if row.kind == "delta" or (group.backbone, row.method, strength) not in numbers:
+            return None
+        key = CellMetric(extra.printed, group.backbone, group.dataset, row.method, strength)
+        return Value(numbers[group.backbone, row.method, strength], printed=printed.get(key))
 
     def fill(group: Group) -> Group:
-        rows = [replace(row, extra=numbers.get((group.backbone, row.method))) for row in group.rows]
-        return replace(group, rows=rows)
+        return replace(group, rows=[replace(row, extra=value(group, row)) for row in group.rows])
 
     return [fill(group) for group in groups]
+
+
+def _highest_common_strength(
+    methods: list[str], backbone: str, measured: Collection[tuple[str, str, float | None]]
+) -> float | None:
+    """Return the highest strength at which all methods that were measured on a backbone were measured."""
+    strengths: dict[str, set[float]] = {}
+    for of, method, strength in measured:
+        if of == backbone and method in methods and strength is not None:
+            strengths.setdefault(method, set()).add(strength)
+    return max(set.intersection(*strengths.values()), default=None) if strengths else None
 
 
 def _difference(a: float | None, b: float | None) -> float | None:

@@ -93,11 +93,11 @@ EFFICIENCY = [
 ]
 
 
-def write(folder, results=RESULTS, table=TABLE, name="table4", spec=SPEC):
+def write(folder, results=RESULTS, table=TABLE, name="table4", spec=SPEC, measured=EFFICIENCY):
     """The three files of a table, as text: tex, csv, html."""
     (folder / "tables.yaml").write_text(json.dumps({"table4": table}))  # JSON is YAML
     files = [folder / f"table4.{suffix}" for suffix in ("tex", "csv", "html")]
-    inputs = results, pd.DataFrame(EFFICIENCY), folder / "tables.yaml"
+    inputs = results, pd.DataFrame(measured), folder / "tables.yaml"
     table_files.write_table_files(*inputs, name, spec, *files)
     return [file.read_text() for file in files]
 
@@ -215,3 +215,29 @@ def test_a_wrong_entry_is_named(change, message, tmp_path):
     (tmp_path / "t.yaml").write_text(json.dumps({"table4": entry}))
     with pytest.raises(ValueError, match=message):
         read_tables(tmp_path / "t.yaml")
+
+
+def test_an_extra_column_compares_methods_at_one_strength_and_with_the_papers_table():
+    measured = pd.DataFrame([*EFFICIENCY, EFFICIENCY[1] | {"strength": 0.9, "gflops": 5}])  # ToMe alone at 0.9
+    entry = TableEntry.parse("table8", TABLE | {"extra": "gflops"})
+    printed = {CellMetric("gflops", "u", "d", "tome", 0.7): 7.5, CellMetric("gflops", "u", "d", "tome", 0.3): 9.5}
+    _, groups = tables.build(RESULTS, entry, ["u"], printed)
+    (accuracy, _) = tables.with_extra_column(groups, entry, measured, printed)
+    baseline, tome, ours, delta = (row.extra for row in accuracy.rows)
+    assert (baseline.value, baseline.printed) == (10, None)
+    assert (tome.value, tome.printed, tome.difference) == (7, 7.5, -0.5)
+    assert (ours.value, ours.printed) == (8, None)
+    assert delta is None
+
+
+def test_the_page_shows_the_papers_gflops_in_the_papers_column(tmp_path):
+    """The numbers that the toggle selects: the paper's, not ours, and of the table that the caption names."""
+    table = TABLE | {"extra": "gflops", "printed_in": ["8"]}
+    results = RESULTS.assign(backbone="sd2", dataset="pets")
+    measured = [row | {"backbone": "sd2"} for row in EFFICIENCY]
+    spec = SPEC | {"of_paper": True, "backbones": {"sd2": "unet"}}
+    _, csv, html = write(tmp_path, results, table, spec=spec, measured=measured)
+    assert '<span class="ours">8.00</span><span class="paper">704.99</span>' in html
+    assert '<span class="paper">74.63</span>' in html
+    assert "The numbers of the paper's Table 8." in html
+    assert "70,68,74,,1,74.63" in csv
