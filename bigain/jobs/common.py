@@ -22,7 +22,7 @@ from bigain.core.records import canonical, environment
 from bigain.core.specs import BackboneSpec, CellJobSpec
 from bigain.methods.ids import method_of
 from bigain.methods.options import Sites
-from bigain.tokens.kernels import backend
+from bigain.tokens import kernels
 
 
 def backbone_of(spec: BackboneSpec) -> Backbone:
@@ -106,9 +106,9 @@ def environment_of(device: torch.device) -> dict[str, Any]:
     """Return the environment of a job: versions, machine, device, the instructions that CPU kernels use, threads."""
     on_gpu = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_gpu else str(device)
-    matching = {"matching": backend(device)} if on_gpu else {}  # Triton's kernel, or torch where Triton is missing
+    operators = {"kernels": kernels.described(device)} if on_gpu else {}  # of tokens: Triton's or torch's
     settings = {"device": name, "cpu": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
-    return {**environment(), **settings, **matching}
+    return {**environment(), **settings, **operators}
 
 
 def to_float(images: np.ndarray) -> Tensor:

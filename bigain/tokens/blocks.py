@@ -73,7 +73,7 @@ def _plan(tokens: Tensor, grid: TokenGrid) -> TokenPlan:
     destinations, merged = tokens[..., 0], tokens[..., 1:].flatten(1)
     target = matching.places(tokens.shape[1], tokens.shape[2] - 1, merged)
     kept, _ = matching.split(tokens.flatten(1), grid.tokens)
-    return TokenPlan(kept, merged, target, destinations)
+    return TokenPlan(kept, merged, target, destinations).mapped()
 
 
 def _below_quantile(

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bigain.methods import counts
+from bigain.tokens import kernels
 from bigain.tokens.grid import TokenGrid
 from bigain.tokens.matching import highest, rows, split
 from bigain.tokens.scores import SCORES
@@ -24,6 +25,8 @@ def nearest(x: Tensor, grid: TokenGrid, factor: int, site: str = "nearest_exact"
     w = floor(n / n'), always lies in the window that `average` covers.
     """
     small = reduced_grid(grid, factor)
+    if kernels.uses("downsample", x):
+        return _in_kernel(x, grid, small, 1.0, site)
     if site == "cell_centre":
         window = (grid.height // small.height, grid.width // small.width)
         centred = grid.to_map(x)[:, :, window[0] // 2 :: window[0], window[1] // 2 :: window[1]]
@@ -35,6 +38,8 @@ def nearest(x: Tensor, grid: TokenGrid, factor: int, site: str = "nearest_exact"
 def average(x: Tensor, grid: TokenGrid, factor: int) -> Tensor:
     """Average pooling, window and stride floor(n / n'); a remainder is dropped. [B, N, C] -> [B, M, C]."""
     small = reduced_grid(grid, factor)
+    if kernels.uses("downsample", x):
+        return _in_kernel(x, grid, small, 0.0)
     window = (grid.height // small.height, grid.width // small.width)
     return grid.to_sequence(F.avg_pool2d(grid.to_map(x), window))
 
@@ -47,9 +52,23 @@ def interpolate_extrapolate(
     `site` is that of `nearest`. alpha = 1 is ToDo, 0 average pooling, above 1 extrapolates; a tensor [B] holds one
     alpha per sample.
     """
+    if kernels.uses("downsample", x):
+        return _in_kernel(x, grid, reduced_grid(grid, factor), alpha, site)
     if isinstance(alpha, Tensor):
         alpha = alpha.to(x.dtype).view(-1, 1, 1)
     return alpha * nearest(x, grid, factor, site) + (1 - alpha) * average(x, grid, factor)
+
+
+def _in_kernel(
+    x: Tensor, grid: TokenGrid, small: TokenGrid, alpha: float | Tensor, site: str = "nearest_exact"
+) -> Tensor:
+    """Compute alpha * nearest + (1 - alpha) * average in one pass over the tokens."""
+    from bigain.tokens.kernels import downsampling
+
+    shapes = (grid.height, grid.width, [small.height, small.width])
+    if isinstance(alpha, Tensor):
+        return downsampling.downsample(x, alpha.reshape(-1).expand(len(x)), *shapes, 0.0, site)
+    return downsampling.downsample(x, None, *shapes, float(alpha), site)
 
 
 def most_detailed(x: Tensor, grid: TokenGrid, factor: int, score: str) -> Tensor:

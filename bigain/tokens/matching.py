@@ -43,6 +43,10 @@ def official_v1(scores: Tensor, grid: TokenGrid, cell: tuple[int, int]) -> Tenso
 
 def split(destinations: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
     """Split all tokens into sources [B, N - D] and destinations [B, D], each in index order."""
+    if kernels.uses("split", destinations):
+        from bigain.tokens.kernels import selecting
+
+        return selecting.split(destinations, tokens)
     is_destination = torch.zeros(len(destinations), tokens, dtype=torch.bool, device=destinations.device)
     is_destination.scatter_(1, destinations, True)
     so_far = is_destination.cumsum(dim=1)  # destinations up to and including each token
@@ -101,15 +105,22 @@ sums_in_order.register_autograd(
 )
 
 
-def best_destinations(metric: Tensor, sources: Tensor, destinations: Tensor) -> tuple[Tensor, Tensor]:
+def best_destinations(
+    metric: Tensor, sources: Tensor, destinations: Tensor, inverse_norms: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return every source's largest cosine to a destination (float32) and that destination's place: [B, S] each.
 
     `metric` [B, N, C]; ties go to the lowest place. A zero vector has cosine 0 to everything. The similarities are
     never all in memory: on a GPU with Triton none is written, elsewhere sources go in chunks of `SIMILARITIES` numbers.
+    Triton takes the tokens' inverse norms [B, N] from whoever has them.
     """
+    if kernels.uses("match", metric) and kernels.uses("score", metric):
+        from bigain.tokens.kernels import matching, scoring
+
+        if inverse_norms is None:
+            _, inverse_norms, _ = scoring.score(metric, 1, metric.shape[1], 1, 1, "none")
+        return matching.match(metric, inverse_norms, sources, destinations)
     unit = F.normalize(metric.float(), dim=-1)
-    if kernels.backend(metric.device) == "triton":
-        return kernels.best_destinations(unit, sources, destinations)
     targets = rows(unit, destinations).transpose(1, 2)
     chunk = max(1, SIMILARITIES // (targets.shape[0] * targets.shape[2]))
     best, similarity = [], []

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from bigain.methods.counts import removed_tokens
-from bigain.tokens import matching
+from bigain.tokens import kernels, matching
 from bigain.tokens.grid import TokenGrid
 from bigain.tokens.scores import SCORES
+
+
+@dataclass(frozen=True)
+class Maps:
+    """A merge as the kernels read it, int32: the place [B, N] of every token in the short sequence; and of every
+    destination its members, [B, D + r] tokens, and where they start [B, D]."""
+
+    place: Tensor
+    members: Tensor
+    starts: Tensor
+
+    def of_rows(self, rows: Tensor) -> Maps:
+        """Return the maps of a batch whose k-th row is row `rows[k]` of this one."""
+        return Maps(self.place[rows], self.members[rows], self.starts[rows])
 
 
 @dataclass(frozen=True)
@@ -19,16 +33,21 @@ class TokenPlan:
     """A merge of N tokens into N' = N - r, decided from one tensor and applicable to any other of the same grid.
 
     Token indices: `kept` [B, S - r] and `merged` [B, r] sources, `destinations` [B, D]; `target` [B, r] is the place
-    in `destinations` to which each merged source goes.
+    in `destinations` to which each merged source goes. `maps` are there where kernels run.
     """
 
     kept: Tensor
     merged: Tensor
     target: Tensor
     destinations: Tensor
+    maps: Maps | None = None
 
     def reduce(self, x: Tensor) -> Tensor:
         """[B, N, C] -> [B, N', C]: kept sources, then destinations averaged with what they receive (equal weights)."""
+        if self.maps is not None and kernels.uses("reduce", x):
+            from bigain.tokens.kernels import moving
+
+            return moving.reduce(x, self.kept, self.maps.members, self.maps.starts)
         batch, count = self.destinations.shape
         place = self.target + count * torch.arange(batch, device=x.device).unsqueeze(1)  # in all destinations, flat
         total = matching.rows(x, self.destinations).flatten(0, 1)
@@ -43,33 +62,63 @@ class TokenPlan:
 
     def of_rows(self, rows: Tensor) -> TokenPlan:
         """Return the plan of a batch whose k-th row is row `rows[k]` of this one."""
-        return TokenPlan(self.kept[rows], self.merged[rows], self.target[rows], self.destinations[rows])
+        maps = None if self.maps is None else self.maps.of_rows(rows)
+        return TokenPlan(self.kept[rows], self.merged[rows], self.target[rows], self.destinations[rows], maps)
 
     def restore(self, y: Tensor) -> Tensor:
         """[B, N', C] -> [B, N, C]: every token at its place, every merged source a copy of its destination."""
-        sources = self.kept.shape[1]
-        place = torch.arange(y.shape[1], device=y.device).expand(len(y), -1)
+        if self.maps is not None and kernels.uses("restore", y):
+            from bigain.tokens.kernels import moving
+
+            return moving.restore(y, self.maps.place)
+        return matching.rows(y, self.place())
+
+    def place(self) -> Tensor:
+        """Return the place of every token in the short sequence: [B, N]."""
+        sources, left = self.kept.shape[1], self.kept.shape[1] + self.destinations.shape[1]
+        place = torch.arange(left, device=self.kept.device).expand(len(self.kept), -1)
         tokens = torch.cat([self.kept, self.destinations, self.merged], dim=1)
-        origin = torch.cat([place, sources + self.target], dim=1)  # of each of these tokens, its place in y
-        return matching.rows(y, torch.empty_like(tokens).scatter_(1, tokens, origin))
+        return torch.empty_like(tokens).scatter_(1, tokens, torch.cat([place, sources + self.target], dim=1))
+
+    def mapped(self, place: Tensor | None = None) -> TokenPlan:
+        """Return this plan with maps, where kernels run: `place` [B, N] int32 is filled in if it is known."""
+        tokens = self.kept.shape[1] + self.merged.shape[1] + self.destinations.shape[1]
+        if not kernels.uses("group", self.merged) or tokens * self.destinations.shape[1] > kernels.LARGEST_KEY:
+            return self
+        from bigain.tokens.kernels import grouping
+
+        members, starts = grouping.group(self.merged, self.target, self.destinations, tokens)
+        return replace(self, maps=Maps(self.place().int() if place is None else place, members, starts))
 
 
-def soft_matching(metric: Tensor, destinations: Tensor, removed: int, protected: Tensor | None = None) -> TokenPlan:
+def soft_matching(
+    metric: Tensor,
+    destinations: Tensor,
+    removed: int,
+    protected: Tensor | None = None,
+    inverse_norms: Tensor | None = None,
+) -> TokenPlan:
     """Bipartite soft matching (ToMe; Algorithm 2, steps 3-4): merge the `removed` most similar sources.
 
     `metric` [B, N, C], `destinations` [B or 1, D] token indices. Sources among `protected` [B, P] go last. Ties go to
-    the lowest index.
+    the lowest index. `inverse_norms` are those of `matching.best_destinations`.
     """
     destinations = destinations.expand(len(metric), -1)
     sources, destinations = matching.split(destinations, metric.shape[1])
-    similarity, target = matching.best_destinations(metric, sources, destinations)
+    similarity, target = matching.best_destinations(metric, sources, destinations, inverse_norms)
     if protected is not None:
         is_protected = torch.zeros(metric.shape[:2], dtype=torch.bool, device=metric.device)
         is_protected = is_protected.scatter(1, protected, True).gather(1, sources)
         similarity = similarity.masked_fill(is_protected, -torch.inf)
+    if kernels.uses("select", similarity) and sources.shape[1] <= kernels.LARGEST_SELECTION:
+        from bigain.tokens.kernels import selecting
+
+        kept, merged, goes_to, place = selecting.select(similarity, sources, target, destinations, removed)
+        return TokenPlan(kept, merged, goes_to, destinations).mapped(place)
     merged = matching.highest(similarity, removed)
     kept, _ = matching.split(merged, sources.shape[1])
-    return TokenPlan(sources.gather(1, kept), sources.gather(1, merged), target.gather(1, merged), destinations)
+    plan = TokenPlan(sources.gather(1, kept), sources.gather(1, merged), target.gather(1, merged), destinations)
+    return plan.mapped()
 
 
 def merge_random(metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int, int], offsets: Tensor) -> TokenPlan:
@@ -99,11 +148,24 @@ def merge_smooth(
     never merged away. Raises ValueError if so many are protected that the ratio cannot be reached.
     """
     removed = removed_tokens(ratio, grid.height, grid.width, cell, protect)
+    scores, chosen, inverse_norms = _smooth_destinations(metric, grid, cell, score, destinations)
+    protected = matching.highest(scores, int(grid.tokens * protect)) if protect else None
+    return soft_matching(metric, chosen, removed, protected, inverse_norms)
+
+
+def _smooth_destinations(
+    metric: Tensor, grid: TokenGrid, cell: tuple[int, int], score: str, destinations: str
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the scores [B, N], the destinations [B, D], and the inverse norms [B, N] where a kernel computes them."""
+    whole_cells = (grid.height // cell[0]) * (grid.width // cell[1])
+    in_kernel = score in kernels.SCORES and destinations == "cell_argmin" and cell[0] * cell[1] <= kernels.LARGEST_CELL
+    if in_kernel and whole_cells and kernels.uses("score", metric):
+        from bigain.tokens.kernels import scoring
+
+        scores, inverse_norms, lowest = scoring.score(metric, grid.height, grid.width, *cell, score)
+        return scores, lowest, inverse_norms
     scores = SCORES[score](metric, grid)
-    chosen = DESTINATIONS[destinations](scores, grid, cell)
-    if not protect:
-        return soft_matching(metric, chosen, removed)
-    return soft_matching(metric, chosen, removed, matching.highest(scores, int(grid.tokens * protect)))
+    return scores, DESTINATIONS[destinations](scores, grid, cell), None
 
 
 DESTINATIONS = {"cell_argmin": matching.cell_argmin, "official_v1": matching.official_v1}

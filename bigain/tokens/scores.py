@@ -5,13 +5,29 @@ The two cosines say the opposite in Table 13 (small = detailed); here they are n
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bigain.tokens import kernels
 from bigain.tokens.grid import TokenGrid
+
+
+def _in_kernel(score: Callable[[Tensor, TokenGrid], Tensor]) -> Callable[[Tensor, TokenGrid], Tensor]:
+    """Compute a score of `kernels.SCORES` in one pass over the tokens, where kernels run."""
+
+    @functools.wraps(score)
+    def computed(x: Tensor, grid: TokenGrid) -> Tensor:
+        if not kernels.uses("score", x):
+            return score(x, grid)
+        from bigain.tokens.kernels import scoring
+
+        return scoring.score(x, grid.height, grid.width, 1, 1, score.__name__)[0]
+
+    return computed
 
 
 def laplacian(x: Tensor, grid: TokenGrid) -> Tensor:
@@ -26,11 +42,13 @@ def laplacian(x: Tensor, grid: TokenGrid) -> Tensor:
     return F.conv2d(grid.to_map(x).float(), kernel.view(3, 3).expand(channels, 1, 3, 3), padding=1, groups=channels)
 
 
+@_in_kernel
 def laplacian_l1(x: Tensor, grid: TokenGrid) -> Tensor:
     """Mean over channels of the absolute Laplacian (Eq. 7): [B, N, C] -> [B, N]."""
     return laplacian(x, grid).abs_().mean(dim=1).flatten(1)
 
 
+@_in_kernel
 def laplacian_l2(x: Tensor, grid: TokenGrid) -> Tensor:
     """Root mean square over channels of the Laplacian: [B, N, C] -> [B, N]."""
     return laplacian(x, grid).square_().mean(dim=1).sqrt().flatten(1)
@@ -42,11 +60,13 @@ def global_mean_deviation(x: Tensor, grid: TokenGrid) -> Tensor:
     return (x - x.mean(dim=1, keepdim=True)).norm(dim=-1)
 
 
+@_in_kernel
 def l1_norm(x: Tensor, grid: TokenGrid) -> Tensor:
     """Sum over channels of absolute values: [B, N, C] -> [B, N]."""
     return x.float().abs().sum(dim=-1)
 
 
+@_in_kernel
 def l2_norm(x: Tensor, grid: TokenGrid) -> Tensor:
     """Euclidean length: [B, N, C] -> [B, N]."""
     return x.float().norm(dim=-1)

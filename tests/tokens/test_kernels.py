@@ -1,83 +1,207 @@
-"""The Triton kernel: equal to torch in Triton's interpreter, compiled for GPUs, and chosen where it runs."""
+"""The Triton kernels: interpreted beside torch, built for GPUs, kept in compiled graphs, and chosen where they work."""
 
+import importlib
 import importlib.util
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from torch._dynamo.backends.common import aot_autograd
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from bigain.tokens import TokenGrid, kernels, matching
-from tests.helpers.cosines import all_cosines, check_random_vectors, check_ties, split_at_random
+from bigain.tokens import TokenGrid, blocks, kernels, matching, merge
+from bigain.tokens.downsample import interpolate_extrapolate
+from tests.helpers.torch_path import split_at_random
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-POINTERS = {"unit": "*fp32", "sources": "*i64", "destinations": "*i64", "similarity": "*fp32", "place": "*i64"}
-COUNTS = ("tokens", "channels", "source_count", "destination_count")
-BLOCKS = {"block_sources": kernels.SOURCES, "block_destinations": kernels.DESTINATIONS}
+INTERPRETED = sorted((Path(__file__).parent / "kernels").glob("test_*.py"))
 
-INTERPRETED = """
-import torch
-from tests.helpers.cosines import check_random_vectors, check_ties
-for shape in ((1, 20, 1, 3), (2, 200, 70, 40), (3, 150, 129, 33), (2, 64, 63, 1), (1, 300, 128, 64)):
-    check_random_vectors(*shape, "cpu")
-    check_ties(*shape, "cpu")
-"""
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Forget which kernels were checked, before and after a test."""
+    kernels._failure.cache_clear()
+    monkeypatch.setattr(kernels, "failures", {})
+    yield
+    kernels._failure.cache_clear()
 
 
 @needs_triton
-def test_interpreted_it_finds_what_torch_finds(root):
+@pytest.mark.parametrize("path", INTERPRETED, ids=lambda path: path.stem)
+def test_interpreted_they_compute_what_torch_computes(path, root):
     """In a process of its own: Triton reads the variable when it is imported."""
     environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
-    run = subprocess.run(
-        [sys.executable, "-c", INTERPRETED], cwd=root, env=environment, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", str(path)]
+    run = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    last = run.stdout.strip().splitlines()[-1]
+    assert re.search(r"\d+ passed", last), last
+    assert "skipped" not in last
+
+
+def launches(dtype: torch.dtype) -> dict[str, list]:
+    """Start every kernel as SD 2.0's largest map at 512 pixels does."""
+    from bigain.tokens.kernels import downsampling, grouping, moving, scoring, selecting
+    from bigain.tokens.kernels import matching as match
+
+    def index(count: int, kind: torch.dtype = torch.int64) -> Tensor:
+        return torch.zeros(1, count, dtype=kind)
+
+    x, norms = torch.zeros(1, 4096, 320, dtype=dtype), torch.zeros(1, 4096)
+    return {
+        "score": [lambda name=name: scoring.score(x, 64, 64, 2, 2, name) for name in ("none", "laplacian_l1")],
+        "split": [lambda: selecting.split(index(1024), 4096)],
+        "match": [lambda: match.match(x, norms, index(3072), index(1024))],
+        "select": [
+            lambda count=count: selecting.select(torch.zeros(1, count), *map(index, (count, count, count // 3)), 500)
+            for count in (3072, kernels.LARGEST_SELECTION)
+        ],
+        "group": [lambda: grouping.group(index(2867), index(2867), index(1024), 4096)],
+        "reduce": [lambda: moving.reduce(x, index(205), index(3891, torch.int32), index(1024, torch.int32))],
+        "restore": [lambda: moving.restore(x[:, :1229], index(4096, torch.int32))],
+        "downsample": [
+            lambda: downsampling.downsample(x, None, 64, 64, [32, 32], 0.9, "nearest_exact"),
+            lambda: downsampling.downsample(x, torch.zeros(1), 64, 64, [32, 32], 0.0, "cell_centre"),
+        ],
+    }
 
 
 @needs_triton
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("capability", [75, 80, 90])
-def test_it_compiles_for_gpus_in_full_precision(capability, monkeypatch, tmp_path):
-    """No GPU is needed to build for one; what the interpreter accepts, the compiler may refuse."""
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
+def test_they_are_built_for_gpus(capability, dtype, monkeypatch, tmp_path):
+    """No GPU is needed to build for one; what the interpreter accepts, the compiler may refuse.
 
-    from bigain.tokens.triton_kernel import most_similar
+    Products use the matrix units from capability 8.0 on, in full precision, and loads of tokens come in 16 bytes.
+    """
+    from tests.helpers.built_kernels import built_for
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    constants = {**BLOCKS, "block_channels": kernels.CHANNELS}
-    signature = {**POINTERS, **dict.fromkeys(COUNTS, "i32"), **dict.fromkeys(constants, "constexpr")}
-    source = ASTSource(most_similar, signature, constants)
-    built = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"enable_fp_fusion": True})
-    assert "fma.rn.f32" in built.asm["ptx"]
-    assert "tf32" not in built.asm["ptx"]
+    with built_for(capability, monkeypatch) as built:
+        names = [name for name, starts in launches(dtype).items() for start in starts if start() is not None]
+    assert set(names) == set(kernels.MODULES)
+    by_name = dict(zip(names, built, strict=True))
+    assert all(kernel.metadata.shared <= 64 * 1024 for kernel in built)  # what the smallest of these cards has
+    product = by_name["match"].asm["ptx"]
+    if capability >= 80:
+        instruction = {torch.float16: r"mma\S*f32\.f16\.f16", torch.float32: r"mma\S*tf32\.tf32"}[dtype]
+        assert re.search(instruction, product)
+        assert "ld.global.v4" in by_name["restore"].asm["ptx"] or "ld.global.v2" in by_name["restore"].asm["ptx"]
 
 
-def test_without_a_gpu_it_is_torch(monkeypatch):
-    assert kernels.backend(CPU) == kernels.backend(torch.device("meta")) == "torch"
-    kernels.available.cache_clear()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert kernels.backend(CUDA) == "torch"
-    kernels.available.cache_clear()
+@needs_triton
+@pytest.mark.parametrize("kernel", kernels.MODULES)
+def test_what_checks_start_is_built_too(kernel, monkeypatch, tmp_path):
+    """Where sizes are 1, which Triton builds in. And a check notices that nothing was computed."""
+    from bigain.tokens.kernels import launching
+    from tests.helpers.built_kernels import built_for
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    module = importlib.import_module(f"bigain.tokens.kernels.{kernels.MODULES[kernel]}")
+    with built_for(90, monkeypatch) as built, pytest.raises(launching.WrongAnswer):
+        module.CHECKS[kernel](CPU, torch.bfloat16)
+    assert built
 
 
-def test_a_gpu_needs_triton_and_a_c_compiler_outside_of_compiled_graphs(monkeypatch):
+@needs_triton
+def test_compiled_graphs_keep_them(monkeypatch):
+    """Of plans, merges and downsampling for a pretended GPU: one graph, whose kernels change what they return alone."""
+    import triton
+
+    from tests.helpers.built_kernels import PretendedDriver
+
+    monkeypatch.setattr(kernels, "_failure", lambda kernel, device, dtype: None)
+    monkeypatch.setattr(type(triton.runtime.driver), "active", PretendedDriver())
+    graphs, grid = [], TokenGrid(16, 16)
+
+    def operators(x):
+        smooth = merge.merge_smooth(x, grid, 0.5, (2, 2), "laplacian_l1")
+        cells = blocks.merge_cells(x, grid, 0.5, (2, 2), "laplacian_l1", "token_matched", "max")
+        restored = [plan.restore(plan.reduce(x)) for plan in (smooth, cells)]
+        return *restored, interpolate_extrapolate(x, grid, 2, 0.9)
+
+    def keep(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    backend = aot_autograd(fw_compiler=keep)
+    with FakeTensorMode(), torch.no_grad():
+        x = torch.empty(2, 256, 32, device="cuda", dtype=torch.bfloat16)
+        torch._dynamo.reset()
+        torch.compile(operators, fullgraph=True, dynamic=False, backend=backend)(x)
+    (graph,) = graphs
+    changed = [tuple(node.kwargs["tensors_to_clone"]) for node in graph.graph.nodes if "triton" in str(node.target)]
+    assert changed == [
+        ("scores", "inverse_norms", "lowest"),
+        ("flags", "sources", "in_order"),
+        ("similarity", "target"),
+        ("kept", "merged", "merged_target", "place"),
+        ("lists", "members", "starts"),
+        ("scores", "inverse_norms", "lowest"),
+        ("flags", "sources", "in_order"),  # of destinations, then of merged cells
+        ("flags", "sources", "in_order"),
+        ("lists", "members", "starts"),
+        ("short",),
+        ("x",),
+        ("short",),
+        ("x",),
+        ("y",),
+    ]
+
+
+def test_on_a_cpu_torch_computes():
+    x = torch.ones(2, 4, 4)
+    assert not any(kernels.uses(kernel, x) for kernel in kernels.MODULES)
+    assert kernels.described(CPU) == "torch: no GPU"
+
+
+def test_a_gpu_needs_triton_and_a_c_compiler(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     monkeypatch.setenv("CC", "cc")
-    kernels.available.cache_clear()
-    assert kernels.backend(CUDA) == "triton"
-    with monkeypatch.context() as compiled:
-        compiled.setattr(torch.compiler, "is_compiling", lambda: True)
-        assert kernels.backend(CUDA) == "torch"
+    assert kernels.missing(CUDA) is None
+    assert kernels.described(CUDA) == "triton"
     monkeypatch.delenv("CC")
     monkeypatch.setenv("PATH", "")
-    kernels.available.cache_clear()
-    assert kernels.backend(CUDA) == "torch"
-    kernels.available.cache_clear()
+    assert kernels.described(CUDA) == "torch: no C compiler"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert kernels.described(CUDA) == "torch: no Triton"
+
+
+def test_without_triton_there_is_no_warning(monkeypatch, unchecked, recwarn):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert kernels.failure("match", "cuda:0", "float16") == "no Triton"
+    assert not recwarn.list
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [(RuntimeError("out of registers\nmore"), "RuntimeError: out of registers"), (None, "WrongAnswer: wrong means")],
+)
+def test_a_kernel_that_fails_its_check_is_replaced_with_one_warning(monkeypatch, unchecked, raised, reason):
+    """It does not compile, or computes something else."""
+    from bigain.tokens.kernels import launching, moving
+
+    def check(device, dtype):
+        raise raised or launching.WrongAnswer("wrong means")
+
+    monkeypatch.setattr(kernels, "missing", lambda device: None)
+    monkeypatch.setitem(moving.CHECKS, "reduce", check)
+    monkeypatch.setitem(moving.CHECKS, "restore", lambda device, dtype: None)
+    with pytest.warns(
+        UserWarning, match=f"torch replaces the Triton kernel 'reduce' on cuda:0 in float16: {reason}"
+    ) as seen:
+        assert [kernels.failure("reduce", "cuda:0", "float16") for _ in range(3)] == [reason] * 3
+    assert len(seen) == 1
+    assert kernels.failure("restore", "cuda:0", "float16") is None
+    assert kernels.described(CUDA) == f"triton; torch for reduce cuda:0 float16: {reason}"
 
 
 def test_nothing_imports_triton_before_it_is_used():
@@ -92,29 +216,8 @@ def test_torch_finds_what_the_whole_matrix_says(monkeypatch, limit):
     x = torch.randn(2, 90, 7, generator=torch.Generator().manual_seed(3))
     x[:, 4] = 0
     places = split_at_random(2, 90, 23)
-    cosines = all_cosines(F.normalize(x, dim=-1), *places)
+    unit = F.normalize(x, dim=-1)
+    cosines = matching.rows(unit, places[0]) @ matching.rows(unit, places[1]).transpose(1, 2)
     similarity, place = matching.best_destinations(x, *places)
     assert torch.equal(place, cosines.argmax(dim=-1))
     torch.testing.assert_close(similarity, cosines.amax(dim=-1))
-
-
-@needs_gpu
-@needs_triton
-@pytest.mark.parametrize("shape", [(1, 20, 1, 3), (2, 200, 70, 40), (3, 1500, 375, 333), (2, 4096, 1024, 320)])
-def test_on_a_gpu_it_finds_what_torch_finds(shape):
-    assert kernels.backend(CUDA) == "triton"
-    check_random_vectors(*shape, CUDA)
-    check_ties(*shape, CUDA)
-
-
-@needs_gpu
-@needs_triton
-def test_the_similarities_are_never_in_memory():
-    grid = TokenGrid(128, 128)
-    x = torch.randn(2, grid.tokens, 64, device=CUDA)
-    places = matching.split(matching.top_left(grid, (2, 2), CUDA).expand(2, -1), grid.tokens)
-    matching.best_destinations(x, *places)
-    torch.cuda.reset_peak_memory_stats()
-    start = torch.cuda.memory_allocated()
-    matching.best_destinations(x, *places)
-    assert torch.cuda.max_memory_allocated() - start < 4 * x.numel() * x.element_size()  # a chunk is 64 MiB

@@ -1,0 +1,8 @@
+"""These tests run in Triton's interpreter, in processes of their own: `tests/tokens/test_kernels.py` starts them.
+
+Triton reads TRITON_INTERPRET when it is imported, and from then on interprets every kernel.
+"""
+
+import os
+
+collect_ignore_glob = [] if os.environ.get("TRITON_INTERPRET") == "1" else ["test_*.py"]
