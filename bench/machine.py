@@ -48,7 +48,7 @@ def described() -> Iterator[Row]:
         yield {"case": "compute capability", "value": f"{card.major}.{card.minor}"}
         yield {"case": "bfloat16", "value": "yes" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"}
         yield {"case": "driver", "value": driver()}
-        yield {"case": "matching", "value": kernels.backend(torch.device("cuda"))}
+        yield {"case": "token operators", "value": kernels.described(torch.device("cuda"))}
     yield {"case": "CPU", "value": f"{processor()}, {os.cpu_count()} cores"}
     yield {"case": "Python", "value": platform.python_version()}
     yield {"case": "torch", "value": torch.__version__}

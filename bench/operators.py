@@ -6,8 +6,10 @@ which leaves the kernels' own time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from statistics import median
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +18,15 @@ from torch import Tensor
 from bench.ceilings import median_seconds
 from bench.rounds import Row, seconds
 from bigain.methods.presets import CELL
-from bigain.tokens import TokenGrid, blocks, downsample, matching, merge, scores
+from bigain.tokens import TokenGrid, blocks, downsample, kernels, matching, merge, scores
 
 # The token maps of Stable Diffusion 2.0 at 512 (two levels), 768 and 1,024 pixels: their side and channels.
 MAPS = ((32, 640), (64, 320), (96, 320), (128, 320))
 ROWS, HEAD = 8, 64  # of a batch; channels of an attention head
 RATIO, FACTOR = 0.7, 2
 CALLS = 20
+# Sources, destinations and channels of a program of the matching kernel, its warps and stages: what else it could have.
+TILES = ((128, 128, 64, 8, 3), (128, 64, 64, 4, 3), (64, 128, 64, 4, 3), (128, 64, 32, 4, 3), (64, 64, 32, 4, 3))
 
 Calls = dict[str, Callable[[], object]]
 
@@ -36,41 +40,49 @@ def operators(maps: tuple[tuple[int, int], ...] = MAPS, batch: int = ROWS) -> It
         case = f"{batch} x {side * side} x {channels}"
         with torch.inference_mode():
             rows = [
-                {"case": case, "arm": name, "eager": median_seconds(run, CALLS), "graph": replayed(run, device)}
+                {"case": case, "arm": name, **timed(run, device)}
                 for name, run in calls(x, TokenGrid(side, side)).items()
             ]
         del x
         yield from rows
 
 
+def timed(run: Callable[[], object], device: torch.device) -> Row:
+    """Return the seconds of a call, eager and replayed; or what it failed with, such as a tile that does not fit."""
+    try:
+        return {"eager": median_seconds(run, CALLS), "graph": replayed(run, device)}
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # of Triton's many kinds
+        return {"note": f"{type(error).__name__}: {str(error).splitlines()[0][:100] if str(error) else ''}"}
+
+
 def calls(x: Tensor, grid: TokenGrid) -> Calls:
     """Return the calls to time, by name, for tokens x [B, N, C]."""
     plan = merge.merge_smooth(x, grid, RATIO, CELL, "laplacian_l1")
     cells = blocks.merge_cells(x, grid, RATIO, CELL, "laplacian_l1", "token_matched", "max")
-    score = scores.laplacian_l1(x, grid)
     sources, destinations = matching.split(plan.destinations, grid.tokens)
-    similarity, _ = matching.best_destinations(x, sources, destinations)
     assert isinstance(cells, merge.TokenPlan)  # not ragged: every image merges as many cells
     short, fewer = plan.reduce(x), downsample.nearest(x, grid, FACTOR)
-    removed = plan.merged.shape[1]
-    return {
+    plans: Calls = {
         "plan, bigain_tm": lambda: merge.merge_smooth(x, grid, RATIO, CELL, "laplacian_l1"),
         "plan, tome_fixed": lambda: merge.merge_top_left(x, grid, RATIO, CELL),
         "plan, bigain_tm_block": lambda: blocks.merge_cells(
             x, grid, RATIO, CELL, "laplacian_l1", "token_matched", "max"
         ),
+    }
+    return {
+        **plans,
         "of a plan: score": lambda: scores.laplacian_l1(x, grid),
-        "of a plan: lowest of each cell": lambda: matching.cell_argmin(score, grid, CELL),
         "of a plan: sources and destinations": lambda: matching.split(plan.destinations, grid.tokens),
-        "of a plan: unit vectors": lambda: F.normalize(x.float(), dim=-1),
-        "of a plan: unit vectors and match": lambda: matching.best_destinations(x, sources, destinations),
-        "of a plan: select": lambda: matching.highest(similarity, removed),
+        "of a plan: norms and match": lambda: matching.best_destinations(x, sources, destinations),
         "reduce, bigain_tm": lambda: plan.reduce(x),
         "restore, bigain_tm": lambda: plan.restore(short),
         "reduce, bigain_tm_block": lambda: cells.reduce(x),
         "nearest": lambda: downsample.nearest(x, grid, FACTOR),
         "average": lambda: downsample.average(x, grid, FACTOR),
         "blend": lambda: downsample.interpolate_extrapolate(x, grid, FACTOR, 0.9),
+        **{f"{name}, torch": by_torch(run) for name, run in plans.items() if kernels.uses("match", x)},
         "attention, all tokens": lambda: attend(x, x),
         "attention, merged": lambda: attend(short, short),
         "attention, fewer keys": lambda: attend(x, fewer),
@@ -78,8 +90,19 @@ def calls(x: Tensor, grid: TokenGrid) -> Calls:
     }
 
 
+def by_torch(run: Callable[[], object]) -> Callable[[], object]:
+    """Return a call without kernels."""
+
+    def run_by_torch() -> object:
+        with patch.object(kernels, "uses", lambda kernel, x: False):
+            return run()
+
+    return run_by_torch
+
+
 def alternatives(x: Tensor, plan: merge.TokenPlan, sources: Tensor, destinations: Tensor) -> Calls:
-    """Return other forms of two of the steps, to see what a faster or a deterministic one would cost."""
+    """Return other forms of some steps: torch's, to see what its float32 and its deterministic sums cost, and, where
+    kernels run, each of them and other tiles of the matching kernel."""
     unit = F.normalize(x.float(), dim=-1)
     batch, count = plan.destinations.shape
     place = (plan.target + count * torch.arange(batch, device=x.device).unsqueeze(1)).flatten()
@@ -87,25 +110,41 @@ def alternatives(x: Tensor, plan: merge.TokenPlan, sources: Tensor, destinations
     variants: Calls = {
         "sums: index_add": lambda: total.index_add(0, place, merged),
         "sums: index_put, accumulating": lambda: total.index_put((place,), merged, accumulate=True),
-        "sums: sort and segments": lambda: segments(place, merged, len(total)),
         "match: torch, float32": lambda: by_chunks(unit, sources, destinations),
         "match: torch, bfloat16": lambda: by_chunks(unit.bfloat16(), sources, destinations),
     }
-    if matching.kernels.backend(x.device) == "triton":
-        half = unit.bfloat16()
-        kernel = matching.kernels.best_destinations
-        variants |= {
-            "match: kernel, float32": lambda: kernel(unit, sources, destinations),
-            "match: kernel, bfloat16": lambda: kernel(half, sources, destinations),
-        }
+    if kernels.uses("match", x):
+        variants |= of_kernels(x, plan, sources, destinations)
     return variants
 
 
-def segments(place: Tensor, merged: Tensor, count: int) -> Tensor:
-    """Return the sum of the rows that go to each of `count` places, added in their order."""
-    order = place.argsort(stable=True)
-    lengths = torch.zeros(count, dtype=torch.int64, device=place.device).scatter_add_(0, place, torch.ones_like(place))
-    return torch.segment_reduce(merged[order].float(), "sum", lengths=lengths, axis=0, unsafe=True)
+def of_kernels(x: Tensor, plan: merge.TokenPlan, sources: Tensor, destinations: Tensor) -> Calls:
+    """Return a call of every kernel of a plan, and of the matching kernel with other tiles and in float32."""
+    from bigain.tokens.kernels import grouping, scoring, selecting
+    from bigain.tokens.kernels import matching as products
+
+    side = math.isqrt(x.shape[1])
+    removed = plan.merged.shape[1]
+    _, norms, _ = scoring.score(x, side, side, *CELL, "laplacian_l1")
+    similarity, target = products.match(x, norms, sources, destinations)
+    single = x.float()
+
+    def tiled(tile: tuple[int, ...]) -> Callable[[], object]:
+        def run() -> object:
+            with patch.object(products, "HALF", tile):
+                return products.match(x, norms, sources, destinations)
+
+        return run
+
+    return {
+        "kernel: score, norms, lowest of each cell": lambda: scoring.score(x, side, side, *CELL, "laplacian_l1"),
+        "kernel: norms": lambda: scoring.score(x, 1, x.shape[1], 1, 1, "none"),
+        "kernel: match": lambda: products.match(x, norms, sources, destinations),
+        "kernel: match, float32": lambda: products.match(single, norms, sources, destinations),
+        "kernel: select": lambda: selecting.select(similarity, sources, target, destinations, removed),
+        "kernel: group": lambda: grouping.group(plan.merged, plan.target, plan.destinations, x.shape[1]),
+        **{f"kernel: match, tile {' '.join(map(str, tile))}": tiled(tile) for tile in TILES},
+    }
 
 
 def by_chunks(unit: Tensor, sources: Tensor, destinations: Tensor) -> Tensor:

@@ -35,9 +35,7 @@ def check(needs: tuple[Need, ...]) -> None:
         raise Lacking(f"{torch.cuda.get_device_name()} has no bfloat16")
     device = torch.device("cuda")
     if "compiler" in needs:
-        missing = missing_compiler(device) or (
-            None if kernels.available(device) else "no C compiler, which Triton needs"
-        )
+        missing = missing_compiler(device) or kernels.missing(device)
         if missing:
             raise Lacking(f"torch.compile has {missing}")
 

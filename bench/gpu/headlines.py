@@ -36,7 +36,7 @@ def operators(rows: list[Row]) -> str:
     """Return what planning, reducing and restoring cost together under bigain_tm, per map."""
     totals: dict[str, float] = {}
     for row in rows:
-        if row["arm"] in ("plan, bigain_tm", "reduce, bigain_tm", "restore, bigain_tm"):
+        if "note" not in row and row["arm"] in ("plan, bigain_tm", "reduce, bigain_tm", "restore, bigain_tm"):
             totals[row["case"]] = totals.get(row["case"], 0.0) + (row["graph"] or row["eager"])
     return "plan + reduce + restore: " + ", ".join(f"{case}: {1e6 * t:.0f} us" for case, t in totals.items())
 

@@ -295,14 +295,14 @@ def test_an_error_is_one_line(error, line):
     [
         (("bfloat16",), False, True, True, "An old card has no bfloat16"),
         (("compiler",), True, False, False, "torch.compile has no Triton"),
-        (("compiler",), True, True, False, "torch.compile has no C compiler, which Triton needs"),
+        (("compiler",), True, True, False, "torch.compile has no C compiler"),
     ],
 )
 def test_what_a_card_lacks_is_one_line(monkeypatch, needs, bfloat16, triton, compiler, line):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bfloat16)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "An old card")
     monkeypatch.setattr(child, "missing_compiler", lambda device: None if triton else "no Triton")
-    monkeypatch.setattr(child.kernels, "available", lambda device: compiler)
+    monkeypatch.setattr(child.kernels, "missing", lambda device: None if compiler else "no C compiler")
     with pytest.raises(child.Lacking) as raised:
         child.check(needs)
     assert child.in_a_line(raised.value) == line
