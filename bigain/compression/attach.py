@@ -131,7 +131,7 @@ def _register(denoiser: ModelMixin, attachment: TokenAttachment) -> None:
             for layer in attachment.method.layers[1:]:
                 put(getattr(site.block.module, MODULES[layer]), AroundHook(site))
     for module, sites in by_map.items():
-        put(module, GridHook(attachment, sites))
+        put(module, GridHook(sites))
 
 
 def attached_to(model: ModelMixin | DiffusionPipeline) -> Attachment | None:

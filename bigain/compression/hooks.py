@@ -63,17 +63,15 @@ class TimestepHook(ModelHook):
 class GridHook(ModelHook):
     """On the last module that sees the tokens as a map: reads height and width, exact for any rectangle."""
 
-    def __init__(self, attachment: TokenAttachment, sites: list[Site]) -> None:
+    def __init__(self, sites: list[Site]) -> None:
         super().__init__()
-        self.attachment, self.sites = attachment, sites
+        self.sites = sites
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple, dict]:
         x = args[0] if args else kwargs["hidden_states"]
         for site in self.sites:
-            grid = TokenGrid(x.shape[-2] // site.block.patch, x.shape[-1] // site.block.patch)
-            if grid != site.grid:
-                site.grid = grid
-                self.attachment.predict(site)
+            # Set without a look at the last one: a compiled graph would be bound to that.
+            site.grid = TokenGrid(x.shape[-2] // site.block.patch, x.shape[-1] // site.block.patch)
         return args, kwargs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -40,14 +41,14 @@ class Site:
     """A compressed block: N tokens on a grid, of which N' are left as queries (`kept`), M as keys and values (`keys`).
 
     Blocks of one `plan_group` may share a plan: a U-Net's down blocks, its middle and its up blocks; consecutive blocks
-    of a DiT. The other fields change with every forward pass.
+    of a DiT. `tokens_left` gives N' and M of a grid of some height and width. The other fields change with every
+    forward pass.
     """
 
     block: Block
     grid: TokenGrid
     plan_group: str
-    kept: int | float = 0  # `kept` and `keys` are means over all samples so far where they depend on the sample
-    keys: int | float = 0
+    tokens_left: Callable[[int, int], tuple[int, int]] = lambda height, width: (height * width, height * width)
     salt: int = field(init=False)  # of its random draws
     plan: Plan | None = None  # from the moment it is made to the end of the block
     distinct_rows: DistinctRows | None = None  # of the coming batch, where its rows repeat one another up to this block
@@ -56,11 +57,21 @@ class Site:
     def __post_init__(self) -> None:
         self.salt = seed_for(self.block.name)
 
+    @property
+    def kept(self) -> int | float:
+        """N' on the present grid; the mean over all samples so far where it depends on the sample."""
+        samples, tokens = self.observed
+        return tokens / samples if samples else self.tokens_left(self.grid.height, self.grid.width)[0]
+
+    @property
+    def keys(self) -> int | float:
+        """M, likewise."""
+        return self.kept if self.observed[0] else self.tokens_left(self.grid.height, self.grid.width)[1]
+
     def observe(self, tokens_left: list[int]) -> None:
-        """Make N' and M the mean over all samples so far."""
+        """Count the tokens left of some samples."""
         samples, tokens = self.observed
         self.observed = samples + len(tokens_left), tokens + sum(tokens_left)
-        self.kept = self.keys = self.observed[1] / self.observed[0]
 
     def __str__(self) -> str:
         left = f"{self.kept:g} (keys and values {self.keys:g})"

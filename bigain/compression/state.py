@@ -24,7 +24,6 @@ class ForwardState:
     def begin(self, timestep: Tensor | float | None) -> None:
         """Begin a forward pass without the plans that a failed one left behind."""
         self.timestep = timestep
-        self.passes += 1
         self.shared_plans.clear()
 
     def end(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -40,7 +41,8 @@ class TokenAttachment(Attachment):
         self.operator = OPERATORS[self.method.operator]
         self.call_seed = seed_for(self.seed, "calls")  # hashed, so that neighbouring seeds share no draws
         for site in self.sites:
-            self.predict(site)
+            site.tokens_left = partial(self.method.tokens_left, self.strength)
+            site.tokens_left(site.grid.height, site.grid.width)
 
     @property
     def is_random(self) -> bool:
@@ -59,10 +61,6 @@ class TokenAttachment(Attachment):
             return []
         paired = self.method.draws_per == "noised_image"
         return [seed_for(self.seed, "rows", k.image, "any" if paired else k.condition, k.t, 0) for k in keys]
-
-    def predict(self, site: Site) -> None:
-        """Fill in N' and M for the site's grid. Raises ValueError if the strength cannot be reached on it."""
-        site.kept, site.keys = self.method.tokens_left(self.strength, site.grid.height, site.grid.width)
 
     def report(self) -> list[dict[str, Any]]:
         """Return every site: its block, grid and tokens, and how many of them are queries (kept) and keys."""
@@ -89,6 +87,8 @@ class TokenAttachment(Attachment):
     def begin(self, timestep: Tensor | float | None) -> None:
         """Begin a forward pass."""
         self.state.begin(timestep)
+        if self.is_random:  # else a compiled model would carry a number on the CPU, which no CUDA graph can
+            self.state.passes += 1
         for site in self.sites:
             site.plan = None  # left behind only by a forward pass that failed
 

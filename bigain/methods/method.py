@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from types import MappingProxyType
 from typing import Any, Literal
 
 from bigain.methods import counts
@@ -86,7 +85,7 @@ class Method:
     blocks: tuple[int, ...] | str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+        object.__setattr__(self, "options", dict(self.options))  # no proxy, which torch.compile cannot trace
 
     def check_strength(self, strength: float | None) -> float | int | None:
         """Return the strength in its kind's type. Raises ValueError naming the method and what is allowed."""

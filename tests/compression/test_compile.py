@@ -22,3 +22,23 @@ def test_one_graph_computes_what_the_eager_model_computes(request, family, metho
             outputs.append([RUN[family](run) for _ in range(2)])
     for eager, fast in zip(*outputs, strict=True):
         assert torch.allclose(eager, fast, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", [id for id in COMPRESSING_TOKENS if id != "sito"] + ["bigain_tm~clamp-on"])
+def test_latents_of_another_size_take_one_graph_too(unet, method):
+    """The model was attached at 16x16; people compile it for what they generate."""
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    network = torch.compile(unet, fullgraph=True, dynamic=False, backend=count)
+    x, t, prompt = torch.ones(2, 4, 24, 16), torch.full((2,), 500), torch.ones(2, 5, 16)
+    with torch.no_grad(), bigain.compressed(unet, method, **arguments_for(method)) as attachment:
+        first, second = (network(x, timestep=t, encoder_hidden_states=prompt).sample for _ in range(2))
+        grids = {str(site.grid) for site in attachment.sites}
+    assert first.shape == second.shape == x.shape
+    assert grids == {"24x16"}
+    assert len(graphs) == 1

@@ -114,7 +114,7 @@ def test_calls_of_one_seed_are_not_those_of_another(unet):
 def test_official_v1_is_refused_where_cells_do_not_fill_the_grid(unet):
     with bigain.compressed(unet, "bigain_tm~destinations-official_v1", ratio=0.5):
         run_unet(unet)
-        with pytest.raises(ValueError, match="whole cells; 2x2 do not fill 17x16"):
+        with pytest.raises(ValueError, match="whole cells; 2x2 cells do not fill 17x16"):
             run_unet(unet, height=17)
 
 
