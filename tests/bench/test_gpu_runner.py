@@ -127,13 +127,17 @@ def test_an_interrupted_run_keeps_its_rows_and_starts_no_other_stage(outcomes):
 
 
 def test_a_process_that_cannot_be_ended_is_given_up(monkeypatch):
+    waited = []
+
     class Stuck:
         pid = 2**22 + 1  # above the largest of Linux
 
         def wait(self, seconds):
+            waited.append(seconds)
             raise subprocess.TimeoutExpired("a driver that hangs", seconds)
 
     processes.end(Stuck(), "nobody's mark")
+    assert waited == [10]
 
 
 def test_a_stage_ends_soon_after_the_run_that_started_it(root, tmp_path):

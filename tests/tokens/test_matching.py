@@ -116,7 +116,7 @@ def test_every_plan_is_that_of_stable_sorts(monkeypatch, operator, tied):
     monkeypatch.setattr(matching, "highest", sorted_highest)
     monkeypatch.setattr(matching, "split", sorted_split)
     expected = OPERATORS[operator](x)
-    for name in found.__dataclass_fields__:
+    for name in set(found.__dataclass_fields__) - {"maps"}:  # which kernels alone read
         assert torch.equal(getattr(found, name), getattr(expected, name))
 
 
@@ -146,7 +146,7 @@ def test_one_compiled_graph_breaks_ties_alike():
     x, destinations = tokens(tied=True), matching.top_left(GRID, CELL)
     matched = torch.compile(merge.soft_matching, fullgraph=True, dynamic=False)(x, destinations, 40)
     expected = merge.soft_matching(x, destinations, 40)
-    for name in expected.__dataclass_fields__:
+    for name in set(expected.__dataclass_fields__) - {"maps"}:
         assert torch.equal(getattr(matched, name), getattr(expected, name))
 
 
