@@ -156,6 +156,23 @@ def test_compiled_graphs_keep_them(monkeypatch):
     ]
 
 
+@needs_triton
+def test_eager_calls_start_kernels_as_they_are():
+    """Without torch's wrapper, which takes longer than small kernels do; afterwards graphs can trace them again."""
+    from bigain.tokens.kernels import launching, scoring
+
+    started = []
+
+    @launching.operator
+    def start_nothing(x: torch.Tensor) -> torch.Tensor:
+        started.append(launching.wrap_triton(scoring._score))
+        return x.clone()
+
+    start_nothing(torch.ones(2))
+    assert started == [scoring._score]
+    assert launching.wrap_triton(scoring._score) is not scoring._score
+
+
 def test_on_a_cpu_torch_computes():
     x = torch.ones(2, 4, 4)
     assert not any(kernels.uses(kernel, x) for kernel in kernels.MODULES)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -29,15 +31,29 @@ def operator(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if torch.compiler.is_compiling():
             return registered(*args, **kwargs)
-        with torch.cuda.device_of(args[0]):
+        with torch.cuda.device_of(args[0]), _directly():
             return function(*args, **kwargs)
 
     return call
 
 
+_thread = threading.local()
+
+
+@contextmanager
+def _directly() -> Iterator[None]:
+    """Start kernels without torch's wrapper while the context is open: it takes longer than they do."""
+    _thread.direct = True
+    try:
+        yield
+    finally:
+        _thread.direct = False
+
+
 def wrap_triton(kernel: Any) -> Any:
-    """Return a kernel that can be started inside a compiled graph, or as it is where Triton interprets it."""
-    return torch.library.wrap_triton(kernel) if isinstance(kernel, JITFunction) else kernel
+    """Return a kernel as `torch.library` can trace it, or as it is in eager mode and where Triton interprets it."""
+    traced = isinstance(kernel, JITFunction) and not getattr(_thread, "direct", False)
+    return torch.library.wrap_triton(kernel) if traced else kernel
 
 
 def blocks(count: int, size: int) -> int:
