@@ -29,7 +29,7 @@ def test_random_draws_are_the_same_numbers():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("kernel", kernels.MODULES)
+@pytest.mark.parametrize("kernel", kernels.KERNELS)
 def test_every_kernel_passes_its_check(kernel, dtype):
     assert kernels.failure(kernel, "cuda:0", dtype) is None
 

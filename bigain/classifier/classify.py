@@ -121,7 +121,7 @@ class Classifier:
                 break
             wave = self.engine.submit(images, batches_of(rows, self.engine.batch_size))
             if self.draws_ahead:
-                _draw_after(stage, images, coming)
+                _draw_after(stage, images, coming, [i for i, classes in enumerate(survivors) if len(classes) > 1])
             error_of = wave.read()
             for row in rows:
                 trials.append(Trial(images.ids[row.image], row.class_index, row.t, stage, error_of[row]))
@@ -144,12 +144,13 @@ def classify_images(
         return classifier.classify(classifier.group(image_ids, latents, released_noise))
 
 
-def _draw_after(stage: int, images: ImageGroup, coming: ImageGroup | None) -> None:
-    """Draw the noise that is needed after a stage: for the next one, or for the first one of the coming group."""
+def _draw_after(stage: int, images: ImageGroup, coming: ImageGroup | None, undecided: list[int]) -> None:
+    """Draw the noise that is needed after a stage: for the undecided images in the next one, or for the first one of
+    the coming group."""
     if stage + 1 < len(images.timesteps):
-        images.draw_ahead(stage + 1)
+        images.draw_ahead(stage + 1, undecided)
     elif coming is not None:
-        coming.draw_ahead(0)
+        coming.draw_ahead(0, range(len(coming.ids)))
 
 
 def _survivors(

@@ -10,7 +10,7 @@ waits for the host between the batches of a stage.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -44,9 +44,9 @@ class ImageGroup:
     timesteps: list[list[list[int]]]  # of each stage, those that are new for each image
     noise: GroupNoise
 
-    def draw_ahead(self, stage: int) -> None:
-        """Draw the noise of a stage before it is needed."""
-        self.noise.draw_ahead([(i, t) for i, new in enumerate(self.timesteps[stage]) for t in new])
+    def draw_ahead(self, stage: int, chosen: Iterable[int]) -> None:
+        """Draw the noise of a stage before it is needed, for the chosen images (indices in the group)."""
+        self.noise.draw_ahead([(i, t) for i in chosen for t in self.timesteps[stage][i]])
 
 
 class Row(NamedTuple):
@@ -103,8 +103,8 @@ class Engine:
             errors = self._errors(images, batches)
         except torch.OutOfMemoryError as error:
             raise BatchTooLarge(
-                f"a batch of {self.batch_size} rows does not fit into the memory of {self.backbone.device}: lower "
-                "`classification.batch` in the config"
+                f"a batch of {self.batch_size} rows does not fit into the memory of {self.backbone.device}: set "
+                "`classification.batch` to a smaller number in the config"
             ) from error
         return Wave(images.ids, [row for batch in batches for row in batch], errors)
 

@@ -58,5 +58,5 @@ class GroupNoise:
         self._ahead = {pair: self._draw(*pair) for pair in pairs}
 
     def stacked(self, pairs: Sequence[tuple[int, int]]) -> Tensor:
-        """Return eps of each (image, t), [P, C, H, W]."""
-        return torch.stack([self._ahead[pair] if pair in self._ahead else self._draw(*pair) for pair in pairs])
+        """Return eps of each (image, t), [P, C, H, W], and let go of what was drawn ahead."""
+        return torch.stack([self._ahead.pop(pair) if pair in self._ahead else self._draw(*pair) for pair in pairs])

@@ -70,7 +70,7 @@ class GridHook(ModelHook):
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple, dict]:
         x = args[0] if args else kwargs["hidden_states"]
         for site in self.sites:
-            # Set without a look at the last one: a compiled graph would be bound to that.
+            # Set without comparing it with the last grid, on which a compiled graph would then depend.
             site.grid = TokenGrid(x.shape[-2] // site.block.patch, x.shape[-1] // site.block.patch)
         return args, kwargs
 

@@ -65,7 +65,7 @@ class Site:
 
     @property
     def keys(self) -> int | float:
-        """M, likewise."""
+        """M on the present grid; the mean over all samples so far where it depends on the sample."""
         return self.kept if self.observed[0] else self.tokens_left(self.grid.height, self.grid.width)[1]
 
     def observe(self, tokens_left: list[int]) -> None:

@@ -22,10 +22,10 @@ class ForwardState:
     row_seeds: Tensor | None = None  # [B]; without them the rows of a batch share what a method draws
 
     def begin(self, timestep: Tensor | float | None) -> None:
-        """Begin a forward pass without the plans that a failed one left behind."""
+        """Begin a forward pass and drop the plans that a failed one left."""
         self.timestep = timestep
         self.shared_plans.clear()
 
     def end(self) -> None:
-        """End a forward pass: its plans are void. A compiled model meets none at the next, and needs no other graph."""
+        """End a forward pass and drop its plans: a compiled model meets none at the next, and keeps its graph."""
         self.shared_plans.clear()

@@ -129,7 +129,7 @@ class TokenAttachment(Attachment):
             x = site.distinct_rows.narrow_if_whole(x)
         strength = self.method.strength_on(self.strength, site.grid.height, site.grid.width)
         options = self.operator_options(site, x.device)
-        with self.planning:
+        with self.planning, _in_full_precision(x.device):
             return self.operator(x, site.grid, strength, **options)
 
     def operator_options(self, site: Site, device: torch.device) -> dict[str, Any]:
@@ -154,6 +154,13 @@ class TokenAttachment(Attachment):
         row_seeds = self.state.row_seeds
         seeds = self.call_seed ^ self.state.passes.view(1) if row_seeds is None else row_seeds
         return _narrowed(seeds.to(device, non_blocking=True), site)  # without waiting for the device
+
+
+def _in_full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Turn autocast off where it is on: it would compute scores and similarities in half precision."""
+    if device.type == "meta" or not torch.is_autocast_enabled(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def all_finite(x: Tensor) -> bool:

@@ -106,9 +106,13 @@ def environment_of(device: torch.device) -> dict[str, Any]:
     """Return the environment of a job: versions, machine, device, the instructions that CPU kernels use, threads."""
     on_gpu = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_gpu else str(device)
-    operators = {"kernels": kernels.described(device)} if on_gpu else {}  # of tokens: Triton's or torch's
     settings = {"device": name, "cpu": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
-    return {**environment(), **settings, **operators}
+    return {**environment(), **settings, **token_kernels(device)}
+
+
+def token_kernels(device: torch.device) -> dict[str, str]:
+    """Return what computes the token operators on a GPU, as far as is known by now; nothing on a CPU."""
+    return {"kernels": kernels.described(device)} if device.type == "cuda" else {}
 
 
 def to_float(images: np.ndarray) -> Tensor:

@@ -31,7 +31,7 @@ from bigain.core.provenance import InputFile, description, write_provenance
 from bigain.core.records import SPEC_KEY, canonical, work_folder
 from bigain.core.specs import CellJobSpec
 from bigain.jobs.background import OrderedWorker, completed
-from bigain.jobs.common import environment_of, sites_of
+from bigain.jobs.common import environment_of, sites_of, token_kernels
 from bigain.jobs.storage import Records, ShardFormat
 from bigain.methods.ids import method_of, strength_of
 from bigain.methods.options import Options
@@ -132,7 +132,8 @@ class ShardStore(Generic[Computed, Records]):
             error.add_note(f"while finishing images {positions[0]} to {positions[-1]}")
             raise
         now = time.monotonic()
-        runs = [Run(seconds=now - self._last_finished, environment=self.environment | self.job.notes)]
+        environment = self.environment | token_kernels(self.job.backbone.device) | self.job.notes
+        runs = [Run(seconds=now - self._last_finished, environment=environment)]
         self._last_finished = now
         self._write(positions, records, runs)
         self.images_computed += len(positions)
@@ -200,7 +201,7 @@ def cut(positions: list[int], size: int) -> list[list[int]]:
 
 
 def group_after(positions: list[int], spec: CellJobSpec) -> list[int]:
-    """Return the group that a job computes after another, unless it is on file; nothing after the last."""
+    """Return the group after another in the job's order; an empty list after the last."""
     groups = [
         group for shard in cut(list(range(*spec["images"])), spec["shard"]) for group in cut(shard, spec["block"])
     ]

@@ -17,6 +17,7 @@ from bigain.backbones.base import Backbone
 FIRST = 8  # rows; fewer if they do not fit
 LARGEST = {"cpu": 64, "cuda": 1024}
 GAIN = 0.05  # of the seconds per row: a doubling that gains less is the last
+HEADROOM = 0.25  # of a GPU's memory, left for noise, prompts and plans
 PASSES = 3  # of every batch, after one that is not timed
 
 Clock = Callable[[Callable[[], object]], float]
@@ -55,12 +56,21 @@ def measure(backbone: Backbone, clock: Clock | None = None) -> list[Timing]:
                 raise ValueError(f"not even one row of a forward pass fits into the memory of {backbone.device}")
             rows //= 2
             continue
+        if timings and not leaves_headroom(timing, backbone.device):
+            break
         gained = not timings or timing.seconds_per_row < (1 - GAIN) * timings[-1].seconds_per_row
         timings.append(timing)
         if not gained or rows < FIRST:  # of fewer rows, twice as many did not fit
             break
         rows *= 2
     return timings
+
+
+def leaves_headroom(timing: Timing, device: torch.device) -> bool:
+    """Return whether a batch leaves `HEADROOM` of the device's memory free."""
+    if timing.peak_bytes is None:
+        return True
+    return timing.peak_bytes <= (1 - HEADROOM) * torch.cuda.get_device_properties(device).total_memory
 
 
 def _timing(backbone: Backbone, rows: int, clock: Clock) -> Timing:

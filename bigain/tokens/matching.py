@@ -112,7 +112,7 @@ def best_destinations(
 
     `metric` [B, N, C]; ties go to the lowest place. A zero vector has cosine 0 to everything. The similarities are
     never all in memory: on a GPU with Triton none is written, elsewhere sources go in chunks of `SIMILARITIES` numbers.
-    Triton takes the tokens' inverse norms [B, N] from whoever has them.
+    `inverse_norms` [B, N] of the tokens save the kernel a pass.
     """
     if kernels.uses("match", metric) and kernels.uses("score", metric):
         from bigain.tokens.kernels import matching, scoring

@@ -16,8 +16,8 @@ from bigain.tokens.scores import SCORES
 
 @dataclass(frozen=True)
 class Maps:
-    """A merge as the kernels read it, int32: the place [B, N] of every token in the short sequence; and of every
-    destination its members, [B, D + r] tokens, and where they start [B, D]."""
+    """Index tables of a merge for the kernels, int32. `place` [B, N]: each token's place in the short sequence.
+    `members` [B, D + r]: the tokens averaged into each destination, from `starts` [B, D] on."""
 
     place: Tensor
     members: Tensor
@@ -81,9 +81,9 @@ class TokenPlan:
         return torch.empty_like(tokens).scatter_(1, tokens, torch.cat([place, sources + self.target], dim=1))
 
     def mapped(self, place: Tensor | None = None) -> TokenPlan:
-        """Return this plan with maps, where kernels run: `place` [B, N] int32 is filled in if it is known."""
+        """Return this plan with maps where kernels run; `place` [B, N] int32 saves computing it."""
         tokens = self.kept.shape[1] + self.merged.shape[1] + self.destinations.shape[1]
-        if not kernels.uses("group", self.merged) or tokens * self.destinations.shape[1] > kernels.LARGEST_KEY:
+        if not kernels.uses("group", self.merged) or tokens > kernels.LARGEST_TOKENS:
             return self
         from bigain.tokens.kernels import grouping
 

@@ -45,7 +45,7 @@ FURTHER = (
     "reports/README.md",
 )
 API = "api/bigain.html"
-NO_PAGE = ("bigain.__main__", "bigain.tokens.triton_kernel")  # run on import; needs Triton
+NO_PAGE = re.compile(r"bigain\.__main__|bigain\.tokens\.kernels\..+")  # it runs on import; they need Triton
 EXTRAS = ["fenced-code-blocks", "tables", "header-ids", "code-friendly", "cuddled-lists", "mermaid"]
 LINK = re.compile(r'\b(href|src)="([^"]+)"')
 
@@ -63,7 +63,7 @@ def build(output: Path) -> list[str]:
     modules = [module.name for module in pkgutil.walk_packages(bigain.__path__, "bigain.")]
     warnings.filterwarnings("ignore", category=UserWarning, module="pdoc")
     pdoc.render.configure(docformat="markdown", footer_text=f"BiGain {version('bigain')}")
-    pdoc.pdoc("bigain", *(name for name in modules if name not in NO_PAGE), output_directory=output / "api")
+    pdoc.pdoc("bigain", *(name for name in modules if not NO_PAGE.fullmatch(name)), output_directory=output / "api")
     return broken
 
 

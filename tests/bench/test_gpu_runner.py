@@ -120,7 +120,11 @@ def test_rows_are_known_while_a_stage_runs(tmp_path, monkeypatch):
 
 
 def test_an_interrupted_run_keeps_its_rows_and_starts_no_other_stage(outcomes):
-    found, _ = outcomes(stage("interrupts"), stage("good"))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start tests that ignore Ctrl-C
+    try:
+        found, _ = outcomes(stage("interrupts"), stage("good"))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (found["interrupts"].state, len(found["interrupts"].rows)) == ("stopped", 1)
     assert found["interrupts"].message.startswith("interrupted after")
     assert "good" not in found

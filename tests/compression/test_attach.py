@@ -11,7 +11,7 @@ import bigain
 from bigain.compression.token_attachment import all_finite
 from bigain.methods.ids import method_of
 from bigain.methods.presets import ALPHA
-from tests.helpers.methods import WITHOUT_CALIBRATION, arguments_for
+from tests.helpers.methods import COMPRESSING_TOKENS, WITHOUT_CALIBRATION, arguments_for
 from tests.helpers.models import RUN, one_block_unet, run_unet, tiny_unet
 
 EVERY_BLOCK = {"unet": {}, "dit": {"blocks": (0, 1, 2, 3)}}
@@ -246,3 +246,19 @@ def test_all_finite_sees_every_number_and_survives_an_overflowing_sum(bad):
         x[1, 2] = bad
         assert not all_finite(x)
     assert not all_finite(torch.tensor([torch.inf, -torch.inf]))
+
+
+@pytest.mark.parametrize("family", ["unet", "dit"])
+@pytest.mark.parametrize("method", COMPRESSING_TOKENS)
+def test_plans_are_made_in_full_precision_under_autocast(request, family, method):
+    """Scores and similarities in half precision would be read as half as many float32 numbers."""
+    network = request.getfixturevalue(family)
+    with torch.no_grad(), bigain.compressed(network, method, **arguments_for(method)):
+        full = RUN[family](network)
+    with (
+        torch.no_grad(),
+        bigain.compressed(network, method, **arguments_for(method)),
+        torch.autocast("cpu", torch.bfloat16),
+    ):
+        half = RUN[family](network)
+    assert ((full - half.float()).abs() < 0.1).float().mean() > 0.9

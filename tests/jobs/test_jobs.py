@@ -332,7 +332,7 @@ def test_out_of_memory_names_the_setting_to_lower(inputs, tmp_path, monkeypatch)
     if family == "dit":
         pytest.skip("the memory of a U-Net's backbone is what is small here")
     small_memory(monkeypatch, 5)
-    with pytest.raises(ValueError, match="a batch of 7 rows does not fit into the memory of cpu: lower `classif"):
+    with pytest.raises(ValueError, match="a batch of 7 rows does not fit into the memory of cpu: set `classif"):
         run(classification(family, "none", tmp_path), folder, tmp_path / "a.parquet")
     assert not (tmp_path / "a.parquet").exists()
 

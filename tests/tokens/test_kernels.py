@@ -86,7 +86,7 @@ def test_they_are_built_for_gpus(capability, dtype, monkeypatch, tmp_path):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     with built_for(capability, monkeypatch) as built:
         names = [name for name, starts in launches(dtype).items() for start in starts if start() is not None]
-    assert set(names) == set(kernels.MODULES)
+    assert set(names) == set(kernels.KERNELS)
     by_name = dict(zip(names, built, strict=True))
     assert all(kernel.metadata.shared <= 64 * 1024 for kernel in built)  # what the smallest of these cards has
     product = by_name["match"].asm["ptx"]
@@ -97,16 +97,15 @@ def test_they_are_built_for_gpus(capability, dtype, monkeypatch, tmp_path):
 
 
 @needs_triton
-@pytest.mark.parametrize("kernel", kernels.MODULES)
+@pytest.mark.parametrize("kernel", kernels.KERNELS)
 def test_what_checks_start_is_built_too(kernel, monkeypatch, tmp_path):
     """Where sizes are 1, which Triton builds in. And a check notices that nothing was computed."""
     from bigain.tokens.kernels import launching
     from tests.helpers.built_kernels import built_for
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    module = importlib.import_module(f"bigain.tokens.kernels.{kernels.MODULES[kernel]}")
     with built_for(90, monkeypatch) as built, pytest.raises(launching.WrongAnswer):
-        module.CHECKS[kernel](CPU, torch.bfloat16)
+        kernels._checks()[kernel](CPU, torch.bfloat16)
     assert built
 
 
@@ -175,7 +174,7 @@ def test_eager_calls_start_kernels_as_they_are():
 
 def test_on_a_cpu_torch_computes():
     x = torch.ones(2, 4, 4)
-    assert not any(kernels.uses(kernel, x) for kernel in kernels.MODULES)
+    assert not any(kernels.uses(kernel, x) for kernel in kernels.KERNELS)
     assert kernels.described(CPU) == "torch: no GPU"
 
 
@@ -213,12 +212,29 @@ def test_a_kernel_that_fails_its_check_is_replaced_with_one_warning(monkeypatch,
     monkeypatch.setitem(moving.CHECKS, "reduce", check)
     monkeypatch.setitem(moving.CHECKS, "restore", lambda device, dtype: None)
     with pytest.warns(
-        UserWarning, match=f"torch replaces the Triton kernel 'reduce' on cuda:0 in float16: {reason}"
+        UserWarning, match=f"torch replaces the Triton kernel 'reduce' on cpu in float16: {reason}"
     ) as seen:
-        assert [kernels.failure("reduce", "cuda:0", "float16") for _ in range(3)] == [reason] * 3
+        assert [kernels.failure("reduce", "cpu", "float16") for _ in range(3)] == [reason] * 3
     assert len(seen) == 1
-    assert kernels.failure("restore", "cuda:0", "float16") is None
-    assert kernels.described(CUDA) == f"triton; torch for reduce cuda:0 float16: {reason}"
+    assert kernels.failure("restore", "cpu", "float16") is None
+    assert kernels.described(CUDA) == f"triton; torch for reduce cpu float16: {reason}"
+
+
+@needs_triton
+def test_a_shortage_of_memory_says_nothing_about_a_kernel(monkeypatch, unchecked):
+    """The batch was too large: the smaller one that follows is computed with kernels again."""
+    from bigain.tokens.kernels import moving
+
+    def check(device, dtype):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(kernels, "missing", lambda device: None)
+    with monkeypatch.context() as short_of_memory:
+        short_of_memory.setitem(moving.CHECKS, "reduce", check)
+        with pytest.raises(torch.OutOfMemoryError):
+            kernels.failure("reduce", "cpu", "float16")
+    monkeypatch.setitem(moving.CHECKS, "reduce", lambda device, dtype: None)
+    assert kernels.failure("reduce", "cpu", "float16") is None
 
 
 def test_nothing_imports_triton_before_it_is_used():

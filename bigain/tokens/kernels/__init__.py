@@ -1,46 +1,38 @@
-"""Triton kernels of the token operators: what runs on a GPU that has Triton. Everywhere else torch does.
+"""Triton kernels of the token operators. They run on a GPU that has Triton; elsewhere torch computes the same.
 
-`uses` decides, kernel by kernel. Before a kernel runs for the first time on a device and in a precision, it computes a
-small case with a known answer. One that does not compile there or answers wrongly is reported in one warning, and the
-torch path stands in for it. Nothing here imports Triton before that, so the operators need neither Triton nor a GPU.
+`uses` decides for each kernel. Before its first use on a device and in a precision, a kernel computes a small case with
+a known answer. If it does not compile or answers wrongly, a warning says so and torch replaces it. Triton is imported
+only then, so the operators need neither Triton nor a GPU.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
 import importlib.util
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-MODULES = {
-    "score": "scoring",
-    "split": "selecting",
-    "match": "matching",
-    "select": "selecting",
-    "group": "grouping",
-    "reduce": "moving",
-    "restore": "moving",
-    "downsample": "downsampling",
-}
+KERNELS = ("score", "split", "match", "select", "group", "reduce", "restore", "downsample")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int64)
 SCORES = ("laplacian_l1", "laplacian_l2", "l1_norm", "l2_norm")  # that `score` computes
 LARGEST_CELL = 256  # tokens of a cell whose lowest `score` picks
 LARGEST_SELECTION = 16384  # sources that `select` holds in one program
-LARGEST_KEY = 2**31 - 1  # of `group`: a place and a token in one number
+LARGEST_TOKENS = (2**31 - 1) // 64  # of `group`, which numbers the tokens of 64 destinations
+LARGEST_BATCH = 65535  # rows: what a launch can have along its second and third axis
 
 failures: dict[tuple[str, str, str], str] = {}  # of kernels, by kernel, device and precision
 
 
 def uses(kernel: str, x: Tensor) -> bool:
-    """Return whether a kernel of `MODULES` computes on x: not on a CPU, nor where a gradient is to flow back to x."""
-    if x.device.type != "cuda" and not interpreted():
+    """Return whether a kernel of `KERNELS` computes on x: not on a CPU, nor where a gradient is to flow back to x."""
+    if x.device.type != "cuda" and not (x.device.type == "cpu" and interpreted()):
         return False
-    if x.dtype not in DTYPES or (x.requires_grad and torch.is_grad_enabled()):
+    if x.dtype not in DTYPES or len(x) > LARGEST_BATCH or (x.requires_grad and torch.is_grad_enabled()):
         return False
     return failure(kernel, str(x.device), str(x.dtype).removeprefix("torch.")) is None
 
@@ -66,7 +58,7 @@ def missing(device: torch.device) -> str | None:
 
 @torch.compiler.assume_constant_result
 def failure(kernel: str, device: str, dtype: str) -> str | None:
-    """Return why a kernel cannot be used on a device in a precision, None if it can. The first time, a warning says."""
+    """Return why a kernel cannot be used on a device in a precision, None if it can; the first time, warn too."""
     return _failure(kernel, device, dtype)
 
 
@@ -76,16 +68,27 @@ def _failure(kernel: str, device: str, dtype: str) -> str | None:
     reason = missing(torch.device(device))
     if reason is not None:
         return reason
-    module = importlib.import_module(f"bigain.tokens.kernels.{MODULES[kernel]}")
+    if device.startswith("cuda") and torch.cuda.is_current_stream_capturing():
+        raise RuntimeError("run the compressed model once before capturing it: its kernels are not checked yet")
     try:
         with torch.inference_mode():
-            module.CHECKS[kernel](torch.device(device), getattr(torch, dtype))
+            _checks()[kernel](torch.device(device), getattr(torch, dtype))
+    except torch.OutOfMemoryError:
+        raise  # it says nothing about the kernel: the batch may be too large
     except Exception as error:  # of any kind: Triton's, its compiler's, the driver's
         reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
         failures[kernel, device, dtype] = reason
         warnings.warn(f"torch replaces the Triton kernel {kernel!r} on {device} in {dtype}: {reason}", stacklevel=2)
         return reason
     return None
+
+
+def _checks() -> dict[str, Callable[[torch.device, torch.dtype], None]]:
+    """Return the check of every kernel, which raises if it does not compute what it should. Imports Triton."""
+    from bigain.tokens.kernels import downsampling, grouping, matching, moving, scoring, selecting
+
+    modules = (scoring, selecting, matching, grouping, moving, downsampling)
+    return {name: check for module in modules for name, check in module.CHECKS.items()}
 
 
 def described(device: torch.device) -> str:

@@ -1,4 +1,4 @@
-"""The lists of what is averaged: for every destination itself, then the sources merged into it, in index order."""
+"""List what is averaged: each destination, then the sources merged into it in index order."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ def _group(
 def group(merged: Tensor, target: Tensor, destinations: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
     """List the members of every destination: [B, D + r] token indices, and where each list starts [B, D], int32.
 
-    `merged` [B, r] tokens, in any order, go to the places `target` [B, r] in `destinations` [B, D].
+    `merged` [B, r] tokens, in any order, go to the places `target` [B, r] in `destinations` [B, D]. The time grows with
+    the square of the sources that share a range of destinations: with all of them, where all tokens are equal.
     """
     merged, target, destinations = merged.contiguous(), target.contiguous(), destinations.contiguous()
     batch, removed = merged.shape

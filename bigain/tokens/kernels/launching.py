@@ -1,4 +1,4 @@
-"""How kernels are started: directly in eager mode, and as operators of `torch.library` inside compiled graphs."""
+"""Start kernels: directly in eager mode, as operators of `torch.library` inside compiled graphs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-# What every Triton so far does when nothing is said: said here, since the next one will not, and would round otherwise.
+# Triton fuses multiplications with additions by default, but a later version will not, and would round differently.
 os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 
 from triton.runtime import JITFunction

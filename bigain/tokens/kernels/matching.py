@@ -80,7 +80,7 @@ def match(x: Tensor, inverse_norms: Tensor, sources: Tensor, destinations: Tenso
     `x` [B, N, C], `inverse_norms` [B, N], `sources` [B, S] and `destinations` [B, D] token indices; ties go to the
     lowest place. Halves multiply as they are, float32 as three products of tf32, which keeps all but its last bits.
     """
-    x, sources, destinations = x.contiguous(), sources.contiguous(), destinations.contiguous()
+    x, inverse_norms, sources, destinations = (y.contiguous() for y in (x, inverse_norms, sources, destinations))
     batch, tokens, channels = x.shape
     similarity = x.new_empty(sources.shape, dtype=torch.float32)
     target = torch.empty_like(sources)

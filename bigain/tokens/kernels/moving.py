@@ -1,4 +1,4 @@
-"""Reduce and restore: every token of the short sequence written once, and every token of the whole one."""
+"""Reduce and restore tokens: each program writes its tokens once, without atomics."""
 
 from __future__ import annotations
 

@@ -71,7 +71,8 @@ def _score(
     tl.store(inverse_norms + at, tl.div_rn(1.0, tl.maximum(norm, SMALLEST_NORM)), is_token)
     if score != "none":
         tl.store(scores + at, total, is_token)
-        by_cell = tl.reshape(tl.where(is_token, total, float("inf")), (cells, cell_size))
+        ranked = tl.where(total == total, total, float("-inf"))  # the first NaN, as in torch, and never padding
+        by_cell = tl.reshape(tl.where(is_token, ranked, float("inf")), (cells, cell_size))
         offset = tl.argmin(by_cell, 1, tie_break_left=True)
         cell = tl.program_id(0) * cells + tl.arange(0, cells)
         cell_row, cell_column = cell // cells_in_row, cell % cells_in_row
@@ -89,9 +90,8 @@ def score(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Score tokens x [B, N, C] of a grid by a rule of `kernels.SCORES`, or by none.
 
-    Return the scores [B, N] (Eq. 7, Table 13) and the inverse norms [B, N] in float32, and
-    the token with the lowest score of each whole cell [B, D], the first of equal ones; for "none" the norms alone are
-    filled in.
+    Return the scores (Eq. 7, Table 13) and the inverse norms, float32 [B, N] each, and the lowest-scoring token of each
+    whole cell, int64 [B, D], the first of equal ones. For "none" only the norms are filled in.
     """
     x = x.contiguous()
     batch, tokens, channels = x.shape

@@ -1,4 +1,4 @@
-"""Which tokens merge: sources and destinations in index order, and the most similar of the sources.
+"""Select which tokens merge: split them into sources and destinations, and pick the most similar sources.
 
 One program looks at all tokens of a sample, so what comes before a token is a cumulative sum inside of it.
 """
@@ -36,7 +36,8 @@ def _split(
     for start in range(0, count, chunk):
         place = start + lane
         token = tl.load(destinations + sample * count + place, place < count, 0)
-        tl.store(flags + token, tl.full((chunk,), 1, tl.int8), place < count)
+        is_token = (place < count) & (token >= 0) & (token < tokens)
+        tl.store(flags + token, tl.full((chunk,), 1, tl.int8), is_token)
     tl.debug_barrier()
     before = 0  # destinations in earlier chunks
     for start in range(0, tokens, chunk):

@@ -41,3 +41,14 @@ def test_samples_do_not_depend_on_one_another(batch):
     for k in range(batch):
         for all_rows, single in zip(together, scoring.score(x[k : k + 1], 9, 7, 2, 2, "laplacian_l2"), strict=True):
             assert torch.equal(all_rows[k : k + 1], single)
+
+
+@pytest.mark.parametrize("cell", [(3, 3), (2, 2)])
+def test_a_destination_lies_in_its_cell_even_among_nans(cell):
+    """Cells of nine tokens take sixteen lanes, of which seven are no token."""
+    grid = TokenGrid(9, 12)
+    x = tokens_of(grid, 2, 8, torch.float32)
+    x[:, 40:44] = torch.nan
+    _, _, lowest = scoring.score(x, 9, 12, *cell, "laplacian_l1")
+    cells = grid.cell_tokens(cell)
+    assert all(lowest[row, k] in cells[k] for row in range(2) for k in range(len(cells)))
