@@ -25,7 +25,7 @@ MAPS = ((32, 640), (64, 320), (96, 320), (128, 320))
 ROWS, HEAD = 8, 64  # of a batch; channels of an attention head
 RATIO, FACTOR = 0.7, 2
 CALLS = 20
-# Sources, destinations and channels of a program of the matching kernel, its warps and stages: what else it could have.
+# Other tiles to time: sources, destinations and channels of a program of the matching kernel, its warps and stages.
 TILES = ((128, 128, 64, 8, 3), (128, 64, 64, 4, 3), (64, 128, 64, 4, 3), (128, 64, 32, 4, 3), (64, 64, 32, 4, 3))
 
 Calls = dict[str, Callable[[], object]]

@@ -51,7 +51,7 @@ def runnable(
 ) -> tuple[dict[str, Callable[[], object]], list[Row]]:
     """Build arms and run each once; return those that ran, and a row that says why for each that did not.
 
-    Raises what the first one raises, with which the others would be compared.
+    Raises the error of the first arm, the baseline.
     """
     ran: dict[str, Callable[[], object]] = {}
     notes: list[Row] = []

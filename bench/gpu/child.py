@@ -58,8 +58,8 @@ def main(name: str, file: Path, seconds: float, rehearse: bool) -> int:
     return 0
 
 
-def _say(lines: IO[str], **what: Any) -> None:
-    print(json.dumps(what, default=str), file=lines)
+def _say(lines: IO[str], **entry: Any) -> None:
+    print(json.dumps(entry, default=str), file=lines)
 
 
 if __name__ == "__main__":

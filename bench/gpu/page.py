@@ -44,7 +44,7 @@ def short_table(results: Results, stages: Sequence[Stage] = STAGES) -> str:
 
 
 def _shown(show: Callable[[list[Row]], T], rows: list[Row], otherwise: T) -> T:
-    """Return rows in a form, or something else where they do not have it: results are kept whatever they are."""
+    """Return rows as `show` renders them, or `otherwise` if they lack its columns: a page never fails on its rows."""
     try:
         return show(rows)
     except (KeyError, ValueError, TypeError, IndexError, AttributeError):

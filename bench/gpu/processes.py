@@ -39,21 +39,21 @@ def descendants(pid: int) -> list[int]:
     for status in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError, ValueError):
             parents[int(status.parent.name)] = int(status.read_text().rsplit(")", 1)[1].split()[1])
-    found, new = [], {pid}
+    children, new = [], {pid}
     while new:
         new = {child for child, parent in parents.items() if parent in new}
-        found += sorted(new)
-    return found
+        children += sorted(new)
+    return children
 
 
 def marked(mark: str) -> list[int]:
     """Return the processes with a mark in their environment; none where there is no /proc."""
-    entry, found = f"{MARK}={mark}".encode(), []
+    entry, pids = f"{MARK}={mark}".encode(), []
     for environment in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):
             if entry in environment.read_bytes().split(b"\0"):
-                found.append(int(environment.parent.name))
-    return found
+                pids.append(int(environment.parent.name))
+    return pids
 
 
 def end_with_parent(every: float = 1.0) -> None:

@@ -45,15 +45,15 @@ def errors_at_once(subjects: list[Subject], size: Size) -> Iterator[Row]:
 def classified(subjects: list[Subject], size: Size, ready: Barrier | None = None) -> Classified:
     """Classify the images by every model in every precision under some methods, each when the other job is ready for
     it, too."""
-    found: Classified = {}
+    answers: Classified = {}
     for subject, dtype in product(subjects, size.dtypes):
         backbone = subject.model(dtype)
         for method in METHODS:
             if ready is not None:
                 ready.wait()
             parts = blocks(len(subject.ids), 1)
-            found[subject.family, dtype, method] = errors(backbone, subject, size, method, parts)
-    return found
+            answers[subject.family, dtype, method] = errors(backbone, subject, size, method, parts)
+    return answers
 
 
 def spawned(subjects: list[Subject], size: Size) -> list[Classified]:

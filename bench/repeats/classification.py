@@ -35,14 +35,14 @@ def repeated_errors(subject: Subject, size: Size, methods: list[str]) -> Iterato
 
 def errors(backbone: Backbone, subject: Subject, size: Size, method: str, parts: list[slice]) -> Errors:
     """Attach a method anew, as another job does, and classify the images of some blocks."""
-    found: Errors = {}
+    by_trial: Errors = {}
     settings = size.settings(method)
     with compressed(backbone.denoiser, method, **subject.options(method, "classification")) as at:
         for block in parts:
             group = (subject.latents[block], subject.ids[block], subject.conditions)
             for trial in classify_images(backbone, *group, settings, at):
-                found[trial.image, trial.class_index, trial.t] = trial.error
-    return found
+                by_trial[trial.image, trial.class_index, trial.t] = trial.error
+    return by_trial
 
 
 def paired(first: Errors, other: Errors) -> tuple[Tensor, Tensor]:

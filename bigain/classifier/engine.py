@@ -58,7 +58,7 @@ class Row(NamedTuple):
 
 
 class Wave(NamedTuple):
-    """Batches that the device computes, or has computed: their rows with the padding, and the errors, still there."""
+    """Batches submitted to the device: their rows with the padding, and their errors, still on the device."""
 
     image_ids: list[int]
     rows: list[Row]
@@ -173,14 +173,14 @@ def padded_batches(rows: list[Row], size: int) -> list[list[Row]]:
 
 
 def batches_by_timestep(rows: list[Row], size: int) -> list[list[Row]]:
-    """Cut rows into batches of a single timestep each, from noise to image: for methods that reuse at one timestep what
-    they computed at the one before."""
+    """Cut rows into batches of a single timestep each, from noise to image: for methods that reuse results
+    of the timestep before."""
     timesteps = sorted({row.t for row in rows}, reverse=True)
     return [batch for t in timesteps for batch in padded_batches([row for row in rows if row.t == t], size)]
 
 
 def sent(x: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor on the device; to a GPU it goes without waiting for what that computes."""
+    """Return a tensor on the device; a copy to a GPU does not wait for running kernels."""
     return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 

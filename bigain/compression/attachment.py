@@ -31,7 +31,7 @@ class Attachment(ABC):
 
     @abstractmethod
     def set_rows(self, keys: Sequence[RowKey], seeds: Tensor | None = None) -> None:
-        """Tell the method which rows the next batches hold; `seeds` [B] are their `row_seeds`, if at hand."""
+        """Tell the method which rows the next batches hold; `seeds` [B] are their `row_seeds`, if computed already."""
 
     def row_seeds(self, keys: Sequence[RowKey]) -> list[int]:
         """Return the seed of each row's random draws; nothing if the method draws none."""

@@ -1,6 +1,6 @@
 """Time forward passes of growing batches, to find the one that takes the least time per row.
 
-They are eager and uncompressed. Every batch is twice as large as the one before, as long as that pays and fits.
+Passes are eager and uncompressed. The batch doubles while that gains at least `GAIN` and leaves `HEADROOM`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bigain.backbones.base import Backbone
 
 FIRST = 8  # rows; fewer if they do not fit
 LARGEST = {"cpu": 64, "cuda": 1024}
-GAIN = 0.05  # of the seconds per row: a doubling that gains less is the last
+GAIN = 0.05  # least relative gain in seconds per row for which the batch is doubled again
 HEADROOM = 0.25  # of a GPU's memory, left for noise, prompts and plans
 PASSES = 3  # of every batch, after one that is not timed
 

@@ -1,8 +1,11 @@
 """The fastest batch: growing batches until a doubling no longer pays or fits, by a made-up clock and memory."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from bigain.measure import batch
 from bigain.measure.batch import fastest, measure
 from tests.helpers.tiny import TinyBackbone
 
@@ -63,3 +66,11 @@ def test_a_first_batch_that_does_not_fit_is_halved(monkeypatch, backbone):
 def test_a_device_too_small_for_a_row_is_named(monkeypatch, backbone):
     with pytest.raises(ValueError, match="not even one row of a forward pass fits into the memory of cpu"):
         measure(backbone, Device(monkeypatch, backbone, {}, fits=0).clock)
+
+
+def test_a_quarter_of_a_gpus_memory_is_left_for_noise_and_prompts(monkeypatch, backbone):
+    peak, timing = {8: 30, 16: 75, 32: 76}, batch._timing
+    monkeypatch.setattr(batch, "_timing", lambda *work: timing(*work)._replace(peak_bytes=peak[work[1]]))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=100))
+    device = Device(monkeypatch, backbone, {8: 8.0, 16: 4.0, 32: 2.0})
+    assert [timing.rows for timing in measure(backbone, device.clock)] == [8, 16]

@@ -38,7 +38,7 @@ def uses(kernel: str, x: Tensor) -> bool:
 
 
 def interpreted() -> bool:
-    """Return whether kernels run in Triton's interpreter, on a CPU: set with TRITON_INTERPRET=1, for tests."""
+    """Return whether Triton's interpreter runs the kernels on a CPU: TRITON_INTERPRET=1, for tests."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
