@@ -50,9 +50,18 @@ def device_tests(paths: tuple[str, ...], seconds: float) -> Iterator[Row]:
         raise TestsFailed(how)
 
 
+# A shell may start this program so that it ignores Ctrl-C, and what it starts would, too.
+PYTEST = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import pytest
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+
 def _pytest(arguments: list[str], seconds: float) -> int | None:
     """Run pytest and return its exit code; None if it was interrupted after some seconds, and wrote its report."""
-    process = subprocess.Popen([sys.executable, "-m", "pytest", *arguments], cwd=ROOT)
+    process = subprocess.Popen([sys.executable, "-c", PYTEST, *arguments], cwd=ROOT)
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:

@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from itertools import pairwise, product
-from pathlib import Path
 
 import jinja2
 import pytest
