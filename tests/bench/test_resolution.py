@@ -8,6 +8,9 @@ from bench.architectures import RandomDiT
 from bigain.measure.flops import architecture, count
 
 
+pytestmark = pytest.mark.system  # one round of every method at every size takes most of a minute
+
+
 @pytest.fixture(scope="module")
 def rows(root):
     return list(resolution.resolution(rounds=1, batches={1: 1, 2: 1}))
