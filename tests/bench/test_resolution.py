@@ -7,7 +7,6 @@ from bench import resolution, tables
 from bench.architectures import RandomDiT
 from bigain.measure.flops import architecture, count
 
-
 pytestmark = pytest.mark.system  # one round of every method at every size takes most of a minute
 
 
