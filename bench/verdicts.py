@@ -33,7 +33,7 @@ def beside_peer(row: Row, rows: list[Row]) -> str:
     elif row["high"] < peer["low"]:
         compared = "slower than"
     else:
-        compared = "as fast as"
+        compared = "not clearly faster or slower than"
     return f"{compared} {name} ({row['ratio'] / peer['ratio']:.2f} x)"
 
 

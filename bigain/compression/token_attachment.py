@@ -87,7 +87,7 @@ class TokenAttachment(Attachment):
     def begin(self, timestep: Tensor | float | None) -> None:
         """Begin a forward pass."""
         self.state.begin(timestep)
-        if self.is_random:  # else a compiled model would carry a number on the CPU, which no CUDA graph can
+        if self.is_random and self.state.row_seeds is None:  # a CUDA graph could not carry this number, on the CPU
             self.state.passes += 1
         for site in self.sites:
             site.plan = None  # left behind only by a forward pass that failed

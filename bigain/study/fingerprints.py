@@ -52,6 +52,7 @@ READER_PARTS = {
     "imagenet100": "datasets.imagenet",
     "coco2017": "datasets.coco",
 }
+KERNELS_PART = "tokens.kernels"  # of token operators on a GPU, where they give other numbers than torch does
 STRUCTURAL_PARTS = {"dip_go": "structural.dip_go", "mosaicdiff": "structural.mosaicdiff"}
 # Where a part is not named after its module. Parts are named in the specs of finished results, so they keep their names
 # when modules move.
@@ -95,7 +96,7 @@ def selectable_parts() -> tuple[str, ...]:
 
 def parts() -> tuple[str, ...]:
     """Return all parts."""
-    return (*JOB_PARTS, *selectable_parts())
+    return (*JOB_PARTS, *selectable_parts(), KERNELS_PART)
 
 
 def module_of(part: str) -> str:

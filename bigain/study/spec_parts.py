@@ -18,7 +18,7 @@ from bigain.datasets.integrity import fingerprint
 from bigain.methods.ids import method_of
 from bigain.methods.method import Method
 from bigain.study.cells import Cell, Config
-from bigain.study.fingerprints import BACKBONE_PARTS, READER_PARTS, operators
+from bigain.study.fingerprints import BACKBONE_PARTS, KERNELS_PART, READER_PARTS, STRUCTURAL_PARTS, operators
 from bigain.study.weights import ABSENT, WeightsError, digest, identity, sha256_of
 
 
@@ -114,12 +114,13 @@ def cell_code(config: Config, cell: Cell) -> list[str]:
 
 
 def model_code(config: Config, backbone: str, methods: Iterable[str] = ()) -> list[str]:
-    """Return the parts of the code of a backbone and of the methods attached to it."""
+    """Return the parts of the code of a backbone and of the methods attached to it, with the kernels that compute token
+    operators on a GPU."""
     modules, named = operators(), [method_of(method).operator for method in methods]
-    return [
-        BACKBONE_PARTS[config["backbones"][backbone]["family"]],
-        *(modules[operator] for operator in named if operator),
-    ]
+    attached = [modules[operator] for operator in named if operator]
+    on_tokens = any(part not in STRUCTURAL_PARTS.values() for part in attached)
+    kernels = [KERNELS_PART] if config["device"] != "cpu" and on_tokens else []
+    return [BACKBONE_PARTS[config["backbones"][backbone]["family"]], *attached, *kernels]
 
 
 def reader_code(config: Config, dataset: str) -> str:

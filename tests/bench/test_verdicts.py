@@ -23,7 +23,7 @@ def timed(arm, ratio, **more):
     [
         (timed("bigain_tm", 1.2, goal=1.1), timed("tomesd", 1.0), "faster than tomesd (1.20 x), goal reached"),
         (timed("bigain_tm", 0.9, goal=1.1), timed("tomesd", 1.0), "slower than tomesd (0.90 x), goal missed"),
-        (timed("bigain_td", 1.01), timed("todo", 1.0), "as fast as todo (1.01 x)"),
+        (timed("bigain_td", 1.01), timed("todo", 1.0), "not clearly faster or slower than todo (1.01 x)"),
         (timed("bigain_td", 1.2), timed("tomesd", 1.0), ""),
         (timed("bigain_tm", 1.2), timed("tomesd", 1.0, case="sd2, 96x96"), ""),
         (

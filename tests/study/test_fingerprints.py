@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from bigain.study import fingerprints as code
+from bigain.study.spec_parts import model_code
 
 
 @pytest.fixture
@@ -137,3 +138,17 @@ def test_accepted_code_keeps_the_numbers_of_before_and_new_numbers_are_its_own(m
     with pytest.raises(ValueError, match="Did you mean 'score'"):
         code.accept(["scores"], new_numbers=False)
     code.identity.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("device", "methods", "expected"),
+    [
+        ("cuda", ["bigain_tm"], ["backbones.dit", "tokens.merge", "tokens.kernels"]),
+        ("auto", ["none", "todo"], ["backbones.dit", "tokens.downsample", "tokens.kernels"]),
+        ("cpu", ["bigain_tm"], ["backbones.dit", "tokens.merge"]),
+        ("cuda", ["none", "dip_go"], ["backbones.dit", "structural.dip_go"]),
+    ],
+)
+def test_token_methods_on_a_gpu_depend_on_kernels(device, methods, expected):
+    """They round otherwise than torch, so new kernels can give new numbers on a GPU and keep those of a CPU."""
+    assert model_code({"device": device, "backbones": {"mini": {"family": "dit"}}}, "mini", methods) == expected
