@@ -1,12 +1,10 @@
-"""The Triton kernels: interpreted beside torch, built for GPUs, kept in compiled graphs, and chosen where they work."""
+"""The Triton kernels: built for GPUs, kept in compiled graphs, and chosen where they work."""
 
 import importlib
 import importlib.util
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,7 +19,6 @@ from tests.helpers.torch_path import split_at_random
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-INTERPRETED = sorted((Path(__file__).parent / "kernels").glob("test_*.py"))
 
 
 @pytest.fixture
@@ -31,19 +28,6 @@ def unchecked(monkeypatch):
     monkeypatch.setattr(kernels, "failures", {})
     yield
     kernels._failure.cache_clear()
-
-
-@needs_triton
-@pytest.mark.parametrize("path", INTERPRETED, ids=lambda path: path.stem)
-def test_interpreted_they_compute_what_torch_computes(path, root):
-    """In a process of its own: Triton reads the variable when it is imported."""
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", str(path)]
-    run = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
-    last = run.stdout.strip().splitlines()[-1]
-    assert re.search(r"\d+ passed", last), last
-    assert "skipped" not in last
 
 
 def launches(dtype: torch.dtype) -> dict[str, list]:

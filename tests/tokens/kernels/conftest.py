@@ -1,4 +1,4 @@
-"""These tests run in Triton's interpreter, in processes of their own: `tests/tokens/test_kernels.py` starts them.
+"""These tests run in Triton's interpreter, in processes of their own that `test_interpreted_kernels.py` starts.
 
 Triton reads TRITON_INTERPRET when it is imported, and from then on interprets every kernel.
 """

@@ -9,10 +9,12 @@ from bigain.tokens.scores import SCORES
 from tests.helpers.torch_path import DTYPES, GRIDS, tokens_of, torch_path, whole_numbers
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("grid", [GRIDS[1], TokenGrid(1, 7), TokenGrid(33, 2)], ids=str)
+@pytest.mark.parametrize("k", range(len(DTYPES)))
 @pytest.mark.parametrize("name", kernels.SCORES)
-def test_scores_and_norms_are_torchs(dtype, grid, name):
+def test_scores_and_norms_are_torchs(k, name):
+    """Every score in every precision; over three scores, every precision meets every grid."""
+    grids = (GRIDS[1], TokenGrid(1, 7), TokenGrid(33, 2))
+    dtype, grid = DTYPES[k], grids[(k + kernels.SCORES.index(name)) % len(grids)]
     x = tokens_of(grid, 2, 70, dtype)
     scores, inverse_norms, _ = scoring.score(x, grid.height, grid.width, 2, 2, name)
     with torch_path():
