@@ -96,7 +96,7 @@ SCORE_NAMES = (
 OPTIONS: dict[str, Callable[[str], Any]] = {
     "score": _one_of(*SCORE_NAMES),
     "cell": _cell,
-    "destinations": _one_of("cell_argmin", "official_v1"),
+    "destinations": _one_of("cell_argmin", "cell_argmax", "official_v1"),
     "protect": _fraction,
     "rule": _one_of("token_matched", "tile_fraction", "quantile"),
     "aggregate": _one_of("max", "mean"),
@@ -123,10 +123,12 @@ APPLICABLE_FIELDS: dict[str, tuple[str, ...]] = {
     "model": (),
 }
 LAYERS = ("sa", "ca", "mlp")
-# Changes that turn one preset into another: BiGain_TM without a score to pick destinations is ToMe.
+# Changes that turn one preset into another: BiGain_TM without a score to pick destinations is ToMe, and a rule that is
+# random has a preset of its own, which says what is drawn.
 SAME_AS: dict[tuple[str, str], str] = {
     ("bigain_tm", "destinations-top_left"): "tome_fixed",
     ("bigain_tm", "destinations-random"): "tome",
+    ("bigain_tm", "destinations-shuffled"): "bigain_tm_shuffled",
     ("bigain_tm", "plan_for-stage"): "bigain_tm_cached",
     ("bigain_tm_cached", "plan_for-block"): "bigain_tm",
 }

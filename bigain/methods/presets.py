@@ -17,6 +17,7 @@ ALPHA = ByTask(unet_classification=0.9, unet_generation=Linear(start=0.8, end=1.
 ANY_PLACE = {"cell": CELL, "offsets": Draw.PLACES}
 IE_KVD = {"alpha": ALPHA, "site": "nearest_exact"}
 GATED = {"cell": CELL, "score": "laplacian_l1", "destinations": "cell_argmin", "protect": 0.0}
+SHUFFLED = {"cell": CELL, "score": "laplacian_l1", "order": Draw.NORMALS}
 WHOLE_CELLS = {"cell": CELL, "score": "laplacian_l1", "rule": "token_matched", "aggregate": "max", "score_twice": False}
 SITO = {"cell": CELL, "similarity_weight": 1.0, "noise_weight": 0.1, "noise": Draw.NORMALS, "full_gram": True}
 EXTREME = {"score": "laplacian_l1"}
@@ -48,6 +49,9 @@ METHODS: dict[str, Method] = {
         _merging("sito", "SiTo", "prune_similar", SITO, draws_per="noised_image"),  # 68.84
         _merging("bigain_tm", "BiGain_TM", "merge_smooth", GATED),  # 74.63
         _merging("bigain_tm_cached", "BiGain_TM, cached", "merge_smooth", GATED, plan_for="stage"),
+        _merging(
+            "bigain_tm_shuffled", "BiGain_TM, shuffled", "merge_shuffled", SHUFFLED, draws_per="noised_image"
+        ),  # ours
         _merging("bigain_tm_block", "BiGain_TM, block", "merge_cells", WHOLE_CELLS),
         _downsampling("avg_pool", "average pooling", "average", {}),  # 73.45
         _downsampling("todo", "ToDo", "nearest", {"site": "nearest_exact"}),  # 79.15; 72.30

@@ -9,7 +9,7 @@ from typing import Any
 from bigain.tokens.blocks import RaggedPlan, merge_cells
 from bigain.tokens.downsample import average, interpolate_extrapolate, most_detailed, nearest, smoothest
 from bigain.tokens.grid import TokenGrid
-from bigain.tokens.merge import TokenPlan, merge_random, merge_smooth, merge_top_left
+from bigain.tokens.merge import TokenPlan, merge_random, merge_shuffled, merge_smooth, merge_top_left
 from bigain.tokens.prune import PrunePlan, prune_similar
 
 Plan = TokenPlan | RaggedPlan | PrunePlan
@@ -20,6 +20,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
         merge_random,
         merge_top_left,
         merge_smooth,
+        merge_shuffled,
         merge_cells,
         prune_similar,
         nearest,

@@ -28,6 +28,16 @@ def cell_argmin(scores: Tensor, grid: TokenGrid, cell: tuple[int, int]) -> Tenso
     return at_offsets(scores[:, grid.cell_tokens(cell, scores.device)].argmin(dim=-1), grid, cell)
 
 
+def cell_argmax(scores: Tensor, grid: TokenGrid, cell: tuple[int, int]) -> Tensor:
+    """Return the highest-scoring token of every cell: scores [B, N] -> [B, D]; first on ties."""
+    return at_offsets(scores[:, grid.cell_tokens(cell, scores.device)].argmax(dim=-1), grid, cell)
+
+
+def shuffled(scores: Tensor, order: Tensor) -> Tensor:
+    """Hand a sample's scores [B, N] to other tokens: the i-th gets that of the i-th highest of `order` [B or 1, N]."""
+    return scores.gather(1, highest(order, scores.shape[1]).expand_as(scores))
+
+
 def official_v1(scores: Tensor, grid: TokenGrid, cell: tuple[int, int]) -> Tensor:
     """Pick destinations as the paper's released code does: scores [B, N] -> [B, D].
 

@@ -153,6 +153,18 @@ def merge_smooth(
     return soft_matching(metric, chosen, removed, protected, inverse_norms)
 
 
+def merge_shuffled(
+    metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int, int], score: str, order: Tensor
+) -> TokenPlan:
+    """BiGain_TM with its scores shuffled among all tokens of a sample: destinations that no token's detail decides.
+
+    `order` [B or 1, N] is random numbers that the caller draws; their order is the shuffle.
+    """
+    removed = removed_tokens(ratio, grid.height, grid.width, cell)
+    scores = matching.shuffled(SCORES[score](metric, grid), order)
+    return soft_matching(metric, matching.cell_argmin(scores, grid, cell), removed)
+
+
 def _smooth_destinations(
     metric: Tensor, grid: TokenGrid, cell: tuple[int, int], score: str, destinations: str
 ) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -168,4 +180,8 @@ def _smooth_destinations(
     return scores, DESTINATIONS[destinations](scores, grid, cell), None
 
 
-DESTINATIONS = {"cell_argmin": matching.cell_argmin, "official_v1": matching.official_v1}
+DESTINATIONS = {
+    "cell_argmin": matching.cell_argmin,
+    "cell_argmax": matching.cell_argmax,
+    "official_v1": matching.official_v1,
+}

@@ -156,7 +156,9 @@ def test_cached_plans_of_two_resolutions_do_not_mix(unet, plan_for, planning):
     assert plans == [f"{stage}.attentions.0.transformer_blocks.0" for stage in planning]
 
 
-@pytest.mark.parametrize(("method", "same"), [("tome", False), ("tome_shared", True), ("sito", True)])
+@pytest.mark.parametrize(
+    ("method", "same"), [("tome", False), ("tome_shared", True), ("bigain_tm_shuffled", True), ("sito", True)]
+)
 def test_which_methods_share_draws_between_classes(unet, method, same):
     """Two rows of one image and t but different classes; the U-Net's first block has not seen the class yet."""
     plans = []

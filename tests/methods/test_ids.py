@@ -65,3 +65,10 @@ def test_a_plan_for_a_stage_is_the_cached_variant():
 def test_destinations_that_no_score_picks_are_tome(rule, same):
     assert method_of(f"bigain_tm~destinations-{rule}") == method_of(same)
     assert method_of(f"bigain_tm@sa+mlp~destinations-{rule}") == method_of(f"{same}@sa+mlp")
+
+
+def test_shuffled_destinations_are_a_preset_that_draws_once_per_noised_image():
+    shuffled = method_of("bigain_tm~destinations-shuffled")
+    assert shuffled is METHODS["bigain_tm_shuffled"]
+    assert shuffled.draws_per == method_of("tome_shared").draws_per == "noised_image"
+    assert method_of("bigain_tm~destinations-cell_argmax").operator == "merge_smooth"

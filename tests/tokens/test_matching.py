@@ -102,6 +102,8 @@ def test_a_matching_is_that_of_a_stable_sort(tied, removed, protected):
 OPERATORS = {
     "random": lambda x: merge.merge_random(x, GRID, 0.5, CELL, (torch.arange(35) % 4).expand(3, -1)),
     "smooth": lambda x: merge.merge_smooth(x, GRID, 0.5, CELL, "laplacian_l1", protect=0.2),
+    "cell_argmax": lambda x: merge.merge_smooth(x, GRID, 0.5, CELL, "l1_norm", "cell_argmax"),
+    "shuffled": lambda x: merge.merge_shuffled(x, GRID, 0.5, CELL, "l1_norm", -x[:1, :, 0]),
     "official_v1": lambda x: merge.merge_smooth(x, GRID, 0.5, CELL, "l1_norm", "official_v1"),
     "cells": lambda x: merge_cells(x, GRID, 0.5, CELL, "l1_norm", "token_matched", "max"),
     "prune": lambda x: prune_similar(x, GRID, 0.5, CELL, 1.0, 0.0, torch.zeros(1, GRID.tokens)),
@@ -154,6 +156,7 @@ def test_the_smoothest_token_of_each_cell_is_its_destination():
     grid = TokenGrid(4, 4)
     scores = torch.tensor([[9.0, 1, 5, 5, 9, 9, 5, 5, 4, 3, 9, 9, 2, 1, 9, 0]])
     assert matching.cell_argmin(scores, grid, CELL).tolist() == [[1, 2, 13, 15]]
+    assert matching.cell_argmax(scores, grid, CELL).tolist() == [[0, 2, 8, 10]]
 
 
 @pytest.mark.parametrize("width", [64, 16])

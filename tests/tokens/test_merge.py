@@ -15,7 +15,7 @@ GRID = TokenGrid(16, 16)
 
 @pytest.mark.parametrize("grid", [TokenGrid(16, 16), TokenGrid(9, 7), TokenGrid(18, 26)])
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 0.5])
-@pytest.mark.parametrize("operator", ["random", "top_left", "smooth"])
+@pytest.mark.parametrize("operator", ["random", "top_left", "smooth", "shuffled"])
 def test_reduce_and_restore_have_the_right_shapes_and_restore_what_was_kept(grid, ratio, operator):
     x = random_tokens(grid)
     plan = build(operator, x, grid, ratio)
@@ -37,6 +37,9 @@ def build(operator, x, grid, ratio):
         return merge.merge_random(x, grid, ratio, CELL, offsets)
     if operator == "top_left":
         return merge.merge_top_left(x, grid, ratio, CELL)
+    if operator == "shuffled":
+        order = torch.rand(1, grid.tokens, generator=torch.Generator().manual_seed(3))
+        return merge.merge_shuffled(x, grid, ratio, CELL, "laplacian_l1", order)
     return merge.merge_smooth(x, grid, ratio, CELL, "laplacian_l1")
 
 
@@ -68,6 +71,41 @@ def test_a_zero_vector_gives_no_nan():
     x[:, 3] = 0
     plan = merge.merge_top_left(x, TokenGrid(4, 4), 0.75, CELL)
     assert torch.isfinite(plan.reduce(x)).all()
+
+
+def test_a_spike_is_no_destination_by_lowest_score_and_one_by_highest():
+    """|Laplacian| is 4 at the spike and 1 above, below, left and right of it; the three other cells have no detail."""
+    x = torch.zeros(1, 16, 1)
+    x[0, 5] = 1
+    grid = TokenGrid(4, 4)
+    lowest, highest = (
+        merge.merge_smooth(x, grid, 0.25, CELL, "laplacian_l1", rule).destinations[0].tolist()
+        for rule in ("cell_argmin", "cell_argmax")
+    )
+    assert lowest == [0, 2, 8, 10]
+    assert highest == [5, 6, 9, 10]
+
+
+def test_shuffled_scores_pick_the_destinations_that_their_new_places_say():
+    """The i-th token gets the score of the i-th highest of `order`: reversed, the spike's detail is at its mirror
+    image, token 10; in descending order, nothing moves."""
+    x = torch.zeros(1, 16, 1)
+    x[0, 5] = 1
+    grid, ascending = TokenGrid(4, 4), torch.arange(16.0).unsqueeze(0)
+    assert matching.shuffled(torch.arange(16.0).unsqueeze(0), ascending)[0].tolist() == list(range(15, -1, -1))
+    moved = merge.merge_shuffled(x, grid, 0.25, CELL, "laplacian_l1", ascending)
+    assert moved.destinations[0].tolist() == [0, 2, 8, 15]
+    unmoved = merge.merge_shuffled(x, grid, 0.25, CELL, "laplacian_l1", -ascending)
+    assert torch.equal(unmoved.destinations, merge.merge_smooth(x, grid, 0.25, CELL, "laplacian_l1").destinations)
+
+
+def test_shuffled_destinations_are_every_token_of_a_cell_equally_often():
+    x = random_tokens(GRID, batch=1, seed=5).expand(500, -1, -1)
+    order = torch.randn(500, GRID.tokens, generator=torch.Generator().manual_seed(0))
+    plan = merge.merge_shuffled(x, GRID, 0.5, CELL, "laplacian_l1", order)
+    in_cell = plan.destinations // 16 % 2 * 2 + plan.destinations % 2
+    shares = torch.bincount(in_cell.flatten(), minlength=4) / in_cell.numel()
+    assert (shares - 0.25).abs().max() < 4 * (0.25 * 0.75 / in_cell.numel()) ** 0.5
 
 
 def test_samples_do_not_see_each_other():
