@@ -170,7 +170,7 @@ def _add_images(job: Job, spec: CellJobSpec, seconds_per_image: float) -> None:
     if job.state == "done":
         job.finished, job.seconds = last - first, read_provenance(job.output)["seconds"]
     else:
-        job.finished = _in_shards(spec, job.output.suffix)
+        job.finished = images_in_shards(spec, job.output.suffix)
 
 
 def _state(product: Product, log: Path, began: float) -> tuple[State, str]:
@@ -194,7 +194,7 @@ def _began(study: Study) -> float:
     return plan.stat().st_mtime if plan.exists() else 0.0
 
 
-def _in_shards(spec: CellJobSpec, suffix: str) -> int:
+def images_in_shards(spec: CellJobSpec, suffix: str) -> int:
     """Return how many of a job's images are in files of intermediate results."""
     first, last = spec["images"]
     stored: set[int] = set()

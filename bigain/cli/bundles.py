@@ -1,0 +1,51 @@
+"""Commands that carry a study's finished work from one machine to another."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bigain.cli.options import STUDY_PANEL, ConfigFiles, fail
+from bigain.cli.study import study_of
+
+app = typer.Typer()
+command = partial(app.command, rich_help_panel=STUDY_PANEL)
+
+
+@command("export")
+def export_(
+    output: Annotated[Path, typer.Option("--output", help="Bundle to write: one tar.")],
+    configfile: ConfigFiles = None,
+) -> None:
+    """Pack what a study has finished into one tar with checksums, so that it can go on elsewhere.
+
+    Holds the inputs that all methods share, calibrations, and the shards of every cell. The study may be running.
+    """
+    from bigain.study.carrying import export
+
+    study = study_of(configfile)
+    try:
+        carried = export(study, output)
+    except (OSError, ValueError) as error:
+        fail(error, code=1)
+    share = f"{carried.finished:,} of {carried.images:,} images of its cells"
+    typer.echo(f"{output}: {carried.files} files of {study.name}, {carried.bytes / 1e6:.1f} MB, {share}")
+
+
+@command("import")
+def import_(bundle: Annotated[Path, typer.Argument(help="Bundle that `bigain export` wrote.")]) -> None:
+    """Unpack a bundle into results/ after verifying all of it; never replaces a file by another.
+
+    The next run of the study, with the same config and code, finds the shards and computes only the other images.
+    """
+    from bigain.core.bundles import unpack
+
+    try:
+        manifest, written = unpack(bundle)
+    except (OSError, ValueError) as error:
+        fail(error, code=1)
+    there = len(manifest["files"]) - len(written)
+    typer.echo(f"{bundle}: {len(written)} files of {manifest['study']} unpacked, {there} were there already")
