@@ -1,85 +1,114 @@
-"""Significance of differences between methods evaluated on the same images."""
+"""Paired differences between methods evaluated on the same images: interval, p-values and power from one model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
-from bigain.metrics.accuracy import Estimate
+from bigain.metrics.bounded_mean import BoundedMean
+from bigain.metrics.multiplicity import benjamini_hochberg, holm
+from bigain.metrics.power import LEVEL, POWER, detectable_difference
 
-RESAMPLES = 2000
+__all__ = ["Difference", "Student", "benjamini_hochberg", "holm", "paired"]
 
-
-class DifferenceTest(NamedTuple):
-    """A difference with its 95% interval, and the p-value of there being none."""
-
-    estimate: Estimate
-    p: float
+Tails = Callable[[float], tuple[float, float]]
+"""Probabilities of a difference at least, and at most, as large as the observed one under a true difference."""
 
 
-def paired_difference(ours: np.ndarray, theirs: np.ndarray, seed: int) -> Estimate:
-    """Return the mean of ours - theirs over the same images, times 100, with a paired percentile bootstrap interval."""
-    difference = ours.astype(float) - theirs.astype(float)
-    if not difference.any():
-        return Estimate(0.0, 0.0, 0.0, len(difference))
-    low, high = np.percentile(_resampled_means(difference, seed), [2.5, 97.5])
-    return Estimate(100 * float(difference.mean()), 100 * float(low), 100 * float(high), len(difference))
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference with its 95% interval, its two-sided p-value and the smallest difference it could show.
 
-
-def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
-    """Return the means of bootstrap resamples.
-
-    Values of which few are distinct (hits differ by -1, 0 or 1) are resampled by multinomial counts of each: the same
-    distribution for a fraction of the work.
+    All come from `tails`: the interval holds the true differences whose tails are both at least 2.5%, so p < .05
+    exactly when it excludes 0. Differences in accuracy are percentage points.
     """
-    rng = np.random.default_rng(seed)
-    distinct, counts = np.unique(values, return_counts=True)
-    if len(distinct) <= 16:
-        resampled = rng.multinomial(len(values), counts / len(values), size=RESAMPLES)
-        return resampled @ distinct / len(values)
-    return np.array([values[rng.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES)])
+
+    value: float
+    low: float
+    high: float
+    n: int  # pairs of images
+    p: float  # of no difference
+    detectable: float  # smallest true difference that is significant with 80% power; inf if none is
+    tails: Tails = field(repr=False, compare=False)
+
+    def p_above(self, bound: float) -> float:
+        """Return the one-sided p-value of the difference being at most the bound: small if it is larger."""
+        return self.tails(bound)[0]
+
+    def p_below(self, bound: float) -> float:
+        """Return the one-sided p-value of the difference being at least the bound: small if it is smaller."""
+        return self.tails(bound)[1]
 
 
-def mcnemar(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Return the p-value of the exact McNemar test on two methods' hits on the same images."""
-    return sign_test(ours.astype(float) - theirs.astype(float))
+@dataclass(frozen=True)
+class _InPoints:
+    """Tails of a mean of bounded values in percent."""
+
+    mean: BoundedMean
+
+    def __call__(self, difference: float) -> tuple[float, float]:
+        return self.mean.tails(difference / 100)
 
 
-def sign_test(differences: np.ndarray) -> float:
-    """Return the p-value of the exact two-sided sign test of paired differences; for hits it is McNemar's test."""
-    wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
-    return stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+@dataclass(frozen=True)
+class Student:
+    """Tails of an estimate with a standard error on some degrees of freedom."""
+
+    value: float
+    error: float
+    freedom: float
+
+    def __call__(self, difference: float) -> tuple[float, float]:
+        if self.error == 0:
+            below = (1 + np.sign(difference - self.value)) / 2
+            return below, 1 - below
+        t = (self.value - difference) / self.error
+        return float(stats.t.sf(t, self.freedom)), float(stats.t.cdf(t, self.freedom))
+
+    def difference(self, n: int) -> Difference:
+        """Return the estimate as a difference between n pairs of images."""
+        reach, power = stats.t.ppf([1 - LEVEL / 2, POWER], self.freedom) * self.error
+        p = min(1.0, 2 * min(self(0)))
+        return Difference(self.value, self.value - reach, self.value + reach, n, p, reach + power, self)
 
 
-def bootstrap_p(differences: np.ndarray, seed: int) -> float:
-    """Return a two-sided bootstrap p-value of a mean paired difference: how often its resamples cross zero."""
-    means = _resampled_means(differences, seed)
-    tail = min((means <= 0).sum(), (means >= 0).sum()) + 1  # the sample counts as one of its resamples
-    return float(min(1.0, 2 * tail / (RESAMPLES + 1)))
+def paired(differences: np.ndarray, bound: float = 1.0) -> Difference:
+    """Test the mean of paired differences in [-bound, bound], one per image, in percentage points.
 
-
-def interval_difference(ours: Estimate, theirs: Estimate) -> DifferenceTest:
-    """Return ours - theirs, from two normal intervals taken as independent, with a two-sided test.
-
-    This is for Fréchet distances, whose jackknife intervals are over generated images. Their low end may be cut off at
-    zero, so the spread is read from the high end. The images of two methods share their noise, so the test is
-    conservative.
+    They are differences of hits or average precisions, of one seed or averaged over seeds, or combinations of such
+    differences. The test is that of `BoundedMean`; for hits without a true difference it is McNemar's mid-p test with
+    the number of discordant images not held fixed. A sign-flip test of the mean is nearly the same test of no
+    difference, but gives no interval, and nothing at all without discordant images. Raises ValueError for fewer than
+    two images or a difference outside the bounds.
     """
-    spread = np.hypot(ours.high - ours.value, theirs.high - theirs.value) / 1.96
-    value = ours.value - theirs.value
-    p = 2 * stats.norm.sf(abs(value) / spread) if spread > 0 else float(value == 0)
-    estimate = Estimate(value, value - 1.96 * spread, value + 1.96 * spread, min(ours.n, theirs.n))
-    return DifferenceTest(estimate, float(p))
+    differences = np.asarray(differences, dtype=float)
+    if len(differences) < 2:
+        raise ValueError(f"{len(differences)} common images; a test needs at least 2")
+    if not (np.abs(differences) <= bound + 1e-9).all():
+        raise ValueError(f"a paired difference is not in [-{bound:g}, {bound:g}]")
+    mean = BoundedMean.of(differences, float(bound))
+    above, below = mean.tails(0)
+    detectable = bound * detectable_difference(float(np.mean((differences / bound) ** 2)), len(differences))
+    return Difference(
+        value=100 * mean.mean,
+        low=100 * _limit(mean, -mean.bound, 0),
+        high=100 * _limit(mean, mean.bound, 1),
+        n=len(differences),
+        p=min(1.0, 2 * min(above, below)),
+        detectable=100 * detectable,
+        tails=_InPoints(mean),
+    )
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected by Holm's step-down method for the whole family, in the same order."""
-    order = np.argsort(p_values, kind="stable")
-    corrected, largest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        corrected[index] = largest
-    return corrected
+def _limit(mean: BoundedMean, end: float, tail: int) -> float:
+    """Return the true mean, between the observed one and an end of its range, under which a tail is 2.5%."""
+
+    def excess(delta: float) -> float:
+        return mean.tails(delta)[tail] - LEVEL / 2
+
+    if excess(end) >= 0:  # all values are at this end
+        return end
+    return float(optimize.brentq(excess, end, mean.mean, xtol=1e-8))

@@ -85,7 +85,7 @@ class Comparison:
     metric: str
     than: str
     strength: float | None
-    grown_to: float | None  # the higher strength at which a lead is larger by `value`
+    grown_to: float | None  # the highest strength, to which a lead grows by `value`, along a line
     value: float
     low: float
     high: float
@@ -172,12 +172,14 @@ def _comparisons(claim: Claim, metric: str, scores: Scores, families: Mapping[st
                 if len(strengths) < 2 or cell.strength != strengths[0]:
                     continue
                 grown_to = strengths[-1]
-                gain, p = scores.growth(cell, other, grown_to)
+                pairs = [(cell._replace(strength=s), other._replace(strength=s)) for s in strengths]
+                gain = scores.trend(*zip(*pairs, strict=True))
             else:
-                gain, p = scores.improvement(cell, other)
+                gain = scores.improvement(cell, other)
             place = (cell.backbone, cell.dataset, cell.metric)
             strengths_compared = (cell.strength, grown_to)
-            comparisons.append(Comparison(*place, than, *strengths_compared, gain.value, gain.low, gain.high, p))
+            estimate = (gain.value, gain.low, gain.high, gain.p)
+            comparisons.append(Comparison(*place, than, *strengths_compared, *estimate))
     return comparisons
 
 

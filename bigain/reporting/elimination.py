@@ -24,7 +24,7 @@ from bigain.core.records import embedded_spec
 from bigain.core.validation import TRIALS, read_columns
 from bigain.datasets import load as load_dataset
 from bigain.metrics.replay import Outcome, by_elimination, by_stages, full_errors, hits, in_full
-from bigain.metrics.significance import paired_difference
+from bigain.metrics.significance import paired
 from bigain.reporting import style
 
 ZS = (6.0, 5.0, 4.0, 3.5, 3.0, 2.5, 2.25, 2.0, 1.75, 1.5, 1.25, 1.0, 0.75)  # most cautious first
@@ -53,7 +53,7 @@ class Schedule:
 
     def row(self, full: Schedule) -> dict[str, str | float]:
         """Return the schedule's row of the table; the difference is from the full evaluation."""
-        difference = paired_difference(self.hits, full.hits, seed=0)
+        difference = paired(self.hits.astype(float) - full.hits)
         return {
             "kind": self.kind,
             "schedule": self.name,

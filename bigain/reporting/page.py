@@ -15,7 +15,7 @@ from bigain.core.files import write_text
 from bigain.core.records import summary
 from bigain.core.specs import DatasetProtocol, ReportSpec
 from bigain.methods.ids import method_of
-from bigain.metrics.significance import holm, mcnemar, paired_difference
+from bigain.metrics.significance import holm, paired
 from bigain.reporting import names
 from bigain.reporting.collected import CellScores
 from bigain.reporting.contents import TableEntry, figures_of, read_tables
@@ -166,7 +166,7 @@ def gains(scored: list[CellScores], tables: dict[str, TableEntry]) -> list[dict[
         for of, against in pairs:
             theirs = hits.get(cell._replace(method=against))
             if cell.method == of and theirs is not None:
-                gain = paired_difference(ours, theirs, cell.seed)
+                gain = paired(ours.astype(float) - theirs)
                 rows.append(
                     {
                         "backbone": cell.backbone,
@@ -176,7 +176,7 @@ def gains(scored: list[CellScores], tables: dict[str, TableEntry]) -> list[dict[
                         "value": gain.value,
                         "low": gain.low,
                         "high": gain.high,
-                        "p": mcnemar(ours, theirs),
+                        "p": gain.p,
                     }
                 )
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from bigain.metrics.accuracy import Estimate
-from bigain.metrics.significance import DifferenceTest, bootstrap_p, interval_difference, paired_difference, sign_test
+from bigain.metrics.significance import Difference, Student, paired
 from bigain.reporting import names
 from bigain.reporting.collected import CellScores
 from bigain.reporting.frames import CellMetric
@@ -44,23 +46,39 @@ class Scores:
         metrics = names.DISTANCES if metric == "distance" else (metric,)
         return [cell for cell in (*self.images, *self.distances) if cell.metric in metrics and cell.method == method]
 
-    def improvement(self, ours: CellMetric, theirs: CellMetric) -> DifferenceTest:
-        """Test by how much our cell is better than theirs, in points or as a smaller distance."""
-        if ours.metric in names.DISTANCES:
-            return interval_difference(self.distances[theirs], self.distances[ours])
-        a, b = self.images[ours].align(self.images[theirs], join="inner")
-        difference = (a - b).to_numpy()
-        p = sign_test(difference) if ours.metric == "acc@1" else bootstrap_p(difference, seed=0)
-        return DifferenceTest(paired_difference(a.to_numpy(), b.to_numpy(), seed=0), p)
+    def improvement(self, ours: CellMetric, theirs: CellMetric) -> Difference:
+        """Test by how much our cell is better than theirs, in points or as a smaller distance.
 
-    def growth(self, ours: CellMetric, theirs: CellMetric, strength: float) -> DifferenceTest:
-        """Test by how much the improvement is larger at a higher strength than at the cells' own, image by image."""
-        cells = (ours, theirs, ours._replace(strength=strength), theirs._replace(strength=strength))
-        at_low_ours, at_low_theirs, at_high_ours, at_high_theirs = (
-            pd.concat([self.images[cell] for cell in cells], axis=1, join="inner").to_numpy().T
-        )
-        high, low = at_high_ours - at_high_theirs, at_low_ours - at_low_theirs
-        return DifferenceTest(paired_difference(high, low, seed=0), bootstrap_p(high - low, seed=0))
+        Raises ValueError naming the cells if they have fewer than two images in common.
+        """
+        if ours.metric in names.DISTANCES:
+            return _independent(self.distances[theirs], self.distances[ours])
+        return self._combined([(1.0, ours), (-1.0, theirs)])
+
+    def trend(self, ours: Sequence[CellMetric], theirs: Sequence[CellMetric]) -> Difference:
+        """Test by how much our lead grows from the lowest to the highest strength, by a line fitted through all.
+
+        Cells of both lists belong together in pairs; the strengths are ours. Errors are those of `improvement`.
+        """
+        strengths = np.array([cell.strength for cell in ours], dtype=float)
+        offsets = strengths - strengths.mean()
+        weights = offsets / (offsets**2).sum() * np.ptp(strengths)
+        return self._combined([*zip(weights, ours, strict=True), *zip(-weights, theirs, strict=True)])
+
+    def _combined(self, weighted: list[tuple[float, CellMetric]]) -> Difference:
+        """Test a sum of cells' scores with weights that add up to 0, image by image."""
+        frame = pd.concat([self.images[cell] for _, cell in weighted], axis=1, join="inner")
+        weights = np.array([weight for weight, _ in weighted])
+        try:
+            return paired(frame.to_numpy() @ weights, bound=weights[weights > 0].sum())
+        except ValueError as error:
+            raise ValueError(f"{'; '.join(str(cell) for _, cell in weighted)}: {error}") from error
+
+
+def _independent(ours: Estimate, theirs: Estimate) -> Difference:
+    """Return ours - theirs, from two normal intervals taken as independent; their low ends may be cut off at zero."""
+    spread = float(np.hypot(ours.high - ours.value, theirs.high - theirs.value)) / 1.96
+    return Student(ours.value - theirs.value, spread, np.inf).difference(min(ours.n, theirs.n))
 
 
 def _mean_estimate(seeds: list[Estimate]) -> Estimate:

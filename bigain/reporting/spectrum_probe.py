@@ -9,7 +9,7 @@ import numpy as np
 
 from bigain.core.records import embedded_spec, read_table
 from bigain.methods.ids import method_of
-from bigain.metrics.accuracy import Estimate
+from bigain.metrics.significance import Difference
 from bigain.metrics.spectral import Moments, Response, moments, respond
 from bigain.reporting import names
 from bigain.reporting.frames import CellMetric, optional
@@ -23,7 +23,7 @@ class Arm:
     method: str
     strength: float
     response: Response
-    accuracy: Estimate | None
+    accuracy: Difference | None
 
     @property
     def accuracy_moved(self) -> str:
@@ -95,6 +95,6 @@ def read_probe(file: Path, scores: Scores) -> Probe:
         response = respond(before, after, spec["seed"])
         cell = uncompressed._replace(method=method, strength=strength)
         known = cell in scores and uncompressed in scores
-        accuracy = scores.improvement(cell, uncompressed).estimate if known else None
+        accuracy = scores.improvement(cell, uncompressed) if known else None
         arms.append(Arm(method, strength, response, accuracy))
     return Probe(uncompressed.backbone, uncompressed.dataset, images, before.shape[1], moments(before), arms)

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 import torch
 from pytorch_fid.fid_score import calculate_frechet_distance
-from scipy import stats
 from sklearn.metrics import average_precision_score
 
 from bigain.core.files import sha256
@@ -13,7 +12,6 @@ from bigain.metrics import accuracy as acc
 from bigain.metrics.accuracy import class_accuracy
 from bigain.metrics.fidelity import kernel_distance, precision_recall
 from bigain.metrics.frechet import BLOCKS, _without_each_block, frechet, frechet_distance, statistics
-from bigain.metrics.significance import interval_difference, mcnemar, paired_difference
 
 
 def trials(rows):
@@ -211,26 +209,6 @@ def test_a_distance_has_no_negative_interval():
     assert estimate.high > 2 * estimate.value
     same = np.eye(3) / 3
     assert frechet_distance(np.zeros(3), same, np.zeros(3), same) >= 0
-
-
-def test_an_interval_cut_off_at_zero_leaves_the_test_as_it_is():
-    theirs = acc.Estimate(9.0, 8.0, 10.0, 40)
-    whole, cut = (interval_difference(acc.Estimate(1.0, low, 3.0, 40), theirs) for low in (-1.0, 0.0))
-    assert cut == whole
-
-
-def test_exact_mcnemar():
-    ours, theirs = np.array([True] * 9 + [False] * 3), np.array([False] * 8 + [True] * 2 + [False] * 2)
-    assert mcnemar(ours, theirs) == pytest.approx(stats.binomtest(8, 9).pvalue)
-    assert mcnemar(ours, ours) == 1
-
-
-def test_paired_difference():
-    ours, theirs = np.array([1, 1, 0, 1] * 25), np.array([1, 0, 0, 1] * 25)
-    estimate = paired_difference(ours, theirs, seed=0)
-    assert estimate.value == 25
-    assert estimate.low > 10
-    assert paired_difference(ours, ours, seed=0).high == 0
 
 
 def test_inception_features_are_pytorch_fid_s(tmp_path):

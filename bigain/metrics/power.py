@@ -1,0 +1,54 @@
+"""Power of paired comparisons: how small a difference n images can show, and how many images a difference needs.
+
+Both solve Connor's equation for McNemar's test (Biometrics 43, 1987) at a two-sided level of 5% and a power of 80%,
+z_.975 sqrt(pi) + z_.8 sqrt(pi - Delta^2) = Delta sqrt(n), where pi is the discordance, the share of images that only
+one of two methods gets right, and Delta the difference in accuracy. For differences that are not -1, 0 or 1, such as
+means over seeds, pi is their mean square. A difference Delta comes with a discordance of at least Delta, so a smaller
+one (no discordant image in a pilot, say) counts as Delta.
+"""
+
+from __future__ import annotations
+
+import math
+
+from scipy import optimize, stats
+
+LEVEL, POWER = 0.05, 0.8
+Z_LEVEL, Z_POWER = (float(z) for z in stats.norm.ppf([1 - LEVEL / 2, POWER]))
+
+
+def detectable_difference(discordance: float, n: int) -> float:
+    """Return the smallest true difference, from 0 to 1, that n images show with 80% power; inf if there is none.
+
+    Raises ValueError for a discordance outside of 0 to 1.
+    """
+    _check(discordance)
+
+    def excess(difference: float) -> float:
+        return difference * math.sqrt(n) - _spreads(discordance, difference)
+
+    if excess(1) < 0:
+        return math.inf
+    return float(optimize.brentq(excess, 1e-9, 1))
+
+
+def images_needed(discordance: float, difference: float) -> int:
+    """Return the number of images that show a true difference, above 0 up to 1, with 80% power.
+
+    Raises ValueError for a discordance outside of 0 to 1 or another difference.
+    """
+    _check(discordance)
+    if not 0 < difference <= 1:
+        raise ValueError(f"difference is {difference}; above 0, up to 1 is allowed")
+    return math.ceil((_spreads(discordance, difference) / difference) ** 2)
+
+
+def _spreads(discordance: float, difference: float) -> float:
+    """Return the left side of Connor's equation: sqrt(n) times the distance of the critical value and the power's."""
+    discordance = max(discordance, difference)
+    return Z_LEVEL * math.sqrt(discordance) + Z_POWER * math.sqrt(discordance - difference**2)
+
+
+def _check(discordance: float) -> None:
+    if not 0 <= discordance <= 1:
+        raise ValueError(f"discordance is {discordance}; 0 to 1 is allowed")
