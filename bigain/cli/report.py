@@ -125,11 +125,30 @@ def claims(
 ) -> None:
     """Judge the paper's claims on the study's cells."""
     with logged(log):
-        from bigain.reporting.claims import write_claims
+        from bigain.reporting.claims_table import write_claims
         from bigain.reporting.collected import read_cells
 
         spec = json.loads(spec_text)
         write_claims(read_cells(results, spec), data, spec, tex, csv, html)
+
+
+@command()
+def answers(
+    results: Results,
+    data: Annotated[Path, typer.Option(help="YAML file of the claims and questions.")],
+    spec_text: SpecText,
+    tex: Written,
+    csv: Written,
+    html: Written,
+    log: Log = None,
+) -> None:
+    """Answer the paper's questions from the verdicts on its claims."""
+    with logged(log):
+        from bigain.reporting.answers import write_answers
+        from bigain.reporting.collected import read_cells
+
+        spec = json.loads(spec_text)
+        write_answers(read_cells(results, spec), data, spec, tex, csv, html)
 
 
 @command()

@@ -67,7 +67,7 @@ IMAGES = pa.schema(
     [
         *CELL,
         *((name, pa.int64()) for name in ("image", "label", "predicted", "acc@1")),
-        ("map", pa.float64()),
+        *((name, pa.float64()) for name in ("map", "map_released")),
     ]
 )
 
@@ -134,8 +134,8 @@ def _outcomes(file: Path, scored: dict[str, Any]) -> pa.Table:
         table = pa.Table.from_arrays(arrays, schema=IMAGES)
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{file}: items: {error}") from error
-    finite = pc.all(pc.is_finite(table["map"]), min_count=0).as_py()
-    if not finite or any(table[name].null_count for name in items if name in IMAGES.names):
+    finite = (pc.all(pc.is_finite(table[name]), min_count=0).as_py() for name in ("map", "map_released"))
+    if not all(finite) or any(table[name].null_count for name in items if name in IMAGES.names):
         raise ValueError(f"{file}: items: an image's outcome is missing or not finite")
     return table
 

@@ -62,6 +62,7 @@ def score_classification(spec: ScoreSpec, chunks: list[Path], output: Path) -> N
         metrics["map_released"] = acc.mean_average_precision(released, seed)
         metrics["map_macro"] = acc.macro_average_precision(trials, labels, seed)
         items["map"] = precision.tolist()
+        items["map_released"] = released.tolist()
     else:
         items["label"] = [labels[image][0] for image in predicted.index]
         metrics["class_acc@1"] = acc.class_accuracy(hits, items["label"])

@@ -11,12 +11,11 @@ from bigain.core.columns import csv_text
 from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.frames import CellMetric
-from bigain.reporting.paper_values import PrintedValue, contradictions, printed_tables, printed_values
+from bigain.reporting.paper_values import IMAGES, PrintedValue, contradictions, printed_tables, printed_values
 from bigain.reporting.printed_differences import AGREES, DIFFERS, MISREAD, TOLERANCE, Difference, differences, listed
 from bigain.reporting.rendering import write_table
 from bigain.study.flops_table import gflops
 
-IMAGES = {"pets": 3669, "imagenet100": 5000, "imagenet1k": 2000, "coco2017": 5000}  # classified in each data set
 # The abstract, merging 70% on ImageNet-1K: accuracy up (points), FID down, and by how many percent. The tables are
 # transcribed from the anonymous submission; the published version has other numbers in its abstract.
 SUBMITTED, PUBLISHED = ("7.1%", "0.56 (3.1%)"), ("7.15%", "0.34 (1.85%)")

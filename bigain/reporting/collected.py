@@ -16,7 +16,7 @@ from bigain.core.records import read_table
 from bigain.core.specs import ReportSpec
 
 KEYS = ["task", "backbone", "dataset", "method", "strength", "seed"]  # of a cell
-OUTCOMES = ["image", "label", "predicted", "acc@1", "map"]  # of an image, in images.parquet
+OUTCOMES = ["image", "label", "predicted", "acc@1", "map", "map_released"]  # of an image, in images.parquet
 
 CellScores = dict[str, Any]
 """What the metrics file of a cell holds: `cell`, `metrics`, `items` (the outcomes of its images), `compressed`, ..."""

@@ -18,8 +18,9 @@ CAPTIONS = {  # of the tables that tables.yaml does not describe
     "paper).",
     "table11": "Operations of one forward pass, and its duration on the machine that ran the study (Table 11 of the "
     "paper).",
-    "claims": "Every claim of the paper with its verdict on this study's cells: holds, holds within error, does not "
-    "hold, not run.",
+    "answers": "The paper's questions, answered in a sentence each.",
+    "claims": "Every claim of the paper with its verdict on this study's cells, and on the paper's own numbers: "
+    "supported everywhere, contradicted, equivalent everywhere, partly supported, undecided.",
     "beside": "Every number that the paper prints, next to this study's: both, their difference, and whether the "
     "paper's lies inside our 95% interval.",
     "audit": "Inconsistencies of the paper, recomputed from its own printed numbers.",
@@ -69,6 +70,7 @@ def table_commands(study: Study) -> dict[str, RenderCommand]:
 
     add("table1", "overview", "overview", measured, of_results, [results])
     add("table11", "efficiency-table", "efficiency", measured, spec, [])
+    add("answers", "answers", "answers", [], ["--data", claims, *of_results], [results, claims])
     add("claims", "claims", "claims", [], ["--data", claims, *of_results], [results, claims, values])
     if has_printed_values(study.cells):
         add("beside", "beside", "beside", measured, of_results, [results, values])
@@ -81,7 +83,7 @@ def tables_in_order(study: Study) -> list[str]:
     of_cells = table_names(tables_file(study.config), study.cells, study.config["backbones"])
     theorem = ["theorem1"] if study.probed() else []
     comparisons = ["claims", *(["beside"] if has_printed_values(study.cells) else []), "audit"]
-    return ["table1", *of_cells, *theorem, *PROTOCOL, "table11", *comparisons]
+    return ["answers", "table1", *of_cells, *theorem, *PROTOCOL, "table11", *comparisons]
 
 
 def figure_commands(study: Study) -> dict[str, RenderCommand]:

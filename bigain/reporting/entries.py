@@ -26,28 +26,42 @@ FORMS: dict[type, tuple[str, tuple[type, ...]]] = {
 
 
 def read_entries(path: Path | str, parse: Callable[[str, dict[str, Any]], Entry], form: str) -> dict[str, Entry]:
-    """Read a YAML file that maps names to entries, of the `form` tables or claims.
+    """Read a YAML file that maps names to entries. Raises ValueError naming the file, the entry and what is wrong."""
+    return parse_entries(path, read_mapping(path, form), parse, form)
 
-    Raises ValueError naming the file, the entry and what is wrong with it.
-    """
-    needed = f"a mapping from names to {form} is needed, as in bigain/reporting/{form}.yaml"
+
+def read_mapping(path: Path | str, form: str) -> dict[Any, Any]:
+    """Read a YAML file of the `form` tables or claims. Raises ValueError naming the file if it is not a mapping."""
     try:
         content = read_yaml(Path(path))
         if not isinstance(content, dict) or not content:
-            raise ValueError(f"{path} holds {_shown(content)}")
+            raise ValueError(f"{path} holds {shown(content)}")
     except ValueError as error:
-        raise ValueError(f"{error}; {needed}") from None
+        raise ValueError(f"{error}; {_needed(form)}") from None
+    return content
+
+
+def parse_entries(
+    path: Path | str, content: Any, parse: Callable[[str, dict[str, Any]], Entry], form: str
+) -> dict[str, Entry]:
+    """Parse every entry of a mapping. Raises ValueError naming the file, the entry and what is wrong with it."""
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path}: {form} is {shown(content)}; {_needed(form)}")
     entries = {}
     for name, entry in content.items():
         if not isinstance(name, str) or not name.isprintable() or len(name) > LONGEST_NAME:
-            raise ValueError(f"{path}: {name!r:.60} cannot be a name; {needed}")
+            raise ValueError(f"{path}: {name!r:.60} cannot be a name; {_needed(form)}")
         if not isinstance(entry, dict):
-            raise ValueError(f"{path}: {name} is {_shown(entry)}, not a mapping; {needed}")
+            raise ValueError(f"{path}: {name} is {shown(entry)}, not a mapping; {_needed(form)}")
         try:
             entries[name] = parse(name, entry)
         except ValueError as error:
             raise ValueError(f"{path}: {name}: {error}") from None
     return entries
+
+
+def _needed(form: str) -> str:
+    return f"a mapping from names to {form} is needed, as in bigain/reporting/{form}.yaml"
 
 
 def check_keys(entry: dict[str, Any], kind: type) -> None:
@@ -65,7 +79,7 @@ def check_keys(entry: dict[str, Any], kind: type) -> None:
             if field.default is MISSING and field.default_factory is MISSING:
                 raise ValueError(f"{key} is missing")
         elif problem := _unlike(entry[key], hints[key]):
-            raise ValueError(f"{key} is {_shown(entry[key])}; {problem} is needed")
+            raise ValueError(f"{key} is {shown(entry[key])}; {problem} is needed")
 
 
 def _unlike(value: Any, hint: Any) -> str:
@@ -78,12 +92,13 @@ def _unlike(value: Any, hint: Any) -> str:
     name, types = FORMS[kind]
     if not isinstance(value, types) or (isinstance(value, bool) and kind is not bool):
         return name
-    items = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
-    inner = get_args(hint)[0] if get_args(hint) else str
-    return next((f"{name} of {problem}" for item in items if (problem := _unlike(item, inner))), "")
+    inner = get_args(hint) or (str,)
+    items = [(item, inner[0]) for item in value] if isinstance(value, list | dict) else []
+    items += [(item, inner[-1]) for item in value.values()] if isinstance(value, dict) else []
+    return next((f"{name} of {problem}" for item, hint in items if (problem := _unlike(item, hint))), "")
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Describe a value of a file for a message."""
     if value is None or value in ({}, []):
         return "nothing"

@@ -61,7 +61,7 @@ def without_hidden_maps(results: pd.DataFrame, spec: ReportSpec) -> pd.DataFrame
 
 def latex(text: str) -> str:
     """Escape for LaTeX; `BiGain_TM` gets its subscript."""
-    escaped = re.sub(r"([%&#$])", r"\\\1", text)
+    escaped = re.sub(r"([%&#$])", r"\\\1", text).replace("<", "$<$")
     return re.sub(r"_([A-Z]+)", r"\\textsubscript{\1}", escaped).replace("_", r"\_")
 
 
@@ -74,6 +74,13 @@ def html(text: str) -> str:
 def fixed(value: float, digits: int) -> str:
     """Format a number with `digits` decimals; NaN becomes a dash."""
     return MISSING if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def p_value(value: float | None) -> str:
+    """Format a p-value with three decimals."""
+    if value is None:
+        return MISSING
+    return "<.001" if value < 0.0005 else f"{value:.3f}"
 
 
 def strength(kind: str, value: float | None) -> str:

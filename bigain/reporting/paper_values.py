@@ -25,6 +25,8 @@ TABLE_1 = {
     "mosaicdiff": 10.0,
 }
 TABLE_12_FACTOR = 2.0  # "75% sparsity"
+IMAGES = {"pets": 3669, "imagenet100": 5000, "imagenet1k": 2000, "coco2017": 5000}  # classified in each data set
+SUMMARY = "1"  # the table that repeats numbers of Tables 2 and 4, in one place rounded otherwise
 
 
 class PrintedValue(NamedTuple):
@@ -122,15 +124,15 @@ def contradictions() -> dict[CellMetric, dict[str, float]]:
 def printed_pair(a: CellMetric, b: CellMetric) -> tuple[float, float] | None:
     """Return two printed numbers to compare: of the first table that prints both, else each of its first table.
 
-    None if the paper does not print both.
+    Table 1 comes last, because it repeats numbers of others. None if the paper does not print both.
     """
     of_a, of_b = (printed_tables().get(cell, {}) for cell in (a, b))
     if not of_a or not of_b:
         return None
-    common = next((table for table in of_a if table in of_b), None)
-    if common is None:
-        return next(iter(of_a.values())), next(iter(of_b.values()))
-    return of_a[common], of_b[common]
+    common = sorted((table for table in of_a if table in of_b), key=lambda table: table == SUMMARY)
+    if common:
+        return of_a[common[0]], of_b[common[0]]
+    return next(iter(of_a.values())), next(iter(of_b.values()))
 
 
 def printed_in(tables: Sequence[str]) -> dict[CellMetric, float]:

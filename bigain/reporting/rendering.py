@@ -22,7 +22,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(latex=names.latex, html=names.html, fixed=names.fixed)
+    environment.filters.update(latex=names.latex, html=names.html, fixed=names.fixed, p_value=names.p_value)
     environment.globals.update(strength=names.strength, missing=names.MISSING, kinds=names.STRENGTHS)
     return environment
 

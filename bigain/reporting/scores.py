@@ -26,7 +26,7 @@ class Scores:
         for scored in cells:
             cell, items = scored["cell"], scored["items"]
             place = (cell["backbone"], cell["dataset"], cell["method"], cell["strength"])
-            for metric in ("acc@1", "map"):
+            for metric in ("acc@1", "map", "map_released"):
                 if metric in items:
                     scores = pd.Series(items[metric], index=items["image"], dtype=float)
                     by_image.setdefault(CellMetric(metric, *place), []).append(scores)
@@ -60,10 +60,20 @@ class Scores:
 
         Cells of both lists belong together in pairs; the strengths are ours. Errors are those of `improvement`.
         """
-        strengths = np.array([cell.strength for cell in ours], dtype=float)
-        offsets = strengths - strengths.mean()
-        weights = offsets / (offsets**2).sum() * np.ptp(strengths)
+        weights = trend_weights([cell.strength for cell in ours if cell.strength is not None])
         return self._combined([*zip(weights, ours, strict=True), *zip(-weights, theirs, strict=True)])
+
+    def mean_improvement(self, pairs: Sequence[tuple[CellMetric, CellMetric]]) -> Difference:
+        """Test the mean of several improvements in accuracy over the same images, however correlated they are.
+
+        Errors are those of `improvement`.
+        """
+        share = 1 / len(pairs)
+        return self._combined([(weight, cell) for ours, theirs in pairs for weight, cell in ((share, ours), (-share, theirs))])
+
+    def common_images(self, cells: Sequence[CellMetric]) -> int:
+        """Count the images that classified cells share."""
+        return len(set.intersection(*(set(self.images[cell].index) for cell in cells)))
 
     def _combined(self, weighted: list[tuple[float, CellMetric]]) -> Difference:
         """Test a sum of cells' scores with weights that add up to 0, image by image."""
@@ -73,6 +83,12 @@ class Scores:
             return paired(frame.to_numpy() @ weights, bound=weights[weights > 0].sum())
         except ValueError as error:
             raise ValueError(f"{'; '.join(str(cell) for _, cell in weighted)}: {error}") from error
+
+
+def trend_weights(strengths: Sequence[float]) -> np.ndarray:
+    """Return the weights of values at these strengths whose sum is how much the least-squares line through them rises."""
+    offsets = np.array(strengths, dtype=float) - np.mean(strengths)
+    return offsets / (offsets**2).sum() * np.ptp(strengths)
 
 
 def _independent(ours: Estimate, theirs: Estimate) -> Difference:

@@ -244,7 +244,7 @@ def test_what_is_shown_is_what_the_metrics_files_hold(study):
         }
     items = {cell["cell"]["method"]: set(cell["items"]) for cell in cells if cell["cell"]["task"] == "classification"}
     assert items["none"] == items["bigain_tm"] == {"image", "label", "predicted", "acc@1"}
-    assert items["bigain_td"] == {"image", "map", "predicted", "acc@1"}
+    assert items["bigain_td"] == {"image", "map", "map_released", "predicted", "acc@1"}
     assert [cell["cell"]["strength"] for cell in cells] == [cell.strength for cell in study.cells]
     assert {type(cell.strength) for cell in study.cells} == {float, int, type(None)}
     values = {

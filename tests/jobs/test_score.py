@@ -67,8 +67,8 @@ def test_what_is_collected_lies_in_three_files_that_say_what_they_come_from(tmp_
     assert "items" not in cell
     images = read_table(tmp_path / "images.parquet").to_pylist()
     assert images == [
-        CELL | {"image": 3, "label": None, "predicted": 0, "acc@1": 1, "map": None},
-        CELL | {"image": 5, "label": None, "predicted": 1, "acc@1": 0, "map": None},
+        CELL | {"image": 3, "label": None, "predicted": 0, "acc@1": 1, "map": None, "map_released": None},
+        CELL | {"image": 5, "label": None, "predicted": 1, "acc@1": 0, "map": None, "map_released": None},
     ]
 
 

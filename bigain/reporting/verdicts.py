@@ -1,0 +1,130 @@
+"""Verdicts on claims.
+
+A claim is *supported everywhere* if every one of its comparisons is (one-sided p < .05 each: an intersection-union
+test, which needs no correction), *contradicted in k of m* if k of its comparisons are contradicted after Holm's
+correction, and *equivalent everywhere* if every difference lies within its margin. Anything else is no verdict on the
+claim as a whole: it is reported with how many comparisons were supported. Over all claims that were tested, q is the
+false-discovery rate of Benjamini and Hochberg.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bigain.metrics.significance import Difference, benjamini_hochberg, holm
+from bigain.reporting.claims import Claim, ClaimsFile
+from bigain.reporting.comparisons import Comparison, Source, comparisons
+from bigain.reporting.evidence import CONTRADICTED, EQUIVALENT, LEVEL, SUPPORTED, UNDECIDED, UNTESTABLE
+from bigain.reporting.frames import CellMetric
+from bigain.reporting.study_numbers import StudyNumbers
+
+NOT_RUN = "not run"
+EVERYWHERE, EQUIVALENT_EVERYWHERE = f"{SUPPORTED} everywhere", f"{EQUIVALENT} everywhere"
+PARTLY = f"partly {SUPPORTED}"
+VERDICTS = (EVERYWHERE, CONTRADICTED, EQUIVALENT_EVERYWHERE, PARTLY, UNDECIDED, UNTESTABLE, NOT_RUN)
+
+
+@dataclass(frozen=True)
+class Lead:
+    """The mean of the leads of several comparisons of one metric, data set and backbone."""
+
+    cell: CellMetric  # of the first of them
+    count: int
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on a claim: `p` is its largest one-sided p-value, `contradictions` are counted after Holm's
+    correction, and `q` is known once all claims are judged."""
+
+    claim: Claim
+    verdict: str
+    comparisons: list[Comparison]
+    contradictions: int = 0
+    p: float | None = None
+    q: float | None = None
+
+    def count(self, verdict: str) -> int:
+        """Return how many comparisons have a verdict, each by itself."""
+        return sum(comparison.verdict == verdict for comparison in self.comparisons)
+
+    @property
+    def says(self) -> str:
+        """The verdict with its numbers, for print."""
+        total = len(self.comparisons)
+        if self.verdict == CONTRADICTED:
+            return f"{CONTRADICTED} in {self.contradictions} of {total}"
+        if self.verdict == PARTLY:
+            return f"{SUPPORTED} in {self.count(SUPPORTED)} of {total}"
+        if self.verdict == UNTESTABLE:
+            return f"{UNTESTABLE}: {'; '.join(dict.fromkeys(c.measured.reason for c in self.comparisons))}"
+        return self.verdict
+
+    @property
+    def counts(self) -> str:
+        """How many comparisons have each verdict, for print."""
+        kinds = (SUPPORTED, CONTRADICTED, EQUIVALENT, UNDECIDED, UNTESTABLE)
+        return ", ".join(f"{self.count(kind)} {kind}" for kind in kinds if self.count(kind))
+
+    @property
+    def images(self) -> tuple[int, int] | None:
+        """The fewest and the most images of a comparison that was tested."""
+        counts = [reading.n for c in self.comparisons for reading in c.measured.readings]
+        return (min(counts), max(counts)) if counts else None
+
+
+def judge_all(file: ClaimsFile, source: Source) -> list[Verdict]:
+    """Judge every claim on a source's numbers, and control the false-discovery rate over all that could be tested."""
+    verdicts = [judge(claim, file, source) for claim in file.claims.values()]
+    tested = [verdict.p for verdict in verdicts if verdict.p is not None]
+    rates = iter(benjamini_hochberg(tested))
+    return [verdict if verdict.p is None else replace(verdict, q=next(rates)) for verdict in verdicts]
+
+
+def judge(claim: Claim, file: ClaimsFile, source: Source) -> Verdict:
+    """Judge a claim on a source's numbers."""
+    compared = comparisons(claim, file, source)
+    if not compared:
+        return Verdict(claim, NOT_RUN, [])
+    verdicts = [comparison.verdict for comparison in compared]
+    if set(verdicts) == {UNTESTABLE}:
+        return Verdict(claim, UNTESTABLE, compared)
+    against = holm([_p(comparison, "contradicts") for comparison in compared])
+    contradictions = sum(p < LEVEL for p in against)
+    largest = max(_p(comparison, "supports") for comparison in compared)
+    return Verdict(claim, _verdict(verdicts, contradictions), compared, contradictions, largest)
+
+
+def _p(comparison: Comparison, side: str) -> float:
+    """Return a p-value of a comparison: 1 if it could not be tested, so that it decides nothing."""
+    return 1.0 if comparison.evidence is None else getattr(comparison.evidence, side)
+
+
+def _verdict(verdicts: Sequence[str], contradictions: int) -> str:
+    if set(verdicts) == {SUPPORTED}:
+        return EVERYWHERE
+    if contradictions:
+        return CONTRADICTED
+    if set(verdicts) == {EQUIVALENT}:
+        return EQUIVALENT_EVERYWHERE
+    return PARTLY if SUPPORTED in verdicts else UNDECIDED
+
+
+def leads(verdict: Verdict, study: StudyNumbers) -> list[Lead]:
+    """Return the mean lead over a claim's comparisons, wherever a metric, data set and backbone have several.
+
+    They are averaged image by image, so it does not matter how correlated those of different strengths are.
+    """
+    places: dict[tuple[str, str, str], list[Comparison]] = {}
+    for comparison in verdict.comparisons:
+        if comparison.claimed in ("better", "close"):
+            cell = comparison.cell
+            places.setdefault((cell.metric, cell.backbone, cell.dataset), []).append(comparison)
+    averaged = []
+    for compared in places.values():
+        lead = study.mean_improvement([(c.cell, c.than) for c in compared]) if len(compared) > 1 else None
+        if lead is not None:
+            averaged.append(Lead(compared[0].cell, len(compared), lead))
+    return averaged

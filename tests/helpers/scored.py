@@ -1,0 +1,26 @@
+"""Scored cells of a made-up study, as `read_cells` returns them."""
+
+import numpy as np
+
+FAMILIES = {"u": "unet", "d": "dit"}
+
+
+def cell(method, strength, hits, backbone="u", seed=0, first=0, metric="acc@1"):
+    """A classified cell whose images have consecutive ids."""
+    return {
+        "cell": {"backbone": backbone, "dataset": "x", "method": method, "strength": strength, "seed": seed},
+        "items": {"image": list(range(first, first + len(hits))), metric: [float(hit) for hit in hits]},
+        "metrics": {},
+        "left_out": {},
+    }
+
+
+def generated(method, strength, value, half, backbone="u"):
+    """A generated cell with a distance and the half width of its interval."""
+    estimate = {"value": value, "low": value - half, "high": value + half, "n": 100}
+    return cell(method, strength, [], backbone) | {"items": {}, "metrics": {"fd": estimate}}
+
+
+def hits(right, count=200):
+    """Hits of which the first are right."""
+    return np.arange(count) < right
