@@ -69,7 +69,8 @@ class Scores:
         Errors are those of `improvement`.
         """
         share = 1 / len(pairs)
-        return self._combined([(weight, cell) for ours, theirs in pairs for weight, cell in ((share, ours), (-share, theirs))])
+        weighted = [(weight, cell) for pair in pairs for weight, cell in zip((share, -share), pair, strict=True)]
+        return self._combined(weighted)
 
     def common_images(self, cells: Sequence[CellMetric]) -> int:
         """Count the images that classified cells share."""
@@ -86,7 +87,7 @@ class Scores:
 
 
 def trend_weights(strengths: Sequence[float]) -> np.ndarray:
-    """Return the weights of values at these strengths whose sum is how much the least-squares line through them rises."""
+    """Return the weights of values at these strengths that sum to how much their least-squares line rises."""
     offsets = np.array(strengths, dtype=float) - np.mean(strengths)
     return offsets / (offsets**2).sum() * np.ptp(strengths)
 
