@@ -18,7 +18,7 @@ from bigain.reporting.study_numbers import StudyNumbers
 from bigain.reporting.verdicts import EQUIVALENT_EVERYWHERE, EVERYWHERE, NOT_RUN, Lead, Verdict, judge_all, leads
 
 YES, NO, PARTLY, OPEN = "yes", "no", "partly", "not decided"
-ANSWERS = (YES, NO, PARTLY, OPEN, UNTESTABLE, NOT_RUN)
+MOST_LEADS = 3  # in a sentence
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,23 @@ def _sentence(verdict: Verdict, averaged: list[Lead]) -> str:
         outcome = f"{verdict.verdict.removesuffix(' everywhere')} in the only comparison"
     else:
         outcome = f"{', '.join(f'{count} {kind}' for kind, count in counts.items() if count)} of {total} comparisons"
-    shown = [_lead(lead) for lead in averaged]
-    return f"{says}: {outcome}{'; mean lead ' + ', '.join(shown) if shown else ''}."
+    return f"{says}: {outcome}{_mean_leads(averaged)}."
 
 
-def _lead(lead: Lead) -> str:
-    unit = "" if lead.cell.metric in names.DISTANCES else " points"
-    place = f"{lead.cell.backbone}, {lead.cell.dataset}, {names.METRICS[lead.cell.metric].short}"
-    difference = lead.difference
-    return f"{difference.value:+.1f}{unit} [{difference.low:+.1f}, {difference.high:+.1f}] ({place})"
+def _mean_leads(averaged: list[Lead]) -> str:
+    """Return mean leads with their intervals, or their range if they are many."""
+    if len(averaged) > MOST_LEADS:
+        values = [names.signed(lead.difference.value, 1) for lead in averaged]
+        low, high = min(values, key=float), max(values, key=float)
+        return f"; mean leads from {low} to {high}, by model, data set and metric"
+    shown = []
+    for lead in averaged:
+        value, low, high = (
+            names.signed(x, 1) for x in (lead.difference.value, lead.difference.low, lead.difference.high)
+        )
+        unit = names.METRICS[lead.cell.metric].short if lead.cell.metric in names.DISTANCES else "points"
+        shown.append(f"{value} {unit} [{low}, {high}] ({lead.cell.backbone}, {lead.cell.dataset})")
+    return f"; mean lead {', '.join(shown)}" if shown else ""
 
 
 def write_answers(cells: list[CellScores], data: Path, spec: ReportSpec, tex: Path, csv: Path, html: Path) -> None:

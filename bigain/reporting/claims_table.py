@@ -14,6 +14,7 @@ from bigain.reporting import names
 from bigain.reporting.claims import ClaimsFile, read_claims_file
 from bigain.reporting.collected import CellScores
 from bigain.reporting.comparisons import Comparison
+from bigain.reporting.evidence import CONTRADICTED, EQUIVALENT, SUPPORTED, UNDECIDED
 from bigain.reporting.printed_claims import DISCORDANCE, Discordance, PrintedNumbers
 from bigain.reporting.rendering import write_table
 from bigain.reporting.study_numbers import StudyNumbers
@@ -21,6 +22,7 @@ from bigain.reporting.tables import arm_columns
 from bigain.reporting.verdicts import Lead, Verdict, judge_all, leads
 
 STUDY, PAPER = "study", "paper"
+COUNTED = (SUPPORTED, CONTRADICTED, EQUIVALENT, UNDECIDED)
 CLAIMED = {  # of the first method, for print
     "better": "better",
     "grows": "lead grows",
@@ -113,12 +115,9 @@ def margins_in_words(file: ClaimsFile) -> str:
         if metric == "distance":
             parts.append(f"{100 * margin:g}% of the uncompressed model's distance")
         else:
-            parts.append(f"{_points(margin)} of {names.METRICS[metric].short}")
-    return ", ".join(parts)
-
-
-def _points(value: float) -> str:
-    return f"{value:g} point{'' if value == 1 else 's'}"
+            name = names.METRICS[metric].short.split(",")[0]
+            parts.append(f"{margin:g} point{'' if margin == 1 else 's'} of {name}")
+    return " or ".join(parts)
 
 
 def _printed_verdict(verdict: Verdict, averaged: Iterable[Lead]) -> dict[str, Any]:
@@ -129,6 +128,7 @@ def _printed_verdict(verdict: Verdict, averaged: Iterable[Lead]) -> dict[str, An
         "kind": verdict.verdict.replace(" ", "-"),
         "verdict": verdict.says,
         "counts": verdict.counts,
+        "short_counts": "/".join(str(verdict.count(kind)) for kind in COUNTED),
         "total": len(verdict.comparisons),
         "p": verdict.p,
         "q": verdict.q,
@@ -139,11 +139,8 @@ def _printed_verdict(verdict: Verdict, averaged: Iterable[Lead]) -> dict[str, An
 
 
 def _printed_lead(lead: Lead) -> str:
-    difference = lead.difference
-    return (
-        f"{difference.value:+.1f} ({difference.low:+.1f} to {difference.high:+.1f}), {_place(lead.cell)}, over "
-        f"{lead.count}"
-    )
+    value, low, high = (names.signed(x, 1) for x in (lead.difference.value, lead.difference.low, lead.difference.high))
+    return f"{value} ({low} to {high}), {_place(lead.cell)}, over {lead.count}"
 
 
 def detectable_in_words(comparisons: Iterable[Comparison]) -> str:

@@ -20,7 +20,7 @@ CAPTIONS = {  # of the tables that tables.yaml does not describe
     "paper).",
     "answers": "The paper's questions, answered in a sentence each.",
     "claims": "Every claim of the paper with its verdict on this study's cells, and on the paper's own numbers: "
-    "supported everywhere, contradicted, equivalent everywhere, partly supported, undecided.",
+    "supported everywhere, contradicted, equivalent everywhere, supported in part, undecided.",
     "beside": "Every number that the paper prints, next to this study's: both, their difference, and whether the "
     "paper's lies inside our 95% interval.",
     "audit": "Inconsistencies of the paper, recomputed from its own printed numbers.",

@@ -76,6 +76,11 @@ def fixed(value: float, digits: int) -> str:
     return MISSING if math.isnan(value) else f"{value:.{digits}f}"
 
 
+def signed(value: float, digits: int) -> str:
+    """Format a difference with its sign and `digits` decimals; what is rounded to zero is +0."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
 def p_value(value: float | None) -> str:
     """Format a p-value with three decimals."""
     if value is None:

@@ -2,20 +2,19 @@
 
 A claim is *supported everywhere* if every one of its comparisons is (one-sided p < .05 each: an intersection-union
 test, which needs no correction), *contradicted in k of m* if k of its comparisons are contradicted after Holm's
-correction, and *equivalent everywhere* if every difference lies within its margin. Anything else is no verdict on the
-claim as a whole: it is reported with how many comparisons were supported. Over all claims that were tested, q is the
-false-discovery rate of Benjamini and Hochberg.
+correction, and *equivalent everywhere* if every difference is shown to lie within its margin. Else it is *supported in
+k of m*, again after Holm's correction, or undecided. How many comparisons have each verdict by themselves is counted
+without correction. Over all claims that were tested, q is the false-discovery rate of Benjamini and Hochberg.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bigain.metrics.significance import Difference, benjamini_hochberg, holm
 from bigain.reporting.claims import Claim, ClaimsFile
 from bigain.reporting.comparisons import Comparison, Source, comparisons
-from bigain.reporting.evidence import CONTRADICTED, EQUIVALENT, LEVEL, SUPPORTED, UNDECIDED, UNTESTABLE
+from bigain.reporting.evidence import CONTRADICTED, EQUIVALENT, LEVEL, SUPPORTED, UNDECIDED, UNTESTABLE, Evidence
 from bigain.reporting.frames import CellMetric
 from bigain.reporting.study_numbers import StudyNumbers
 
@@ -36,13 +35,13 @@ class Lead:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a claim: `p` is its largest one-sided p-value, `contradictions` are counted after Holm's
-    correction, and `q` is known once all claims are judged."""
+    """The verdict on a claim: `p` is its largest one-sided p-value, `decisive` the number of comparisons that support
+    or contradict it after Holm's correction, and `q` is known once all claims are judged."""
 
     claim: Claim
     verdict: str
     comparisons: list[Comparison]
-    contradictions: int = 0
+    decisive: int = 0
     p: float | None = None
     q: float | None = None
 
@@ -54,10 +53,8 @@ class Verdict:
     def says(self) -> str:
         """The verdict with its numbers, for print."""
         total = len(self.comparisons)
-        if self.verdict == CONTRADICTED:
-            return f"{CONTRADICTED} in {self.contradictions} of {total}"
-        if self.verdict == PARTLY:
-            return f"{SUPPORTED} in {self.count(SUPPORTED)} of {total}"
+        if self.verdict in (CONTRADICTED, PARTLY):
+            return f"{self.verdict.removeprefix('partly ')} in {self.decisive} of {total}"
         if self.verdict == UNTESTABLE:
             return f"{UNTESTABLE}: {'; '.join(dict.fromkeys(c.measured.reason for c in self.comparisons))}"
         return self.verdict
@@ -88,28 +85,21 @@ def judge(claim: Claim, file: ClaimsFile, source: Source) -> Verdict:
     compared = comparisons(claim, file, source)
     if not compared:
         return Verdict(claim, NOT_RUN, [])
-    verdicts = [comparison.verdict for comparison in compared]
-    if set(verdicts) == {UNTESTABLE}:
-        return Verdict(claim, UNTESTABLE, compared)
-    against = holm([_p(comparison, "contradicts") for comparison in compared])
-    contradictions = sum(p < LEVEL for p in against)
-    largest = max(_p(comparison, "supports") for comparison in compared)
-    return Verdict(claim, _verdict(verdicts, contradictions), compared, contradictions, largest)
-
-
-def _p(comparison: Comparison, side: str) -> float:
-    """Return a p-value of a comparison: 1 if it could not be tested, so that it decides nothing."""
-    return 1.0 if comparison.evidence is None else getattr(comparison.evidence, side)
-
-
-def _verdict(verdicts: Sequence[str], contradictions: int) -> str:
-    if set(verdicts) == {SUPPORTED}:
-        return EVERYWHERE
-    if contradictions:
-        return CONTRADICTED
-    if set(verdicts) == {EQUIVALENT}:
-        return EQUIVALENT_EVERYWHERE
-    return PARTLY if SUPPORTED in verdicts else UNDECIDED
+    if all(comparison.evidence is None for comparison in compared):
+        untestable = all(comparison.verdict == UNTESTABLE for comparison in compared)
+        return Verdict(claim, UNTESTABLE if untestable else UNDECIDED, compared)
+    # What could not be tested decides nothing.
+    evidence = [comparison.evidence or Evidence(1.0, 1.0, 1.0) for comparison in compared]
+    supports, contradicts, equivalent = zip(*evidence, strict=True)
+    supported, contradicted = (sum(p < LEVEL for p in holm(p_values)) for p_values in (supports, contradicts))
+    largest = max(supports)
+    if largest < LEVEL:
+        return Verdict(claim, EVERYWHERE, compared, len(compared), largest)
+    if contradicted:
+        return Verdict(claim, CONTRADICTED, compared, contradicted, largest)
+    if max(equivalent) < LEVEL:
+        return Verdict(claim, EQUIVALENT_EVERYWHERE, compared, 0, largest)
+    return Verdict(claim, PARTLY if supported else UNDECIDED, compared, supported, largest)
 
 
 def leads(verdict: Verdict, study: StudyNumbers) -> list[Lead]:

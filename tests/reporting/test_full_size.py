@@ -22,8 +22,8 @@ RENDER = """
 import json, sys, time
 from pathlib import Path
 from bigain.cli.study import merged_config
-from bigain.reporting import audit, claims, classes, efficiency, figures, latex, overview, page, paper_comparison
-from bigain.reporting import protocol, schedules, table_files, theorem, token_figures, tradeoff
+from bigain.reporting import answers, audit, claims_table, classes, efficiency, figures, latex, overview, page
+from bigain.reporting import paper_comparison, protocol, schedules, table_files, theorem, token_figures, tradeoff
 from bigain.reporting.collected import read_cells, read_measurements, read_results, verified
 from bigain.reporting.contents import table_names
 from bigain.reporting.package_files import claims_file, tables_file
@@ -45,7 +45,8 @@ for name in names:
     table_files.write_table_files(results, measured, tables_file(config), name, spec, *three(name))
 overview.write_overview(results, measured, spec, *three("table1"))
 efficiency.write_efficiency(measured, spec, *three("table11"))
-claims.write_claims(cells, claims_file(config), spec, *three("claims"))
+claims_table.write_claims(cells, claims_file(config), spec, *three("claims"))
+answers.write_answers(cells, claims_file(config), spec, *three("answers"))
 paper_comparison.write_comparison(results, measured, spec, *three("beside"))
 audit.write_audit(*three("audit"))
 protocol.write_listings(spec, out)
@@ -68,7 +69,7 @@ sheets = []
 for (backbone, dataset), files in study.sheets().items():
     sheets.append(out / f"samples-{backbone}-{dataset}.png")
     figures.write_sample_sheet([verified(Path(file), spec) for file in files], sheets[-1])
-listed = ("table9", "table10", "table11", "table13", "claims", "beside", "audit")
+listed = ("table9", "table10", "table11", "table13", "answers", "claims", "beside", "audit")
 drawn = [out / f"{name}.tex" for name in ("table1", *names, "theorem1", *listed)]
 latex.write_report(drawn, spec, out / "report.tex")
 page.write_page(results, cells, tables_file(config), out / "report.pdf", sheets, spec, out / "index.html")

@@ -111,11 +111,22 @@ def test_a_contradiction_that_holm_takes_back_is_counted_but_decides_nothing():
     assert (judged.says, judged.counts) == ("undecided", "3 contradicted")
 
 
-def test_equivalent_everywhere():
-    same = np.tile([0.0, 1.0], 1000)
-    judged = verdict([cell("bigain_tm", 0.5, same), cell("tome", 0.5, same)])
-    assert judged.says == "equivalent everywhere"
+def test_support_that_holm_takes_back_is_no_support_of_the_claim():
+    slight, nothing = [*pair(0.1, 104, 100)], [*pair(0.2, 100, 100), *pair(0.3, 100, 100), *pair(0.5, 100, 100)]
+    assert verdict(slight).says == "supported everywhere"
+    judged = verdict(slight + nothing)
+    assert (judged.says, judged.counts) == ("undecided", "1 supported, 3 undecided")
+
+
+def test_equivalent_everywhere_does_not_ask_for_a_direction():
+    same, better = np.tile([0.0, 1.0], 1000), np.tile([0.0, 1.0], 1000)
+    better[:10] = 1  # by a quarter of a point
+    scored = [cell("bigain_tm", 0.5, same), cell("tome", 0.5, same), cell("bigain_tm", 0.3, better)]
+    judged = verdict(scored[:2])
+    assert (judged.says, judged.counts) == ("equivalent everywhere", "1 equivalent")
     assert judged.comparisons[0].evidence.equivalent < 0.05 < judged.p
+    judged = verdict([*scored, cell("tome", 0.3, same)])
+    assert (judged.says, judged.counts) == ("equivalent everywhere", "1 supported, 1 equivalent")
 
 
 def test_false_discoveries_are_controlled_over_the_claims_that_could_be_tested():
