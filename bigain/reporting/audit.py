@@ -156,7 +156,7 @@ def _remark(verdict: str, chosen: list[Difference]) -> str:
     if verdict == DIFFERS:
         if all(difference.only_sign_differs for difference in chosen):
             losers = ", ".join(dict.fromkeys(_label(difference.delta.of) for difference in chosen))
-            return f"the size is right, the sign is not: {losers} is worse there, unless the text's + is an arrow misread"
+            return f"the size is right, the sign is not: {losers} is worse there, unless the + is a misread arrow"
         return "compare with the numbers, not with their printed differences"
     return ""
 

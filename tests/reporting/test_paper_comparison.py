@@ -121,7 +121,7 @@ def test_the_audit_finds_the_known_inconsistencies_and_no_others():
     sign = failed("Table 4: 1 of its 63")
     assert sign.recomputed == "FID on coco2017: -0.06 at 0.1"
     assert sign.consequence == (
-        "the size is right, the sign is not: BiGain_TM is worse there, unless the text's + is an arrow misread"
+        "the size is right, the sign is not: BiGain_TM is worse there, unless the + is a misread arrow"
     )
     assert failed("imagenet100 (sd2), in several tables").printed == "Table 2: 17.64"
     assert failed("imagenet100 (dit_xl2), in several tables").recomputed == "Table 5: 47.53"
