@@ -17,7 +17,7 @@ from bigain.reporting.rendering import write_table
 from bigain.reporting.study_numbers import StudyNumbers
 from bigain.reporting.verdicts import EQUIVALENT_EVERYWHERE, EVERYWHERE, NOT_RUN, Lead, Verdict, judge_all, leads
 
-YES, NO, PARTLY, OPEN = "yes", "no", "partly", "not decided"
+YES, NO, PARTLY, MIXED, OPEN = "yes", "no", "partly", "mixed", "not decided"
 MOST_LEADS = 3  # in a sentence
 
 
@@ -51,32 +51,29 @@ def answers(file: ClaimsFile, verdicts: Sequence[Verdict], study: StudyNumbers) 
 def _answered(question: str, verdicts: list[Verdict], study: StudyNumbers) -> Answer:
     run = [verdict for verdict in verdicts if verdict.verdict != NOT_RUN]
     images = [count for verdict in run for count in verdict.images or ()]
-    answer = _answer([verdict.verdict for verdict in verdicts])
     sentence = " ".join(_sentence(verdict, leads(verdict, study)) for verdict in verdicts)
     return Answer(
         question,
-        answer,
+        _answer(verdicts),
         sentence,
         [verdict.claim.name for verdict in verdicts],
         (min(images), max(images)) if images else None,
     )
 
 
-def _answer(verdicts: list[str]) -> str:
+def _answer(verdicts: list[Verdict]) -> str:
     """Return the answer that the verdicts on all claims of a question give together.
 
-    It is `yes` only if every claim is supported everywhere, and `no` if any is contradicted or shown to make no
-    difference.
+    It is `yes` only if every claim is supported everywhere.
     """
-    kinds = set(verdicts)
-    for answer in (NOT_RUN, UNTESTABLE):
-        if kinds == {answer}:
+    kinds = {verdict.verdict for verdict in verdicts}
+    for verdict, answer in ((NOT_RUN, NOT_RUN), (UNTESTABLE, UNTESTABLE), (EVERYWHERE, YES)):
+        if kinds == {verdict}:
             return answer
-    if kinds == {EVERYWHERE}:
-        return YES
+    supported = EVERYWHERE in kinds or any(verdict.supports for verdict in verdicts)
     if kinds & {CONTRADICTED, EQUIVALENT_EVERYWHERE}:
-        return NO
-    return OPEN if kinds <= {UNDECIDED, UNTESTABLE, NOT_RUN} else PARTLY
+        return MIXED if supported else NO
+    return PARTLY if supported else OPEN
 
 
 def _sentence(verdict: Verdict, averaged: list[Lead]) -> str:

@@ -99,8 +99,8 @@ class Comparison:
 
 
 def comparisons(claim: Claim, file: ClaimsFile, source: Source) -> list[Comparison]:
-    """Return every comparison of a claim for which a source has both cells."""
-    return [
+    """Return every comparison of a claim for which a source has both cells, once each."""
+    compared = [
         comparison
         for metric in claim.metrics
         for cell in source.cells(metric, claim.of)
@@ -108,6 +108,7 @@ def comparisons(claim: Claim, file: ClaimsFile, source: Source) -> list[Comparis
         for than in claim.than
         for comparison in _of_cell(claim, file.margin(claim, metric), cell, claim.counterpart(cell, than), source)
     ]
+    return list({(comparison.cell, comparison.than): comparison for comparison in compared}.values())
 
 
 def _of_cell(

@@ -35,13 +35,14 @@ class Lead:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a claim: `p` is its largest one-sided p-value, `decisive` the number of comparisons that support
-    or contradict it after Holm's correction, and `q` is known once all claims are judged."""
+    """The verdict on a claim: `p` is its largest one-sided p-value, `supports` and `contradicts` the numbers of
+    comparisons that do so after Holm's correction, and `q` is known once all claims are judged."""
 
     claim: Claim
     verdict: str
     comparisons: list[Comparison]
-    decisive: int = 0
+    supports: int = 0
+    contradicts: int = 0
     p: float | None = None
     q: float | None = None
 
@@ -53,8 +54,10 @@ class Verdict:
     def says(self) -> str:
         """The verdict with its numbers, for print."""
         total = len(self.comparisons)
-        if self.verdict in (CONTRADICTED, PARTLY):
-            return f"{self.verdict.removeprefix('partly ')} in {self.decisive} of {total}"
+        if self.verdict == CONTRADICTED:
+            return f"{CONTRADICTED} in {self.contradicts} of {total}"
+        if self.verdict == PARTLY:
+            return f"{SUPPORTED} in {self.supports} of {total}"
         if self.verdict == UNTESTABLE:
             return f"{UNTESTABLE}: {'; '.join(dict.fromkeys(c.measured.reason for c in self.comparisons))}"
         return self.verdict
@@ -92,14 +95,15 @@ def judge(claim: Claim, file: ClaimsFile, source: Source) -> Verdict:
     evidence = [comparison.evidence or Evidence(1.0, 1.0, 1.0) for comparison in compared]
     supports, contradicts, equivalent = zip(*evidence, strict=True)
     supported, contradicted = (sum(p < LEVEL for p in holm(p_values)) for p_values in (supports, contradicts))
-    largest = max(supports)
-    if largest < LEVEL:
-        return Verdict(claim, EVERYWHERE, compared, len(compared), largest)
-    if contradicted:
-        return Verdict(claim, CONTRADICTED, compared, contradicted, largest)
-    if max(equivalent) < LEVEL:
-        return Verdict(claim, EQUIVALENT_EVERYWHERE, compared, 0, largest)
-    return Verdict(claim, PARTLY if supported else UNDECIDED, compared, supported, largest)
+    if max(supports) < LEVEL:
+        verdict = EVERYWHERE
+    elif contradicted:
+        verdict = CONTRADICTED
+    elif max(equivalent) < LEVEL:
+        verdict = EQUIVALENT_EVERYWHERE
+    else:
+        verdict = PARTLY if supported else UNDECIDED
+    return Verdict(claim, verdict, compared, supported, contradicted, max(supports))
 
 
 def leads(verdict: Verdict, study: StudyNumbers) -> list[Lead]:

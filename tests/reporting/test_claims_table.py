@@ -59,7 +59,8 @@ def test_the_papers_own_numbers_stand_beside_ours(data):
     assert len(paper) == 35
     assert {row["backbone"] for row in paper} == {"sd2", "dit_xl2"}
     assert all(float(row["detectable"]) <= float(row["detectable_at_worst"]) for row in paper)
-    assert "supported in 28 of 35 (each by itself: 31 supported, 4 undecided); could show " in html
+    supported = sum(row["outcome"] == "supported" for row in paper)
+    assert f"of 35 (each by itself: {supported} supported, {35 - supported} undecided); could show " in html
 
 
 def test_only_a_claim_supported_everywhere_is_said_to_hold(data):
@@ -118,6 +119,8 @@ def test_the_answer_is_yes_only_if_every_comparison_supports_it(data):
     assert answered(SCORED[:2], data).sentence == "BiGain_TM wins: supported in the only comparison."
     assert answered(SCORED[2:], data).answer == "not decided"
     assert answered([cell("bigain_tm", 0.5, hits(9)), cell("tome", 0.5, hits(99))], data).answer == "no"
+    lost = [cell("bigain_tm", 0.7, hits(9)), cell("tome", 0.7, hits(99))]
+    assert answered([*SCORED[:2], *lost], data).answer == "mixed"
     assert answered([], data).answer == "not run"
     assert answered([cell("bigain_tm", 0.5, hits(9)), cell("tome", 0.5, hits(9), first=999)], data).answer == (
         "cannot be tested"

@@ -48,6 +48,14 @@ def test_the_discordance_of_the_same_comparison_in_the_study_is_used():
     assert narrow.high - narrow.value == pytest.approx(196 * math.sqrt((0.1 - 0.0542**2) / 3669), rel=1e-3)
 
 
+def test_a_study_with_less_discordance_than_the_paper_differs_by_says_nothing():
+    alike = [cell("bigain_tm", 0.5, hits(200, 400)), cell("tome", 0.5, hits(196, 400))]
+    assert Discordance(alike, FAMILIES).range_of("unet", "acc@1", ("bigain_tm", 0.5), ("tome", 0.5)) == (0.01, 0.01)
+    theirs = PETS._replace(method="tome")
+    measured = PrintedNumbers(Discordance(alike, FAMILIES)).improvement(PETS, theirs)
+    assert measured.readings == UNKNOWN.improvement(PETS, theirs).readings
+
+
 def test_a_verdict_counts_if_the_whole_range_agrees(verdicts):
     """At 10%, 1.06 points on Pets would be significant with 5% of discordant images, not with 29%."""
     by_strength = {

@@ -223,6 +223,17 @@ def test_a_claim_that_one_method_fails_and_another_does_not_tests_both():
     assert verdict([todo, stable], **claim).says == "not run"  # without the uncompressed model
 
 
+def test_each_comparison_counts_once():
+    claim = {"kind": "fails", "of": "bigain_td", "than": ["todo", "avg_pool"], "margins": {"acc@1": 10}}
+    failed = [cell(method, 2, hits(60)) for method in ("todo", "avg_pool")]
+    judged = verdict([cell("none", None, hits(160)), *failed, cell("bigain_td", 2, hits(155))], **claim)
+    assert [(c.claimed, c.cell.method) for c in judged.comparisons] == [
+        ("fails", "todo"),
+        ("stable", "bigain_td"),
+        ("fails", "avg_pool"),
+    ]
+
+
 # What cannot be tested.
 
 
