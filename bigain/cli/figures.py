@@ -49,10 +49,11 @@ def figure(
 ) -> None:
     """Draw how merging and downsampling change accuracy and Fréchet distance (Figure 1)."""
     with logged(log):
-        from bigain.reporting.collected import read_results
+        from bigain.reporting.collected import read_cells
         from bigain.reporting.figures import write_figure_1
+        from bigain.reporting.scores import Scores
 
-        write_figure_1(read_results(results, json.loads(spec_text)), pdf, png, csv)
+        write_figure_1(Scores(read_cells(results, json.loads(spec_text))), pdf, png, csv)
 
 
 @command()
@@ -67,11 +68,13 @@ def tradeoff(
 ) -> None:
     """Draw recognition against operations and against generation, with the Pareto front."""
     with logged(log):
-        from bigain.reporting.collected import read_measurements, read_results
+        from bigain.reporting.collected import read_cells, read_measurements, read_results
+        from bigain.reporting.scores import Scores
         from bigain.reporting.tradeoff import write_tradeoff
 
         spec = json.loads(spec_text)
-        write_tradeoff(read_results(results, spec), read_measurements(measured, spec), pdf, png, csv)
+        scores = Scores(read_cells(results, spec))
+        write_tradeoff(read_results(results, spec), scores, read_measurements(measured, spec), pdf, png, csv)
 
 
 @command("class-changes")

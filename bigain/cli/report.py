@@ -33,11 +33,13 @@ def table(
 ) -> None:
     """Write one of the tables as LaTeX, CSV and HTML."""
     with logged(log):
-        from bigain.reporting.collected import read_measurements, read_results
+        from bigain.reporting.collected import read_cells, read_measurements, read_results
+        from bigain.reporting.scores import Scores
         from bigain.reporting.table_files import write_table_files
 
         spec = json.loads(spec_text)
-        numbers = read_results(results, spec), read_measurements(measured, spec)
+        scores = Scores(read_cells(results, spec))
+        numbers = read_results(results, spec), scores, read_measurements(measured, spec)
         write_table_files(*numbers, tables, name, spec, tex, csv, html)
 
 

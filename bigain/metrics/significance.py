@@ -12,7 +12,7 @@ from bigain.metrics.bounded_mean import BoundedMean
 from bigain.metrics.multiplicity import benjamini_hochberg, holm
 from bigain.metrics.power import LEVEL, POWER, detectable_difference
 
-__all__ = ["Difference", "Student", "benjamini_hochberg", "holm", "paired"]
+__all__ = ["Difference", "Student", "benjamini_hochberg", "holm", "is_positive", "paired"]
 
 Tails = Callable[[float], tuple[float, float]]
 """Probabilities of a difference at least, and at most, as large as the observed one under a true difference."""
@@ -84,12 +84,7 @@ def paired(differences: np.ndarray, bound: float = 1.0) -> Difference:
     difference, but gives no interval, and nothing at all without discordant images. Raises ValueError for fewer than
     two images or a difference outside the bounds.
     """
-    differences = np.asarray(differences, dtype=float)
-    if len(differences) < 2:
-        raise ValueError(f"{len(differences)} common images; a test needs at least 2")
-    if not (np.abs(differences) <= bound + 1e-9).all():
-        raise ValueError(f"a paired difference is not in [-{bound:g}, {bound:g}]")
-    mean = BoundedMean.of(differences, float(bound))
+    mean = _mean(differences, bound)
     above, below = mean.tails(0)
     detectable = bound * detectable_difference(float(np.mean((differences / bound) ** 2)), len(differences))
     return Difference(
@@ -101,6 +96,22 @@ def paired(differences: np.ndarray, bound: float = 1.0) -> Difference:
         detectable=100 * detectable,
         tails=_InPoints(mean),
     )
+
+
+def is_positive(differences: np.ndarray) -> bool:
+    """Return whether the interval of `paired` lies above 0, in a small part of its time."""
+    mean = _mean(differences, bound=1.0)
+    return mean.mean > 0 and mean.tails(0)[0] < LEVEL / 2
+
+
+def _mean(differences: np.ndarray, bound: float) -> BoundedMean:
+    """Return the mean of paired differences. Raises ValueError as `paired` does."""
+    differences = np.asarray(differences, dtype=float)
+    if len(differences) < 2:
+        raise ValueError(f"{len(differences)} common images; a test needs at least 2")
+    if not (np.abs(differences) <= bound + 1e-9).all():
+        raise ValueError(f"a paired difference is not in [-{bound:g}, {bound:g}]")
+    return BoundedMean.of(differences, float(bound))
 
 
 def _limit(mean: BoundedMean, end: float, tail: int) -> float:

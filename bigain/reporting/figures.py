@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
+from matplotlib.artist import Artist
 from safetensors.numpy import load_file
 
 from bigain.core.columns import csv_text
 from bigain.core.files import whole_file, write_text
 from bigain.methods.method import StrengthKind
 from bigain.reporting import names, style
-from bigain.reporting.frames import groups
-from bigain.reporting.tables import arm_rows
+from bigain.reporting.frames import CellMetric
+from bigain.reporting.scores import Scores
+from bigain.reporting.tables import arm_columns, change
 
-PAIRS: dict[StrengthKind, tuple[str, str]] = {
+PAIRS: dict[StrengthKind, tuple[str, str]] = {  # the rival, and the paper's method
     "merge_ratio": ("tome", "bigain_tm"),
     "downsample_factor": ("todo", "bigain_td"),
 }
 FIGURE_METRICS = ("acc@1", "fd", "fid")
+SHADE = 0.25  # opacity behind the better method of a pair whose difference is significant
 
 
 class Panel(NamedTuple):
@@ -32,75 +34,118 @@ class Panel(NamedTuple):
     dataset: str
 
 
-def percent_change(results: pd.DataFrame) -> pd.DataFrame:
-    """Return every compressed cell's value and interval as percent change from its uncompressed model's value."""
-    keys = ["backbone", "dataset", "metric", "seed"]
-    full = results[results["method"] == "none"].set_index(keys)["value"].rename("full")
-    joined = results[results["method"] != "none"].join(full, on=keys, how="inner").reset_index(drop=True)
-    for column in ("value", "low", "high"):
-        joined[column] = 100 * (joined[column] - joined["full"]) / joined["full"]
-    return joined
+class Change(NamedTuple):
+    """A cell's number minus another's, in percent of the uncompressed model's number, with its paired 95% interval."""
+
+    cell: CellMetric
+    against: str
+    change_percent: float
+    low: float
+    high: float
+
+    @property
+    def better(self) -> str | None:
+        """The method that is significantly better, None if neither is."""
+        if self.low <= 0 <= self.high:
+            return None
+        is_higher_better = names.METRICS[self.cell.metric].better == "higher"
+        return self.cell.method if (self.low > 0) == is_higher_better else self.against
 
 
-def write_figure_1(results: pd.DataFrame, pdf: Path, png: Path, csv: Path) -> None:
+def write_figure_1(scores: Scores, pdf: Path, png: Path, csv: Path) -> None:
     """Write Figure 1: percent change of accuracy and Fréchet distance, ToMe vs BiGain_TM and ToDo vs BiGain_TD.
 
-    Its bars are also written as CSV. A study without compressed cells gets a figure that says so.
+    Its numbers are also written as CSV. A study without compressed cells gets a figure that says so.
     """
-    compressed = results[(results["method"] != "none") & results["metric"].isin(FIGURE_METRICS)]
-    panels = [Panel(*place) for place, _ in groups(compressed, ["metric", "backbone", "dataset"])]
-    bars = mean_changes(results)
-    write_text(csv, csv_text("figure1", arm_rows(bars)))
-    if compressed.empty:
-        style.save(style.message("This study has no compressed cells."), pdf, png)
+    shown = changes(scores)
+    write_text(csv, csv_text("figure1", map(_csv_row, shown)))
+    if not shown:
+        style.save(style.message("This study has no compressed cells to compare with an uncompressed one."), pdf, png)
         return
     with style.look():
-        style.save(_figure_1(bars, panels), pdf, png)
+        style.save(_figure_1(shown), pdf, png)
 
 
-def mean_changes(results: pd.DataFrame) -> pd.DataFrame:
-    """Return the bars of Figure 1, averaged over seeds: `change_percent` with its `low` and `high`."""
-    changes = percent_change(results)
-    in_pair = [method in PAIRS.get(kind, ()) for method, kind in changes[["method", "strength_kind"]].to_numpy()]
-    shown = changes[changes["metric"].isin(FIGURE_METRICS) & np.array(in_pair, dtype=bool)]
-    keys = ["backbone", "dataset", "metric", "method", "strength"]
-    means = shown.groupby(keys, sort=False)[["value", "low", "high"]].mean().reset_index()
-    return means.rename(columns={"value": "change_percent"})
+def changes(scores: Scores) -> list[Change]:
+    """Return the changes that Figure 1 shows: of each method from the uncompressed model, and from its rival."""
+    rivals = {ours: rival for rival, ours in PAIRS.values()}
+    shown = []
+    for metric in FIGURE_METRICS:
+        for cell in (cell for pair in PAIRS.values() for method in pair for cell in scores.cells(metric, method)):
+            full = cell._replace(method="none", strength=None)
+            if not scores.comparable(cell, full) or scores.value(full) == 0:
+                continue
+            shown.append(_change(scores, cell, full, full))
+            rival = cell._replace(method=rivals.get(cell.method, ""))
+            if scores.comparable(cell, rival):
+                shown.append(_change(scores, cell, rival, full))
+    return shown
 
 
-def _figure_1(bars: pd.DataFrame, panels: list[Panel]) -> plt.Figure:
+def _change(scores: Scores, cell: CellMetric, other: CellMetric, full: CellMetric) -> Change:
+    """Return the change of a cell from another, in percent of the uncompressed model's number."""
+    scale = 100 / scores.value(full)
+    return Change(cell, other.method, *(scale * end for end in change(scores, cell, other)))
+
+
+def _csv_row(shown: Change) -> dict[str, Any]:
+    cell = shown.cell._asdict() | arm_columns(shown.cell.method, shown.cell.strength)
+    return cell | {name: getattr(shown, name) for name in ("against", "change_percent", "low", "high")}
+
+
+def _figure_1(shown: list[Change]) -> plt.Figure:
+    panels = list(dict.fromkeys(Panel(c.cell.metric, c.cell.backbone, c.cell.dataset) for c in shown))
     figure, axes = plt.subplots(len(PAIRS), len(panels), figsize=(2.6 * len(panels), 5), squeeze=False, sharey=False)
     for row, (kind, pair) in zip(axes, PAIRS.items(), strict=True):
         for axis, panel in zip(row, panels, strict=True):
-            _draw_panel(axis, bars, kind, pair, panel)
+            here = [c for c in shown if Panel(c.cell.metric, c.cell.backbone, c.cell.dataset) == panel]
+            _draw_panel(axis, [c for c in here if c.cell.method in pair], kind, pair)
         row[0].set_ylabel("change in %")
     for axis, panel in zip(axes[0], panels, strict=True):
         metric = names.METRICS[panel.metric]
         arrow = "↑" if metric.better == "higher" else "↓"
         axis.set_title(f"{panel.backbone}, {panel.dataset}\n{metric.label} {arrow}", fontsize=9)
     for row, pair in zip(axes, PAIRS.values(), strict=True):
-        handles = [
-            plt.Rectangle((0, 0), 1, 1, color=style.COLOURS[method], label=style.label(method)) for method in pair
-        ]
-        row[-1].legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
+        row[-1].legend(handles=_legend(pair), loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
     figure.tight_layout()
     return figure
 
 
-def _draw_panel(axis: plt.Axes, bars: pd.DataFrame, kind: StrengthKind, pair: tuple[str, str], panel: Panel) -> None:
-    shown = bars[
-        (bars["metric"] == panel.metric)
-        & (bars["backbone"] == panel.backbone)
-        & (bars["dataset"] == panel.dataset)
-        & bars["method"].isin(pair)
+def _legend(pair: tuple[str, str]) -> list[Artist]:
+    points = [
+        plt.Line2D([], [], color=style.COLOURS[method], marker=style.MARKERS[method], label=style.label(method))
+        for method in pair
     ]
-    strengths = sorted(shown["strength"].unique())
+    shades = [
+        plt.Rectangle(
+            (0, 0), 1, 1, color=style.COLOURS[method], alpha=SHADE, lw=0, label=f"{style.label(method)} better"
+        )
+        for method in pair
+    ]
+    return [*points, *shades]
+
+
+def _draw_panel(axis: plt.Axes, shown: list[Change], kind: StrengthKind, pair: tuple[str, str]) -> None:
+    """Draw every change from the uncompressed model with its interval; shade the significantly better method."""
+    strengths = sorted({c.cell.strength for c in shown if c.cell.strength is not None})
+    middles: dict[float | None, int] = {strength: middle for middle, strength in enumerate(strengths)}
     for place, method in enumerate(pair):
-        means = shown[shown["method"] == method].sort_values("strength")
-        height = means["change_percent"]
-        x = [strengths.index(strength) + (place - 0.5) * 0.38 for strength in means["strength"]]
-        errors = np.stack([height - means["low"], means["high"] - height])
-        axis.bar(x, height, 0.36, yerr=errors, color=style.COLOURS[method], error_kw={"lw": 0.8})
+        points = [c for c in shown if c.cell.method == method and c.against == "none"]
+        x = [middles[c.cell.strength] + (place - 0.5) * 0.3 for c in points]
+        height = np.array([c.change_percent for c in points])
+        errors = [height - [c.low for c in points], np.array([c.high for c in points]) - height]
+        look: dict[str, Any] = {
+            "color": style.COLOURS[method],
+            "marker": style.MARKERS[method],
+            "ls": "",
+            "ms": 5,
+            "elinewidth": 1.2,
+        }
+        axis.errorbar(x, height, yerr=errors, **look)
+    for lead in shown:
+        if lead.against != "none" and lead.better is not None:
+            middle = middles[lead.cell.strength] + (pair.index(lead.better) - 0.5) * 0.3
+            axis.axvspan(middle - 0.15, middle + 0.15, color=style.COLOURS[lead.better], alpha=SHADE, lw=0)
     axis.set_xlim(-0.5, max(len(strengths), 1) - 0.5)
     if not strengths:
         axis.text(0.5, 0.6, "not run", ha="center", transform=axis.transAxes, color="#777777", fontsize=8)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.contents import TableEntry
-from bigain.reporting.tables import Group, Row, Value
+from bigain.reporting.numbers import Value
+from bigain.reporting.tables import Group, Row
 
 RECOGNITION = ("acc@1", "map", "map_released", "map_macro")
 INLINE = 8  # columns of numbers up to which intervals fit next to their numbers instead of below them
@@ -132,13 +133,13 @@ def _variants(table: TableEntry, strengths: list[float], groups: list[Group]) ->
     sections = []
     for group in (group for group in groups if group.metric in (*RECOGNITION, *names.DISTANCES)):
         values = {row.method: row.values for row in group.rows if row.kind == "method"}
-        uncompressed = next(row.values[0].value for row in group.rows if row.kind == "baseline")
+        uncompressed = next(row.values[0] for row in group.rows if row.kind == "baseline")
         lines = []
         for method in table.rows:
             cells: list[Value | None] = []
             for suffix in table.across.values():
                 cells += values[method_of(method + suffix).id]
             lines.append(Line(method_of(method).label, "method", None, cells))
-        reference = "" if uncompressed is None else f"; uncompressed {uncompressed:.2f}"
+        reference = f"; uncompressed {uncompressed.text}" if uncompressed.value is not None else ""
         sections.append(Section(f"{group.title} ({group.direction} is better){reference}", lines))
     return Layout(column_groups, sections)

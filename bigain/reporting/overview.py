@@ -15,8 +15,9 @@ from bigain.methods.method import Method
 from bigain.methods.presets import METHODS
 from bigain.reporting import names
 from bigain.reporting.frames import at_strength, groups, optional, records
+from bigain.reporting.numbers import Value
 from bigain.reporting.rendering import write_table
-from bigain.reporting.tables import Value, arm_columns, environments, number_columns, over_seeds
+from bigain.reporting.tables import arm_columns, environments, number_columns, over_seeds
 
 
 class Column(NamedTuple):

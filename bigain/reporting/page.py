@@ -15,23 +15,25 @@ from bigain.core.files import write_text
 from bigain.core.records import summary
 from bigain.core.specs import DatasetProtocol, ReportSpec
 from bigain.methods.ids import method_of
-from bigain.metrics.significance import holm, paired
+from bigain.metrics.significance import Difference
 from bigain.reporting import names
 from bigain.reporting.collected import CellScores
 from bigain.reporting.contents import TableEntry, figures_of, read_tables
-from bigain.reporting.frames import records
+from bigain.reporting.frames import CellMetric, records
+from bigain.reporting.numbers import Value, digits, rounded
 from bigain.reporting.protocol import elimination_note
 from bigain.reporting.rendering import render
+from bigain.reporting.scores import Scores
+
+COMPARED = ("acc@1", "map", *names.DISTANCES)  # metrics of the paired gains
 
 
-class ScoredCell(NamedTuple):
-    """A classified cell."""
+class Gain(NamedTuple):
+    """By how much a table's main method is better than another at the same strength."""
 
-    backbone: str
-    dataset: str
-    method: str
-    strength: float | None
-    seed: int
+    ours: CellMetric
+    against: str
+    difference: Difference
 
 
 def write_page(
@@ -46,19 +48,21 @@ def write_page(
     """Write the page from the results, the cells, the sample sheets, and the tables and figures rendered into
     `output`'s folder, which also holds the document that the page links to."""
     folder = output.parent
-    frame = names.without_hidden_maps(results, spec)
     table_entries = read_tables(tables)
     order = ["table1", *table_entries, *(["theorem1"] if spec["probed"] else [])]
     order += ["table9", "table10", "table11", "table13"]
+    compared = gains(Scores(scored), table_entries)
+    first, *figures = [(figure, _base64(folder / f"{figure.name}.png")) for figure in figures_of(spec["probed"])]
     context = {
         "spec": spec,
-        "note": note(frame),
+        "note": note(compared),
         "document": document.name,
         "facts": facts(scored, spec),
-        "baselines": baselines(frame),
-        "gains": gains(scored, table_entries),
-        "figures": [(figure, _base64(folder / f"{figure.name}.png")) for figure in figures_of(spec["probed"])],
-        "paper": _fragments(folder, ["claims", "beside", "audit"]),
+        "baselines": baselines(names.without_hidden_maps(results, spec)),
+        "gains": [_printed_gain(gain) for gain in compared],
+        "first": first,
+        "figures": figures,
+        "paper": _fragments(folder, ["answers", "claims", "beside", "audit"]),
         "fragments": _fragments(folder, order),
         "sheets": [(sheet.stem.removeprefix("samples-"), _base64(sheet)) for sheet in sorted(sheets)],
         "compressed": compressed_rows(scored),
@@ -72,16 +76,17 @@ def _fragments(folder: Path, tables: list[str]) -> dict[str, str]:
     return {name: file.read_text(encoding="utf-8") for name, file in files.items() if file.exists()}
 
 
-def note(frame: pd.DataFrame) -> str:
-    """Say how large a difference has to be to mean something, from this study's own intervals."""
-    accuracy = frame[frame["metric"] == "acc@1"]
-    if accuracy.empty:
-        return "This study has no classification cells."
-    width = float(((accuracy["high"] - accuracy["low"]) / 2).median())
+def note(gains: list[Gain]) -> str:
+    """Say how large a difference has to be to be seen, from this study's own comparisons."""
+    accuracy = [gain.difference for gain in gains if gain.ours.metric == "acc@1"]
+    if not accuracy:
+        return "This study compares no accuracies."
+    images = dict.fromkeys((min(d.n for d in accuracy), max(d.n for d in accuracy)))
+    detectable = float(np.median([d.detectable for d in accuracy]))
     return (
-        f"With {int(accuracy['n'].median())} images per cell, the 95% interval of an accuracy is about ±{width:.0f} "
-        "points, and smaller differences in the tables may be chance. The paired gains below are sharper, because all "
-        "methods see the same images and the same noise."
+        f"Methods are compared on the same {' to '.join(f'{n:,}' for n in images)} images with the same noise. A true "
+        f"difference in Acc@1 of {rounded(detectable, digits(detectable))} points would have been significant with 80% "
+        f"power in half of the {len(accuracy)} comparisons; smaller ones may well go unseen."
     )
 
 
@@ -90,7 +95,7 @@ def facts(scored: list[CellScores], spec: ReportSpec) -> list[tuple[str, str]]:
     models = ", ".join(sorted({cell["cell"]["backbone"] for cell in scored}))
     data = ", ".join(sorted({cell["cell"]["dataset"] for cell in scored}))
     classification, generation = spec["classification"], spec["generation"]
-    minutes = sum(cell["seconds"] for cell in scored) / 60
+    hours = sum(cell["seconds"] for cell in scored) / 3600
     rows = [
         ("cells", str(len(scored))),
         ("models", models),
@@ -109,7 +114,7 @@ def facts(scored: list[CellScores], spec: ReportSpec) -> list[tuple[str, str]]:
         ("computed with", "; and ".join(environments)),
         *_remarks(scored, "left_out", "left out"),
         *_remarks(scored, "warnings", "warning"),
-        ("job time", f"{minutes:.1f} minutes over all model jobs, {60 * minutes / len(scored):.0f} s per cell"),
+        ("job time", f"{hours:.2g} hours over all model jobs, {3600 * hours / len(scored):.0f} s per cell"),
         *_commit(),
     ]
 
@@ -147,41 +152,39 @@ def _setup(settings: DatasetProtocol, steps: int) -> str:
 def baselines(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the uncompressed cells' scores, a row per metric."""
     uncompressed = frame[(frame["method"] == "none") & frame["metric"].isin(names.METRICS)]
-    return [{**row, "metric": names.METRICS[row["metric"]].label} for row in records(uncompressed)]
+    return [
+        {**row, "metric": names.METRICS[row["metric"]].label, "number": Value(row["value"], row["low"], row["high"])}
+        for row in records(uncompressed)
+    ]
 
 
-def gains(scored: list[CellScores], tables: dict[str, TableEntry]) -> list[dict[str, Any]]:
-    """Return paired differences in Acc@1 between each table's main method and its other methods, at equal strength."""
-    hits: dict[ScoredCell, np.ndarray] = {}
-    for entry in scored:
-        cell = entry["cell"]
-        if cell["task"] == "classification":
-            key = ScoredCell(*(cell[name] for name in ScoredCell._fields))
-            hits[key] = np.array(entry["items"]["acc@1"], dtype=bool)
+def gains(scores: Scores, tables: dict[str, TableEntry]) -> list[Gain]:
+    """Return by how much each table's main method is better than its other methods, at equal strength."""
     pairs = dict.fromkeys(
         (table.delta.of, other) for table in tables.values() for other in table.methods if other != table.delta.of
     )
-    rows: list[dict[str, Any]] = []
-    for cell, ours in hits.items():
-        for of, against in pairs:
-            theirs = hits.get(cell._replace(method=against))
-            if cell.method == of and theirs is not None:
-                gain = paired(ours.astype(float) - theirs)
-                rows.append(
-                    {
-                        "backbone": cell.backbone,
-                        "dataset": cell.dataset,
-                        "comparison": f"{method_of(of).label} - {method_of(against).label}",
-                        "strength": names.strength(method_of(of).strength_kind, cell.strength),
-                        "value": gain.value,
-                        "low": gain.low,
-                        "high": gain.high,
-                        "p": gain.p,
-                    }
-                )
-    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
-        row["p"] = p
-    return rows
+    return [
+        Gain(ours, against, scores.improvement(ours, ours._replace(method=against)))
+        for metric in COMPARED
+        for of, against in pairs
+        for ours in scores.cells(metric, of)
+        if scores.comparable(ours, ours._replace(method=against))
+    ]
+
+
+def _printed_gain(gain: Gain) -> dict[str, Any]:
+    ours, difference = gain.ours, gain.difference
+    of, against = method_of(ours.method), method_of(gain.against)
+    return {
+        "backbone": ours.backbone,
+        "dataset": ours.dataset,
+        "metric": names.METRICS[ours.metric].label,
+        "comparison": f"{of.label} over {against.label}",
+        "strength": names.strength(of.strength_kind, ours.strength),
+        "gain": Value(difference.value, difference.low, difference.high),
+        "n": difference.n,
+        "p": difference.p,
+    }
 
 
 def compressed_rows(scored: list[CellScores]) -> list[dict[str, Any]]:

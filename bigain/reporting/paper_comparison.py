@@ -12,6 +12,7 @@ from bigain.core.specs import ReportSpec
 from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.frames import CellMetric, groups, optional, records
+from bigain.reporting.numbers import Value
 from bigain.reporting.paper_values import contradictions, values
 from bigain.reporting.rendering import write_table
 from bigain.reporting.tables import arm_rows
@@ -116,9 +117,7 @@ def _printed_row(row: dict[str, Any]) -> dict[str, Any]:
         "method": method.label,
         "strength": "" if pd.isna(row["strength"]) else names.strength(method.strength_kind, row["strength"]),
         "printed": row["printed"],
-        "value": row["value"],
-        "half_width": (row["high"] - row["low"]) / 2,
-        "difference": row["difference"],
+        "ours": Value(optional(row["value"]), optional(row["low"]), optional(row["high"]), printed=row["printed"]),
         "inside": {True: "inside", False: "outside"}.get(row["inside"], names.MISSING),
         "note": row["note"] if isinstance(row["note"], str) else "",
     }

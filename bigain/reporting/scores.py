@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bigain.metrics.accuracy import Estimate
-from bigain.metrics.significance import Difference, Student, paired
+from bigain.metrics.significance import Difference, Student, is_positive, paired
 from bigain.reporting import names
 from bigain.reporting.collected import CellScores
 from bigain.reporting.frames import CellMetric
@@ -46,6 +46,16 @@ class Scores:
         metrics = names.DISTANCES if metric == "distance" else (metric,)
         return [cell for cell in (*self.images, *self.distances) if cell.metric in metrics and cell.method == method]
 
+    def value(self, cell: CellMetric) -> float:
+        """Return a cell's number."""
+        return 100 * float(self.images[cell].mean()) if cell in self.images else self.distances[cell].value
+
+    def comparable(self, ours: CellMetric, theirs: CellMetric) -> bool:
+        """Return whether the study has both cells, with at least two images in common if images are compared."""
+        if ours in self.images and theirs in self.images:
+            return len(self.images[ours].index.intersection(self.images[theirs].index)) >= 2
+        return ours in self.distances and theirs in self.distances
+
     def improvement(self, ours: CellMetric, theirs: CellMetric) -> Difference:
         """Test by how much our cell is better than theirs, in points or as a smaller distance.
 
@@ -54,6 +64,18 @@ class Scores:
         if ours.metric in names.DISTANCES:
             return _independent(self.distances[theirs], self.distances[ours])
         return self._combined([(1.0, ours), (-1.0, theirs)])
+
+    def is_better(self, ours: CellMetric, theirs: CellMetric) -> bool:
+        """Return whether our cell is significantly better: whether the interval of `improvement` lies above 0.
+
+        Cells that are not comparable are not.
+        """
+        if not self.comparable(ours, theirs):
+            return False
+        if ours.metric in names.DISTANCES:
+            return self.improvement(ours, theirs).low > 0
+        differences = self.images[ours] - self.images[theirs]  # missing where only one has the image
+        return is_positive(differences.dropna().to_numpy())
 
     def trend(self, ours: Sequence[CellMetric], theirs: Sequence[CellMetric]) -> Difference:
         """Test by how much our lead grows from the lowest to the highest strength, by a line fitted through all.

@@ -13,7 +13,8 @@ import matplotlib.pyplot as plt
 from bigain.core.files import whole_file
 from bigain.methods.ids import method_of
 
-# Okabe-Ito, distinguishable with every colour vision; close relatives share a colour and differ in the marker.
+# Okabe-Ito with a darker yellow, distinguishable with every colour vision; close relatives share a colour and differ in
+# the marker.
 COLOURS = {
     "none": "#000000",
     "tome": "#999999",
@@ -24,7 +25,7 @@ COLOURS = {
     "bigain_tm_cached": "#0072B2",
     "bigain_tm_shuffled": "#0072B2",
     "bigain_tm_block": "#0072B2",
-    "avg_pool": "#F0E442",
+    "avg_pool": "#B5A900",
     "todo": "#E69F00",
     "bigain_td": "#D55E00",
     "kv_low_frequency": "#009E73",

@@ -12,11 +12,13 @@ from bigain.reporting.contents import read_table_entry
 from bigain.reporting.layout import lay_out
 from bigain.reporting.paper_values import printed_in
 from bigain.reporting.rendering import write_table
+from bigain.reporting.scores import Scores
 from bigain.reporting.tables import EXTRAS, build, environments, to_csv, with_extra_column
 
 
 def write_table_files(
     results: pd.DataFrame,
+    scores: Scores,
     measured: pd.DataFrame,
     tables: Path,
     name: str,
@@ -30,7 +32,7 @@ def write_table_files(
     backbones = [backbone for backbone, family in spec["backbones"].items() if family in table.families]
     frame = names.without_hidden_maps(results, spec)
     printed = printed_in(table.printed_in) if spec["of_paper"] else {}
-    strengths, groups = build(frame, table, backbones, printed)
+    strengths, groups = build(frame, scores, table, backbones, printed)
     groups = with_extra_column(groups, table, measured, printed)
     context = {
         "name": name,

@@ -13,6 +13,8 @@ from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.contents import TableEntry
 from bigain.reporting.frames import CellMetric, at_strength, groups, optional, records
+from bigain.reporting.numbers import Value, difference
+from bigain.reporting.scores import Scores
 
 Printed = dict[CellMetric, float]  # numbers that the paper prints
 
@@ -29,35 +31,8 @@ EXTRAS = {"gflops": Extra("GFLOPs", "gflops"), "sparsity": Extra("keys saved (%)
 
 
 @dataclass(frozen=True)
-class Value:
-    """A number of a table, None if its cell was not run, with its 95% interval.
-
-    It is the mean over `seeds` seeds, `spread` their standard deviation (None for a single seed), and `printed` the
-    paper's number.
-    """
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    best: bool = False
-    printed: float | None = None
-    spread: float | None = None
-    seeds: int = 0
-
-    @property
-    def half_width(self) -> float | None:
-        """Half the width of the interval."""
-        return None if self.low is None or self.high is None else (self.high - self.low) / 2
-
-    @property
-    def difference(self) -> float | None:
-        """Our number minus the paper's."""
-        return _difference(self.value, self.printed)
-
-
-@dataclass(frozen=True)
 class Row:
-    """A method's numbers over the strengths; `kind` is baseline, method or delta (which has no method).
+    """A method's numbers over the strengths; `kind` is baseline, method, or delta, its numbers minus `against`'s.
 
     `extra` is the method's number in the table's extra column.
     """
@@ -65,7 +40,8 @@ class Row:
     label: str
     kind: str
     values: list[Value]
-    method: str = ""
+    method: str
+    against: str = ""
     extra: Value | None = None
 
 
@@ -90,7 +66,7 @@ class Group:
 
 
 def build(
-    results: pd.DataFrame, table: TableEntry, backbones: Sequence[str], printed: Printed
+    results: pd.DataFrame, scores: Scores, table: TableEntry, backbones: Sequence[str], printed: Printed
 ) -> tuple[list[float], list[Group]]:
     """Return the strengths (columns) and the groups of a table, averaged over seeds, with the paper's numbers."""
     shown = results[
@@ -106,43 +82,69 @@ def build(
         cells = results[(results["backbone"] == backbone) & (results["dataset"] == dataset)]
         for metric in names.METRICS:
             if (rows["metric"] == metric).any():
-                scores = cells[cells["metric"] == metric]
-                built.append(Group(backbone, dataset, metric, _rows(scores, table, strengths, printed)))
+                numbers = cells[cells["metric"] == metric]
+                built.append(Group(backbone, dataset, metric, _rows(numbers, scores, table, strengths, printed)))
     return strengths, built
 
 
-def _rows(scores: pd.DataFrame, table: TableEntry, strengths: list[float], printed: Printed) -> list[Row]:
+def _rows(
+    numbers: pd.DataFrame, scores: Scores, table: TableEntry, strengths: list[float], printed: Printed
+) -> list[Row]:
     """Return the rows of one metric: baselines, methods, and the difference of two of them."""
-    metric, backbone, dataset = scores[["metric", "backbone", "dataset"]].iloc[0]
+    metric, backbone, dataset = numbers[["metric", "backbone", "dataset"]].iloc[0]
+
+    def cell(method: str, strength: float | None) -> CellMetric:
+        return CellMetric(metric, backbone, dataset, method, strength)
 
     def value(method: str, strength: float | None) -> Value:
-        cells = at_strength(scores[scores["method"] == method], strength)
-        return over_seeds(cells, printed.get(CellMetric(metric, backbone, dataset, method, strength)))
+        cells = at_strength(numbers[numbers["method"] == method], strength)
+        return over_seeds(cells, printed.get(cell(method, strength)))
 
-    grid = {method: [value(method, strength) for strength in strengths] for method in table.methods}
-    _mark_best(list(grid.values()), names.METRICS[metric].better)
+    def column(strength: float) -> dict[CellMetric, Value]:
+        return _with_best({cell(method, strength): value(method, strength) for method in table.methods}, scores)
+
+    columns = [column(strength) for strength in strengths]
     rows = [
         Row(method_of(method).label, "baseline", [value(method, None)] * len(strengths), method)
         for method in table.baselines
     ]
-    rows += [Row(method_of(method).label, "method", values, method) for method, values in grid.items()]
+    for method in table.methods:
+        values = [numbers[cell(method, strength)] for strength, numbers in zip(strengths, columns, strict=True)]
+        rows.append(Row(method_of(method).label, "method", values, method))
     of, against = table.delta
     deltas = [
-        Value(_difference(a.value, b.value), printed=_difference(a.printed, b.printed))
-        for a, b in zip(grid[of], grid[against], strict=True)
+        _delta(cell(of, strength), cell(against, strength), numbers, scores)
+        for strength, numbers in zip(strengths, columns, strict=True)
     ]
-    return [*rows, Row(f"{method_of(of).label} - {method_of(against).label}", "delta", deltas)]
+    return [*rows, Row(f"{method_of(of).label} - {method_of(against).label}", "delta", deltas, of, against)]
 
 
-def _mark_best(rows: list[list[Value]], better: str) -> None:
-    """Mark the best value of every column, ties included, in place."""
-    choose = max if better == "higher" else min
-    for column in range(len(rows[0])):
-        numbers = [row[column].value for row in rows]
-        present = [number for number in numbers if number is not None]
-        for row in rows:
-            if present and row[column].value == choose(present):
-                row[column] = replace(row[column], best=True)
+def _delta(ours: CellMetric, theirs: CellMetric, numbers: dict[CellMetric, Value], scores: Scores) -> Value:
+    """Return our number minus theirs, with its paired interval if the metric is compared image by image."""
+    printed = difference(numbers[ours].printed, numbers[theirs].printed)
+    if scores.comparable(ours, theirs):
+        return Value(*change(scores, ours, theirs), printed=printed)
+    return Value(difference(numbers[ours].value, numbers[theirs].value), printed=printed)
+
+
+def change(scores: Scores, ours: CellMetric, theirs: CellMetric) -> tuple[float, float, float]:
+    """Return our number minus theirs and its paired 95% interval: positive is better only where higher is."""
+    gain = scores.improvement(ours, theirs)
+    if names.METRICS[ours.metric].better == "higher":
+        return gain.value, gain.low, gain.high
+    return -gain.value, -gain.high, -gain.low
+
+
+def _with_best(column: dict[CellMetric, Value], scores: Scores) -> dict[CellMetric, Value]:
+    """Mark the best number of a column if it is clear: if it is significantly better (paired, 5%) than every other."""
+    run = {cell: value.value for cell, value in column.items() if value.value is not None}
+    if len(run) < 2:
+        return column
+    choose = max if names.METRICS[next(iter(run)).metric].better == "higher" else min
+    best = choose(run, key=run.__getitem__)
+    if all(scores.is_better(best, other) for other in run if other != best):
+        return column | {best: replace(column[best], best=True)}
+    return column
 
 
 def over_seeds(cells: pd.DataFrame, printed: float | None = None) -> Value:
@@ -190,32 +192,37 @@ def _highest_common_strength(
     return max(set.intersection(*strengths.values()), default=None) if strengths else None
 
 
-def _difference(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
-
-
 def to_csv(strengths: list[float], groups: list[Group]) -> str:
     """Return the table's numbers as CSV: a line per method, strength and metric that was run or printed.
 
-    A baseline has one line, without a strength. Differences are left out, since they follow from the other lines.
+    A baseline has one line, without a strength.
     """
     lines = []
     for group in groups:
         for row in group.rows:
             key = {"backbone": group.backbone, "dataset": group.dataset, "metric": group.metric, "kind": row.kind}
             lines += [
-                key | arm_columns(row.method, strength) | number_columns(value) | {"paper": value.printed}
+                key
+                | arm_columns(row.method, strength)
+                | number_columns(value)
+                | {"paper": value.printed}
+                | _against(row)
                 for strength, value in _by_strength(row, strengths)
                 if value.value is not None or value.printed is not None
             ]
     return csv_text("table", lines)
 
 
+def _against(row: Row) -> dict[str, Any]:
+    """Return the columns in which a difference is unlike other numbers."""
+    return {"against": row.against, "seeds": None} if row.against else {}
+
+
 def _by_strength(row: Row, strengths: list[float]) -> list[tuple[float | None, Value]]:
-    """Return the values of a row with their strengths: a single one of a baseline, none of differences."""
+    """Return the values of a row with their strengths; of a baseline, a single value without one."""
     if row.kind == "baseline":
         return [(None, value) for value in row.values[:1]]
-    return list(zip(strengths, row.values, strict=True)) if row.kind == "method" else []
+    return list(zip(strengths, row.values, strict=True))
 
 
 def arm_columns(method: str, strength: float | None) -> dict[str, str | float | None]:

@@ -6,22 +6,33 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 
 from bigain.core.columns import columns_of, csv_text
 from bigain.core.files import write_text
 from bigain.reporting import names, style
-from bigain.reporting.frames import by_method, groups
+from bigain.reporting.frames import CellMetric, by_method, groups, optional, records
+from bigain.reporting.pareto import front, places, significantly_better
+from bigain.reporting.scores import Scores
 from bigain.reporting.tables import arm_rows
 
+PLACES: dict[str, dict[str, Any]] = {  # on a front, and how a point is drawn there
+    "sure": {"markeredgecolor": "black", "markeredgewidth": 1.5},
+    "possible": {"markeredgewidth": 0.5},
+    "off": {"markerfacecolor": "white", "markeredgewidth": 0.8},
+}
+MEANINGS = {"sure": "surely on the Pareto front", "possible": "possibly on it", "off": "surely off it"}
 
-def write_tradeoff(results: pd.DataFrame, measured: pd.DataFrame, pdf: Path, png: Path, csv: Path) -> None:
+
+def write_tradeoff(
+    results: pd.DataFrame, scores: Scores, measured: pd.DataFrame, pdf: Path, png: Path, csv: Path
+) -> None:
     """Write, for every backbone and data set, Acc@1 over GFLOPs, and over the Fréchet distance of generated images.
 
-    A line connects a method's strengths; the grey staircase is the Pareto front. The points are also written as CSV.
+    A line connects a method's strengths; the grey staircase is the Pareto front of the estimates. The points are also
+    written as CSV.
     """
-    cells = points(results, measured)
+    cells = with_fronts(points(results, measured), scores)
     shown = [name for name in columns_of("tradeoff") if name in cells]
     write_text(csv, csv_text("tradeoff", arm_rows(cells[shown])))
     panels = groups(cells, ["backbone", "dataset"])
@@ -40,9 +51,10 @@ def write_tradeoff(results: pd.DataFrame, measured: pd.DataFrame, pdf: Path, png
         for axis in axes.flat:
             for handle, text in zip(*axis.get_legend_handles_labels(), strict=True):
                 handles.setdefault(text, handle)
+        for place, look in PLACES.items():
+            handles[MEANINGS[place]] = plt.Line2D([], [], ls="", marker="o", ms=5, color="#777777", **look)
         figure.tight_layout()
-        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 0.98)}
-        figure.legend(list(handles.values()), list(handles), frameon=False, **place)
+        figure.legend(list(handles.values()), list(handles), frameon=False, loc="upper left", bbox_to_anchor=(1, 0.98))
     style.save(figure, pdf, png)
 
 
@@ -62,14 +74,36 @@ def points(results: pd.DataFrame, efficiency: pd.DataFrame) -> pd.DataFrame:
     return joined[joined["gflops"].notna() & (joined["method"] == joined["method"].map(style.preset))]
 
 
-def pareto(cost: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
-    """Return which points are on the Pareto front.
+def with_fronts(cells: pd.DataFrame, scores: Scores) -> pd.DataFrame:
+    """Add each point's place on the fronts of its backbone and data set: `front_gflops` and `front_distance`."""
+    parts = [_placed(part, scores) for _, part in groups(cells, ["backbone", "dataset"])]
+    return pd.concat(parts) if parts else cells.assign(front_gflops=None, front_distance=None)
 
-    Off it are those that another point beats: lower or equal cost, higher or equal accuracy, one of them strictly.
-    """
-    better = (cost[None] <= cost[:, None]) & (accuracy[None] >= accuracy[:, None])
-    strictly = (cost[None] < cost[:, None]) | (accuracy[None] > accuracy[:, None])
-    return np.logical_not((better & strictly).any(axis=1))
+
+def _placed(part: pd.DataFrame, scores: Scores) -> pd.DataFrame:
+    gflops = part["gflops"].tolist()
+
+    def is_cheaper(i: int, j: int) -> bool:
+        return gflops[i] < gflops[j]
+
+    def is_no_dearer(i: int, j: int) -> bool:
+        return gflops[i] <= gflops[j]
+
+    is_more_accurate = significantly_better(scores, _cells(part, "acc@1"))
+    part = part.assign(front_gflops=places(len(part), is_cheaper, is_no_dearer, is_more_accurate))
+    generated = part[part["distance"].notna()]
+    is_nearer = significantly_better(scores, _cells(generated, "distance_name"))
+    is_more_accurate = significantly_better(scores, _cells(generated, "acc@1"))
+    on_second = places(len(generated), is_nearer, is_nearer, is_more_accurate)
+    return part.assign(front_distance=pd.Series(on_second, generated.index, dtype=object))
+
+
+def _cells(part: pd.DataFrame, metric: str) -> list[CellMetric]:
+    """Return the points' cells in a metric: a metric's name, or a column that holds it."""
+    return [
+        CellMetric(row.get(metric, metric), row["backbone"], row["dataset"], row["method"], optional(row["strength"]))
+        for row in records(part)
+    ]
 
 
 def _panel(axis: plt.Axes, cells: pd.DataFrame, cost: str, label: str) -> None:
@@ -80,18 +114,14 @@ def _panel(axis: plt.Axes, cells: pd.DataFrame, cost: str, label: str) -> None:
         axis.set_xticks([])
         axis.set_yticks([])
         return
-    front = cells[pareto(cells[cost].to_numpy(), cells["accuracy"].to_numpy())].sort_values(cost)
-    axis.step(front[cost], front["accuracy"], where="post", color="#cccccc", lw=3, zorder=0, label="Pareto front")
+    on = cells[front(cells[cost].to_numpy(), cells["accuracy"].to_numpy())].sort_values(cost)
+    axis.step(on[cost], on["accuracy"], where="post", color="#cccccc", lw=3, zorder=0, label="front of the estimates")
     for method, strengths in by_method(cells.sort_values("strength")):
-        errors = np.stack([strengths["accuracy"] - strengths["low"], strengths["high"] - strengths["accuracy"]])
-        axis.errorbar(
-            strengths[cost],
-            strengths["accuracy"],
-            yerr=errors,
-            color=style.COLOURS[method],
-            marker=style.MARKERS[method],
-            markersize=9 if method == "none" else 5,
-            lw=0.8,
-            elinewidth=0.5,
-            label=style.label(method),
-        )
+        colour, errors = style.COLOURS[method], [strengths["accuracy"] - strengths["low"]]
+        errors.append(strengths["high"] - strengths["accuracy"])
+        axis.errorbar(strengths[cost], strengths["accuracy"], errors, color=colour, lw=0.8, elinewidth=0.5, alpha=0.45)
+        for point in records(strengths):
+            look = PLACES[point[f"front_{cost}"]]
+            size = 9 if method == "none" else 5
+            axis.plot(point[cost], point["accuracy"], style.MARKERS[method], color=colour, ms=size, **look)
+        axis.plot([], [], style.MARKERS[method], color=colour, ms=5, label=style.label(method))

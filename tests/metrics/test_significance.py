@@ -8,7 +8,7 @@ from scipy import stats
 
 from bigain.metrics.bounded_mean import ACCURACY, BoundedMean
 from bigain.metrics.power import detectable_difference, images_needed
-from bigain.metrics.significance import Student, benjamini_hochberg, holm, paired
+from bigain.metrics.significance import Student, benjamini_hochberg, holm, is_positive, paired
 
 
 def differences(**counts):
@@ -185,3 +185,12 @@ def test_q_values_are_those_of_scipy():
     p_values = [0.001, 0.2, 0.03, 0.04, 0.9]
     assert benjamini_hochberg(p_values) == pytest.approx(stats.false_discovery_control(p_values))
     assert benjamini_hochberg([]) == []
+
+
+def test_a_difference_is_positive_exactly_if_its_interval_is():
+    outcomes = set()
+    for wins in range(0, 30, 2):
+        values = differences(wins=wins, losses=4, ties=60)
+        outcomes.add(is_positive(values))
+        assert is_positive(values) == (paired(values).low > 0)
+    assert outcomes == {True, False}

@@ -27,12 +27,14 @@ from bigain.reporting import paper_comparison, protocol, schedules, table_files,
 from bigain.reporting.collected import read_cells, read_measurements, read_results, verified
 from bigain.reporting.contents import table_names
 from bigain.reporting.package_files import claims_file, tables_file
+from bigain.reporting.scores import Scores
 from bigain.study.study import Study
 
 study = Study(merged_config([Path("config/paper.yaml")]))
 spec, out = json.loads(study.report_spec()), Path(study.reports)
 collected = Path(study.results, "results.parquet")
 results, cells = read_results(collected, spec), read_cells(collected, spec)
+scores = Scores(cells)
 measured = [Path(study.results, "efficiency", f"{name}.csv") for name in study.backbones()]
 measured = read_measurements(measured, spec)
 config = study.config
@@ -42,7 +44,7 @@ def three(name):
 
 names = table_names(tables_file(config), study.cells, config["backbones"])
 for name in names:
-    table_files.write_table_files(results, measured, tables_file(config), name, spec, *three(name))
+    table_files.write_table_files(results, scores, measured, tables_file(config), name, spec, *three(name))
 overview.write_overview(results, measured, spec, *three("table1"))
 efficiency.write_efficiency(measured, spec, *three("table11"))
 claims_table.write_claims(cells, claims_file(config), spec, *three("claims"))
@@ -62,8 +64,8 @@ shown = [verified(Path(study.results, "probes", *place, "tokens.safetensors"), s
 files = [token_figures.FigureFiles(*drawn_as(name)) for name in ("figure2", "figure3")]
 token_figures.write_token_figures(shown, *files)
 schedules.write_schedules(cells, out / "schedules.csv")
-figures.write_figure_1(results, *drawn_as("figure1"))
-tradeoff.write_tradeoff(results, measured, *drawn_as("tradeoff"))
+figures.write_figure_1(scores, *drawn_as("figure1"))
+tradeoff.write_tradeoff(results, scores, measured, *drawn_as("tradeoff"))
 classes.write_class_changes(cells, *drawn_as("classes"))
 sheets = []
 for (backbone, dataset), files in study.sheets().items():

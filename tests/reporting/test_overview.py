@@ -31,16 +31,17 @@ def test_rows_are_sorted_by_operations_saved_and_seeds_are_averaged():
     assert distance.value is None
 
 
-SPEC = {"study": "my_study", "classification": {"map": ["per_image"]}}
+SPEC = {"study": "my_study", "seeds": [0, 1], "classification": {"map": ["per_image"]}}
 
 
 def test_three_formats(tmp_path):
     files = [tmp_path / f"table1.{suffix}" for suffix in ("tex", "csv", "html")]
     write_overview(RESULTS, EFFICIENCY, SPEC, *files)
     tex, csv, html = (file.read_text() for file in files)
-    assert r"ToMe & 0.5 & 12.0 & 75.00 & -- \\" in tex
+    assert r"ToMe & 0.5 & 12.0 & 75 & -- \\" in tex
     assert r"\texttt{my\_study}" in tex
-    assert "<th>ToMe</th><td>0.5</td><td>12.0</td>" in html
+    assert "Means over 2 seeds, with the standard deviation over seeds in parentheses." in html
+    assert "<th>ToMe</th><td>0.5</td><td>12.0</td><td>75 <small>&plusmn; 10 (7)</small></td>" in html
     assert csv.splitlines() == [
         "backbone,dataset,metric,method,label,strength,strength_kind,value,low,high,sd_over_seeds,seeds",
         "u,,saved_percent,none,no compression,,none,0,,,,",

@@ -1,8 +1,38 @@
-"""The page: its commit, and the size of the one that the documentation shows."""
+"""The page: its gains, its commit, and the size of the one that the documentation shows."""
 
 import re
 
 from bigain.reporting import page
+from bigain.reporting.contents import TableEntry
+from bigain.reporting.scores import Scores
+
+TABLE = {
+    "title": "t",
+    "caption": "c",
+    "families": ["unet"],
+    "strength_kind": "merge_ratio",
+    "methods": ["tome", "tome_fixed", "bigain_tm"],
+    "delta": {"of": "bigain_tm", "against": "tome"},
+}
+
+
+def classified(method, strength, hits):
+    """A classified cell of which the first images are right: `hits` of 100."""
+    place = {"backbone": "u", "dataset": "d", "method": method, "strength": strength, "seed": 0}
+    items = {"image": list(range(100)), "acc@1": [int(k < hits) for k in range(100)]}
+    return {"cell": place, "items": items, "metrics": {}}
+
+
+def test_gains_are_those_of_the_main_method_over_each_other_one_and_the_note_says_what_they_could_show():
+    cells = [classified("bigain_tm", 0.5, 80), classified("bigain_tm", 0.7, 70), classified("tome", 0.5, 60)]
+    tables = {"one": TableEntry.parse("one", TABLE), "two": TableEntry.parse("two", TABLE)}
+    (gain,) = page.gains(Scores(cells), tables)  # only once, though two tables show it
+    assert (gain.ours.strength, gain.against) == (0.5, "tome")
+    assert abs(gain.difference.value - 20) < 1e-9
+    note = page.note([gain])
+    assert note.startswith("Methods are compared on the same 100 images")
+    assert f"of {gain.difference.detectable:.0f} points" in note
+    assert page.note([]) == "This study compares no accuracies."
 
 
 def test_the_commit_is_left_out_without_a_checkout_or_git(monkeypatch, tmp_path):

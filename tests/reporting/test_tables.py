@@ -10,9 +10,11 @@ from bigain.core.columns import columns_of, csv_text
 from bigain.methods.ids import SCORE_NAMES
 from bigain.reporting import names, protocol, table_files, tables
 from bigain.reporting.contents import TableEntry, read_tables, table_names
-from bigain.reporting.figures import mean_changes, percent_change, write_figure_1
+from bigain.reporting.figures import Change, changes, write_figure_1
 from bigain.reporting.frames import CellMetric
+from bigain.reporting.numbers import Value
 from bigain.reporting.package_files import TABLES
+from bigain.reporting.scores import Scores
 from bigain.study.cells import Cell
 
 TABLE = {
@@ -54,29 +56,91 @@ RESULTS = pd.DataFrame(
 )
 
 
-def test_rows_columns_best_and_delta():
-    strengths, (accuracy, distance) = tables.build(RESULTS, TableEntry.parse("table4", TABLE), ["u"], {})
+NO_IMAGES = Scores([])  # nothing that could be compared image by image
+
+
+def test_rows_columns_and_delta():
+    strengths, (accuracy, distance) = tables.build(RESULTS, NO_IMAGES, TableEntry.parse("table4", TABLE), ["u"], {})
     assert strengths == [0.3, 0.7]
     baseline, tome, ours, delta = accuracy.rows
     assert [v.value for v in baseline.values] == [90, 90]
     assert [v.value for v in tome.values] == [81, None]  # mean over seeds; not run
-    assert [v.best for v in ours.values] == [True, True]
+    assert [v.value for v in ours.values] == [85, 70]
     assert tome.values[0].half_width == 3
     assert tome.values[0].spread == pytest.approx(2**0.5)  # of 80 and 82
     assert ours.values[0].spread is None  # a single seed
     assert [v.value for v in delta.values] == [4, None]
-    assert [r.values[0].best for r in distance.rows] == [False, True, False, False]  # lower is better
+    assert not any(value.best for group in (accuracy, distance) for row in group.rows for value in row.values)
+
+
+def cell(method, strength, hits, seed=0):
+    """A classified cell of which the first images are right: `hits` of 100."""
+    place = {"backbone": "u", "dataset": "d", "method": method, "strength": strength, "seed": seed}
+    items = {"image": list(range(100)), "acc@1": [int(k < hits) for k in range(100)]}
+    return {"cell": place, "items": items, "metrics": {}}
+
+
+def built(**hits):
+    """The rows of a table whose methods have these numbers of hits at 0.3, by method."""
+    entry = TableEntry.parse("t", TABLE | {"methods": ["tome", "tome_fixed", "bigain_tm"]})
+    results = pd.DataFrame([row(method, 0.3, "acc@1", float(count)) for method, count in hits.items()])
+    scores = Scores([cell(method, 0.3, count) for method, count in hits.items()])
+    _, (group,) = tables.build(results, scores, entry, ["u"], {})
+    return {"delta" if r.kind == "delta" else r.method: r.values[0] for r in group.rows if r.kind != "baseline"}
+
+
+@pytest.mark.parametrize(
+    ("hits", "best"),
+    [
+        ({"tome": 60, "tome_fixed": 60, "bigain_tm": 80}, "bigain_tm"),
+        ({"tome": 60, "tome_fixed": 80, "bigain_tm": 80}, None),  # a tie
+        ({"tome": 60, "tome_fixed": 78, "bigain_tm": 80}, None),  # within error of the second
+        ({"tome": 80, "bigain_tm": 60}, "tome"),
+        ({"bigain_tm": 80}, None),  # nothing to compare with
+    ],
+)
+def test_the_best_of_a_column_is_bold_only_if_every_other_is_significantly_worse(hits, best):
+    assert [method for method, value in built(**hits).items() if value.best] == ([best] if best else [])
+
+
+def test_the_delta_row_has_paired_intervals():
+    """20 of 100 images are gained and none is lost."""
+    delta = built(tome=60, tome_fixed=60, bigain_tm=80)["delta"]
+    assert delta.value == pytest.approx(20)
+    assert 12 < delta.low < 20 < delta.high < 30
+
+
+def test_the_delta_of_a_distance_is_negative_where_ours_is_better():
+    results = pd.DataFrame([row(method, 0.3, "fd", value) for method, value in (("tome", 50.0), ("bigain_tm", 20.0))])
+    ours, theirs = (CellMetric("fd", "u", "d", method, 0.3) for method in ("bigain_tm", "tome"))
+
+    class Distances:
+        def comparable(self, a, b):
+            return True
+
+        def is_better(self, a, b):
+            return self.improvement(a, b).low > 0
+
+        def improvement(self, a, b):
+            assert {a, b} == {ours, theirs}
+            sign = 1 if a == ours else -1
+            return Value(sign * 30.0, *sorted((sign * 25.0, sign * 36.0)))
+
+    _, (group,) = tables.build(results, Distances(), TableEntry.parse("t", TABLE), ["u"], {})
+    _, tome, big, delta = (r.values[0] for r in group.rows)
+    assert (delta.value, delta.low, delta.high) == (-30, -36, -25)
+    assert (tome.best, big.best) == (False, True)
 
 
 def test_the_papers_numbers_are_in_the_same_places():
     methods = {"tome": 79.0, "bigain_tm": 88.0}
     printed = {CellMetric("acc@1", "u", "d", method, 0.3): number for method, number in methods.items()}
-    _, (accuracy, distance) = tables.build(RESULTS, TableEntry.parse("table4", TABLE), ["u"], printed)
-    _, tome, ours, delta = accuracy.rows
+    entry = TableEntry.parse("table4", TABLE)
+    _, (accuracy, distance) = tables.build(RESULTS, NO_IMAGES, entry, ["u"], printed)
+    _, tome, _, delta = accuracy.rows
     assert (tome.values[0].printed, tome.values[0].difference) == (79, 2)
     assert (tome.values[1].printed, tome.values[1].difference) == (None, None)
     assert (delta.values[0].printed, delta.values[0].difference) == (9, -5)
-    assert ours.values[0].best
     assert distance.rows[1].values[0].printed is None
 
 
@@ -97,7 +161,7 @@ def write(folder, results=RESULTS, table=TABLE, name="table4", spec=SPEC, measur
     """The three files of a table, as text: tex, csv, html."""
     (folder / "tables.yaml").write_text(json.dumps({"table4": table}))  # JSON is YAML
     files = [folder / f"table4.{suffix}" for suffix in ("tex", "csv", "html")]
-    inputs = results, pd.DataFrame(measured), folder / "tables.yaml"
+    inputs = results, NO_IMAGES, pd.DataFrame(measured), folder / "tables.yaml"
     table_files.write_table_files(*inputs, name, spec, *files)
     return [file.read_text() for file in files]
 
@@ -109,19 +173,21 @@ def test_the_three_formats(tmp_path):
     # recognition on the left, generation on the right, the uncompressed model in the first method's line
     assert r"Recognition $\uparrow$} & \multicolumn{3}{c}{Generation (FD) $\downarrow$}" in tex
     assert re.search(
-        r"ToMe & 90\.00\{.*\} & 81\.00\{.*1\.41\).*\} & -- & 10\.00\{.*\} & \\textbf\{12\.00\}\{.*\} & -- \\\\", tex
+        r"ToMe & 90\.0 \{.*\} & 81\.0 \{.*\[79\.0, 85\.0\] \(1\.4\)\} & -- & 10\.0 \{.*\} & 12\.0 \{.*\} & -- \\\\", tex
     )
     assert r"BiGain\textsubscript{TM} - ToMe &  & $+4.00$ & -- &  & $+3.00$ & -- \\" in tex
     assert "<td>+4.00</td><td>–</td>" in html
     assert csv.splitlines() == [
         ",".join(columns_of("table")),
-        "u,d,acc@1,none,no compression,baseline,,none,90,88,94,,1,",
-        "u,d,acc@1,tome,ToMe,method,0.3,merge_ratio,81,79,85,1.414213562,2,",
-        "u,d,acc@1,bigain_tm,BiGain_TM,method,0.3,merge_ratio,85,83,89,,1,",
-        "u,d,acc@1,bigain_tm,BiGain_TM,method,0.7,merge_ratio,70,68,74,,1,",
-        "u,d,fd,none,no compression,baseline,,none,10,8,14,,1,",
-        "u,d,fd,tome,ToMe,method,0.3,merge_ratio,12,10,16,,1,",
-        "u,d,fd,bigain_tm,BiGain_TM,method,0.3,merge_ratio,15,13,19,,1,",
+        "u,d,acc@1,none,no compression,baseline,,,none,90,88,94,,1,",
+        "u,d,acc@1,tome,ToMe,method,,0.3,merge_ratio,81,79,85,1.414213562,2,",
+        "u,d,acc@1,bigain_tm,BiGain_TM,method,,0.3,merge_ratio,85,83,89,,1,",
+        "u,d,acc@1,bigain_tm,BiGain_TM,method,,0.7,merge_ratio,70,68,74,,1,",
+        "u,d,acc@1,bigain_tm,BiGain_TM,delta,tome,0.3,merge_ratio,4,,,,,",
+        "u,d,fd,none,no compression,baseline,,,none,10,8,14,,1,",
+        "u,d,fd,tome,ToMe,method,,0.3,merge_ratio,12,10,16,,1,",
+        "u,d,fd,bigain_tm,BiGain_TM,method,,0.3,merge_ratio,15,13,19,,1,",
+        "u,d,fd,bigain_tm,BiGain_TM,delta,tome,0.3,merge_ratio,3,,,,,",
     ]
 
 
@@ -141,10 +207,10 @@ def test_variants_side_by_side_and_an_extra_column_at_the_highest_strength(tmp_p
     table = TABLE | across | {"methods": ["tome", "bigain_tm", "bigain_tm@sa+ca"]}
     tex, _, _ = write(tmp_path, pd.concat([RESULTS, variant]), table)
     assert r"\multicolumn{2}{c}{SA only} & \multicolumn{2}{c}{SA+CA}" in tex
-    assert re.search(r"BiGain.* & .*85\.00.* & .*70\.00.* & 84\.00.* & 69\.00", tex)
-    assert "uncompressed 90.00" in tex
+    assert re.search(r"BiGain.* & .*85\.0.* & .*70\.0.* & 84\.0.* & 69\.0", tex)
+    assert "uncompressed 90.0}" in tex
     tex, _, html = write(tmp_path, table=TABLE | {"extra": "gflops"})
-    assert "ToMe & 7.00 & 90.00" in tex
+    assert "ToMe & 7.00 & 90.0 {" in tex
     assert "<th>GFLOPs</th>" in html
 
 
@@ -172,26 +238,39 @@ def test_escapes():
     assert names.html("a<b & BiGain_TD") == "a&lt;b &amp; BiGain<sub>TD</sub>"
 
 
-def test_percent_change():
-    changes = percent_change(RESULTS).set_index(["method", "metric", "strength", "seed"])["value"]
-    assert changes["bigain_tm", "fd", 0.3, 0] == pytest.approx(50)
-    assert changes["bigain_tm", "acc@1", 0.7, 0] == pytest.approx(-100 * 20 / 90)
+FIGURE_1 = [
+    cell("none", None, 80),
+    cell("tome", 0.3, 60),
+    cell("tome", 0.3, 62, seed=1),
+    cell("bigain_tm", 0.3, 79),
+    cell("sito", 0.3, 50),
+]
 
 
-def test_the_bars_of_figure_1_are_means_over_seeds():
-    """Of ToMe's two seeds, only the first has an uncompressed model; variants and other methods have no bars."""
-    bars = mean_changes(pd.concat([RESULTS, RESULTS.assign(method=RESULTS["method"].replace("tome", "sito"))]))
-    bars = bars.set_index(["metric", "method", "strength"])["change_percent"]
-    assert bars["acc@1", "tome", 0.3] == pytest.approx(-100 * 10 / 90)
-    assert bars["fd", "bigain_tm", 0.3] == pytest.approx(50)
-    assert set(bars.index.get_level_values("method")) == {"tome", "bigain_tm"}
+def test_figure_1_shows_paired_changes_from_the_uncompressed_model_and_from_the_rival():
+    shown = {(c.cell.method, c.against): c for c in changes(Scores(FIGURE_1))}
+    assert set(shown) == {("tome", "none"), ("bigain_tm", "none"), ("bigain_tm", "tome")}  # not SiTo
+    assert shown["tome", "none"].change_percent == pytest.approx(-100 * 19 / 80)  # the mean of two seeds
+    assert shown["bigain_tm", "none"].change_percent == pytest.approx(-100 * 1 / 80)
+    assert shown["bigain_tm", "none"].better is None  # one image of 100
+    assert shown["bigain_tm", "tome"].change_percent == pytest.approx(100 * 18 / 80)
+    assert shown["bigain_tm", "tome"].better == "bigain_tm"
+
+
+def test_a_smaller_distance_is_better():
+    ours = CellMetric("fd", "u", "d", "bigain_tm", 0.3)
+    assert Change(ours, "tome", -20, -30, -10).better == "bigain_tm"
+    assert Change(ours, "tome", 20, 10, 30).better == "tome"
+    assert Change(ours, "tome", 20, -10, 50).better is None
 
 
 @pytest.mark.parametrize("methods", [["none"], ["none", "tome", "bigain_tm"]])
 def test_figure_1_of_a_study_with_and_without_compressed_cells(tmp_path, methods):
     files = [tmp_path / f"f.{suffix}" for suffix in ("pdf", "png", "csv")]
-    write_figure_1(RESULTS[RESULTS["method"].isin(methods)], *files)
-    assert len((tmp_path / "f.csv").read_text().splitlines()) == (6 if methods[1:] else 1)
+    write_figure_1(Scores([c for c in FIGURE_1 if c["cell"]["method"] in methods]), *files)
+    lines = (tmp_path / "f.csv").read_text().splitlines()
+    assert lines[0] == ",".join(columns_of("figure1"))
+    assert len(lines) == (4 if methods[1:] else 1)
     assert (tmp_path / "f.pdf").read_bytes().startswith(b"%PDF")
     assert (tmp_path / "f.png").stat().st_size > 1000
 
@@ -221,7 +300,7 @@ def test_an_extra_column_compares_methods_at_one_strength_and_with_the_papers_ta
     measured = pd.DataFrame([*EFFICIENCY, EFFICIENCY[1] | {"strength": 0.9, "gflops": 5}])  # ToMe alone at 0.9
     entry = TableEntry.parse("table8", TABLE | {"extra": "gflops"})
     printed = {CellMetric("gflops", "u", "d", "tome", 0.7): 7.5, CellMetric("gflops", "u", "d", "tome", 0.3): 9.5}
-    _, groups = tables.build(RESULTS, entry, ["u"], printed)
+    _, groups = tables.build(RESULTS, NO_IMAGES, entry, ["u"], printed)
     (accuracy, _) = tables.with_extra_column(groups, entry, measured, printed)
     baseline, tome, ours, delta = (row.extra for row in accuracy.rows)
     assert (baseline.value, baseline.printed) == (10, None)
