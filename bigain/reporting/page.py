@@ -25,7 +25,7 @@ from bigain.reporting.protocol import elimination_note
 from bigain.reporting.rendering import render
 from bigain.reporting.scores import Scores
 
-COMPARED = ("acc@1", "map", *names.DISTANCES)  # metrics of the paired gains
+COMPARED = ("acc@1", "map_released", *names.DISTANCES)  # metrics of the paired gains
 
 
 class Gain(NamedTuple):
@@ -183,7 +183,6 @@ def _printed_gain(gain: Gain) -> dict[str, Any]:
         "strength": names.strength(of.strength_kind, ours.strength),
         "gain": Value(difference.value, difference.low, difference.high),
         "n": difference.n,
-        "p": difference.p,
     }
 
 
