@@ -88,7 +88,7 @@ def _at_highest_strength(cells: list[CellMetric]) -> list[CellMetric]:
 
 
 def _figure(panels: list[tuple[tuple[str, ...], pd.DataFrame]]) -> plt.Figure:
-    heights = [max(2.5, 0.26 * min(rows["class"].nunique(), NAMED)) for _, rows in panels]
+    heights = [_height(changes[changes["images"] >= FEWEST]["class"].nunique()) for _, changes in panels]
     size = (8.5, sum(heights) + len(panels))
     figure, axes = plt.subplots(len(panels), len(SHOWN), figsize=size, squeeze=False, height_ratios=heights)
     for row, ((backbone, dataset), changes) in zip(axes, panels, strict=True):
@@ -105,6 +105,11 @@ def _figure(panels: list[tuple[tuple[str, ...], pd.DataFrame]]) -> plt.Figure:
                 _draw_sorted(axis, shown)
     figure.tight_layout()
     return figure
+
+
+def _height(classes: int) -> float:
+    """Return the height of a panel with so many classes."""
+    return max(2.5, 0.26 * min(classes, NAMED)) if classes else 0.6
 
 
 def _images(changes: pd.DataFrame) -> str:

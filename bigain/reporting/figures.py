@@ -147,10 +147,11 @@ def _draw_panel(axis: plt.Axes, shown: list[Change], kind: StrengthKind, pair: t
             middle = middles[lead.cell.strength] + (pair.index(lead.better) - 0.5) * 0.3
             axis.axvspan(middle - 0.15, middle + 0.15, color=style.COLOURS[lead.better], alpha=SHADE, lw=0)
     axis.set_xlim(-0.5, max(len(strengths), 1) - 0.5)
-    if not strengths:
-        axis.text(0.5, 0.6, "not run", ha="center", transform=axis.transAxes, color="#777777", fontsize=8)
+    if strengths:
+        axis.axhline(0, color="black", lw=0.8)
+    else:
+        axis.text(0.5, 0.5, "not run", ha="center", transform=axis.transAxes, color="#777777", fontsize=8)
         axis.set_yticks([])
-    axis.axhline(0, color="black", lw=0.8)
     axis.set_xticks(range(len(strengths)), [names.strength(kind, strength) for strength in strengths])
     axis.set_xlabel(names.STRENGTHS[kind], fontsize=8)
     axis.tick_params(labelsize=8)

@@ -83,10 +83,11 @@ def note(gains: list[Gain]) -> str:
         return "This study compares no accuracies."
     images = dict.fromkeys((min(d.n for d in accuracy), max(d.n for d in accuracy)))
     detectable = float(np.median([d.detectable for d in accuracy]))
+    where = f"half of the {len(accuracy)} comparisons" if len(accuracy) > 1 else "the only comparison"
     return (
         f"Methods are compared on the same {' to '.join(f'{n:,}' for n in images)} images with the same noise. A true "
         f"difference in Acc@1 of {rounded(detectable, digits(detectable))} points would have been significant with 80% "
-        f"power in half of the {len(accuracy)} comparisons; smaller ones may well go unseen."
+        f"power in {where}; smaller ones may well go unseen."
     )
 
 
@@ -95,7 +96,8 @@ def facts(scored: list[CellScores], spec: ReportSpec) -> list[tuple[str, str]]:
     models = ", ".join(sorted({cell["cell"]["backbone"] for cell in scored}))
     data = ", ".join(sorted({cell["cell"]["dataset"] for cell in scored}))
     classification, generation = spec["classification"], spec["generation"]
-    hours = sum(cell["seconds"] for cell in scored) / 3600
+    seconds = sum(cell["seconds"] for cell in scored)
+    time = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
     rows = [
         ("cells", str(len(scored))),
         ("models", models),
@@ -114,7 +116,7 @@ def facts(scored: list[CellScores], spec: ReportSpec) -> list[tuple[str, str]]:
         ("computed with", "; and ".join(environments)),
         *_remarks(scored, "left_out", "left out"),
         *_remarks(scored, "warnings", "warning"),
-        ("job time", f"{hours:.2g} hours over all model jobs, {3600 * hours / len(scored):.0f} s per cell"),
+        ("job time", f"{time} over all model jobs, {seconds / len(scored):.0f} s per cell"),
         *_commit(),
     ]
 
