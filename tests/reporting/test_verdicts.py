@@ -6,7 +6,9 @@ from scipy import stats
 
 from bigain.metrics.significance import Student, paired
 from bigain.reporting.claims import Claim, ClaimsFile
+from bigain.reporting.comparisons import Measured
 from bigain.reporting.evidence import Evidence, weakest, weigh
+from bigain.reporting.frames import CellMetric
 from bigain.reporting.scores import Scores
 from bigain.reporting.study_numbers import StudyNumbers
 from bigain.reporting.verdicts import judge, judge_all, leads
@@ -287,3 +289,39 @@ def test_the_mean_lead_is_over_the_strengths_of_a_place_image_by_image():
 def test_there_is_no_mean_lead_where_the_images_differ():
     scored = [*pair(0.5, 160, 120), *pair(0.3, 130, 120, first=1000)]
     assert leads(verdict(scored), StudyNumbers(scored, FAMILIES)) == []
+
+
+# Error rates.
+
+
+class Simulated:
+    """Cells with `true` differences at several strengths, seen with normal errors of size 1, correlated by .8."""
+
+    families = FAMILIES
+
+    def __init__(self, true, rng):
+        common, alone = np.sqrt(0.8) * rng.standard_normal(), np.sqrt(0.2) * rng.standard_normal(len(true))
+        self.seen = dict(enumerate(np.array(true) + common + alone))
+
+    def cells(self, metric, method):
+        return [CellMetric(metric, "u", "x", method, strength) for strength in self.seen]
+
+    def __contains__(self, cell):
+        return True
+
+    def improvement(self, ours, theirs):
+        return Measured((difference(self.seen[ours.strength]),))
+
+
+@pytest.mark.parametrize(
+    ("true", "false_verdict"),
+    [
+        ([0, 9, 9], "supported everywhere"),
+        ([0, 0, 0], "contradicted"),
+    ],
+)
+def test_a_false_verdict_on_a_claim_comes_out_at_most_one_time_in_twenty(true, false_verdict):
+    rng, claim = np.random.default_rng(0), Claim.parse("claim", CLAIM)
+    file = ClaimsFile({"claim": claim}, MARGINS, {})
+    verdicts = [judge(claim, file, Simulated(true, rng)).verdict for _ in range(400)]
+    assert np.mean([verdict == false_verdict for verdict in verdicts]) < 0.05 + 2 * np.sqrt(0.05 * 0.95 / 400)
