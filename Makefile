@@ -1,4 +1,4 @@
-# Two commands: `make demo` reproduces the embedded study, `make test` runs the tests. Both build `.venv` first.
+# `make demo` reproduces the embedded study, `make test` runs the tests. Both build `.venv` first.
 PYTHON ?= python3
 CORES ?= all
 VENV := .venv
@@ -12,7 +12,7 @@ export MPLBACKEND = Agg
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 
-.PHONY: demo test test-system test-slow lint short bench bench-gpu docs clean
+.PHONY: demo showcase test test-system test-slow lint short bench bench-gpu docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES)
@@ -37,6 +37,11 @@ lint: $(INSTALLED)
 # The study shrunk to minutes, from config to page: what CI runs.
 short: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/short.yaml
+
+# All tables, figures and the page of the study in docs/, from its committed outcomes: no model runs.
+OUTCOMES ?= docs/decisive/outcomes
+showcase: $(INSTALLED)
+	$(BIN)/snakemake --cores $(CORES) --forceall --snakefile workflow/outcomes.smk --config outcomes=$(OUTCOMES)
 
 # Ours beside the plain loop, diffusers and tomesd, timed in turns on this machine: docs/performance.md says what it means.
 bench: $(INSTALLED)

@@ -49,3 +49,29 @@ def import_(bundle: Annotated[Path, typer.Argument(help="Bundle that `bigain exp
         fail(error, code=1)
     there = len(manifest["files"]) - len(written)
     typer.echo(f"{bundle}: {len(written)} files of {manifest['study']} unpacked, {there} were there already")
+
+
+@command()
+def outcomes(
+    folder: Annotated[Path, typer.Argument(help="Folder to write, beside which the report is rendered.")],
+    configfile: ConfigFiles = None,
+) -> None:
+    """Write what a study's report shows to a small folder, from which it is rendered without a model.
+
+    Holds the metrics and every image's outcome of all cells that are finished, measurements and probes, with checksums
+    and a data dictionary. `make showcase` renders the tables, figures and page of docs/decisive from it.
+    """
+    from bigain.jobs.collect import collect
+    from bigain.study.publishing import FinishedStudy, whole_folder
+
+    study = study_of(configfile)
+    try:
+        finished = FinishedStudy(study)
+        with whole_folder(folder) as temporary:
+            collect(finished.collect_spec(), Path(study.results, "cells"), temporary / "results.parquet")
+            published = finished.publish(temporary)
+    except (OSError, ValueError) as error:
+        fail(error, code=1)
+    typer.echo(f"{folder}: {published.cells} of {published.planned_cells} cells, {published.bytes / 1e6:.2f} MB")
+    for what in published.not_shown:
+        typer.echo(f"not shown: {what}")

@@ -10,7 +10,7 @@ from bigain.reporting.contents import figures_of, has_printed_values, read_table
 from bigain.reporting.package_files import claims_file, printed_files, tables_file, template_files
 
 if TYPE_CHECKING:
-    from bigain.study.study import Study
+    from bigain.study.outcomes import Reported
 
 PROTOCOL = ("table9", "table10", "table13")  # written by one job
 CAPTIONS = {  # of the tables that tables.yaml does not describe
@@ -44,7 +44,7 @@ class RenderCommand:
     category: str = "Tables"
 
 
-def table_commands(study: Study) -> dict[str, RenderCommand]:
+def table_commands(study: Reported) -> dict[str, RenderCommand]:
     """Return the commands of the tables that have a job of their own, by table."""
     tables, claims = str(tables_file(study.config)), str(claims_file(study.config))
     values, deltas = map(str, printed_files("values", "deltas"))
@@ -78,7 +78,7 @@ def table_commands(study: Study) -> dict[str, RenderCommand]:
     return commands
 
 
-def tables_in_order(study: Study) -> list[str]:
+def tables_in_order(study: Reported) -> list[str]:
     """Return the names of all tables in the order of the page and the document."""
     of_cells = table_names(tables_file(study.config), study.cells, study.config["backbones"])
     theorem = ["theorem1"] if study.probed() else []
@@ -86,7 +86,7 @@ def tables_in_order(study: Study) -> list[str]:
     return ["answers", "table1", *of_cells, *theorem, *PROTOCOL, "table11", *comparisons]
 
 
-def figure_commands(study: Study) -> dict[str, RenderCommand]:
+def figure_commands(study: Reported) -> dict[str, RenderCommand]:
     """Return the commands of the figures that are drawn from results, by figure."""
     results, measured = _results(study), _measured(study)
     of_results = ["--results", results, "--spec", study.report_spec()]
@@ -101,7 +101,7 @@ def figure_commands(study: Study) -> dict[str, RenderCommand]:
     }
 
 
-def rendered_files(study: Study, document: str) -> list[str]:
+def rendered_files(study: Reported, document: str) -> list[str]:
     """Return the names of all files that are rendered for a study.
 
     `document` is report.pdf where LaTeX is installed, else report.tex.
@@ -118,16 +118,16 @@ def rendered_files(study: Study, document: str) -> list[str]:
     ]
 
 
-def report_files(study: Study) -> list[str]:
+def report_files(study: Reported) -> list[str]:
     """Return the names of all files that the folder of a study's report may have: with a PDF or without."""
     return [*rendered_files(study, "report.pdf"), manifest.NAME]
 
 
-def _results(study: Study) -> str:
+def _results(study: Reported) -> str:
     return f"{study.results}/results.parquet"
 
 
-def _measured(study: Study) -> list[str]:
+def _measured(study: Reported) -> list[str]:
     return [f"{study.results}/efficiency/{backbone}.csv" for backbone in study.backbones()]
 
 

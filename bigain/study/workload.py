@@ -17,14 +17,15 @@ from bigain.study.flops_table import gflops
 
 
 class Workload:
-    """The cells of a config that `bigain.study.config.load` has checked."""
+    """The cells of a config that `bigain.study.config.load` has checked: all of them, or some."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, cells: list[Cell] | None = None) -> None:
         self.config = config
         self.name: str = config["study"]
         self.results = f"results/{self.name}"
         self.reports = f"reports/{self.name}"
-        self.cells = expand(config)
+        self.logs = f"results/{self.name}/logs"
+        self.cells = expand(config) if cells is None else cells
         self._by_path = {cell.path: cell for cell in self.cells}
         self._sizes: dict[str, tuple[int, int]] = {}
 

@@ -25,7 +25,7 @@ rule figure:
             labels=lambda w: {"figure": DRAWN()[w.figure].title},
         ),
     log:
-        f"{study.results}/logs/report/{{figure}}.log",
+        f"{study.logs}/report/{{figure}}.log",
     wildcard_constraints:
         figure="figure1|tradeoff|classes",
     params:
@@ -64,7 +64,7 @@ rule token_figures:
             labels={"figure": "Figure 3"},
         ),
     log:
-        f"{study.results}/logs/report/token-figures.log",
+        f"{study.logs}/report/token-figures.log",
     params:
         spec=lambda w: study.report_spec(),
     message:
@@ -88,7 +88,7 @@ rule samples:
             labels={"backbone": "{backbone}", "data set": "{dataset}"},
         ),
     log:
-        f"{study.results}/logs/report/samples-{{backbone}}-{{dataset}}.log",
+        f"{study.logs}/report/samples-{{backbone}}-{{dataset}}.log",
     params:
         spec=lambda w: study.report_spec(),
     message:

@@ -21,7 +21,7 @@ rule report:
     output:
         f"{study.reports}/report.tex",
     log:
-        f"{study.results}/logs/report/report.log",
+        f"{study.logs}/report/report.log",
     params:
         spec=lambda w: study.report_spec(),
     message:
@@ -37,7 +37,7 @@ rule report_pdf:
     output:
         f"{study.reports}/report.pdf",
     log:
-        f"{study.results}/logs/report/report-pdf.log",
+        f"{study.logs}/report/report-pdf.log",
     params:
         spec=lambda w: study.report_spec(),
     message:
@@ -66,7 +66,7 @@ rule page:
             labels={"page": "index.html"},
         ),
     log:
-        f"{study.results}/logs/report/page.log",
+        f"{study.logs}/report/page.log",
     params:
         spec=lambda w: study.report_spec(),
     message:
@@ -82,7 +82,7 @@ rule manifest:
     output:
         f"{study.reports}/manifest.json",
     log:
-        f"{study.results}/logs/report/manifest.log",
+        f"{study.logs}/report/manifest.log",
     params:
         spec=lambda w: study.report_spec(),
     message:

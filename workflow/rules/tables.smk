@@ -27,7 +27,7 @@ rule table:
             labels={"table": "{table}"},
         ),
     log:
-        f"{study.results}/logs/report/{{table}}.log",
+        f"{study.logs}/report/{{table}}.log",
     wildcard_constraints:
         table="|".join(RENDERED_ALONE),
     params:
@@ -56,7 +56,7 @@ rule protocol_tables:
             labels={"table": "Tables 9, 10 and 13"},
         ),
     log:
-        f"{study.results}/logs/report/protocol.log",
+        f"{study.logs}/report/protocol.log",
     params:
         spec=lambda w: study.report_spec(),
         folder=subpath(output[0], parent=True),
@@ -88,7 +88,7 @@ rule theorem:
             labels={"figure": "Theorem 1"},
         ),
     log:
-        f"{study.results}/logs/report/theorem.log",
+        f"{study.logs}/report/theorem.log",
     params:
         spec=lambda w: study.report_spec(),
     message:
@@ -104,7 +104,7 @@ rule schedules:
     output:
         f"{study.reports}/schedules.csv",
     log:
-        f"{study.results}/logs/report/schedules.log",
+        f"{study.logs}/report/schedules.log",
     params:
         spec=lambda w: study.report_spec(),
     message:

@@ -1,0 +1,162 @@
+"""Publish the outcomes of a study's finished cells in a folder that can be committed (outcomes.py)."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from bigain.core.columns import documentation
+from bigain.core.files import sha256, write_text
+from bigain.core.provenance import ResultError, digest, write_sealed
+from bigain.core.records import environment
+from bigain.core.specs import CollectSpec
+from bigain.study.measurement_specs import probed
+from bigain.study.outcomes import CONFIG, NAME, SCHEMA, SPECTRUM, TOKENS, OutcomesReportSpec
+from bigain.study.products import examine, products
+from bigain.study.report_specs import collect_spec, report_spec, sample_sheets
+from bigain.study.study import Study
+from bigain.study.workload import Workload
+
+LARGEST = 10_000_000  # bytes of a folder; probes and sample sheets that do not fit are left out
+DICTIONARY = "README.md"
+DESCRIBED = (  # kinds of files, as columns.yaml names them
+    *("results.parquet", "images.parquet", "cells.json", "efficiency", "spectrum", "tokens", "generated", "provenance"),
+)
+
+INTRODUCTION = """\
+Everything that the report beside this folder shows, as `bigain outcomes` wrote it: the metrics and every image's
+outcome of all finished cells, the measurements of the models, what the probes found, and the first generated images.
+All tables, figures and the page are rendered from it, without a model.
+
+`config.yaml` is the study's config; `outcomes.json` lists its finished cells and the sha256 of every file. A file X
+has its provenance in `X.json`: settings, fingerprints of the code, environments, and the checksums of what X was
+computed from. `cells.json` holds what has no row in a table: what a cell compressed, left out and warns of, and its
+classes.
+
+The columns:"""
+
+
+class Published(NamedTuple):
+    """What a folder of outcomes holds."""
+
+    cells: int
+    planned_cells: int
+    bytes: int
+    not_shown: list[str]
+
+
+class FinishedStudy(Workload):
+    """A study's finished cells: those that are scored. Their results are collected and reported as the study's are."""
+
+    def __init__(self, study: Study) -> None:
+        self._products = {str(product.file): product for product in products(study)}
+        of_cells = zip(study.cells, study.score_files(), strict=True)
+        super().__init__(study.config, [cell for cell, file in of_cells if self._is_finished(file)])
+        self.planned_cells = len(study.cells)
+        if not self.cells:
+            raise ValueError(f"{study.results}: no cell of {study.name} is finished and scored")
+
+    def collect_spec(self) -> CollectSpec:
+        """Return the spec of the results of the finished cells."""
+        return collect_spec(self)
+
+    def publish(self, folder: Path) -> Published:
+        """Add the other files that the report shows to the collected results in a folder, and describe all of them.
+
+        Raises ValueError naming a measurement that is missing, because most tables show those of every backbone, and
+        ResultError naming a file that is damaged.
+        """
+        spec = report_spec(self, digest(self.collect_spec()))
+        kept = [f"{self.results}/efficiency/{backbone}.csv" for backbone in self.backbones()]
+        for file in kept:
+            if not self._is_finished(file):
+                raise ValueError(f"{file} is missing, and most tables show it: `snakemake {file}` makes it")
+        size = sum(file.stat().st_size for file in folder.iterdir()) + sum(map(self._bytes, kept))
+        not_shown = []
+        for what, files in self._optional():
+            added = sum(map(self._bytes, files))
+            if unfinished := [file for file in files if not self._is_finished(file)]:
+                not_shown.append(f"{what}: {unfinished[0]} is not finished")
+            elif size + added > LARGEST:
+                not_shown.append(f"{what}: {added / 1e6:.1f} MB, too large to be kept here")
+            else:
+                kept, size = [*kept, *files], size + added
+        for file in kept:
+            for source in self._products[file].files:
+                target = folder / source.relative_to(self.results)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
+        names = {file: str(Path(file).relative_to(self.results)) for file in kept}
+        report: OutcomesReportSpec = {
+            **spec,
+            "files": {names[file]: digest(self._products[file].spec()) for file in kept},
+            "probed": {SPECTRUM, TOKENS} <= {Path(file).name for file in kept},
+            "shown_cells": len(self.cells),
+            "planned_cells": self.planned_cells,
+            "not_shown": not_shown,
+        }
+        self._describe(folder, report)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        return Published(len(self.cells), self.planned_cells, size, not_shown)
+
+    def _is_finished(self, file: str) -> bool:
+        """Return whether a result file is there and as it was computed. Raises ResultError if it is damaged."""
+        finding = examine(self._products[file], contents=True)
+        if finding is not None and finding.state not in ("missing", "outdated"):
+            raise ResultError(file, finding.state, finding.message.removeprefix(f"{file} "))
+        return finding is None
+
+    def _bytes(self, file: str) -> int:
+        return sum(part.stat().st_size for part in self._products[file].files if part.exists())
+
+    def _optional(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield what the report shows besides, each with its files: probes, and the sheets of generated images."""
+        for backbone, dataset in probed(self):
+            for name in (SPECTRUM, TOKENS):
+                file = f"{self.results}/probes/{backbone}/{dataset}/{name}"
+                if file in self._products:
+                    yield f"{name} of {backbone} on {dataset}", [file]
+        for (backbone, dataset), files in sample_sheets(self).items():
+            yield f"sample sheet of {backbone} on {dataset}", files
+
+    def _describe(self, folder: Path, report: OutcomesReportSpec) -> None:
+        """Write the data dictionary and outcomes.json."""
+        sections = re.split(r"\n(?=### )", documentation())
+        described = [text for text in sections if text.splitlines()[0].removeprefix("### ") in DESCRIBED]
+        introduction = f"# Outcomes of the study {self.name}\n\n{INTRODUCTION}\n\n"
+        write_text(folder / DICTIONARY, introduction + "\n".join(described))
+        write_text(folder / CONFIG, yaml.safe_dump(self.config, sort_keys=False))
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        content = {
+            "schema": SCHEMA,
+            "cells": [cell.path for cell in self.cells],
+            "report": report,
+            "environment": environment(),
+            "files": {file.relative_to(folder).as_posix(): sha256(file) for file in files},
+        }
+        write_sealed(folder / NAME, content)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder; on success it becomes `folder`, in place of earlier outcomes there.
+
+    Raises ValueError if `folder` holds something else.
+    """
+    if folder.exists() and not (folder / NAME).exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} holds something other than outcomes; name a new folder")
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
