@@ -105,7 +105,7 @@ def _preload() -> None:
     import bigain.reporting.figures
     import bigain.reporting.page
     import bigain.reporting.table_files  # noqa: F401
-    from bigain.jobs import batch, classify, efficiency, encode, generate, probes, reference, score  # noqa: F401
+    from bigain.jobs import batch, classify, efficiency, encode, generate, margins, probes, reference, score  # noqa: F401
 
 
 def _readable(first: Any, second: Any) -> bool:

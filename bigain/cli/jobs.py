@@ -152,6 +152,17 @@ def probe_spectrum(
         probes.spectrum(spec, latents, conditions, with_provenance(*outputs))
 
 
+@command("probe-margins")
+def probe_margins(
+    spec_text: SpecText, latents: Latents, conditions: Conditions, outputs: Outputs, log: Log = None
+) -> None:
+    """Measure margins to the hardest wrong class by frequency band, with repeated noise."""
+    with model_job(spec_text, log) as spec:
+        from bigain.jobs import margins
+
+        margins.margins(spec, latents, conditions, with_provenance(*outputs))
+
+
 @command("score-classification")
 def score_classification(chunks: Chunks, spec_text: SpecText, output: Output, log: Log = None) -> None:
     """Compute the accuracy and mAP of a cell from its trials."""

@@ -257,7 +257,7 @@ class EfficiencySpec(TypedDict):
 
 
 class ProbeSpec(TypedDict):
-    """Keys shared by the two probes of a model."""
+    """Keys shared by the probes of a model."""
 
     backbone: BackboneSpec
     dataset: DatasetSpec
@@ -284,6 +284,12 @@ class SpectrumSpec(ProbeSpec):
     batch: int  # rows of a forward pass
     timesteps: int  # per image, on an even grid
     bands: int  # frequency bands of the latent grid
+
+
+class MarginsSpec(SpectrumSpec):
+    """`bigain probe-margins`: margins to the hardest wrong class by frequency band, with repeated noise."""
+
+    noises: int  # per image and timestep
 
 
 # -- collecting, reporting, fetching -----------------------------------------------------------------------------------

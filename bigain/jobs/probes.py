@@ -57,7 +57,7 @@ def spectrum(spec: SpectrumSpec, latents_file: Path, conditions_file: Path, outp
     inputs = {"latents": shared_input(latents_file, spec), "conditions": shared_input(conditions_file, spec)}
     backbone, sites = backbone_of(spec["backbone"]), sites_of(spec["backbone"])
     dataset = load_dataset(spec["dataset"])
-    latents, positions = _readable(latents_file, spec["images"])
+    latents, positions = readable_latents(latents_file, spec["images"])
     with safe_open(conditions_file, "pt") as stored:
         candidates = stored.get_tensor("candidates")
     seed, bands = spec["seed"], spec["bands"]
@@ -83,7 +83,7 @@ def spectrum(spec: SpectrumSpec, latents_file: Path, conditions_file: Path, outp
     stopwatch.write_provenance(output, spec, inputs, backbone.device)
 
 
-def _readable(latents_file: Path, count: int) -> tuple[Tensor, list[int]]:
+def readable_latents(latents_file: Path, count: int) -> tuple[Tensor, list[int]]:
     """Return latents and positions of the first `count` images that could be read."""
     with safe_open(latents_file, "pt") as stored:
         latents, unreadable = stored.get_tensor("latents"), set(stored.get_tensor("unreadable").tolist())
@@ -93,7 +93,7 @@ def _readable(latents_file: Path, count: int) -> tuple[Tensor, list[int]]:
 
 def _first_of_each_class(dataset: Dataset, latents_file: Path, count: int) -> tuple[Tensor, list[int]]:
     """Return latents and positions of the first image of each class, for the first `count` classes that occur."""
-    latents, positions = _readable(latents_file, len(dataset))
+    latents, positions = readable_latents(latents_file, len(dataset))
     first: dict[tuple[int, ...], int] = {}
     for row, position in enumerate(positions):
         first.setdefault(dataset.labels[position], row)

@@ -7,6 +7,7 @@ D(t, eps) is the sum of Delta_k(t, eps) over the bands.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -56,7 +57,47 @@ def band_energies(residual: Tensor, count: int) -> np.ndarray:
     return np.stack([squares[:, :, band_of == band].sum(axis=(1, 2)) for band in range(count)], axis=1)
 
 
+class Row(NamedTuple):
+    """A noise prediction: of which latent, at which timestep, under which condition."""
+
+    latent: int
+    t: int
+    condition: int
+
+
 @torch.inference_mode()
+def band_errors(
+    backbone: Backbone,
+    latents: Tensor,
+    images: list[int],
+    conditions: Tensor,
+    rows: list[Row],
+    seed: int,
+    batch_size: int,
+    band_count: int,
+    attachment: Attachment,
+) -> np.ndarray:
+    """Compute the squared error of every row by band: [rows, K].
+
+    `latents` [n, C, H, W] belong to `images` [n], `conditions` [classes, ...] to the candidates. Noise, x_t and random
+    draws of a method are those of the classifier with that seed.
+    """
+    shape = tuple(latents.shape[1:])
+    eps_of = {place: keyed_noise(seed, images[place[0]], place[1], shape) for place in {row[:2] for row in rows}}
+    conditions = backbone.to_device(conditions)
+    energies = []
+    for start in range(0, len(rows), batch_size):
+        batch = rows[start : start + batch_size]
+        padded = batch + [batch[-1]] * (batch_size - len(batch))  # one shape for every batch
+        index, t, classes = (torch.tensor(column) for column in zip(*padded, strict=True))
+        eps = torch.stack([eps_of[row[:2]] for row in padded])
+        x_t = backbone.noised(latents[index], eps, t).to(backbone.device, backbone.dtype)
+        attachment.set_rows([RowKey(images[row.latent], row.condition, row.t) for row in padded])
+        eps_theta = backbone.predict_noise(x_t, t.to(backbone.device), conditions[classes.to(backbone.device)])
+        energies.append(band_energies(eps - eps_theta.float().cpu(), band_count)[: len(batch)])
+    return np.concatenate(energies)
+
+
 def differences(
     backbone: Backbone,
     latents: Tensor,
@@ -70,22 +111,10 @@ def differences(
 ) -> np.ndarray:
     """Compute Delta_k(t, eps), the error of the wrong class in band k minus that of the true class: [n, T, K].
 
-    `latents` [n, C, H, W] belong to `pairs`, `conditions` [classes, ...] to the candidates. Noise, x_t and random draws
-    of a method are those of the classifier.
+    Arguments are those of `band_errors`; each latent belongs to a pair.
     """
-    rows = [(i, t, c) for i, pair in enumerate(pairs) for t in timesteps for c in (pair.wrong, pair.true)]
-    shape = tuple(latents.shape[1:])
-    eps_of = {(i, t): keyed_noise(seed, pair.image, t, shape) for i, pair in enumerate(pairs) for t in timesteps}
-    conditions = backbone.to_device(conditions)
-    energies = []
-    for start in range(0, len(rows), batch_size):
-        batch = rows[start : start + batch_size]
-        padded = batch + [batch[-1]] * (batch_size - len(batch))  # one shape for every batch
-        index, t, classes = (torch.tensor(column) for column in zip(*padded, strict=True))
-        eps = torch.stack([eps_of[i, t_i] for i, t_i, _ in padded])
-        x_t = backbone.noised(latents[index], eps, t).to(backbone.device, backbone.dtype)
-        attachment.set_rows([RowKey(pairs[i].image, c, t_i) for i, t_i, c in padded])
-        eps_theta = backbone.predict_noise(x_t, t.to(backbone.device), conditions[classes.to(backbone.device)])
-        energies.append(band_energies(eps - eps_theta.float().cpu(), band_count)[: len(batch)])
-    wrong, true = np.concatenate(energies).reshape(len(pairs) * len(timesteps), 2, band_count).swapaxes(0, 1)
+    rows = [Row(i, t, c) for i, pair in enumerate(pairs) for t in timesteps for c in (pair.wrong, pair.true)]
+    images = [pair.image for pair in pairs]
+    errors = band_errors(backbone, latents, images, conditions, rows, seed, batch_size, band_count, attachment)
+    wrong, true = errors.reshape(len(pairs) * len(timesteps), 2, band_count).swapaxes(0, 1)
     return (wrong - true).reshape(len(pairs), len(timesteps), band_count)

@@ -35,6 +35,7 @@ JOB_PARTS = (
     "jobs.generate",
     "jobs.efficiency",
     "jobs.probes",
+    "jobs.margins",
     "score",
     "jobs.collect",
     "cli_report",

@@ -1,10 +1,10 @@
-"""Specs of measurements on a backbone: FLOPs and seconds (Table 11), tokens (Figures 2, 3), bands (Theorem 1)."""
+"""Specs of measurements on a backbone: FLOPs, seconds (Table 11), tokens (Figures 2, 3), bands (Theorem 1), margins."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bigain.core.specs import EfficiencySpec, ProbeSpec, SpectrumSpec, TokenMapsSpec
+from bigain.core.specs import EfficiencySpec, MarginsSpec, ProbeSpec, SpectrumSpec, TokenMapsSpec
 from bigain.datasets import SOURCES
 from bigain.methods.ids import method_of
 from bigain.methods.presets import METHODS
@@ -17,6 +17,7 @@ from bigain.study.workload import Workload
 
 FIGURE_3_METHODS = ("tome~cell-4x4", "bigain_tm~cell-4x4")
 ROWS = 40  # of a forward pass of a probe where the classifier's are measured
+NOISES = 2  # of margins, the fewest that have a variance
 FIGURE_3_RATIO = 0.9  # which cells of 2x2 tokens cannot reach: they end at 0.75
 
 
@@ -86,13 +87,41 @@ def spectrum_spec(work: Workload, backbone: str, dataset: str) -> SpectrumSpec:
     }
 
 
+def with_margins(work: Workload) -> list[tuple[str, str]]:
+    """Return the (backbone, data set) pairs whose margins are measured: all that are probed, or none."""
+    return probed(work) if work.config["probes"]["margin_images"] else []
+
+
+def margins_spec(work: Workload, backbone: str, dataset: str) -> MarginsSpec:
+    """Return the spec of the margins: the uncompressed model, then every token method and variant, and strength."""
+    settings = work.config["probes"]
+    cells = [cell for cell in work.cells if (cell.backbone, cell.dataset) == (backbone, dataset)]
+    arms = dict.fromkeys((cell.method, cell.strength) for cell in cells if _compresses_tokens(cell))
+    images = min(settings["margin_images"], work.size(dataset)[0])
+    finished = f"{work.results}/probes/{backbone}/{dataset}/margins.parquet"
+    return {
+        **_probe(work, backbone, dataset, images, [method for method, _ in arms], "jobs.margins"),
+        "arms": in_finished_order([("none", None), *arms], finished),
+        "batch": ROWS if work.measures_batch else work.config["classification"]["batch"],
+        "timesteps": settings["timesteps"],
+        "bands": settings["bands"],
+        "noises": NOISES,
+    }
+
+
+def _compresses_tokens(cell: Cell) -> bool:
+    """Return whether a cell classifies with a token method."""
+    return cell.task == "classification" and method_of(cell.method).acts_on in ("tokens", "keys_values")
+
+
 def _is_probed(cell: Cell) -> bool:
     """Return whether a cell classifies with a preset token method; variants of one are not probed."""
-    token_method = cell.method in METHODS and method_of(cell.method).acts_on in ("tokens", "keys_values")
-    return cell.task == "classification" and token_method
+    return cell.method in METHODS and _compresses_tokens(cell)
 
 
-def _probe(work: Workload, backbone: str, dataset: str, images: int, methods: Iterable[str]) -> ProbeSpec:
+def _probe(
+    work: Workload, backbone: str, dataset: str, images: int, methods: Iterable[str], job: str = "jobs.probes"
+) -> ProbeSpec:
     code = model_code(work.config, backbone, methods)
     return {
         "backbone": backbone_part(work.config, backbone, compressed=True),
@@ -101,5 +130,5 @@ def _probe(work: Workload, backbone: str, dataset: str, images: int, methods: It
         "images": images,
         "seed": work.config["seeds"][0],
         "threads": work.config["threads"],
-        "code": code_of("jobs.probes", *code, reader_code(work.config, dataset)),
+        "code": code_of(job, *code, reader_code(work.config, dataset)),
     }

@@ -102,6 +102,9 @@ def products(study: Study) -> Iterator[Product]:
     for backbone, dataset in study.probed():
         folder = root / "probes" / backbone / dataset
         yield Product("measurements", folder / "spectrum.parquet", partial(study.spectrum_spec, backbone, dataset))
+    for backbone, dataset in study.with_margins():
+        folder = root / "probes" / backbone / dataset
+        yield Product("measurements", folder / "margins.parquet", partial(study.margins_spec, backbone, dataset))
     for backbone, dataset in study.shown():
         folder = root / "probes" / backbone / dataset
         yield Product("measurements", folder / "tokens.safetensors", partial(study.token_maps_spec, backbone, dataset))

@@ -12,7 +12,15 @@ from bigain.study.cell_specs import job_spec, score_spec, stage_schedule
 from bigain.study.cells import Cell
 from bigain.study.certificates import certificate_of
 from bigain.study.fingerprints import code_of
-from bigain.study.measurement_specs import efficiency_spec, in_figures, probed, spectrum_spec, token_maps_spec
+from bigain.study.measurement_specs import (
+    efficiency_spec,
+    in_figures,
+    margins_spec,
+    probed,
+    spectrum_spec,
+    token_maps_spec,
+    with_margins,
+)
 from bigain.study.workload import Workload
 
 
@@ -57,6 +65,8 @@ def report_spec(work: Workload, results: str) -> ReportSpec:
         files[f"{folder}/efficiency/{backbone}.csv"] = efficiency_spec(work, backbone)
     for backbone, dataset in probed(work):
         files[f"{folder}/probes/{backbone}/{dataset}/spectrum.parquet"] = spectrum_spec(work, backbone, dataset)
+    for backbone, dataset in with_margins(work):
+        files[f"{folder}/probes/{backbone}/{dataset}/margins.parquet"] = margins_spec(work, backbone, dataset)
     for backbone, dataset in in_figures(work):
         files[f"{folder}/probes/{backbone}/{dataset}/tokens.safetensors"] = token_maps_spec(work, backbone, dataset)
     for cell in _sampled(work):

@@ -52,7 +52,7 @@ class Needs:
         for rule, wildcards in jobs:
             if rule in ("classify", "generate", "calibrate"):
                 needs.add_cell(study, study.cell(wildcards["cell"]))
-            elif rule in ("encode_images", "encode_conditions", "probe_tokens", "probe_spectrum"):
+            elif rule in ("encode_images", "encode_conditions", "probe_tokens", "probe_spectrum", "probe_margins"):
                 needs.backbones.add(wildcards["backbone"])
                 needs.datasets.add(wildcards["dataset"])
             elif rule == "reference_features":

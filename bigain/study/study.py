@@ -91,6 +91,14 @@ class Study(Workload):
         """Return the spec of Theorem 1's frequency bands."""
         return canonical(measurement_specs.spectrum_spec(self, backbone, dataset))
 
+    def with_margins(self) -> list[tuple[str, str]]:
+        """Return the (backbone, data set) pairs whose margins to the hardest wrong class are measured."""
+        return measurement_specs.with_margins(self)
+
+    def margins_spec(self, backbone: str, dataset: str) -> str:
+        """Return the spec of the margins to the hardest wrong class."""
+        return canonical(measurement_specs.margins_spec(self, backbone, dataset))
+
     # -- downloads, results and reports --------------------------------------------------------------------------------
 
     def fetchable(self) -> list[str]:

@@ -31,7 +31,7 @@ def undescribed_columns(results: Path, reports: Path) -> list[str]:
     for file in sorted(
         {*results.glob("*.parquet"), *results.glob("cells/**/*.parquet"), *results.glob("probes/**/*.parquet")}
     ):
-        kind = {"chunk": "trials", "spectrum": "spectrum"}.get(file.stem.split("-")[0], file.name)
+        kind = {"chunk": "trials", "spectrum": "spectrum", "margins": "margins"}.get(file.stem.split("-")[0], file.name)
         missing += _missing(file, kind, pq.read_schema(file).names)
     for file in sorted(
         {*results.glob("*.parquet.json"), *results.glob("c*/**/*.json"), *results.glob("[ip]*/**/*.json")}

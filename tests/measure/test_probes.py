@@ -1,6 +1,7 @@
 """Probes: bands add up to the classifier's errors, and maps show the merged tokens."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -12,7 +13,8 @@ from bigain.compression.attach import attached_to, compressed
 from bigain.compression.attachment import RowKey
 from bigain.core.provenance import as_input, checked, digest, write_provenance
 from bigain.core.records import read_table
-from bigain.jobs import probes
+from bigain.jobs import margins, probes
+from bigain.measure.margins import hardest_wrong
 from bigain.measure.spectrum import Pair, band_energies, bands, differences, draw_pair
 from bigain.measure.token_maps import merged_tokens, probed_block, saliency
 from bigain.tokens.scores import laplacian_l1
@@ -161,3 +163,39 @@ def test_the_jobs_leave_unreadable_images_out(study_inputs):
     assert 1 <= shown <= 3
     assert stored["saliency"].shape == (shown, 16, 16)
     assert stored["merged"].shape == (1, shown, 16, 16)
+
+
+def test_the_hardest_class_is_chosen_on_the_other_half_of_the_timesteps():
+    errors = np.array([[[1.0, 3, 5], [1, 5, 2], [1, 3, 9], [1, 5, 2]]])  # class 1 is near at even places, 2 at odd ones
+    assert hardest_wrong(errors, np.array([0])).tolist() == [[2, 1, 2, 1]]
+    assert hardest_wrong(errors, np.array([2])).tolist() == [[0, 0, 0, 0]]
+    with pytest.raises(ValueError, match="2 classes at 1 timesteps"):
+        hardest_wrong(errors[:, :1, :2], np.array([0]))
+
+
+def test_margins_are_to_all_wrong_classes_without_compression_and_to_the_hardest_with(study_inputs):
+    folder, common = study_inputs
+    arms = [["none", None], ["bigain_tm_shuffled", 0.5], ["bigain_tm", 0.0]]
+    spec = common | {"arms": arms, "images": 3, "timesteps": 2, "bands": 4, "batch": 8, "noises": 2}
+    margins.margins(spec, folder / "latents.safetensors", folder / "conditions.safetensors", folder / "m.parquet")
+    table = read_table(folder / "m.parquet").to_pandas()
+    checked(folder / "m.parquet", digest(spec))
+    rows = table.groupby("method", sort=False).size()
+    assert rows.to_dict() == {"none": 2 * 3 * 2 * 9, "bigain_tm_shuffled": 2 * 3 * 2, "bigain_tm": 2 * 3 * 2}
+    assert (table["true"] != table["wrong"]).all()
+
+    bands_of = [f"band_{k}" for k in range(4)]
+    place = ["image", "t", "noise", "wrong"]
+    full = table[(table["method"] == "none") & table["hardest"]].set_index(place)[bands_of].sort_index()
+    unmerged = table[table["method"] == "bigain_tm"].set_index(place)[bands_of]  # a ratio of 0 merges nothing
+    pd.testing.assert_frame_equal(full, unmerged.sort_index(), atol=1e-2)
+    first, second = (full.xs(noise, level="noise").to_numpy() for noise in (0, 1))
+    assert not np.allclose(first, second)
+
+    everything = table[table["method"] == "none"].copy()
+    everything["margin"] = everything[bands_of].sum(axis=1)
+    for image, rows_of in everything.groupby("image"):
+        means = rows_of.groupby(["t", "wrong"])["margin"].mean().unstack()
+        for here, other in (means.index, means.index[::-1]):
+            nearest = full.loc[(image, here)].index.get_level_values("wrong").unique().tolist()
+            assert nearest == [means.loc[other].idxmin()]

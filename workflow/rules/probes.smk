@@ -1,5 +1,5 @@
 # Looks inside the models: which tokens are detailed and which are merged (Figures 2 and 3), and what a method does to the
-# frequency bands of paired class differences (Theorem 1).
+# frequency bands of paired class differences (Theorem 1) and of margins to the hardest wrong class.
 
 
 rule probe_tokens:
@@ -41,4 +41,26 @@ rule probe_spectrum:
         "frequency bands of {wildcards.backbone} on {wildcards.dataset} under every token method"
     shell:
         "python -m bigain probe-spectrum --spec {params.spec:q} --latents {input.latents}"
+        " --conditions {input.conditions} --output {output} --log {log}"
+
+
+rule probe_margins:
+    input:
+        latents=f"{study.results}/inputs/{{backbone}}/{{dataset}}/latents.safetensors",
+        conditions=f"{study.results}/inputs/{{backbone}}/{{dataset}}/conditions.safetensors",
+    output:
+        with_provenance(
+            f"{study.results}/probes/{{backbone}}/{{dataset}}/margins.parquet"
+        ),
+    log:
+        f"{study.results}/logs/probes/{{backbone}}/{{dataset}}/margins.log",
+    threads: study.config["threads"]
+    resources:
+        gpu=study.gpus,
+    params:
+        spec=lambda w: study.margins_spec(w.backbone, w.dataset),
+    message:
+        "margins of {wildcards.backbone} on {wildcards.dataset} under every token method"
+    shell:
+        "python -m bigain probe-margins --spec {params.spec:q} --latents {input.latents}"
         " --conditions {input.conditions} --output {output} --log {log}"
