@@ -97,6 +97,32 @@ def theorem(
 
 
 @command()
+def frequency(
+    margins: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Margins to the hardest wrong class, one file per backbone and data set."),
+    ] = None,
+    *,
+    results: Results,
+    spec_text: SpecText,
+    tex: Written,
+    csv: Written,
+    html: Written,
+    pdf: Written,
+    png: Written,
+    log: Log = None,
+) -> None:
+    """Write whether frequency is why BiGain works: tables, a figure, and an answer."""
+    with logged(log):
+        from bigain.reporting.collected import read_cells, verified
+        from bigain.reporting.frequency import write_frequency
+
+        spec = json.loads(spec_text)
+        measured = [verified(file, spec) for file in margins or []]
+        write_frequency(measured, read_cells(results, spec), spec, tex, csv, html, pdf, png)
+
+
+@command()
 def overview(
     measured: Measured,
     results: Results,

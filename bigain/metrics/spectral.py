@@ -108,6 +108,11 @@ def improves(variance: float, mu: float, variance_change: float, mu_change: floa
     return variance_change > 2 * variance / mu * mu_change - variance / mu**2 * mu_change**2
 
 
+def outside(low: np.ndarray, high: np.ndarray) -> list[str]:
+    """Say of every response's interval whether it is clearly not between 0 and 1: `above 1`, `below 0`, or nothing."""
+    return ["above 1" if a > 1 else "below 0" if b < 0 else "" for a, b in zip(low, high, strict=True)]
+
+
 def _image_moments(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return every image's mu_k [n, K], sigma_k^2 [n, K] and sigma^2 of D [n]."""
     total = differences.sum(axis=2)

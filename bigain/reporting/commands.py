@@ -81,7 +81,7 @@ def table_commands(study: Reported) -> dict[str, RenderCommand]:
 def tables_in_order(study: Reported) -> list[str]:
     """Return the names of all tables in the order of the page and the document."""
     of_cells = table_names(tables_file(study.config), study.cells, study.config["backbones"])
-    theorem = ["theorem1"] if study.probed() else []
+    theorem = ["frequency", "theorem1"] if study.probed() else []
     comparisons = ["claims", *(["beside"] if has_printed_values(study.cells) else []), "audit"]
     return ["answers", "table1", *of_cells, *theorem, *PROTOCOL, "table11", *comparisons]
 
@@ -110,7 +110,7 @@ def rendered_files(study: Reported, document: str) -> list[str]:
     return [
         *(f"{table}.{form}" for table in tables_in_order(study) for form in ("tex", "csv", "html")),
         *(f"{figure}.{form}" for figure in figures for form in ("pdf", "png")),
-        *(f"{figure}.csv" for figure in figures if figure != "spectrum"),  # whose numbers are in theorem1.csv
+        *(f"{figure}.csv" for figure in figures if figure not in ("frequency", "spectrum")),  # of tables, listed above
         *(f"samples-{backbone}-{dataset}.png" for backbone, dataset in study.sheets()),
         "schedules.csv",
         *dict.fromkeys(("report.tex", document)),

@@ -68,6 +68,13 @@ PROBE_FIGURES = (  # of a study whose models are probed: token methods classify 
         "Figure 3. Tokens merged away (light blue) at 90% with cells of 4x4 tokens; 2x2 cells merge at most 75%.",
     ),
     Figure(
+        "frequency",
+        "Leads of the lowest score over other destinations, accuracy over alpha, and what r explains",
+        "Is it frequency? Left: lead of the token of lowest Laplacian score as destination over other tokens. Middle: "
+        "accuracy over alpha at a fixed factor. Right: the part of the leads that the change of every image's r "
+        "explains, fitted on one half of the images and judged on the other. All with 95% intervals.",
+    ),
+    Figure(
         "spectrum",
         "Margin, variance and response of every frequency band",
         "Theorem 1, measured. Left: share of the margin and of the variance of paired class differences in each band "

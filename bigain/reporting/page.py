@@ -49,7 +49,7 @@ def write_page(
     `output`'s folder, which also holds the document that the page links to."""
     folder = output.parent
     table_entries = read_tables(tables)
-    order = ["table1", *table_entries, *(["theorem1"] if spec["probed"] else [])]
+    order = ["table1", *table_entries, *(["frequency", "theorem1"] if spec["probed"] else [])]
     order += ["table9", "table10", "table11", "table13"]
     compared = gains(Scores(scored), table_entries)
     first, *figures = [(figure, _base64(folder / f"{figure.name}.png")) for figure in figures_of(spec["probed"])]

@@ -10,7 +10,7 @@ import numpy as np
 from bigain.core.records import embedded_spec, read_table
 from bigain.methods.ids import method_of
 from bigain.metrics.significance import Difference
-from bigain.metrics.spectral import Moments, Response, moments, respond
+from bigain.metrics.spectral import Moments, Response, moments, outside, respond
 from bigain.reporting import names
 from bigain.reporting.frames import CellMetric, optional
 from bigain.reporting.scores import Scores
@@ -45,6 +45,13 @@ class Arm:
     def strength_label(self) -> str:
         """The strength, for print."""
         return names.strength(method_of(self.method).strength_kind, self.strength)
+
+
+def bands_outside(low: np.ndarray, high: np.ndarray) -> str:
+    """List the bands whose response is clearly not between 0 and 1, as Theorem 1 assumes, for print."""
+    places = outside(low, high)
+    lists = {place: [str(k) for k, name in enumerate(places) if name == place] for place in ("above 1", "below 0")}
+    return "; ".join(f"{place}: {', '.join(bands)}" for place, bands in lists.items() if bands)
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import numpy as np
 from bigain.core.columns import csv_text
 from bigain.core.specs import ReportSpec
 from bigain.methods.ids import method_of
-from bigain.metrics.spectral import Response
+from bigain.metrics.spectral import Response, outside
 from bigain.reporting import style
 from bigain.reporting.collected import CellScores
 from bigain.reporting.rendering import write_table
 from bigain.reporting.scores import Scores
-from bigain.reporting.spectrum_probe import Arm, Probe, read_probe
+from bigain.reporting.spectrum_probe import Arm, Probe, bands_outside, read_probe
 from bigain.reporting.tables import arm_columns
 from bigain.reporting.theorem_figure import draw
 
@@ -58,6 +58,7 @@ def _row(arm: Arm) -> dict[str, Any]:
         "ratio_high": response.ratio_high,
         "accuracy": arm.accuracy,
         "agrees": arm.agrees,
+        "outside": bands_outside(response.response_low, response.response_high),
     }
 
 
@@ -101,4 +102,5 @@ def _band(response: Response, k: int) -> dict[str, float]:
         "response": response.response[k],
         "response_low": response.response_low[k],
         "response_high": response.response_high[k],
+        "response_outside": outside(response.response_low, response.response_high)[k],
     }

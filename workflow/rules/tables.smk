@@ -3,12 +3,15 @@
 TABLES = cache(partial(table_commands, study))  # not called where no table is rendered
 EVERY_TABLE = tables_in_order(study)
 PROBED = study.probed()
-RENDERED_ALONE = [name for name in EVERY_TABLE if name not in (*PROTOCOL, "theorem1")]
+RENDERED_ALONE = [
+    name for name in EVERY_TABLE if name not in (*PROTOCOL, "frequency", "theorem1")
+]
 
 
 localrules:
     table,
     protocol_tables,
+    frequency,
     theorem,
     schedules,
 
@@ -64,6 +67,41 @@ rule protocol_tables:
         "data sets, stages and scores"
     shell:
         "python -m bigain protocol-tables --spec {params.spec:q} --folder {params.folder} --log {log}"
+
+
+rule frequency:
+    input:
+        margins=[
+            f"{study.results}/probes/{b}/{d}/margins.parquet"
+            for b, d in study.with_margins()
+        ],
+        results=f"{study.results}/results.parquet",
+        templates=template_files("frequency"),
+    output:
+        tex=f"{study.reports}/frequency.tex",
+        csv=f"{study.reports}/frequency.csv",
+        html=report(
+            f"{study.reports}/frequency.html",
+            caption="../report/frequency.rst",
+            category="Tables",
+            labels={"table": "Is it frequency?"},
+        ),
+        pdf=f"{study.reports}/frequency.pdf",
+        png=report(
+            f"{study.reports}/frequency.png",
+            caption="../report/frequency.rst",
+            category="Figures",
+            labels={"figure": "Is it frequency?"},
+        ),
+    log:
+        f"{study.results}/logs/report/frequency.log",
+    params:
+        spec=lambda w: study.report_spec(),
+    message:
+        "is it frequency?"
+    shell:
+        "python -m bigain frequency {input.margins} --results {input.results} --spec {params.spec:q} --tex {output.tex}"
+        " --csv {output.csv} --html {output.html} --pdf {output.pdf} --png {output.png} --log {log}"
 
 
 rule theorem:

@@ -1,0 +1,106 @@
+"""The answer to "Is it frequency?", by rule.
+
+The leads of the lowest score over the highest, over shuffled scores and over destinations that are random but shared
+decide for each backbone, data set and ratio. It is frequency if all three are supported, and not if one is contradicted
+(after Holm's correction) or all are equivalent; else it is not decided. That the score matters does not show why: then
+the sentence says whether the change of r explains the leads on held-out images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bigain.metrics.significance import holm
+from bigain.reporting import names
+from bigain.reporting.evidence import CONTRADICTED, EQUIVALENT, LEVEL, SUPPORTED, UNDECIDED
+from bigain.reporting.frequency_cells import CONTROLS, LOWEST, MARGIN, RULES, Change, Destinations
+from bigain.reporting.frequency_probe import Margins, Mediated
+
+NOT_RUN = "not run"
+WORDS = {SUPPORTED: "Yes", CONTRADICTED: "No", EQUIVALENT: "No", UNDECIDED: "Not decided", NOT_RUN: "Not run"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What destinations at one ratio say: a verdict, and a clause with its numbers."""
+
+    verdict: str
+    clause: str
+
+
+def answer(findings: Sequence[Finding]) -> str:
+    """Return the answer in one sentence."""
+    if not findings:
+        wanted = ", ".join(f"{RULES[method]} ({method})" for method in (LOWEST, *CONTROLS))
+        return f"{WORDS[NOT_RUN]}: no ratio has cells with destinations by {wanted}."
+    words = {WORDS[finding.verdict] for finding in findings}
+    word = words.pop() if len(words) == 1 else "In part" if WORDS[SUPPORTED] in words else WORDS[UNDECIDED]
+    if WORDS[CONTRADICTED] in words and WORDS[SUPPORTED] not in words:
+        word = WORDS[CONTRADICTED]
+    return f"{word}: {'; '.join(finding.clause for finding in findings)}."
+
+
+def finding(compared: Destinations, mediated: Sequence[Mediated]) -> Finding:
+    """Return what the leads at one ratio say; `mediated` are the mediations of their backbone and data set."""
+    place = f"{compared.cell.backbone} at {names.strength('merge_ratio', compared.cell.strength)}"
+    leads = {method: compared.leads[method] for method in CONTROLS if method in compared.leads}
+    missing = [RULES[method] for method in CONTROLS if method not in leads]
+    numbers = _numbers(leads)
+    if missing:
+        return Finding(NOT_RUN, f"on {place}, destinations by {' and '.join(missing)} were not run{numbers}")
+    verdict = _verdict(list(leads.values()))
+    if verdict == SUPPORTED:
+        why = _why(compared, mediated)
+        return Finding(verdict, f"on {place}, the token of lowest score is the best destination{numbers}{why}")
+    if verdict == CONTRADICTED:
+        return Finding(verdict, f"on {place}, the token of lowest score is a worse destination than others{numbers}")
+    if verdict == EQUIVALENT:
+        return Finding(verdict, f"on {place}, no rule is better by {MARGIN:g} points or more{numbers}")
+    shown = max(lead.difference.detectable for lead in leads.values())
+    return Finding(verdict, f"on {place}, not every lead is clear{numbers}; {shown:.1f} points would be shown")
+
+
+def _verdict(leads: list[Change]) -> str:
+    """Return the verdict on all leads together, as on the comparisons of a claim."""
+    verdicts = {lead.evidence.verdict for lead in leads}
+    if verdicts == {SUPPORTED}:
+        return SUPPORTED
+    if min(holm([lead.evidence.contradicts for lead in leads])) < LEVEL:
+        return CONTRADICTED
+    return EQUIVALENT if verdicts == {EQUIVALENT} else UNDECIDED
+
+
+def _numbers(leads: dict[str, Change]) -> str:
+    """Return the leads in brackets, each with its interval."""
+    texts = [
+        f"{lead.difference.value:+.1f} [{lead.difference.low:+.1f}, {lead.difference.high:+.1f}] over {RULES[method]}"
+        for method, lead in leads.items()
+    ]
+    images = next(iter(leads.values())).difference.n if leads else 0
+    return f" ({', '.join(texts)}; {images} images)" if texts else ""
+
+
+def _why(compared: Destinations, mediated: Sequence[Mediated]) -> str:
+    """Say whether the change of r explains a lead."""
+    arm = (compared.cell.method, compared.cell.strength)
+    about = [m for m in mediated if m.ours == arm and m.theirs[0] in CONTROLS]
+    if not about:
+        return ", but why was not measured"
+    shares = [
+        f"{100 * m.explained.share:.0f}% of it [{100 * m.explained.share_low:.0f}, {100 * m.explained.share_high:.0f}] "
+        f"over {RULES[m.theirs[0]]}"
+        for m in about
+        if m.explained.mediates
+    ]
+    return f", and the change of r explains {', '.join(shares)}" if shares else ", but not shown to be so because of r"
+
+
+def findings(compared: Sequence[Destinations], measured: Sequence[tuple[Margins, list[Mediated]]]) -> list[Finding]:
+    """Return what destinations say at every ratio that has any of the rules that decide."""
+    of_place = {(margins.backbone, margins.dataset): mediated for margins, mediated in measured}
+    return [
+        finding(each, of_place.get((each.cell.backbone, each.cell.dataset), []))
+        for each in compared
+        if any(method in each.leads for method in CONTROLS)
+    ]

@@ -1,0 +1,125 @@
+"""Cells that differ in one thing: in the rule that picks destinations, or in alpha."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from bigain.methods.ids import method_of
+from bigain.methods.method import ByTask, Family
+from bigain.metrics.significance import Difference, holm
+from bigain.reporting.evidence import Evidence, weigh
+from bigain.reporting.frames import CellMetric
+from bigain.reporting.study_numbers import StudyNumbers
+
+LOWEST = "bigain_tm"
+RULES = {  # what the destination of a cell is, by method
+    LOWEST: "lowest score",
+    "bigain_tm~destinations-cell_argmax": "highest score",
+    "bigain_tm_shuffled": "lowest shuffled score",
+    "tome_shared": "random, shared by classes",
+    "tome": "random",
+    "tome_fixed": "top left",
+}
+# Without these, a lead of the lowest score may not be one of frequency: over the other end of the scale, and over what
+# looks at no token.
+CONTROLS = ("bigain_tm~destinations-cell_argmax", "bigain_tm_shuffled", "tome_shared")
+MARGIN = 1.0  # points; a smaller difference does not matter, as in claims.yaml
+
+
+@dataclass(frozen=True)
+class Change:
+    """By how much a cell's accuracy exceeds a reference's, with p after Holm's correction for all beside it."""
+
+    cell: CellMetric
+    difference: Difference
+    p: float
+
+    @property
+    def evidence(self) -> Evidence:
+        """The evidence that the difference is above zero."""
+        return weigh("better", self.difference, MARGIN)
+
+
+@dataclass(frozen=True)
+class Destinations:
+    """Merging at one ratio by several rules: Acc@1 of each, and the leads of the lowest score over the others."""
+
+    cell: CellMetric  # of the lowest score
+    accuracies: dict[str, float]
+    leads: dict[str, Change]
+
+
+@dataclass(frozen=True)
+class AlphaSweep:
+    """BiGain_TD at one factor: Acc@1 by alpha, and changes from alpha = 1, which mixes in no average."""
+
+    cell: CellMetric  # of alpha = 1
+    accuracies: dict[float, float]
+    changes: dict[float, Change]
+
+
+def destinations(study: StudyNumbers) -> list[Destinations]:
+    """Return every ratio at which the lowest score and another rule were run on the same images."""
+    compared = []
+    for cell in study.cells("acc@1", LOWEST):
+        others = [cell._replace(method=method) for method in RULES if method != LOWEST]
+        leads = _changes(study, [(cell, other) for other in others])
+        if leads:
+            accuracies = _accuracies(study, [cell, *(other for _, other in leads)])
+            by_rule = {other.method: lead for (_, other), lead in leads.items()}
+            compared.append(Destinations(cell, {c.method: value for c, value in accuracies.items()}, by_rule))
+    return compared
+
+
+def alpha_sweeps(study: StudyNumbers) -> list[AlphaSweep]:
+    """Return every factor at which alpha = 1 and another alpha were run on the same images."""
+    sweeps = []
+    for cell in study.cells("acc@1", "todo"):
+        by_alpha = dict(_with_alpha(study, cell))
+        changes = _changes(study, [(other, cell) for other in by_alpha.values() if other != cell])
+        if changes:
+            alphas = {other: alpha for alpha, other in sorted(by_alpha.items())}
+            accuracies = _accuracies(study, [c for c in alphas if c == cell or (c, cell) in changes])
+            of_alpha = {alphas[other]: change for (other, _), change in changes.items()}
+            sweeps.append(AlphaSweep(cell, {alphas[c]: value for c, value in accuracies.items()}, of_alpha))
+    return sweeps
+
+
+def alpha_of(method_id: str, family: Family) -> float | None:
+    """Return the alpha of a method that is BiGain_TD but for it; None for any other, and where alpha depends on t."""
+    if method_id in ("avg_pool", "todo"):
+        return {"avg_pool": 0.0, "todo": 1.0}[method_id]
+    preset, *changes = method_id.split("~")
+    if preset != "bigain_td" or not all(change.startswith("alpha-") for change in changes):
+        return None
+    alpha = method_of(method_id).options["alpha"]
+    if isinstance(alpha, ByTask):
+        alpha = alpha.resolve(family, "classification")
+    return alpha if isinstance(alpha, float) else None
+
+
+def _with_alpha(study: StudyNumbers, at: CellMetric) -> Iterator[tuple[float, CellMetric]]:
+    """Yield the classified cells of a place and factor that have an alpha, with it."""
+    families: Mapping[str, str] = study.families
+    for cell in study.scores.images:
+        alpha = alpha_of(cell.method, families[cell.backbone])  # type: ignore[arg-type]
+        if alpha is not None and cell == at._replace(method=cell.method):
+            yield alpha, cell
+
+
+def _changes(
+    study: StudyNumbers, pairs: list[tuple[CellMetric, CellMetric]]
+) -> dict[tuple[CellMetric, CellMetric], Change]:
+    """Return the difference of each pair (ours, theirs) that the study has and that can be tested."""
+    measured = {pair: study.improvement(*pair).readings for pair in pairs if all(cell in study for cell in pair)}
+    tested = {pair: readings[0] for pair, readings in measured.items() if readings}
+    corrected = holm([difference.p for difference in tested.values()])
+    return {
+        pair: Change(pair[0], difference, p) for (pair, difference), p in zip(tested.items(), corrected, strict=True)
+    }
+
+
+def _accuracies(study: StudyNumbers, cells: list[CellMetric]) -> dict[CellMetric, float]:
+    """Return the accuracies of cells in percent."""
+    return {cell: 100 * float(study.scores.images[cell].mean()) for cell in cells}

@@ -1,0 +1,118 @@
+"""Figure of "Is it frequency?": leads of the lowest score, accuracy over alpha, and what the change of r explains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from bigain.reporting import names
+from bigain.reporting.frequency_cells import LOWEST, RULES, AlphaSweep, Destinations
+from bigain.reporting.frequency_probe import Mediated
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = "osD^vP"
+
+
+def draw(
+    compared: Sequence[Destinations], sweeps: Sequence[AlphaSweep], mediated: Sequence[tuple[str, Mediated]]
+) -> plt.Figure:
+    """Draw the three panels; one without measurements says so. `mediated` are titles and mediations."""
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.4))
+    _leads(left, compared)
+    _alphas(middle, sweeps)
+    _explained(right, [(title, each) for title, each in mediated if each.theirs[0] in RULES])
+    figure.tight_layout()
+    return figure
+
+
+def _leads(axis: plt.Axes, compared: Sequence[Destinations]) -> None:
+    axis.set_title("lead of the lowest score over", loc="left")
+    if not compared:
+        return _say_not_run(axis)
+    rules = [rule for rule in RULES if any(rule in each.leads for each in compared)]
+    for number, each in enumerate(compared):
+        of_rules = [each.leads[rule].difference for rule in rules if rule in each.leads]
+        rows = [rules.index(rule) for rule in rules if rule in each.leads]
+        label = f"{each.cell.backbone}, {each.cell.dataset}, {names.strength('merge_ratio', each.cell.strength)}"
+        _points(axis, of_rules, np.array(rows) + _shift(number, len(compared)), number, label)
+    _rows(axis, [RULES[rule] for rule in rules], "Acc@1, percentage points")
+
+
+def _alphas(axis: plt.Axes, sweeps: Sequence[AlphaSweep]) -> None:
+    axis.set_title(r"change from $\alpha = 1$ (ToDo)", loc="left")
+    if not sweeps:
+        return _say_not_run(axis)
+    for number, sweep in enumerate(sweeps):
+        alphas = sorted(sweep.changes)
+        values = [sweep.changes[alpha].difference for alpha in alphas]
+        label = (
+            f"{sweep.cell.backbone}, {sweep.cell.dataset}, {names.strength('downsample_factor', sweep.cell.strength)}"
+        )
+        axis.errorbar(
+            np.array(alphas) + 0.01 * number,
+            [value.value for value in values],
+            yerr=_errors(values),
+            color=COLOURS[number % len(COLOURS)],
+            marker=MARKERS[number % len(MARKERS)],
+            markersize=4,
+            lw=0.8,
+            elinewidth=0.7,
+            label=label,
+        )
+    axis.axhline(0, color="black", lw=0.8)
+    axis.set_xlabel(r"$\alpha$: 0 averages, above 1 extrapolates")
+    axis.set_ylabel("Acc@1, percentage points")
+    axis.legend(frameon=False, fontsize=6)
+
+
+def _explained(axis: plt.Axes, mediated: Sequence[tuple[str, Mediated]]) -> None:
+    axis.set_title(r"of these leads, explained by the change of $r$", loc="left")
+    if not mediated:
+        return _say_not_run(axis)
+    titles = list(dict.fromkeys(f"{title}, {names.strength('merge_ratio', m.ours[1])}" for title, m in mediated))
+    rules = [rule for rule in RULES if rule != LOWEST and any(m.theirs[0] == rule for _, m in mediated)]
+    for number, title in enumerate(titles):
+        of_title = [m for t, m in mediated if f"{t}, {names.strength('merge_ratio', m.ours[1])}" == title]
+        rows = [rules.index(m.theirs[0]) for m in of_title]
+        _points(axis, [m.explained for m in of_title], np.array(rows) + _shift(number, len(titles)), number, title)
+    _rows(axis, [RULES[rule] for rule in rules], "Acc@1, percentage points")
+
+
+def _points(axis: plt.Axes, values: Sequence, rows: np.ndarray, number: int, label: str) -> None:
+    axis.errorbar(
+        [value.value for value in values],
+        rows,
+        xerr=_errors(values),
+        color=COLOURS[number % len(COLOURS)],
+        marker=MARKERS[number % len(MARKERS)],
+        markersize=4,
+        lw=0,
+        elinewidth=0.8,
+        label=label,
+    )
+
+
+def _errors(values: Sequence) -> np.ndarray:
+    """Return the lengths of both arms of every interval."""
+    ends = np.array([[value.value - value.low, value.high - value.value] for value in values]).T
+    return ends.clip(min=0)
+
+
+def _rows(axis: plt.Axes, labels: list[str], quantity: str) -> None:
+    axis.axvline(0, color="black", lw=0.8)
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set_ylim(len(labels) - 0.4, -0.6)
+    axis.set_xlabel(quantity)
+    axis.legend(frameon=False, fontsize=6)
+
+
+def _shift(number: int, count: int) -> float:
+    """Return how far a row of points lies from its label, so that several do not hide each other."""
+    return 0.5 * (number / max(1, count - 1) - 0.5) if count > 1 else 0.0
+
+
+def _say_not_run(axis: plt.Axes) -> None:
+    axis.set_axis_off()
+    axis.text(0.5, 0.5, "not run", ha="center", va="center", transform=axis.transAxes)
