@@ -23,7 +23,7 @@ STUDY: dict[str, Any] = {
     "classification": {"block": 2, "batch": 20},
     "generation": {"images": 40, "steps": 2, "block": 5, "keep_images": 5},
     "shards": {"blocks": 2, "per_job": 2},
-    "probes": {"shown": 2, "draws": 2, "images": 4, "timesteps": 2, "bands": 4},
+    "probes": {"shown": 2, "draws": 2, "images": 4, "timesteps": 2, "bands": 4, "margin_images": 3},
     "efficiency": {"rounds": 1},
     "strengths": {"merge_ratio": [0.5], "downsample_factor": [2]},
     "cells": [
@@ -77,7 +77,7 @@ def numbers(folder: Path) -> dict[str, Any]:
     for file in sorted(results.glob("cells/**/metrics.json")):
         metrics = json.loads(file.read_text())
         contents[str(file.relative_to(results))] = {key: metrics[key] for key in ("metrics", "items", "left_out")}
-    for file in sorted(results.glob("probes/**/spectrum.parquet")):
+    for file in sorted(results.glob("probes/**/*.parquet")):
         contents[str(file.relative_to(results))] = pq.read_table(file).to_pandas().to_csv()
     collected = pd.read_parquet(results / "results.parquet").drop(
         columns=["seconds", "environment", "commit", "config", "spec"]

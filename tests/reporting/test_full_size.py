@@ -22,8 +22,8 @@ RENDER = """
 import json, sys, time
 from pathlib import Path
 from bigain.cli.study import merged_config
-from bigain.reporting import answers, audit, claims_table, classes, efficiency, figures, latex, overview, page
-from bigain.reporting import paper_comparison, protocol, schedules, table_files, theorem, token_figures, tradeoff
+from bigain.reporting import answers, audit, claims_table, classes, efficiency, figures, frequency, latex, overview
+from bigain.reporting import page, paper_comparison, protocol, schedules, table_files, theorem, token_figures, tradeoff
 from bigain.reporting.collected import read_cells, read_measurements, read_results, verified
 from bigain.reporting.contents import table_names
 from bigain.reporting.package_files import claims_file, tables_file
@@ -56,6 +56,8 @@ probes = [Path(study.results, "probes", *place) for place in study.probed()]
 pair = [out / f"spectrum.{suffix}" for suffix in ("pdf", "png")]
 spectra = [verified(probe / "spectrum.parquet", spec) for probe in probes]
 theorem.write_theorem(spectra, cells, spec, *three("theorem1"), *pair)
+drawn = [out / f"frequency.{suffix}" for suffix in ("pdf", "png")]
+frequency.write_frequency([], cells, spec, *three("frequency"), *drawn)
 
 def drawn_as(name):
     return [out / f"{name}.{suffix}" for suffix in ("pdf", "png", "csv")]
@@ -72,7 +74,7 @@ for (backbone, dataset), files in study.sheets().items():
     sheets.append(out / f"samples-{backbone}-{dataset}.png")
     figures.write_sample_sheet([verified(Path(file), spec) for file in files], sheets[-1])
 listed = ("table9", "table10", "table11", "table13", "answers", "claims", "beside", "audit")
-drawn = [out / f"{name}.tex" for name in ("table1", *names, "theorem1", *listed)]
+drawn = [out / f"{name}.tex" for name in ("table1", *names, "frequency", "theorem1", *listed)]
 latex.write_report(drawn, spec, out / "report.tex")
 page.write_page(results, cells, tables_file(config), out / "report.pdf", sheets, spec, out / "index.html")
 assert "torch" not in sys.modules
@@ -80,7 +82,7 @@ print(" ".join(names))
 """
 
 pytestmark = pytest.mark.system
-OTHERS = ("theorem1", "table9", "table10", "table11", "table13", "claims", "beside", "audit")
+OTHERS = ("frequency", "theorem1", "table9", "table10", "table11", "table13", "claims", "beside", "audit")
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ STUDY = {
     "datasets": {"fashion": {"images": 12}, "fashion_scenes": {"images": 12}},
     "classification": {"block": 4, "batch": 20},
     "generation": {"images": 40, "steps": 2, "block": 20, "keep_images": 5},
-    "probes": {"shown": 2, "draws": 2, "images": 4, "timesteps": 2, "bands": 4},
+    "probes": {"shown": 2, "draws": 2, "images": 4, "timesteps": 2, "bands": 4, "margin_images": 3},
     "strengths": {"merge_ratio": [0.5], "downsample_factor": [2]},
     "cells": [
         {"task": "classification", "backbone": "mini_unet", "dataset": "fashion_scenes", "methods": ["none", "tome"]},

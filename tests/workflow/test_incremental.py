@@ -141,7 +141,7 @@ def test_a_changed_config_computes_exactly_the_cells_it_changes(study, changes, 
 
 
 WITH_MODELS = {"classify", "generate", "calibrate", "encode_images", "encode_conditions", "reference_features"}
-WITH_MODELS |= {"efficiency", "probe_tokens", "probe_spectrum"}
+WITH_MODELS |= {"efficiency", "probe_tokens", "probe_spectrum", "probe_margins"}
 REORDERED = [entry | {"methods": entry["methods"][::-1]} for entry in reversed(STUDY["cells"])]
 
 
