@@ -118,5 +118,5 @@ def _table(probed: Probed, arm: Arm, compared: Comparisons, by_band: np.ndarray)
         "t": pa.array(np.tile(probed.timesteps[compared.t], noises), pa.int32()),
         "noise": pa.array(np.repeat(np.arange(noises), count), pa.int32()),
     }
-    columns |= {f"band_{k}": pa.array(by_band[..., k].ravel(), pa.float64()) for k in range(bands)}
+    columns |= {f"band_{k}": pa.array(by_band[..., k].ravel(), pa.float32()) for k in range(bands)}  # small to keep
     return pa.table(columns)

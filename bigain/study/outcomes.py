@@ -26,7 +26,8 @@ from bigain.study.workload import Workload
 SCHEMA = 1  # of outcomes.json and of what lies where; a reader knows its own alone
 NAME = "outcomes.json"
 CONFIG = "config.yaml"  # YAML, because its order is that of tables
-SPECTRUM, TOKENS = "spectrum.parquet", "tokens.safetensors"  # probes of Theorem 1, and of Figures 2 and 3
+# Probes of Theorem 1, of Figures 2 and 3, and of the page "Is it frequency?".
+SPECTRUM, TOKENS, MARGINS = "spectrum.parquet", "tokens.safetensors", "margins.parquet"
 SHOWN = ("shown_cells", "planned_cells", "not_shown")  # keys of a report's spec that outcomes add
 KEYS: dict[str, Any] = {  # schemas of the keys of outcomes.json
     "cells": {"type": "array", "items": {"type": "string"}, "minItems": 1},
@@ -91,6 +92,10 @@ class Outcomes(Workload):
     def probed(self) -> list[tuple[str, str]]:
         """Return the (backbone, data set) pairs on which Theorem 1 is measured."""
         return [pair for pair in measurement_specs.probed(self) if self._shows(pair, SPECTRUM)]
+
+    def with_margins(self) -> list[tuple[str, str]]:
+        """Return the (backbone, data set) pairs whose margins to the hardest wrong class are measured."""
+        return [pair for pair in measurement_specs.with_margins(self) if self._shows(pair, MARGINS)]
 
     def shown(self) -> list[tuple[str, str]]:
         """Return the (backbone, data set) pairs that Figures 2 and 3 show."""

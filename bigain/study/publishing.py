@@ -17,7 +17,7 @@ from bigain.core.provenance import ResultError, digest, write_sealed
 from bigain.core.records import environment
 from bigain.core.specs import CollectSpec
 from bigain.study.measurement_specs import probed
-from bigain.study.outcomes import CONFIG, NAME, SCHEMA, SPECTRUM, TOKENS, OutcomesReportSpec
+from bigain.study.outcomes import CONFIG, MARGINS, NAME, SCHEMA, SPECTRUM, TOKENS, OutcomesReportSpec
 from bigain.study.products import examine, products
 from bigain.study.report_specs import collect_spec, report_spec, sample_sheets
 from bigain.study.study import Study
@@ -26,7 +26,8 @@ from bigain.study.workload import Workload
 LARGEST = 10_000_000  # bytes of a folder; probes and sample sheets that do not fit are left out
 DICTIONARY = "README.md"
 DESCRIBED = (  # kinds of files, as columns.yaml names them
-    *("results.parquet", "images.parquet", "cells.json", "efficiency", "spectrum", "tokens", "generated", "provenance"),
+    *("results.parquet", "images.parquet", "cells.json", "efficiency", "spectrum", "margins", "tokens", "generated"),
+    "provenance",
 )
 
 INTRODUCTION = """\
@@ -118,7 +119,7 @@ class FinishedStudy(Workload):
     def _optional(self) -> Iterator[tuple[str, list[str]]]:
         """Yield what the report shows besides, each with its files: probes, and the sheets of generated images."""
         for backbone, dataset in probed(self):
-            for name in (SPECTRUM, TOKENS):
+            for name in (SPECTRUM, TOKENS, MARGINS):
                 file = f"{self.results}/probes/{backbone}/{dataset}/{name}"
                 if file in self._products:
                     yield f"{name} of {backbone} on {dataset}", [file]
