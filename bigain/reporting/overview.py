@@ -14,6 +14,7 @@ from bigain.methods.ids import method_of
 from bigain.methods.method import Method
 from bigain.methods.presets import METHODS
 from bigain.reporting import names
+from bigain.reporting.bias import bias_note
 from bigain.reporting.frames import at_strength, groups, optional, records
 from bigain.reporting.numbers import Value
 from bigain.reporting.rendering import write_table
@@ -94,6 +95,7 @@ def write_overview(
         "spec": spec,
         "metrics": names.METRICS,
         "environments": environments(frame),
+        "bias": bias_note(frame),
     }
     write_table("overview", context, _csv(overviews), tex, csv, html)
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from bigain.core.specs import ReportSpec
 from bigain.reporting import names
+from bigain.reporting.bias import bias_note
 from bigain.reporting.contents import read_table_entry
 from bigain.reporting.layout import lay_out
 from bigain.reporting.paper_values import printed_in
@@ -34,13 +35,16 @@ def write_table_files(
     printed = printed_in(table.printed_in) if spec["of_paper"] else {}
     strengths, groups = build(frame, scores, table, backbones, printed)
     groups = with_extra_column(groups, table, measured, printed)
+    shown = frame[frame["method"].isin([*table.methods, *table.baselines])]
+    distances = frame[frame["backbone"].isin({g.backbone for g in groups if g.metric in names.DISTANCES})]
     context = {
         "name": name,
         "table": table,
         "strengths": strengths,
         "groups": groups,
         "spec": spec,
-        "environments": environments(frame[frame["method"].isin([*table.methods, *table.baselines])]),
+        "environments": environments(shown),
+        "bias": bias_note(distances),
         "extra": EXTRAS[table.extra].heading if table.extra else None,
         "layout": lay_out(table, strengths, groups),
     }

@@ -12,7 +12,7 @@ RESULTS = pd.DataFrame(
         ("u", "d", "tome", 0.5, "acc@1", 70.0, 60.0, 80.0),
     ],
     columns=["backbone", "dataset", "method", "strength", "metric", "value", "low", "high"],
-).assign(environment="torch 2 on cpu")
+).assign(environment="torch 2 on cpu", n=100)
 EFFICIENCY = pd.DataFrame(
     [("u", "tome", 0.5, 12.0), ("u", "none", None, 0.0)],
     columns=["backbone", "method", "strength", "saved_percent"],

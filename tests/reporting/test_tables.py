@@ -9,6 +9,7 @@ import pytest
 from bigain.core.columns import columns_of, csv_text
 from bigain.methods.ids import SCORE_NAMES
 from bigain.reporting import names, protocol, table_files, tables
+from bigain.reporting.bias import bias_note
 from bigain.reporting.contents import TableEntry, read_tables, table_names
 from bigain.reporting.figures import Change, changes, write_figure_1
 from bigain.reporting.frames import CellMetric
@@ -320,3 +321,17 @@ def test_the_page_shows_the_papers_gflops_in_the_papers_column(tmp_path):
     assert '<span class="paper">74.63</span>' in html
     assert "The numbers of the paper's Table 8." in html
     assert "70,68,74,,1,74.63" in csv
+
+
+def test_captions_say_what_a_perfect_generator_would_score(tmp_path):
+    perfect = row("none", None, "fd_perfect", 17.04) | {"low": 15.0, "high": 19.0, "n": 1000}
+    other = row("tome", 0.3, "fd_perfect", 17.04) | {"low": 15.0, "high": 19.0, "n": 1000}
+    results = pd.concat([RESULTS, pd.DataFrame([perfect, other])])
+    says = "Distances of few images are too large; a perfect generator would score FD 17.0 with 1,000 images of d."
+    assert bias_note(results) == says
+    tex, _, html = write(tmp_path, results)
+    assert says in tex
+    assert says in html
+    assert bias_note(RESULTS) == ""
+    tex, _, html = write(tmp_path, results[results["metric"] != "fd"])  # no distances, no bias
+    assert "perfect" not in tex + html
