@@ -15,6 +15,7 @@ from bigain.reporting.claims import ClaimsFile, read_claims_file
 from bigain.reporting.collected import CellScores
 from bigain.reporting.comparisons import Comparison
 from bigain.reporting.evidence import CONTRADICTED, EQUIVALENT, SUPPORTED, UNDECIDED
+from bigain.reporting.numbers import Value
 from bigain.reporting.printed_claims import DISCORDANCE, Discordance, PrintedNumbers
 from bigain.reporting.rendering import write_table
 from bigain.reporting.study_numbers import StudyNumbers
@@ -174,9 +175,7 @@ def _printed_comparison(comparison: Comparison) -> dict[str, Any]:
         "where": f"{_place(cell)}, {comparison.strength_label}",
         "compared": f"{method_of(cell.method).label} with {method_of(than.method).label}{other}",
         "claimed": CLAIMED[comparison.claimed].format(margin),
-        "value": comparison.value,
-        "low": None if widest is None else widest.low,
-        "high": None if widest is None else widest.high,
+        "difference": Value(comparison.value, *((None, None) if widest is None else (widest.low, widest.high))),
         "n": None if widest is None else widest.n,
         "p": None if comparison.evidence is None else comparison.evidence.supports,
         "detectable": detectable_in_words([comparison]),

@@ -50,7 +50,7 @@ def test_the_three_formats_agree(data):
     assert clear["p_claim"] == clear["q_claim"] == unclear["p"]
     assert "wins (4.3) & supported in 1 of 2 & 1/0/0/1 & " in tex
     assert '<td class="verdict">supported in 1 of 2</td>' in html
-    assert "+20.00</td>" in html
+    assert "<td>+20.0 <small>" in html
 
 
 def test_the_papers_own_numbers_stand_beside_ours(data):
