@@ -1,6 +1,9 @@
 """The page: its gains, its commit, and the size of the one that the documentation shows."""
 
+import json
 import re
+
+import pandas as pd
 
 from bigain.reporting import page
 from bigain.reporting.contents import TableEntry
@@ -53,3 +56,36 @@ def test_the_showcase_is_small(root):
     assert len(links) > 30
     for link in links:
         assert (showcase / link).is_file(), link
+
+
+SPEC = {
+    "study": "s",
+    "of_paper": False,
+    "probed": False,
+    "seeds": [0],
+    "datasets": {},
+    "classification": {"timesteps": 20, "loss": "l2", "noise": "keyed", "map": [], "elimination": None},
+    "generation": {"steps": 50},
+}
+
+
+def test_the_page_answers_first_then_shows_figure_1_then_what_was_run_then_tables(tmp_path):
+    for name in ("answers", "claims", "audit", "table4"):
+        (tmp_path / f"{name}.html").write_text(f'<table id="{name}"></table>')
+    for name in ("figure1", "tradeoff", "classes"):
+        (tmp_path / f"{name}.png").write_bytes(b"")
+    facts = {"left_out": {}, "warnings": {"fd": "compared with 500 images"}, "compressed": [], "environments": []}
+    scored = [classified(method, s, 80) | facts | {"seconds": 5400.0} for method, s in (("none", None), ("tome", 0.5))]
+    for cell in scored:
+        cell["cell"]["task"] = "classification"
+    columns = ["backbone", "dataset", "method", "metric", "value", "low", "high", "n"]
+    results = pd.DataFrame([["u", "d", "none", "acc@1", 80.0, 71.1, 86.7, 100]], columns=columns)
+    tables = tmp_path / "tables.yaml"
+    tables.write_text(json.dumps({"table4": TABLE}))  # JSON is YAML
+    page.write_page(results, scored, tables, tmp_path / "report.pdf", [], SPEC, tmp_path / "index.html")
+    text = (tmp_path / "index.html").read_text()
+    parts = ['id="answers"', "figure1.pdf", 'id="setup"', "3.0 hours", 'id="claims"', 'id="table4"', "tradeoff.pdf"]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+    assert "80.0 <small>71.1 to 86.7</small>" in text
+    assert "fd: compared with 500 images (2 cells)" in text
