@@ -18,6 +18,7 @@ from bigain.core.provenance import InputFile, ResultError, digest, read_sealed, 
 from bigain.core.records import commits, summaries, write_table
 from bigain.core.specs import CollectSpec
 from bigain.core.validation import validate
+from bigain.metrics.jackknife import BLOCKS
 
 LARGEST = 1e300  # larger estimates are overflows
 NUMBER, COUNT, TEXT = {"type": "number"}, {"type": "integer", "minimum": 0}, {"type": "string"}
@@ -46,7 +47,14 @@ METRICS = {  # schemas of the keys of a metrics file
     "environments": OBJECTS,
     "compressed": OBJECTS,
 }
-KEPT = ("cell", "metrics", "left_out", "warnings", "classes", "seconds", "environments", "compressed")
+JACKKNIFE = {  # of `blocks`, which generated cells have
+    "images": {"type": "object", "required": ["n", "seed"]},
+    "left_out": {
+        "type": "object",
+        "additionalProperties": {"type": "array", "minItems": BLOCKS, "maxItems": BLOCKS, "items": NUMBER},
+    },
+}
+KEPT = ("cell", "metrics", "left_out", "warnings", "classes", "blocks", "seconds", "environments", "compressed")
 CELL = [
     *((name, pa.string()) for name in ("task", "backbone", "dataset", "method")),
     ("strength", pa.float64()),
@@ -103,6 +111,11 @@ def _read(file: Path, expected: str) -> dict[str, Any]:
     """Read a metrics file. Raises ResultError if the digest of its spec is not the expected one."""
     scored = read_sealed(file)
     validate(file, scored, METRICS)
+    if "blocks" in scored:
+        validate(f"{file}: blocks", scored["blocks"], JACKKNIFE)
+        for metric, values in scored["blocks"]["left_out"].items():
+            if not all(_is_finite(value) for value in values):
+                raise ValueError(f"{file}: blocks.left_out.{metric} is not finite: {values}")
     if digest(scored["spec"]) != expected:
         raise ResultError(file, "outdated", "was computed with other settings or code than now")
     return scored

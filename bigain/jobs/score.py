@@ -18,11 +18,14 @@ from bigain.datasets import load as load_dataset
 from bigain.datasets.base import Dataset
 from bigain.metrics import FEWEST_IMAGES
 from bigain.metrics import accuracy as acc
-from bigain.metrics.accuracy import Estimate
 from bigain.metrics.fidelity import SUBSET, kernel_distance, precision_recall
-from bigain.metrics.frechet import frechet
+from bigain.metrics.frechet import Reference, extrapolated, fewest_to_extrapolate, frechet, of_perfect_generator
+from bigain.metrics.jackknife import Jackknifed
 
 TIMESTEPS = 1000
+DISTANCE = {"inception": "fid", "fashion-net": "fd"}  # by feature network
+IN_PRINT = {"fid": "a FID", "fd": "an FD"}
+FEWEST_REAL = 2048  # images of a data set that a distance needs
 # Schemas of the keys of a chunk's provenance that scoring reads.
 PROVENANCE = {
     "inputs": {"type": "object", "additionalProperties": {"type": "object"}},
@@ -100,11 +103,12 @@ def _trials(chunks: list[Path], classified: Dataset) -> pd.DataFrame:
 
 
 def score_generation(spec: ScoreSpec, reference: Path, chunks: list[Path], output: Path) -> None:
-    """Write the distances of a cell's generated images from the data set's: `fid`, `kid`, `precision` and `recall` with
-    Inception features, `fd` with others. If too few images were generated, the distance is left out, and the file says
-    why; if the data set has too few for a FID, the file warns of it.
+    """Write the distances of a cell's generated images from the data set's: `fid`, `fid_inf`, `fid_perfect`, `kid`,
+    `precision` and `recall` with Inception features, `fd`, `fd_inf` and `fd_perfect` with others.
 
-    Raises ValueError naming the file and the tensor that cannot be a result of this cell.
+    The values without each block of images are stored for paired tests. If too few images were generated, the distance
+    is left out, and the file says why; if the data set has too few, the file warns of it. Raises ValueError naming the
+    file and the tensor that cannot be a result of this cell.
     """
     network = spec["network"]
     if network is None:
@@ -112,30 +116,52 @@ def score_generation(spec: ScoreSpec, reference: Path, chunks: list[Path], outpu
     provenance = _provenance(spec, chunks)
     compared_with = {"reference": as_input(reference, checked(reference, spec["reference"]))}
     real = read_features(reference, with_statistics=True)
-    parts = [read_features(chunk)["features"] for chunk in chunks]
-    for chunk, part in zip(chunks, parts, strict=True):
-        if part.shape[1] != real["features"].shape[1]:
-            expected = real["features"].shape[1]
-            raise ValueError(f"{chunk}: features have {part.shape[1]} dimensions; those of {reference} have {expected}")
-    generated = np.concatenate(parts)
-    inception = network == "inception"
-    fewest, references = FEWEST_IMAGES[network], len(real["features"])
-    warnings: dict[str, str] = {}
-    if inception and references < fewest:
-        warnings["fid"] = f"compared with {references} images; with fewer than {fewest}, a FID is too large"
-    metrics: dict[str, Estimate] = {}
-    left_out: dict[str, str] = {}
+    generated = _generated(chunks, reference, real["features"].shape[1])
+    name, fewest, references = DISTANCE[network], FEWEST_IMAGES[network], len(real["features"])
+    scores: dict[str, Any] = {"metrics": {}, "items": {}, "left_out": {}, "warnings": {}}
+    if references < FEWEST_REAL:
+        reason = f"compared with {references} images; with fewer than {FEWEST_REAL}, {IN_PRINT[name]} is too large"
+        scores["warnings"][name] = reason
     if len(generated) < fewest:
-        left_out["fid" if inception else "fd"] = f"{len(generated)} generated images; at least {fewest} are needed"
-    elif inception and references < SUBSET:
+        scores["left_out"][name] = f"{len(generated)} generated images; at least {fewest} are needed"
+    elif network == "inception" and references < SUBSET:
         raise ValueError(f"{reference}: features of {references} images; KID needs at least {SUBSET}")
     else:
-        metrics["fid" if inception else "fd"] = frechet(real["mu"], real["sigma"], generated)
-        if inception:
-            metrics["kid"] = kernel_distance(real["features"], generated)
-            metrics |= precision_recall(real["features"], generated)
-    scores = {"metrics": metrics, "items": {}, "left_out": left_out, "warnings": warnings}
+        _add_frechet(scores, name, Reference(real["mu"], real["sigma"]), generated)
+        if network == "inception":
+            _add_jackknifed(scores, "kid", kernel_distance(real["features"], generated))
+            scores["metrics"] |= precision_recall(real["features"], generated)
+        captions = spec["inputs"]["conditions"]
+        images = {"n": len(generated), "seed": spec["cell"]["seed"], "captions": captions}
+        scores["blocks"]["images"] = images | {"reference": spec["reference"]}
     _write(output, spec, scores, chunks, provenance, compared_with)
+
+
+def _generated(chunks: list[Path], reference: Path, dimensions: int) -> np.ndarray:
+    """Read the generated images' features. Raises ValueError if theirs are not those of the reference."""
+    parts = [read_features(chunk)["features"] for chunk in chunks]
+    for chunk, part in zip(chunks, parts, strict=True):
+        if part.shape[1] != dimensions:
+            wanted = f"those of {reference} have {dimensions}"
+            raise ValueError(f"{chunk}: features have {part.shape[1]} dimensions; {wanted}")
+    return np.concatenate(parts)
+
+
+def _add_frechet(scores: dict[str, Any], name: str, reference: Reference, generated: np.ndarray) -> None:
+    """Add a Fréchet distance, that of infinitely many images, and what a perfect generator would score."""
+    distance = frechet(reference, generated)
+    _add_jackknifed(scores, name, distance)
+    n, fewest = len(generated), fewest_to_extrapolate(generated.shape[1])
+    if n < fewest:
+        scores["left_out"][f"{name}_inf"] = f"{n} generated images; at least {fewest} are needed"
+    else:
+        scores["metrics"][f"{name}_inf"] = extrapolated(reference, generated, distance)
+    scores["metrics"][f"{name}_perfect"] = of_perfect_generator(reference, n)
+
+
+def _add_jackknifed(scores: dict[str, Any], metric: str, distance: Jackknifed) -> None:
+    scores["metrics"][metric] = distance.estimate
+    scores.setdefault("blocks", {"left_out": {}})["left_out"][metric] = distance.left_out.tolist()
 
 
 def _provenance(spec: ScoreSpec, chunks: list[Path]) -> list[dict[str, Any]]:

@@ -6,22 +6,23 @@ cheap.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from scipy import stats
 
 from bigain.metrics.accuracy import CONFIDENCE, Estimate
+from bigain.metrics.jackknife import BLOCKS, Jackknifed, jackknifed
 
 SUBSETS, SUBSET = 100, 1000  # the defaults of torch-fidelity
+ROWS = 512  # of a kernel matrix at a time
 
 
-def kernel_distance(real: np.ndarray, generated: np.ndarray) -> Estimate:
+def kernel_distance(real: np.ndarray, generated: np.ndarray) -> Jackknifed:
     """KID x 1000: squared maximum mean discrepancy under a cubic kernel, averaged over 100 subsets of 1,000 images.
 
-    real and generated are features [N, D]. The interval is the spread over subsets, scaled from 1,000 images to all
-    generated ones. Both may be negative: the estimate is unbiased, so it scatters around zero for equal distributions.
-    Raises ValueError if either set has fewer than 1,000 images.
+    real and generated are features [N, D]. The interval is conditional on the real images, from the jackknife of the
+    discrepancy of all images, of which the mean over subsets is an estimate. Both may be negative: the estimate is
+    unbiased, so it scatters around zero for equal distributions. Raises ValueError if either set has fewer than 1,000
+    images.
     """
     if min(len(real), len(generated)) < SUBSET:
         raise ValueError(f"KID needs at least {SUBSET} images: {len(real)} real, {len(generated)} generated")
@@ -32,8 +33,40 @@ def kernel_distance(real: np.ndarray, generated: np.ndarray) -> Estimate:
         torch.from_numpy(generated), torch.from_numpy(real), kid_subsets=SUBSETS, kid_subset_size=SUBSET, verbose=False
     )
     value = 1000 * kid["kernel_inception_distance_mean"]
-    spread = 1960 * kid["kernel_inception_distance_std"] * math.sqrt(SUBSET / len(generated))
-    return Estimate(value, value - spread, value + spread, len(generated))
+    every, left_out = _discrepancies(real, generated)
+    return jackknifed(value, value + 1000 * (left_out - every), len(generated))
+
+
+def _discrepancies(real: np.ndarray, generated: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the unbiased squared discrepancy of all images, and without each block of generated ones.
+
+    Both lack the kernel's mean over pairs of real images, which they share.
+    """
+    real, blocks = np.asarray(real, np.float64), [np.asarray(generated[b::BLOCKS], np.float64) for b in range(BLOCKS)]
+    sizes, n = np.array([len(block) for block in blocks]), len(generated)
+    with_real = np.array([_kernel_sum(block, real) for block in blocks])
+    pairs = np.array(
+        [
+            [_kernel_sum(block, other) if b <= c else 0.0 for c, other in enumerate(blocks)]
+            for b, block in enumerate(blocks)
+        ]
+    )
+    itself = np.array([float(_cubic((block**2).sum(axis=1) / block.shape[1]).sum()) for block in blocks])
+    pairs = pairs + np.triu(pairs, 1).T - np.diag(itself)  # an image and itself are no pair
+    every = pairs.sum() / (n * (n - 1)) - 2 * with_real.sum() / (n * len(real))
+    left, left_pairs = n - sizes, pairs.sum() - 2 * pairs.sum(axis=1) + np.diag(pairs)
+    left_out = left_pairs / (left * (left - 1)) - 2 * (with_real.sum() - with_real) / (left * len(real))
+    return float(every), left_out
+
+
+def _kernel_sum(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the sum of the kernel (a.b / D + 1)^3 over all pairs."""
+    chunks = range(0, len(a), ROWS)
+    return float(sum(_cubic(a[row : row + ROWS] @ b.T / a.shape[1]).sum() for row in chunks))
+
+
+def _cubic(products: np.ndarray) -> np.ndarray:
+    return (products + 1) ** 3
 
 
 def precision_recall(real: np.ndarray, generated: np.ndarray) -> dict[str, Estimate]:

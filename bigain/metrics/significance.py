@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
 
 from bigain.metrics.bounded_mean import BoundedMean
+from bigain.metrics.jackknife import BLOCKS, Blocks, standard_error
 from bigain.metrics.multiplicity import benjamini_hochberg, holm
 from bigain.metrics.power import LEVEL, POWER, detectable_difference
 
-__all__ = ["Difference", "Student", "benjamini_hochberg", "holm", "is_positive", "paired"]
+__all__ = [
+    "Blocks",
+    "Difference",
+    "Student",
+    "benjamini_hochberg",
+    "holm",
+    "is_positive",
+    "paired",
+    "paired_distances",
+]
 
 Tails = Callable[[float], tuple[float, float]]
 """Probabilities of a difference at least, and at most, as large as the observed one under a true difference."""
@@ -112,6 +123,32 @@ def _mean(differences: np.ndarray, bound: float) -> BoundedMean:
     if not (np.abs(differences) <= bound + 1e-9).all():
         raise ValueError(f"a paired difference is not in [-{bound:g}, {bound:g}]")
     return BoundedMean.of(differences, float(bound))
+
+
+def paired_distances(ours: Blocks, theirs: Blocks) -> Difference:
+    """Test the difference of two cells' distances, ours - theirs, by the jackknife over blocks of their common images.
+
+    Raises ValueError if their images are not the same.
+    """
+    return combined_distances([(1.0, ours), (-1.0, theirs)])
+
+
+def combined_distances(weighted: Sequence[tuple[float, Blocks]]) -> Difference:
+    """Test a sum of cells' distances with weights, as `paired_distances`: Student's t with 19 degrees of freedom."""
+    images = common_images([blocks for _, blocks in weighted])
+    value = sum(weight * blocks.value for weight, blocks in weighted)
+    error = standard_error(np.sum([weight * blocks.pseudo_values for weight, blocks in weighted], axis=0))
+    return Student(value, error, BLOCKS - 1).difference(images["n"])
+
+
+def common_images(cells: Sequence[Blocks]) -> Mapping[str, Any]:
+    """Return what says which images cells share. Raises ValueError if it is not the same for all."""
+    images = cells[0].images
+    for cell in cells:
+        for key in sorted(images.keys() | cell.images.keys()):
+            if (first := images.get(key)) != (other := cell.images.get(key)):
+                raise ValueError(f"no common images: {key} is {first} and {other}")
+    return images
 
 
 def _limit(mean: BoundedMean, end: float, tail: int) -> float:

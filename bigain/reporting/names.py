@@ -28,6 +28,8 @@ METRICS = {
     "map_macro": Metric("mAP over classes (%)", "mAP, cl.", "higher"),
     "fd": Metric("FD (fashion-net)", "FD", "lower"),
     "fid": Metric("FID", "FID", "lower"),
+    "fd_inf": Metric("FD of infinitely many images", "FD inf.", "lower"),
+    "fid_inf": Metric("FID of infinitely many images", "FID inf.", "lower"),
     "kid": Metric("KID x 1000", "KID", "lower"),
     "precision": Metric("precision (%)", "prec.", "higher"),
     "recall": Metric("recall (%)", "recall", "higher"),
@@ -39,6 +41,7 @@ QUANTITIES = {  # in print, of what the paper's tables print besides metrics
     "seconds_per_batch": "seconds per batch",
     "acceleration_percent": "time saved (%)",
 }
+BY_IMAGE = ("acc@1", "map", "map_released")  # metrics that are means over images
 DISTANCES = ("fid", "fd")  # Fréchet distances, with features of either network
 MAPS = {"per_image": "map", "per_image_released": "map_released", "macro": "map_macro"}  # by their names in a config
 STRENGTHS = {

@@ -8,32 +8,38 @@ import numpy as np
 import pandas as pd
 
 from bigain.metrics.accuracy import Estimate
-from bigain.metrics.significance import Difference, Student, is_positive, paired
+from bigain.metrics.jackknife import Blocks, over_seeds
+from bigain.metrics.significance import Difference, combined_distances, common_images, is_positive, paired
 from bigain.reporting import names
 from bigain.reporting.collected import CellScores
 from bigain.reporting.frames import CellMetric
 
 
 class Scores:
-    """Hits and average precisions of every image, and Fréchet distances, of a study's cells.
+    """Hits and average precisions of every image, and distances with their values by block, of a study's cells.
 
-    Seeds of a cell are averaged: image by image, and over the distances and their intervals.
+    Seeds of a cell are averaged: image by image, block by block, and over the distances and their intervals.
     """
 
     def __init__(self, cells: list[CellScores]) -> None:
         by_image: dict[CellMetric, list[pd.Series]] = {}
         distances: dict[CellMetric, list[Estimate]] = {}
+        self.blocks: dict[CellMetric, dict[int, Blocks]] = {}  # by seed
         for scored in cells:
-            cell, items = scored["cell"], scored["items"]
+            cell, items, blocks = scored["cell"], scored["items"], scored.get("blocks")
             place = (cell["backbone"], cell["dataset"], cell["method"], cell["strength"])
-            for metric in ("acc@1", "map", "map_released"):
+            for metric in names.BY_IMAGE:
                 if metric in items:
                     scores = pd.Series(items[metric], index=items["image"], dtype=float)
                     by_image.setdefault(CellMetric(metric, *place), []).append(scores)
-            for metric in names.DISTANCES:
+            for metric in (*names.DISTANCES, "kid"):
                 if metric in scored["metrics"]:
-                    estimate = Estimate(**scored["metrics"][metric])
-                    distances.setdefault(CellMetric(metric, *place), []).append(estimate)
+                    estimate, key = Estimate(**scored["metrics"][metric]), CellMetric(metric, *place)
+                    distances.setdefault(key, []).append(estimate)
+                    if blocks is not None:
+                        left_out = np.array(blocks["left_out"][metric])
+                        by_seed = self.blocks.setdefault(key, {})
+                        by_seed[cell["seed"]] = Blocks(estimate.value, left_out, blocks["images"])
         self.images = {cell: pd.concat(seeds, axis=1).mean(axis=1) for cell, seeds in by_image.items()}
         self.distances = {cell: _mean_estimate(seeds) for cell, seeds in distances.items()}
 
@@ -51,18 +57,16 @@ class Scores:
         return 100 * float(self.images[cell].mean()) if cell in self.images else self.distances[cell].value
 
     def comparable(self, ours: CellMetric, theirs: CellMetric) -> bool:
-        """Return whether the study has both cells, with at least two images in common if images are compared."""
+        """Return whether the study has both cells, of the same images, or with at least two in common."""
         if ours in self.images and theirs in self.images:
             return len(self.images[ours].index.intersection(self.images[theirs].index)) >= 2
-        return ours in self.distances and theirs in self.distances
+        return ours in self.distances and theirs in self.distances and not self.unpaired([ours, theirs])
 
     def improvement(self, ours: CellMetric, theirs: CellMetric) -> Difference:
         """Test by how much our cell is better than theirs, in points or as a smaller distance.
 
         Raises ValueError naming the cells if they have fewer than two images in common.
         """
-        if ours.metric in names.DISTANCES:
-            return _independent(self.distances[theirs], self.distances[ours])
         return self._combined([(1.0, ours), (-1.0, theirs)])
 
     def is_better(self, ours: CellMetric, theirs: CellMetric) -> bool:
@@ -72,7 +76,7 @@ class Scores:
         """
         if not self.comparable(ours, theirs):
             return False
-        if ours.metric in names.DISTANCES:
+        if ours.metric not in names.BY_IMAGE:
             return self.improvement(ours, theirs).low > 0
         differences = self.images[ours] - self.images[theirs]  # missing where only one has the image
         return is_positive(differences.dropna().to_numpy())
@@ -98,26 +102,39 @@ class Scores:
         """Count the images that classified cells share."""
         return len(set.intersection(*(set(self.images[cell].index) for cell in cells)))
 
-    def _combined(self, weighted: list[tuple[float, CellMetric]]) -> Difference:
-        """Test a sum of cells' scores with weights that add up to 0, image by image."""
-        frame = pd.concat([self.images[cell] for _, cell in weighted], axis=1, join="inner")
-        weights = np.array([weight for weight, _ in weighted])
+    def unpaired(self, cells: Sequence[CellMetric]) -> str:
+        """Return why distances cannot be compared as of the same images, or an empty string."""
         try:
-            return paired(frame.to_numpy() @ weights, bound=weights[weights > 0].sum())
+            common_images([self._blocks(cell, cells) for cell in cells])
         except ValueError as error:
-            raise ValueError(f"{'; '.join(str(cell) for _, cell in weighted)}: {error}") from error
+            return str(error)
+        return ""
+
+    def _combined(self, weighted: list[tuple[float, CellMetric]]) -> Difference:
+        """Test a sum of cells' scores with weights that add up to 0, image by image or block by block."""
+        cells = [cell for _, cell in weighted]
+        try:
+            if cells[0].metric in names.BY_IMAGE:
+                frame = pd.concat([self.images[cell] for cell in cells], axis=1, join="inner")
+                weights = np.array([weight for weight, _ in weighted])
+                return paired(frame.to_numpy() @ weights, bound=weights[weights > 0].sum())
+            sign = -1 if names.METRICS[cells[0].metric].better == "lower" else 1
+            return combined_distances([(sign * weight, self._blocks(cell, cells)) for weight, cell in weighted])
+        except ValueError as error:
+            raise ValueError(f"{'; '.join(map(str, cells))}: {error}") from error
+
+    def _blocks(self, cell: CellMetric, cells: Sequence[CellMetric]) -> Blocks:
+        """Return the mean over a cell's seeds, of those that all cells have."""
+        seeds = set.intersection(*(set(self.blocks.get(cell, {})) for cell in cells))
+        if not seeds:
+            raise ValueError("no common seed with the distances of all but each block of images")
+        return over_seeds([self.blocks[cell][seed] for seed in sorted(seeds)])
 
 
 def trend_weights(strengths: Sequence[float]) -> np.ndarray:
     """Return the weights of values at these strengths that sum to how much their least-squares line rises."""
     offsets = np.array(strengths, dtype=float) - np.mean(strengths)
     return offsets / (offsets**2).sum() * np.ptp(strengths)
-
-
-def _independent(ours: Estimate, theirs: Estimate) -> Difference:
-    """Return ours - theirs, from two normal intervals taken as independent; their low ends may be cut off at zero."""
-    spread = float(np.hypot(ours.high - ours.value, theirs.high - theirs.value)) / 1.96
-    return Student(ours.value - theirs.value, spread, np.inf).difference(min(ours.n, theirs.n))
 
 
 def _mean_estimate(seeds: list[Estimate]) -> Estimate:

@@ -48,7 +48,7 @@ class StudyNumbers:
     def mean_improvement(self, pairs: Sequence[tuple[CellMetric, CellMetric]]) -> Difference | None:
         """Return the mean of several improvements in accuracy, or None if their cells share too few images."""
         cells = [cell for pair in pairs for cell in pair]
-        if pairs[0][0].metric in names.DISTANCES or self._obstacle(cells):
+        if pairs[0][0].metric not in names.BY_IMAGE or self._obstacle(cells):
             return None
         return self.scores.mean_improvement(pairs)
 
@@ -62,8 +62,8 @@ class StudyNumbers:
         for cell in cells:
             if cell in self.left_out:
                 return self.left_out[cell]
-        if cells[0].metric in names.DISTANCES:
-            return ""
+        if cells[0].metric not in names.BY_IMAGE:
+            return self.scores.unpaired(cells)
         common = self.scores.common_images(cells)
         if common == 0:
             return "no common images"

@@ -126,7 +126,9 @@ def test_a_fid_against_a_small_reference_is_kept_with_a_warning(tmp_path, capsys
     scored = score_fid(tmp_path, 1200, 2048)
     reason = "compared with 1200 images; with fewer than 2048, a FID is too large"
     assert scored["warnings"] == {"fid": reason}
-    assert set(scored["metrics"]) == {"fid", "kid", "precision", "recall"}
+    assert set(scored["metrics"]) == {"fid", "fid_inf", "fid_perfect", "kid", "precision", "recall"}
+    perfect = scored["metrics"]["fid_perfect"]
+    assert perfect["low"] < scored["metrics"]["fid"]["value"] < 4 * perfect["high"]  # it is a perfect generator
     assert f"warnings: fid: {reason}" in capsys.readouterr().out
     assert _remarks([scored, scored], "warnings", "warning") == [("warning", f"fid: {reason} (2 cells)")]
 
@@ -136,3 +138,25 @@ def test_a_fid_of_few_generated_images_is_left_out_and_said_so(tmp_path, capsys)
     assert scored["warnings"] == {}
     assert scored["left_out"] == {"fid": "2047 generated images; at least 2048 are needed"}
     assert "left out: fid: 2047 generated images" in capsys.readouterr().out
+
+
+def test_the_values_without_each_block_are_kept_with_what_their_images_are(tmp_path):
+    scored = score_fid(tmp_path, 2048, 2048)
+    assert set(scored["blocks"]["left_out"]) == {"fid", "kid"}
+    assert {len(values) for values in scored["blocks"]["left_out"].values()} == {20}
+    images = {"captions": digest({"of": "conditions"}), "reference": digest({"of": "reference"})}
+    assert scored["blocks"]["images"] == {"n": 2048, "seed": CELL["seed"]} | images
+
+
+@pytest.mark.parametrize("values", [[1.0] * 19, [1.0] * 19 + [float("nan")], [1.0] * 19 + ["x"]])
+def test_values_of_other_blocks_name_their_file(tmp_path, values):
+    blocks = {"images": {"n": 100, "seed": 0}, "left_out": {"fd": values}}
+    with pytest.raises(ValueError, match=r"metrics\.json: blocks.*left_out\.fd"):
+        collected(write(tmp_path, blocks=blocks), {"a": SPEC})
+
+
+def test_the_values_without_each_block_are_collected(tmp_path):
+    blocks = {"images": {"n": 100, "seed": 0}, "left_out": {"fd": [1.0] * 20}}
+    collected(write(tmp_path, blocks=blocks), {"a": SPEC})
+    (cell,) = read_sealed(tmp_path / "cells.json")["cells"]
+    assert cell["blocks"] == blocks

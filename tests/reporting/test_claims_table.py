@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from bigain.metrics.jackknife import T
 from bigain.reporting.answers import answers, write_answers
 from bigain.reporting.claims import read_claims_file
 from bigain.reporting.claims_table import detectable_in_words, margins_in_words, write_claims
@@ -78,15 +79,15 @@ def test_a_claim_without_cells_has_a_row(data):
 def test_margins_and_smallest_differences_in_words():
     file = read_claims_file(CLAIMS)
     assert margins_in_words(file) == ("1 point of Acc@1 or 1 point of mAP or 10% of the uncompressed model's distance")
-    scored = [generated("bigain_tm", 0.5, 20, 1.96), generated("tome", 0.5, 30, 1.96), *SCORED[:2]]
+    scored = [generated("bigain_tm", 0.5, 20, T), generated("tome", 0.5, 30, T), *SCORED[:2]]
     compared = [
         comparison
         for name in ("merging_recognises", "merging_generates")
         for comparison in comparisons(file.claims[name], file, StudyNumbers(scored, FAMILIES))
     ]
     recognition, generation = compared
-    assert detectable_in_words([generation]) == "4.0 FD"  # (1.96 + 0.84) sqrt(2)
-    assert detectable_in_words(compared) == f"{recognition.detectable[0]:.1f} points; 4.0 FD"
+    assert detectable_in_words([generation]) == "4.2 FD"  # (2.09 + 0.86) sqrt(2)
+    assert detectable_in_words(compared) == f"{recognition.detectable[0]:.1f} points; 4.2 FD"
 
 
 def answered(scored, data):

@@ -266,6 +266,15 @@ def test_a_distance_that_scoring_left_out_is_named_with_its_reason():
     assert judged.says == "cannot be tested: 8 generated images; at least 40 are needed"
 
 
+def test_distances_of_other_images_are_not_compared():
+    ours, theirs = generated("bigain_tm", 0.5, 20, 2), generated("tome", 0.5, 30, 2)
+    theirs["blocks"]["images"]["n"] = 99
+    assert verdict([ours, theirs], metrics=["distance"]).says == "cannot be tested: no common images: n is 100 and 99"
+    del theirs["blocks"]
+    reason = "no common seed with the distances of all but each block of images"
+    assert verdict([ours, theirs], metrics=["distance"]).says == f"cannot be tested: {reason}"
+
+
 def test_scores_of_cells_without_common_images_are_not_compared():
     scores = Scores([cell("bigain_tm", 0.5, hits(100)), cell("tome", 0.5, hits(100), first=1000)])
     (ours,), (theirs,) = scores.cells("acc@1", "bigain_tm"), scores.cells("acc@1", "tome")
