@@ -90,7 +90,7 @@ class Scores:
         return self._combined([*zip(weights, ours, strict=True), *zip(-weights, theirs, strict=True)])
 
     def mean_improvement(self, pairs: Sequence[tuple[CellMetric, CellMetric]]) -> Difference:
-        """Test the mean of several improvements in accuracy over the same images, however correlated they are.
+        """Test the mean of several improvements over the same images, however correlated they are.
 
         Errors are those of `improvement`.
         """

@@ -46,9 +46,8 @@ class StudyNumbers:
         return Measured((self.scores.trend(of, than),))
 
     def mean_improvement(self, pairs: Sequence[tuple[CellMetric, CellMetric]]) -> Difference | None:
-        """Return the mean of several improvements in accuracy, or None if their cells share too few images."""
-        cells = [cell for pair in pairs for cell in pair]
-        if pairs[0][0].metric not in names.BY_IMAGE or self._obstacle(cells):
+        """Return the mean of several improvements, or None if their cells do not share enough images."""
+        if self._obstacle([cell for pair in pairs for cell in pair]):
             return None
         return self.scores.mean_improvement(pairs)
 

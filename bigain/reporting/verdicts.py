@@ -109,7 +109,8 @@ def judge(claim: Claim, file: ClaimsFile, source: Source) -> Verdict:
 def leads(verdict: Verdict, study: StudyNumbers) -> list[Lead]:
     """Return the mean lead over a claim's comparisons, wherever a metric, data set and backbone have several.
 
-    They are averaged image by image, so it does not matter how correlated those of different strengths are.
+    They are averaged image by image, or block by block, so it does not matter how correlated those of different
+    strengths are.
     """
     places: dict[tuple[str, str, str], list[Comparison]] = {}
     for comparison in verdict.comparisons:

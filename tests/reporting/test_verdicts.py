@@ -295,6 +295,16 @@ def test_the_mean_lead_is_over_the_strengths_of_a_place_image_by_image():
     assert lead.difference == paired(by_image)
 
 
+def test_the_mean_lead_of_a_distance_knows_that_its_strengths_are_correlated():
+    """The errors of a method are the same at both strengths here, so their mean is no surer than each."""
+    cells = [generated(method, r, value, 2) for method, value in (("bigain_tm", 20), ("tome", 30)) for r in (0.5, 0.7)]
+    judged = verdict(cells, metrics=["distance"])
+    (lead,) = leads(judged, StudyNumbers(cells, FAMILIES))
+    assert lead.difference.value == pytest.approx(10)
+    assert lead.difference.high - 10 == pytest.approx(np.hypot(2, 2))
+    assert lead.difference.low == pytest.approx(judged.comparisons[0].widest.low)
+
+
 def test_there_is_no_mean_lead_where_the_images_differ():
     scored = [*pair(0.5, 160, 120), *pair(0.3, 130, 120, first=1000)]
     assert leads(verdict(scored), StudyNumbers(scored, FAMILIES)) == []
