@@ -11,6 +11,7 @@ from bigain.core.columns import csv_text
 from bigain.core.specs import ReportSpec
 from bigain.reporting import names
 from bigain.reporting.claims import ClaimsFile, read_claims_file
+from bigain.reporting.claims_table import detectable_in_words
 from bigain.reporting.collected import CellScores
 from bigain.reporting.evidence import CONTRADICTED, EQUIVALENT, SUPPORTED, UNDECIDED, UNTESTABLE
 from bigain.reporting.rendering import write_table
@@ -77,7 +78,7 @@ def _answer(verdicts: list[Verdict]) -> str:
 
 
 def _sentence(verdict: Verdict, averaged: list[Lead]) -> str:
-    """Say what was claimed, how its comparisons came out, and the mean lead."""
+    """Say what was claimed, how its comparisons came out, the mean lead, and what could have been shown."""
     says = verdict.claim.says.split(" (")[0].removeprefix("Our control: ")
     if not verdict.comparisons:
         return f"{says}: {NOT_RUN}."
@@ -89,7 +90,9 @@ def _sentence(verdict: Verdict, averaged: list[Lead]) -> str:
         outcome = f"{verdict.verdict.removesuffix(' everywhere')} in the only comparison"
     else:
         outcome = f"{', '.join(f'{count} {kind}' for kind, count in counts.items() if count)} of {total} comparisons"
-    return f"{says}: {outcome}{_mean_leads(averaged)}."
+    detectable = "" if verdict.verdict == EVERYWHERE else detectable_in_words(verdict.comparisons)
+    power = f"; {detectable} could have been shown" if detectable else ""
+    return f"{says}: {outcome}{_mean_leads(averaged)}{power}."
 
 
 def _mean_leads(averaged: list[Lead]) -> str:

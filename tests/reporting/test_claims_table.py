@@ -90,6 +90,11 @@ def test_margins_and_smallest_differences_in_words():
     assert detectable_in_words(compared) == f"{recognition.detectable[0]:.1f} points; 4.2 FD"
 
 
+def judged(scored, data):
+    (verdict,) = judge_all(read_claims_file(data), StudyNumbers(scored, FAMILIES))
+    return verdict
+
+
 def answered(scored, data):
     file, study = read_claims_file(data), StudyNumbers(scored, FAMILIES)
     (answer,) = answers(file, judge_all(file, study), study)
@@ -102,12 +107,13 @@ def test_a_question_is_answered_in_a_sentence_with_its_images(data):
     assert answer.sentence.startswith(
         "BiGain_TM wins: 1 supported, 1 undecided of 2 comparisons; mean lead +10.2 points ["
     )
-    assert answer.sentence.endswith("] (u, x).")
+    shown = detectable_in_words(judged(SCORED, data).comparisons)
+    assert answer.sentence.endswith(f"] (u, x); {shown} could have been shown.")
 
 
 def test_many_mean_leads_are_a_range(data):
     scored = [cell for place in "abcd" for cell in at(SCORED, place)]
-    assert answered(scored, data).sentence.endswith("; mean leads from +10.2 to +10.2, by model, data set and metric.")
+    assert "; mean leads from +10.2 to +10.2, by model, data set and metric; " in answered(scored, data).sentence
 
 
 def at(scored, dataset):
