@@ -14,6 +14,7 @@ import math
 from scipy import optimize, stats
 
 LEVEL, POWER = 0.05, 0.8
+Z_EQUIVALENCE = [float(z) for z in stats.norm.ppf([1 - LEVEL, (1 + POWER) / 2])]
 Z_LEVEL, Z_POWER = (float(z) for z in stats.norm.ppf([1 - LEVEL / 2, POWER]))
 
 
@@ -41,6 +42,18 @@ def images_needed(discordance: float, difference: float) -> int:
     if not 0 < difference <= 1:
         raise ValueError(f"difference is {difference}; above 0, up to 1 is allowed")
     return math.ceil((_spreads(discordance, difference) / difference) ** 2)
+
+
+def images_for_equivalence(discordance: float, margin: float) -> int:
+    """Return the number of images that show two equal methods to differ by less than a margin, with 80% power.
+
+    Each of two one-sided tests at a level of 5% has to succeed: n = pi (z_.95 + z_.9)^2 / margin^2. Raises ValueError
+    for a discordance outside of 0 to 1 or a margin that is not above 0, up to 1.
+    """
+    _check(discordance)
+    if not 0 < margin <= 1:
+        raise ValueError(f"margin is {margin}; above 0, up to 1 is allowed")
+    return max(1, math.ceil(discordance * (sum(Z_EQUIVALENCE) / margin) ** 2))
 
 
 def _spreads(discordance: float, difference: float) -> float:

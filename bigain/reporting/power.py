@@ -1,0 +1,297 @@
+"""How many images each claim needs: what every comparison of a configured study can show, and what that costs.
+
+A comparison's spread comes from a pilot, a finished study with the same cells: the mean squared difference of two
+methods' outcomes on an image (for hits the discordance), or the standard error of a difference in distances, which
+shrinks with the root of the number of images. Without, discordances are stated, and distances have no answer. All is
+for a power of 80% at a level of 5% (bigain.metrics.power).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from bigain.core.provenance import digest, read_provenance
+from bigain.datasets import SOURCES
+from bigain.metrics.power import detectable_difference, images_for_equivalence, images_needed
+from bigain.reporting import names
+from bigain.reporting.claims import ClaimsFile
+from bigain.reporting.collected import read_cells
+from bigain.reporting.comparisons import Comparison, Measured, comparisons
+from bigain.reporting.frames import CellMetric
+from bigain.reporting.printed_claims import DISCORDANCE
+from bigain.reporting.scores import Scores, trend_weights
+from bigain.study.cells import Cell
+from bigain.study.cost import StudyCost
+from bigain.study.workload import Workload
+
+MAPS = ("map", "map_released")
+PILOT, NO_PILOT = "pilot", "no pilot"
+T = TypeVar("T", int, float)
+POINTS = 100  # per unit of accuracy
+
+
+class Spread(NamedTuple):
+    """How much a comparison varies, and where this is known from: a discordance of differences up to `bound`, or the
+    smallest difference in distances that `images` can show."""
+
+    source: str
+    discordance: float | None = None
+    bound: float = 1
+    detectable: float | None = None
+    images: int | None = None
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a comparison of a claim can show with the study's images, and how many it needs to show a difference.
+
+    Differences are points, or units of distance; None is not known. `hours` are those of each cell, as configured.
+    """
+
+    claim: str
+    comparison: Comparison
+    spread: Spread
+    images: int
+    shows: float | None
+    difference: float | None
+    needed: int | None
+    hours: Mapping[Cell, float]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The needs of a claim in a metric: it takes the most demanding of its comparisons to support it everywhere."""
+
+    claim: str
+    metric: str
+    needs: Sequence[Need]
+
+    @property
+    def spread(self) -> str:
+        """Where the comparisons' spreads are known from, and their discordances in a pilot."""
+        source = self.needs[0].spread.source
+        known = [need.spread.discordance for need in self.needs if need.spread.discordance is not None]
+        if source != PILOT or not known:
+            return source
+        return f"{source}, {min(known):.2f} to {max(known):.2f}"
+
+    @property
+    def images(self) -> int:
+        """The fewest images of a cell."""
+        return min(need.images for need in self.needs)
+
+    @property
+    def shows(self) -> float | None:
+        """The smallest difference that every comparison can show."""
+        return _largest([need.shows for need in self.needs])
+
+    @property
+    def difference(self) -> float | None:
+        """The difference to show; of distances, the smallest."""
+        known = [need.difference for need in self.needs if need.difference is not None]
+        return min(known) if len(known) == len(self.needs) else None
+
+    @property
+    def needed(self) -> int | None:
+        """The images per cell that every comparison needs at least."""
+        return _largest([need.needed for need in self.needs])
+
+    @property
+    def hours(self) -> float:
+        """The hours of all cells that are compared, as configured."""
+        return sum(self._hours.values())
+
+    @property
+    def hours_needed(self) -> float | None:
+        """The hours of all cells that are compared, with the images that the claim needs."""
+        return None if self.needed is None else self.hours * self.needed / self.images
+
+    @property
+    def _hours(self) -> dict[Cell, float]:
+        return {cell: hours for need in self.needs for cell, hours in need.hours.items()}
+
+
+def read_pilot(results: Path) -> Scores:
+    """Read the cells of a finished study, or of its outcomes, beside its results.parquet. Raises ResultError."""
+    own: Any = {"results": digest(read_provenance(results)["spec"])}
+    return Scores(read_cells(results, own))
+
+
+def needs(
+    study: Workload,
+    file: ClaimsFile,
+    pilot: Scores | None = None,
+    discordances: Sequence[float] = DISCORDANCE,
+    difference: float | None = None,
+) -> list[Need]:
+    """Return what every comparison of every claim needs to show a difference, by default the claim's margin.
+
+    `difference` is in points, for accuracies alone. Comparisons that the pilot lacks have an entry per discordance.
+    Raises ValueError for a discordance or difference that is none.
+    """
+    for value in discordances:
+        if not 0 < value <= 1:
+            raise ValueError(f"discordance is {value:g}; above 0, up to 1 is allowed")
+    if difference is not None and not 0 < difference <= POINTS:
+        raise ValueError(f"difference is {difference:g}; above 0, up to {POINTS} points are allowed")
+    planned = Planned(study, pilot)
+    return [
+        need
+        for claim in file.claims.values()
+        for comparison in comparisons(claim, file, planned)
+        for spread in planned.spreads(comparison, discordances)
+        for need in [planned.need(claim.name, comparison, spread, difference)]
+    ]
+
+
+def summaries(needs: Sequence[Need]) -> list[Summary]:
+    """Return the needs of every claim by metric and by where the spread is known from."""
+    groups: dict[tuple[str, str, str], list[Need]] = {}
+    for need in needs:
+        groups.setdefault((need.claim, need.comparison.cell.metric, need.spread.source), []).append(need)
+    return [Summary(claim, metric, group) for (claim, metric, _), group in groups.items()]
+
+
+class Planned:
+    """A configured study as a source of comparisons (`comparisons.Source`), before anything is measured."""
+
+    def __init__(self, study: Workload, pilot: Scores | None) -> None:
+        self.study, self.pilot, self.costs = study, pilot, StudyCost(study)
+        self.families = {name: settings["family"] for name, settings in study.config["backbones"].items()}
+        self._cells = dict(self._metrics())
+
+    def _metrics(self) -> Iterator[tuple[CellMetric, Cell]]:
+        """Yield every metric of every cell that claims can be about, with one of its cells."""
+        config = self.study.config
+        network = config.get("feature_network", {}).get("name")
+        for cell in self.study.cells:
+            own_captions = SOURCES[config["datasets"][cell.dataset]["reader"]].own_captions
+            metrics = ("acc@1", *(MAPS if own_captions else ()))
+            if cell.task == "generation":
+                metrics = ("fid" if network == "inception" else "fd",)
+            for metric in metrics:
+                yield CellMetric(metric, cell.backbone, cell.dataset, cell.method, cell.strength), cell
+
+    def cells(self, metric: str, method: str) -> list[CellMetric]:
+        """Return the cells of a method that will have a metric; `distance` stands for either Fréchet distance."""
+        metrics = names.DISTANCES if metric == "distance" else (metric,)
+        return [cell for cell in self._cells if cell.metric in metrics and cell.method == method]
+
+    def __contains__(self, cell: CellMetric) -> bool:
+        """Return whether the study has the cell."""
+        return cell in self._cells
+
+    def improvement(self, ours: CellMetric, theirs: CellMetric) -> Measured:
+        """Return that nothing is measured yet."""
+        return Measured(reason="planned")
+
+    def trend(self, ours: CellMetric, theirs: CellMetric, strengths: list[float]) -> Measured:
+        """Return that nothing is measured yet."""
+        return Measured(reason="planned")
+
+    def uncompressed(self, cell: CellMetric) -> float | None:
+        """Return the pilot's distance of the uncompressed model beside a cell's."""
+        none = cell._replace(method="none", strength=None)
+        known = self.pilot is not None and none in self.pilot.distances
+        return self.pilot.distances[none].value if self.pilot is not None and known else None
+
+    def spreads(self, comparison: Comparison, discordances: Sequence[float]) -> list[Spread]:
+        """Return the spread of a comparison in the pilot, or else one for each stated discordance."""
+        ours, theirs = compared_cells(comparison)
+        if known := self._in_pilot(ours, theirs):
+            return [known]
+        if comparison.cell.metric in names.DISTANCES:
+            return [Spread(NO_PILOT)]
+        # Leads at several strengths are taken as independent: their mean squares add up with the squared weights.
+        weights = np.abs(_weights(ours))
+        bound = float(weights.sum())
+        return [Spread(f"{value:g}", value * float((weights**2).sum()) / bound**2, bound) for value in discordances]
+
+    def _in_pilot(self, ours: list[CellMetric], theirs: list[CellMetric]) -> Spread | None:
+        """Return the spread of a comparison in the pilot, None if that lacks a cell or has too few common images."""
+        pilot, cells = self.pilot, [*ours, *theirs]
+        if pilot is None or not all(cell in pilot for cell in cells):
+            return None
+        if cells[0].metric not in names.DISTANCES:
+            return _discordance(pilot, ours, theirs) if pilot.common_images(cells) > 1 else None
+        try:
+            found = pilot.trend(ours, theirs) if len(ours) > 1 else pilot.improvement(ours[0], theirs[0])
+        except ValueError:  # distances without pairs
+            return None
+        return Spread(PILOT, detectable=found.detectable, images=found.n)
+
+    def need(self, claim: str, comparison: Comparison, spread: Spread, difference: float | None) -> Need:
+        """Return what a comparison of this spread shows and needs."""
+        is_distance = comparison.cell.metric in names.DISTANCES
+        sought = comparison.margin if is_distance or difference is None else difference
+        ours, theirs = compared_cells(comparison)
+        cells = [self._cells[cell] for cell in (*ours, *theirs)]
+        images = min(map(self.study.images, cells))
+        seeds = len(self.study.config["seeds"])
+        return Need(
+            claim=claim,
+            comparison=comparison,
+            spread=spread,
+            images=images,
+            shows=_shown(spread, images),
+            difference=sought,
+            needed=None if sought is None else _needed(spread, sought, comparison.claimed),
+            hours={cell: seeds * self.costs.cost(cell).hours for cell in cells},
+        )
+
+
+def compared_cells(comparison: Comparison) -> tuple[list[CellMetric], list[CellMetric]]:
+    """Return the cells of both methods of a comparison: one each, or one for every strength of a trend."""
+    if len(comparison.strengths) == 1:
+        return [comparison.cell], [comparison.than]
+    both = ([cell._replace(strength=s) for s in comparison.strengths] for cell in (comparison.cell, comparison.than))
+    ours, theirs = both
+    return ours, theirs
+
+
+def _largest(values: Sequence[T | None]) -> T | None:
+    """Return the largest of values that are all known, else None."""
+    known = [value for value in values if value is not None]
+    return max(known) if len(known) == len(values) else None
+
+
+def _weights(cells: Sequence[CellMetric]) -> np.ndarray:
+    """Return the weights of the leads at these cells' strengths in a comparison."""
+    strengths = [cell.strength for cell in cells if cell.strength is not None]
+    return np.ones(1) if len(cells) == 1 else trend_weights(strengths)
+
+
+def _discordance(pilot: Scores, ours: Sequence[CellMetric], theirs: Sequence[CellMetric]) -> Spread:
+    """Return the mean squared difference of a comparison on the images that the pilot's cells share."""
+    frame = pd.concat([pilot.images[cell] for cell in (*ours, *theirs)], axis=1, join="inner")
+    weights = _weights(ours)
+    signed = np.concatenate([weights, -weights])
+    bound = float(signed[signed > 0].sum())
+    squares = (frame.to_numpy() @ signed / bound) ** 2
+    return Spread(PILOT, float(squares.mean()), bound, images=len(frame))
+
+
+def _shown(spread: Spread, images: int) -> float | None:
+    """Return the smallest difference that a number of images shows, in points or units of distance."""
+    if spread.discordance is not None:
+        return POINTS * spread.bound * detectable_difference(spread.discordance, images)
+    if spread.detectable is None or spread.images is None:
+        return None
+    return spread.detectable * math.sqrt(spread.images / images)
+
+
+def _needed(spread: Spread, difference: float, claimed: str) -> int | None:
+    """Return how many images show a difference; for the claim of a small one, that it is smaller."""
+    if spread.discordance is not None:
+        count = images_for_equivalence if claimed in ("close", "stable") else images_needed
+        return count(spread.discordance, difference / POINTS / spread.bound)
+    if spread.detectable is None or spread.images is None:
+        return None
+    return math.ceil(spread.images * (spread.detectable / difference) ** 2)
