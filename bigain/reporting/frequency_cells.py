@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bigain.methods.ids import method_of
 from bigain.methods.method import ByTask, Family
-from bigain.metrics.significance import Difference, holm
+from bigain.metrics.significance import Difference
 from bigain.reporting.evidence import Evidence, weigh
 from bigain.reporting.frames import CellMetric
 from bigain.reporting.study_numbers import StudyNumbers
@@ -29,16 +29,20 @@ MARGIN = 1.0  # points; a smaller difference does not matter, as in claims.yaml
 
 @dataclass(frozen=True)
 class Change:
-    """By how much a cell's accuracy exceeds a reference's, with p after Holm's correction for all beside it."""
+    """By how much a cell's accuracy exceeds a reference's."""
 
     cell: CellMetric
     difference: Difference
-    p: float
 
     @property
     def evidence(self) -> Evidence:
         """The evidence that the difference is above zero."""
         return weigh("better", self.difference, MARGIN)
+
+    @property
+    def p(self) -> float:
+        """The one-sided p-value of its not being above zero, the same as that of a claim."""
+        return self.evidence.supports
 
 
 @dataclass(frozen=True)
@@ -113,11 +117,7 @@ def _changes(
 ) -> dict[tuple[CellMetric, CellMetric], Change]:
     """Return the difference of each pair (ours, theirs) that the study has and that can be tested."""
     measured = {pair: study.improvement(*pair).readings for pair in pairs if all(cell in study for cell in pair)}
-    tested = {pair: readings[0] for pair, readings in measured.items() if readings}
-    corrected = holm([difference.p for difference in tested.values()])
-    return {
-        pair: Change(pair[0], difference, p) for (pair, difference), p in zip(tested.items(), corrected, strict=True)
-    }
+    return {pair: Change(pair[0], readings[0]) for pair, readings in measured.items() if readings}
 
 
 def _accuracies(study: StudyNumbers, cells: list[CellMetric]) -> dict[CellMetric, float]:
