@@ -17,7 +17,7 @@ from bigain.metrics.accuracy import CONFIDENCE, Estimate
 from bigain.metrics.jackknife import BLOCKS, Jackknifed, T, jackknifed, standard_error
 
 GROUPS = (2, 3, 4)  # numbers of groups of images of which each is left out in turn, to see the bias
-DRAWS = 10  # of perfect generators
+MANY, FEW = 100, 10  # draws of perfect generators; few if there are more than 500 features, over which they average
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,12 @@ def of_perfect_generator(reference: Reference, n: int) -> Estimate:
     """
     rng = np.random.default_rng(0)
     shape = (n, len(reference.mu))
+    count = MANY if len(reference.mu) <= 500 else FEW
     draws = [
-        reference.distance(*statistics(reference.mu + rng.normal(size=shape) @ reference.root)) for _ in range(DRAWS)
+        reference.distance(*statistics(reference.mu + rng.normal(size=shape) @ reference.root)) for _ in range(count)
     ]
-    mean, spread = float(np.mean(draws)), float(np.std(draws, ddof=1)) * np.sqrt(1 + 1 / DRAWS)
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, DRAWS - 1)) * spread
+    mean, spread = float(np.mean(draws)), float(np.std(draws, ddof=1)) * np.sqrt(1 + 1 / count)
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread
     return Estimate(mean, max(0.0, mean - reach), mean + reach, n)
 
 

@@ -115,6 +115,16 @@ def test_the_interval_excludes_zero_exactly_when_p_is_below_the_level():
         assert difference.p == pytest.approx(2 * min(difference.p_above(0), difference.p_below(0)))
 
 
+def test_a_larger_true_difference_makes_a_larger_observed_one_likelier():
+    rng = np.random.default_rng(0)
+    for n in (2, 3, 6, 20, 60):
+        for values in (rng.integers(-1, 2, n), rng.integers(-3, 4, n) / 3, rng.uniform(-0.2, 0.6, n), np.full(n, 0.25)):
+            difference = paired(values.astype(float))
+            above = [difference.p_above(bound) for bound in np.linspace(-100, 100, 41)]
+            assert (np.diff(above) >= -1e-9).all()
+            assert difference.p_below(20) == pytest.approx(1 - difference.p_above(20))
+
+
 def test_many_spread_values_have_the_interval_of_a_t_test():
     values = np.random.default_rng(0).normal(0.02, 0.15, 800).clip(-1, 1)
     difference = paired(values)
