@@ -254,7 +254,7 @@ def test_what_is_shown_is_what_the_metrics_files_hold(study):
     }
     shown = results.set_index(["task", "method", "metric"])["value"].to_dict()
     assert shown == values
-    assert len(shown) == 2 * 2 + 4 + 2
+    assert len(shown) == 2 * 2 + 4 + 2 * 3
 
 
 # -- inputs ------------------------------------------------------------------------------------------------------------
