@@ -14,6 +14,7 @@ from bigain.reporting.contents import figures_of
 from bigain.reporting.rendering import render
 
 COMPILER = "pdflatex"
+FIRST = "answers"  # the table on the first page
 PACKAGES = "apt-get install texlive-latex-recommended texlive-fonts-recommended"
 
 
@@ -22,8 +23,14 @@ class LatexError(RuntimeError):
 
 
 def write_report(tables: list[Path], spec: ReportSpec, output: Path) -> None:
-    """Write the document that includes these tables (`.tex` files in its folder) and every figure."""
-    context = {"spec": spec, "tables": [table.stem for table in tables], "figures": figures_of(spec["probed"])}
+    """Write the document of these tables (`.tex` files in its folder) and every figure: answers and Figure 1 first."""
+    names = [table.stem for table in tables]
+    context = {
+        "spec": spec,
+        "first": [name for name in names if name == FIRST],
+        "tables": [name for name in names if name != FIRST],
+        "figures": figures_of(spec["probed"]),
+    }
     write_text(output, render("report.tex", context))
 
 

@@ -10,6 +10,15 @@ DOCUMENT = r"\documentclass{article}\begin{document}%s\end{document}"
 needs_latex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason=f"no LaTeX: {latex.PACKAGES}")
 
 
+def test_the_document_begins_with_the_answers_and_figure_1(tmp_path):
+    spec = {"study": "s", "of_paper": True, "probed": False}
+    latex.write_report([tmp_path / f"{name}.tex" for name in ("table1", "answers")], spec, tmp_path / "report.tex")
+    text = (tmp_path / "report.tex").read_text()
+    parts = ["\\begin{document}", "\\input{answers.tex}", "{figure1.pdf}", "\\input{table1.tex}", "{tradeoff.pdf}"]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+
+
 def test_without_latex_the_packages_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(latex.shutil, "which", lambda name: None)
     with pytest.raises(latex.LatexError, match="pdflatex is not installed: apt-get install texlive"):
