@@ -161,7 +161,7 @@ def test_the_page_works_in_a_real_browser(rendered, show, tmp_path):
     assert "CONSOLE" not in process.stderr, process.stderr
     page = process.stdout
     assert f'<body data-show="{show}">' in page
-    assert page.count("<img") == 6 + 4 + 1  # figures, and sample sheets: four data sets with SD 2.0, one with the DiT
+    assert page.count("<img") == 7 + 4 + 1  # figures, and sample sheets: four data sets with SD 2.0, one with the DiT
     for table in (*tables, "table1-sd2", *OTHERS):
         assert f'id="{table}"' in page, table
     assert page.count('tabindex="0"') > 20  # headings of sortable tables

@@ -59,8 +59,9 @@ def finished(root, tmp_path_factory) -> Path:
 
 def test_every_result_is_there(finished):
     results = pd.read_parquet(finished / "results/tiny/results.parquet")
-    assert len(results) == 2 * 4 + 2 * 2 + 1  # multi-label: Acc@1 and three mAPs; single: Acc@1 and its class mean
-    assert set(results["metric"]) == {"acc@1", "class_acc@1", "map", "map_released", "map_macro", "fd"}
+    # Multi-label: Acc@1 and three mAPs; single-label: Acc@1 and its class mean; generated: FD, and a perfect one.
+    assert len(results) == 2 * 4 + 2 * 2 + 2
+    assert set(results["metric"]) == {"acc@1", "class_acc@1", "map", "map_released", "map_macro", "fd", "fd_perfect"}
     assert (results["low"] <= results["value"]).all()
     assert (results["value"] <= results["high"]).all()
     assert results["seconds"].gt(0).all()
@@ -153,7 +154,7 @@ def test_figure_and_page(finished):
     mean = mean[(mean["metric"] == "acc@1") & (mean["method"] == "bigain_td")]["value"].item()
     assert (classes["accuracy"] * classes["images"]).sum() / classes["images"].sum() == pytest.approx(mean)
     page = (reports / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 7  # six figures, one sheet
+    assert page.count("data:image/png;base64,") == 8  # seven figures, one sheet
     assert not re.findall(r'src="(?!data:)', page)  # self-contained
     for link in re.findall(r'href="([^"#][^"]*)"', page):
         assert (reports / link).is_file(), link
