@@ -20,7 +20,6 @@ from bigain.reporting.frequency_cells import (
     LOWEST,
     RULES,
     AlphaSweep,
-    Change,
     Destinations,
     alpha_sweeps,
     destinations,
@@ -103,11 +102,12 @@ def _rows(compared: list[Destinations], sweeps: list[AlphaSweep], measured: list
         for method, value in each.accuracies.items():
             yield _of_cell(each.cell._replace(method=method)) | {"quantity": "accuracy", "value": value}
         for method, lead in each.leads.items():
-            yield _of_cell(each.cell) | {"quantity": "lead", "against": method} | _change(lead)
+            row = {"quantity": "lead", "against": method, "p": lead.p, "verdict": lead.evidence.verdict}
+            yield _of_cell(each.cell) | _difference(lead.difference) | row
     for sweep in sweeps:
         for alpha, change in sweep.changes.items():
             row = {"quantity": "change_with_alpha", "part": alpha, "against": sweep.cell.method}
-            yield _of_cell(change.cell) | row | _change(change)
+            yield _of_cell(change.cell) | row | _difference(change.difference) | {"p": sweep.p[alpha]}
     for probed in measured:
         yield from _of_margins(probed)
 
@@ -144,7 +144,3 @@ def _of_cell(cell: CellMetric) -> Row:
 def _difference(difference: Difference) -> Row:
     interval = {"value": difference.value, "low": difference.low, "high": difference.high}
     return interval | {"p": difference.p, "detectable": difference.detectable, "images": difference.n}
-
-
-def _change(change: Change) -> Row:
-    return _difference(change.difference) | {"p": change.p, "verdict": change.evidence.verdict}

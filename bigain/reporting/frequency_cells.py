@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bigain.methods.ids import method_of
 from bigain.methods.method import ByTask, Family
-from bigain.metrics.significance import Difference
+from bigain.metrics.significance import Difference, holm
 from bigain.reporting.evidence import Evidence, weigh
 from bigain.reporting.frames import CellMetric
 from bigain.reporting.study_numbers import StudyNumbers
@@ -61,6 +61,11 @@ class AlphaSweep:
     cell: CellMetric  # of alpha = 1
     accuracies: dict[float, float]
     changes: dict[float, Change]
+
+    @property
+    def p(self) -> dict[float, float]:
+        """The two-sided p-values of the changes, as none is claimed to have a direction, after Holm's correction."""
+        return dict(zip(self.changes, holm([change.difference.p for change in self.changes.values()]), strict=True))
 
 
 def destinations(study: StudyNumbers) -> list[Destinations]:

@@ -95,6 +95,8 @@ def test_a_sweep_compares_every_alpha_of_a_factor_with_one():
     assert {alpha: change.difference.value for alpha, change in sweep.changes.items()} == pytest.approx(
         {0.0: -25, 0.5: -15, 0.9: -1}
     )
+    assert sweep.p[0.0] == pytest.approx(3 * sweep.changes[0.0].difference.p)
+    assert sweep.p[0.9] == pytest.approx(sweep.changes[0.9].difference.p)  # the largest of three
 
 
 @pytest.fixture(scope="module")
