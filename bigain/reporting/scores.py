@@ -127,7 +127,7 @@ class Scores:
         """Return the mean over a cell's seeds, of those that all cells have."""
         seeds = set.intersection(*(set(self.blocks.get(cell, {})) for cell in cells))
         if not seeds:
-            raise ValueError("no common seed with the distances of all but each block of images")
+            raise ValueError("no seed for which all have distances without each block of images")
         return over_seeds([self.blocks[cell][seed] for seed in sorted(seeds)])
 
 

@@ -17,6 +17,7 @@ from bigain.core.records import write_table
 from bigain.core.rng import numpy_generator
 from bigain.jobs.collect import collect
 from bigain.metrics import accuracy as acc
+from bigain.metrics.jackknife import BLOCKS
 from bigain.study.cells import Cell
 from bigain.study.study import Study
 
@@ -37,7 +38,7 @@ def write_results(study: Study) -> None:
 def _write_metrics(study: Study, cell: Cell) -> None:
     rng = numpy_generator(0, cell.path)
     images, classes = study.size(cell.dataset)
-    metrics, items = {}, {}
+    metrics, items, blocks = {}, {}, {}
     if cell.task == "classification":
         easy = np.random.default_rng(7).random(images)  # the same images are hard for every cell
         hits = easy + 0.1 * rng.random(images) < 0.8 - 0.1 * (cell.strength or 0) / 8
@@ -51,6 +52,9 @@ def _write_metrics(study: Study, cell: Cell) -> None:
     else:
         value = 20 + rng.random()
         metrics["fid"] = acc.Estimate(value, value - 0.5, value + 0.5, study.images(cell))
+        without = (value + 0.05 * rng.standard_normal(BLOCKS)).tolist()
+        drawn = {"n": study.images(cell), "seed": cell.seed, "captions": "-", "reference": "-"}
+        blocks = {"blocks": {"images": drawn, "left_out": {"fid": without}}}
     known = {name: vars(estimate) for name, estimate in metrics.items()}
     spec = json.loads(study.score_spec(cell.path))
     scored = {"spec": spec, "inputs": {}, "cell": spec["cell"], "metrics": known, "items": items}
@@ -60,6 +64,7 @@ def _write_metrics(study: Study, cell: Cell) -> None:
         "classes": [f"class {k}" for k in range(classes)],
         "seconds": 60.0,
         "compressed": [],
+        **blocks,
     }
     scored["environments"] = [{"machine": "-", "cpu": "-", "device": "made up", "threads": 1}]
     path = Path(study.results, "cells", cell.path, "metrics.json")

@@ -271,7 +271,7 @@ def test_distances_of_other_images_are_not_compared():
     theirs["blocks"]["images"]["n"] = 99
     assert verdict([ours, theirs], metrics=["distance"]).says == "cannot be tested: no common images: n is 100 and 99"
     del theirs["blocks"]
-    reason = "no common seed with the distances of all but each block of images"
+    reason = "no seed for which all have distances without each block of images"
     assert verdict([ours, theirs], metrics=["distance"]).says == f"cannot be tested: {reason}"
 
 
