@@ -74,7 +74,7 @@ def is_symmetric(value: float, low: float, high: float) -> bool:
 
 
 def in_html(value: Value, signed: bool = False) -> str:
-    """Return a number with its interval, `± 2.3` or `79.4 to 89.2`, and its standard deviation over seeds, in HTML."""
+    """Return a number with its interval, `± 2.3` or `(79.4 to 89.2)`, and its deviation over seeds, in HTML."""
     if value.value is None:
         return names.MISSING
     number = rounded(value.value, value.digits, signed)
@@ -84,7 +84,7 @@ def in_html(value: Value, signed: bool = False) -> str:
     if is_symmetric(value.value, value.low, value.high):
         bounds = f"&plusmn; {rounded((value.high - value.low) / 2, value.digits)}"
     else:
-        bounds = f"{rounded(value.low, value.digits, signed)} to {rounded(value.high, value.digits, signed)}"
+        bounds = f"({rounded(value.low, value.digits, signed)} to {rounded(value.high, value.digits, signed)})"
     return f"{text} <small>{bounds}{_spread(value)}</small>"
 
 
@@ -110,4 +110,4 @@ def _signed(number: str) -> str:
 
 
 def _spread(value: Value) -> str:
-    return "" if value.spread is None else f" ({rounded(value.spread, value.digits)})"
+    return "" if value.spread is None else f" sd {rounded(value.spread, value.digits)}"

@@ -17,7 +17,7 @@ def test_a_number_has_as_many_digits_as_its_interval_carries(half_width, decimal
 
 def test_a_symmetric_interval_is_printed_with_plus_minus_and_others_from_low_to_high():
     assert in_html(Value(49.4, 26.5, 72.3)) == "49 <small>&plusmn; 23</small>"
-    assert in_html(Value(85.0, 79.4, 89.2)) == "85.0 <small>79.4 to 89.2</small>"
+    assert in_html(Value(85.0, 79.4, 89.2)) == "85.0 <small>(79.4 to 89.2)</small>"
     assert in_latex(Value(49.4, 26.5, 72.3)) == r"49 {\scriptsize $\pm$23}"
     assert in_latex(Value(85.0, 79.4, 89.2), stacked=True) == r"\shortstack[r]{85.0\\[-2pt]{\tiny [79.4, 89.2]}}"
 
@@ -31,7 +31,7 @@ def test_a_wilson_interval_is_never_printed_with_plus_minus_except_around_one_ha
 
 def test_differences_have_signs_and_mathematical_minuses():
     lead = Value(-3.0, -8.2, 1.1)
-    assert in_html(lead, signed=True) == "-3.0 <small>-8.2 to +1.1</small>"
+    assert in_html(lead, signed=True) == "-3.0 <small>(-8.2 to +1.1)</small>"
     assert in_latex(lead, signed=True) == r"$-3.0$ {\scriptsize [$-8.2$, $+1.1$]}"
     assert rounded(-0.04, 1) == "0.0"
 
@@ -40,5 +40,5 @@ def test_numbers_without_interval_missing_best_and_over_seeds():
     assert (in_html(Value(1 / 3)), in_latex(Value(1 / 3))) == ("0.33", "0.33")
     assert (in_html(Value(None)), in_latex(Value(None))) == ("–", "--")
     value = Value(70, 65, 75, best=True, spread=1.41)
-    assert in_html(value) == "<b>70.0</b> <small>&plusmn; 5.0 (1.4)</small>"
-    assert in_latex(value) == r"\textbf{70.0} {\scriptsize $\pm$5.0 (1.4)}"
+    assert in_html(value) == "<b>70.0</b> <small>&plusmn; 5.0 sd 1.4</small>"
+    assert in_latex(value) == r"\textbf{70.0} {\scriptsize $\pm$5.0 sd 1.4}"

@@ -40,8 +40,8 @@ def test_three_formats(tmp_path):
     tex, csv, html = (file.read_text() for file in files)
     assert r"ToMe & 0.5 & 12.0 & 75 & -- \\" in tex
     assert r"\texttt{my\_study}" in tex
-    assert "Means over 2 seeds, with the standard deviation over seeds in parentheses." in html
-    assert "<th>ToMe</th><td>0.5</td><td>12.0</td><td>75 <small>&plusmn; 10 (7)</small></td>" in html
+    assert "Means over 2 seeds, with their standard deviation (sd)." in html
+    assert "<th>ToMe</th><td>0.5</td><td>12.0</td><td>75 <small>&plusmn; 10 sd 7</small></td>" in html
     assert csv.splitlines() == [
         "backbone,dataset,metric,method,label,strength,strength_kind,value,low,high,sd_over_seeds,seeds",
         "u,,saved_percent,none,no compression,,none,0,,,,",

@@ -87,5 +87,5 @@ def test_the_page_answers_first_then_shows_figure_1_then_what_was_run_then_table
     parts = ['id="answers"', "figure1.pdf", 'id="setup"', "3.0 hours", 'id="claims"', 'id="table4"', "tradeoff.pdf"]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
-    assert "80.0 <small>71.1 to 86.7</small>" in text
+    assert "80.0 <small>(71.1 to 86.7)</small>" in text
     assert "fd: compared with 500 images (2 cells)" in text

@@ -174,7 +174,7 @@ def test_the_three_formats(tmp_path):
     # recognition on the left, generation on the right, the uncompressed model in the first method's line
     assert r"Recognition $\uparrow$} & \multicolumn{3}{c}{Generation (FD) $\downarrow$}" in tex
     assert re.search(
-        r"ToMe & 90\.0 \{.*\} & 81\.0 \{.*\[79\.0, 85\.0\] \(1\.4\)\} & -- & 10\.0 \{.*\} & 12\.0 \{.*\} & -- \\\\", tex
+        r"ToMe & 90\.0 \{.*\} & 81\.0 \{.*\[79\.0, 85\.0\] sd 1\.4\} & -- & 10\.0 \{.*\} & 12\.0 \{.*\} & -- \\\\", tex
     )
     assert r"BiGain\textsubscript{TM} - ToMe &  & $+4.00$ & -- &  & $+3.00$ & -- \\" in tex
     assert "<td>+4.00</td><td>–</td>" in html
