@@ -109,10 +109,14 @@ def _reliability(first: np.ndarray, second: np.ndarray, counts: np.ndarray) -> n
 
 
 def _slope(hits: np.ndarray, change: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Fit the logistic regression of who is right on the change [R, n], by resample, and return its slopes b [R]."""
+    """Fit the logistic regression of who is right on the change [R, n], by resample, and return its slopes b [R].
+
+    Changes are centred for the fit: else a change that is the same for all images could stand in for a.
+    """
     differ = hits != 0
     hits, change, counts = hits[differ], change[:, differ], counts[:, differ]
     weight, ours = counts * np.abs(hits), (hits > 0).astype(float)
+    change = change - (weight * change).sum(axis=1, keepdims=True) / weight.sum(axis=1, keepdims=True).clip(1e-9)
     a, b = np.zeros((2, len(counts), 1))
     for _ in range(STEPS):  # of Newton's method
         p = 1 / (1 + np.exp(-(a + b * change)))

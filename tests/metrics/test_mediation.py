@@ -77,6 +77,17 @@ def test_a_mediator_that_does_not_change_explains_nothing():
     assert (explained.value, explained.low, explained.high, explained.reliability) == (0, 0, 0, 0)
 
 
+def test_a_change_that_is_all_noise_explains_nothing_though_its_mean_is_not_zero(monkeypatch):
+    """Both measurements have the same mean, and nothing in common beyond it."""
+    monkeypatch.setattr(mediation, "RESAMPLES", 100)
+    rng = np.random.default_rng(0)
+    shares = []
+    for seed in range(20):
+        repeats = tuple(1 + rng.standard_normal(IMAGES) for _ in range(2))
+        shares.append(mediate(world("cause", seed)[0], sum(repeats) / 2, repeats, seed=0).share)
+    assert np.median(shares) == pytest.approx(0, abs=0.1)
+
+
 def test_methods_that_are_always_right_about_the_same_images_differ_in_nothing():
     change = np.random.default_rng(0).standard_normal(50)
     explained = mediate(np.zeros(50), change, (change, change), seed=0)
