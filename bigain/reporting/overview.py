@@ -95,7 +95,7 @@ def write_overview(
         "spec": spec,
         "metrics": names.METRICS,
         "environments": environments(frame),
-        "bias": bias_note(frame),
+        "bias": {o.backbone: bias_note(frame[frame["backbone"] == o.backbone]) for o in overviews},
     }
     write_table("overview", context, _csv(overviews), tex, csv, html)
 

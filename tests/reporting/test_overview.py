@@ -50,3 +50,13 @@ def test_three_formats(tmp_path):
         "u,,saved_percent,tome,ToMe,0.5,merge_ratio,12,,,,",
         "u,d,acc@1,tome,ToMe,0.5,merge_ratio,75,65,85,7.071067812,2",
     ]
+
+
+def test_what_a_perfect_generator_would_score_is_said_of_backbones_that_generate(tmp_path):
+    files = [tmp_path / f"table1.{suffix}" for suffix in ("tex", "csv", "html")]
+    perfect = RESULTS.tail(1).assign(metric="fd_perfect", value=17.0, low=15.0, high=19.0)
+    other = RESULTS.assign(backbone="v")
+    measured = pd.concat([EFFICIENCY, EFFICIENCY.assign(backbone="v")])
+    write_overview(pd.concat([RESULTS, perfect, other]), measured, SPEC, *files)
+    for text in (files[0].read_text(), files[2].read_text()):
+        assert text.count("a perfect generator would score FD 17.0 with 100 images of d.") == 1
