@@ -94,7 +94,7 @@ rule frequency:
             labels={"figure": "Is it frequency?"},
         ),
     log:
-        f"{study.results}/logs/report/frequency.log",
+        f"{study.logs}/report/frequency.log",
     params:
         spec=lambda w: study.report_spec(),
     message:
