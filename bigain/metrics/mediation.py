@@ -67,8 +67,9 @@ def mediate(hits: np.ndarray, mediator: np.ndarray, repeats: tuple[np.ndarray, n
     share, share_low, share_high = np.nan, np.nan, np.nan
     if total.p < 0.05:
         share = explained[0] / hits.mean()
-        with np.errstate(divide="ignore"):
-            share_low, share_high = np.percentile(explained[1:] / (counts[1:] @ hits / images), [2.5, 97.5])
+        with np.errstate(divide="ignore", invalid="ignore"):  # a resample may have no difference to share
+            shares = explained[1:] / (counts[1:] @ hits / images)
+        share_low, share_high = np.nanpercentile(shares, [2.5, 97.5])
     return Explained(
         total=total,
         value=100 * float(explained[0]),

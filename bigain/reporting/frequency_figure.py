@@ -19,7 +19,7 @@ def draw(
     compared: Sequence[Destinations], sweeps: Sequence[AlphaSweep], mediated: Sequence[tuple[str, Mediated]]
 ) -> plt.Figure:
     """Draw the three panels; one without measurements says so. `mediated` are titles and mediations."""
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.4))
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.8))
     _leads(left, compared)
     _alphas(middle, sweeps)
     _explained(right, [(title, each) for title, each in mediated if each.theirs[0] in RULES])
@@ -47,6 +47,7 @@ def _alphas(axis: plt.Axes, sweeps: Sequence[AlphaSweep]) -> None:
     for number, sweep in enumerate(sweeps):
         alphas = sorted(sweep.changes)
         values = [sweep.changes[alpha].difference for alpha in alphas]
+        axis.plot(1, 0, color="black", marker="+")
         label = (
             f"{sweep.cell.backbone}, {sweep.cell.dataset}, {names.strength('downsample_factor', sweep.cell.strength)}"
         )
@@ -64,7 +65,7 @@ def _alphas(axis: plt.Axes, sweeps: Sequence[AlphaSweep]) -> None:
     axis.axhline(0, color="black", lw=0.8)
     axis.set_xlabel(r"$\alpha$: 0 averages, above 1 extrapolates")
     axis.set_ylabel("Acc@1, percentage points")
-    axis.legend(frameon=False, fontsize=6)
+    _legend(axis)
 
 
 def _explained(axis: plt.Axes, mediated: Sequence[tuple[str, Mediated]]) -> None:
@@ -105,7 +106,11 @@ def _rows(axis: plt.Axes, labels: list[str], quantity: str) -> None:
     axis.set_yticks(range(len(labels)), labels)
     axis.set_ylim(len(labels) - 0.4, -0.6)
     axis.set_xlabel(quantity)
-    axis.legend(frameon=False, fontsize=6)
+    _legend(axis)
+
+
+def _legend(axis: plt.Axes) -> None:
+    axis.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.17))
 
 
 def _shift(number: int, count: int) -> float:
