@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from diffusers import ModelMixin, UNet2DConditionModel
@@ -20,7 +20,7 @@ from diffusers.models.unets.unet_2d_blocks import CrossAttnDownBlock2D, DownBloc
 from torch import Tensor, nn
 
 from bigain.compression.attachment import Attachment
-from bigain.compression.hooks import remove_hook
+from bigain.compression.hooks import Args, Hook, Kwargs, remove_hook
 from bigain.compression.sites import DistinctRows, Site
 from bigain.compression.token_attachment import TokenAttachment
 
@@ -53,22 +53,24 @@ class PrefixLayer(NamedTuple):
     widens: bool = True  # its output is read with all rows: repeat the distinct ones
 
 
-class PrefixHook(ModelHook):
+class PrefixHook(Hook):
     """Runs a module of the shared prefix on distinct rows."""
 
     def __init__(self, prefix: SharedPrefix, layer: PrefixLayer) -> None:
-        super().__init__()
         self.prefix, self.layer = prefix, layer
 
-    def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
-        distinct, forward = self.prefix.distinct, self.fn_ref.original_forward
-        if distinct is None:
-            return forward(*args, **kwargs)
-        if self.layer.narrows:
-            args = tuple(distinct.narrow(x) if isinstance(x, Tensor) else x for x in args)
-            kwargs = {name: distinct.narrow(x) if isinstance(x, Tensor) else x for name, x in kwargs.items()}
-        y = forward(*args, **kwargs)
-        return distinct.widen(y) if self.layer.widens else y
+    def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
+        """Select the distinct rows."""
+        distinct = self.prefix.distinct
+        if distinct is None or not self.layer.narrows:
+            return None
+        args = tuple(distinct.narrow(x) if isinstance(x, Tensor) else x for x in args)
+        return args, {name: distinct.narrow(x) if isinstance(x, Tensor) else x for name, x in kwargs.items()}
+
+    def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Tensor) -> Tensor | None:
+        """Repeat the distinct rows: after a compression method, whose hooks are there already, restored the tokens."""
+        distinct = self.prefix.distinct
+        return distinct.widen(output) if distinct is not None and self.layer.widens else None
 
 
 class PromptTableHook(ModelHook):
@@ -95,16 +97,18 @@ def shared_between_classes(denoiser: ModelMixin, conditions: Tensor, attachment:
     site = _compressed_first_block(denoiser, attachment)
     layers = _prefix_layers(denoiser, attachment, compressed=site is not None)
     prefix = SharedPrefix(bool(layers), [] if site is None or _draws_per_class(attachment) else [site])
-    hooks: dict[nn.Module, ModelHook] = {layer.module: PrefixHook(prefix, layer) for layer in layers}
-    hooks |= {layer: PromptTableHook(prefix, table) for layer, table in _prompt_tables(denoiser, conditions).items()}
-    for module, hook in hooks.items():
+    tables = {layer: PromptTableHook(prefix, table) for layer, table in _prompt_tables(denoiser, conditions).items()}
+    handles = [handle for layer in layers for handle in PrefixHook(prefix, layer).put_on(layer.module)]
+    for module, hook in tables.items():
         HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, HOOK)
     try:
         yield prefix
     finally:
         if site is not None:
             site.distinct_rows = None
-        for module in hooks:
+        for handle in handles:
+            handle.remove()
+        for module in tables:
             remove_hook(module, HOOK)
 
 

@@ -9,16 +9,28 @@ from pathlib import Path
 from typing import Unpack
 
 from diffusers import DiffusionPipeline, ModelMixin
-from diffusers.hooks import HookRegistry, ModelHook
 from torch import nn
+from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from bigain.compression import structural
 from bigain.compression.attachment import Attachment, Uncompressed
-from bigain.compression.hooks import AroundHook, AttentionHook, BlockHook, GridHook, TimestepHook, remove_hook
+from bigain.compression.checkpoints import checkpointing, release
+from bigain.compression.hooks import (
+    BlockHook,
+    GridHook,
+    MergeAttentionHook,
+    MergeHook,
+    ReduceHook,
+    TimestepHook,
+    hide_from_compiler,
+    remove_hook,
+    show_to_compiler,
+)
+from bigain.compression.options import checked
 from bigain.compression.sites import Site
 from bigain.compression.targets import family_of, plan_groups, select
 from bigain.compression.token_attachment import TokenAttachment
-from bigain.core.messages import unknown
 from bigain.methods.ids import method_of
 from bigain.methods.method import STRENGTHS, ByTask, Method
 from bigain.methods.options import Options
@@ -27,19 +39,30 @@ logger = logging.getLogger(__name__)
 
 HOOK = "bigain"  # the name of our hooks in every registry
 ATTRIBUTE = "_bigain_attachment"  # of the denoiser
+WRAPPERS = (OptimizedModule, DataParallel, DistributedDataParallel)
 
 
-def denoiser_of(model: ModelMixin | DiffusionPipeline) -> ModelMixin:
-    """Return the U-Net or transformer of a pipeline; a model is its own denoiser."""
+def denoiser_of(model: nn.Module | DiffusionPipeline) -> ModelMixin:
+    """Return the U-Net or transformer of a pipeline, without what torch.compile or data parallelism wraps around it; a
+    model is its own denoiser. Raises TypeError for a pipeline that has neither."""
     if isinstance(model, DiffusionPipeline):
-        return model.unet if hasattr(model, "unet") else model.transformer
+        parts = (getattr(model, "unet", None), getattr(model, "transformer", None))
+        denoiser = next((part for part in parts if part is not None), None)
+        if denoiser is None:
+            raise TypeError(
+                f"{type(model).__name__} has no unet and no transformer, which is what methods compress; it has "
+                f"{', '.join(sorted(model.components))}"
+            )
+        model = denoiser
+    while isinstance(model, WRAPPERS):
+        model = model._orig_mod if isinstance(model, OptimizedModule) else model.module
     return model
 
 
-def apply(model: ModelMixin | DiffusionPipeline, method_id: str, **options: Unpack[Options]) -> Attachment:
+def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options: Unpack[Options]) -> Attachment:
     """Compress a diffusers U-Net, DiT or pipeline, in place, until `remove`. Return what is attached.
 
-    Options, all of which may be left out:
+    `method` is an id (`bigain_tm`, `bigain_tm~protect-0.1`) or a `Method`. Options, all of which may be left out:
         ratio: fraction of all tokens that a merging method merges away, from 0 to below 1.
         factor: downsample factor of keys and values per axis, for downsampling methods.
         task: "generation" (default) or "classification"; picks the paper's alpha of bigain_td.
@@ -54,13 +77,12 @@ def apply(model: ModelMixin | DiffusionPipeline, method_id: str, **options: Unpa
     Levels or blocks in the id itself (`bigain_tm~levels-1`) override the options. "none" leaves the model
     untouched.
 
-    Raises TypeError for an unknown option or a model of another kind; ValueError for an unknown method, a strength that
-    the method does not take or the grid cannot reach, blocks that do not exist, and a model that already has a method.
+    Raises TypeError for an unknown option or a model of another kind; ValueError for an unknown method or value, a
+    strength that the method does not take or the grid cannot reach, blocks that do not exist, and a model that already
+    has a method.
     """
-    for name in options:
-        if name not in Options.__optional_keys__:
-            raise TypeError("apply: " + unknown("option", name, sorted(Options.__optional_keys__)))
-    method, denoiser = method_of(method_id), denoiser_of(model)
+    method = method if isinstance(method, Method) else method_of(method)
+    denoiser, options = denoiser_of(model), checked(options)
     calibration = _check_options(method, options)
     present = attached_to(denoiser)
     if present is not None:
@@ -118,52 +140,66 @@ def _check_layers(method: Method, sites: list[Site]) -> None:
 
 
 def _register(denoiser: ModelMixin, attachment: TokenAttachment) -> None:
-    def put(module: nn.Module, hook: ModelHook) -> None:
-        HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, HOOK)
-
-    put(denoiser, TimestepHook(attachment.begin, denoiser, attachment.state.end))
+    attachment.checkpointing = checkpointing(denoiser)
+    attachment.handles += TimestepHook(attachment.begin, denoiser, attachment.state.end).put_on(denoiser)
     by_map: dict[nn.Module, list[Site]] = {}
     for site in attachment.sites:
         by_map.setdefault(site.block.map_module, []).append(site)
-        put(site.block.module.attn1, AttentionHook(attachment, site))
-        if attachment.method.acts_on == "tokens":
-            put(site.block.module, BlockHook(attachment, site))
-            for layer in attachment.method.layers[1:]:
-                put(getattr(site.block.module, MODULES[layer]), AroundHook(site))
+        block, attention = site.block.module, site.block.module.attn1
+        show_to_compiler(attention)
+        if attachment.method.acts_on == "keys_values":
+            reducing = ReduceHook(attachment, site)
+            attachment.handles += reducing.put_on(attention)
+            reducing.follow(attention)
+            continue
+        attachment.handles += BlockHook(attachment, site).put_on(block)
+        attachment.handles += MergeAttentionHook(attachment, site).put_on(attention)
+        for layer in attachment.method.layers[1:]:
+            attachment.handles += MergeHook(attachment, site).put_on(getattr(block, MODULES[layer]))
     for module, sites in by_map.items():
-        put(module, GridHook(sites))
+        attachment.handles += GridHook(attachment, sites).put_on(module)
 
 
-def attached_to(model: ModelMixin | DiffusionPipeline) -> Attachment | None:
+def attached_to(model: nn.Module | DiffusionPipeline) -> Attachment | None:
     """Return what `apply` attached to a model, or None."""
     return vars(denoiser_of(model)).get(ATTRIBUTE)
 
 
-def remove(model: ModelMixin | DiffusionPipeline) -> None:
-    """Detach the method: the model computes what it computed before, bit for bit.
+def remove(model: nn.Module | DiffusionPipeline) -> None:
+    """Detach the method: the model computes what it computed before, bit for bit. What others have put on it stays.
 
     Raises ValueError if no method is attached.
     """
-    if attached_to(model) is None:
-        raise ValueError("no method is applied to this model")
     denoiser = denoiser_of(model)
+    attachment = attached_to(denoiser)
+    if attachment is None:
+        raise ValueError("no method is applied to this model")
     delattr(denoiser, ATTRIBUTE)
+    for handle in attachment.handles:
+        handle.remove()
+    for site in attachment.sites:
+        hide_from_compiler(site.block.module.attn1)
     for module in denoiser.modules():
         remove_hook(module, HOOK)
+    release(checkpointing(denoiser))
 
 
 @contextmanager
 def compressed(
-    model: ModelMixin | DiffusionPipeline, method_id: str, **options: Unpack[Options]
+    model: nn.Module | DiffusionPipeline, method: str | Method, **options: Unpack[Options]
 ) -> Iterator[Attachment]:
     """Apply a method for the length of a with block; options and errors are those of `apply`.
+
+    The end of the block restores the model that its begin compressed, unless that has been removed inside it.
 
     >>> with bigain.compressed(pipe, "bigain_tm", ratio=0.5) as attachment:
     ...     image = pipe("a photo of a bag").images[0]
     >>> print(attachment)  # which blocks, and how many tokens each of them kept
     """
-    attachment = apply(model, method_id, **options)
+    denoiser = denoiser_of(model)
+    attachment = apply(denoiser, method, **options)
     try:
         yield attachment
     finally:
-        remove(model)
+        if attached_to(denoiser) is attachment:
+            remove(denoiser)

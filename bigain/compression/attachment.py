@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from bigain.compression.sites import Site
 from bigain.methods.method import Method
@@ -28,6 +29,7 @@ class Attachment(ABC):
 
     method: Method
     sites: Sequence[Site]
+    handles: Sequence[RemovableHandle] = ()  # of its hooks
 
     @abstractmethod
     def set_rows(self, keys: Sequence[RowKey], seeds: Tensor | None = None) -> None:

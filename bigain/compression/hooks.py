@@ -1,7 +1,9 @@
-"""The hooks that carry an attachment into a forward pass, on diffusers' own registry: no attention is rewritten.
+"""The hooks that carry an attachment into a forward pass: no attention is rewritten.
 
-The model's hook sees the timestep, the map module's the height and width of the token grid, the block's the tokens
-before norm1; attn1's reduces and restores around the untouched attention, or hands it fewer keys and values.
+They are PyTorch's own, which run whoever replaces a module's `forward` before or after them (offloading, caches), and
+which leave with their handle. The model's hook begins the pass, the map module's reads the grid, the block's sees the
+tokens before norm1, attn1's reduces and restores around the untouched attention; to_k's and to_v's hand it fewer keys
+and values, whatever its processor.
 """
 
 from __future__ import annotations
@@ -11,16 +13,45 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from diffusers.hooks import ModelHook
+import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
+from bigain.compression.beside import others_on, stateful_hooks
 from bigain.compression.sites import Site
+from bigain.compression.state import Reduction
 from bigain.compression.token_attachment import TokenAttachment
-from bigain.tokens import TokenGrid
+from bigain.tokens import Plan, RaggedPlan, TokenGrid
+
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
+
+
+class Hook:
+    """Functions `before` and `after` a module's forward pass."""
+
+    ends_failed = False  # `after` also runs after a forward pass that failed
+
+    def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
+        """Return other arguments of the call, or None to leave them."""
+        return None
+
+    def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> Any:
+        """Return another output, or None to leave it."""
+        return None
+
+    def put_on(self, module: nn.Module) -> list[RemovableHandle]:
+        """Register the functions that the hook has; what it returns removes them."""
+        handles = []
+        if type(self).before is not Hook.before:
+            handles.append(module.register_forward_pre_hook(self.before, with_kwargs=True))
+        if type(self).after is not Hook.after:
+            handles.append(module.register_forward_hook(self.after, with_kwargs=True, always_call=self.ends_failed))
+        return handles
 
 
 def remove_hook(module: nn.Module, name: str) -> None:
-    """Remove the hook of that name from a module, if it has one, and what diffusers leaves behind.
+    """Remove diffusers' hook of that name from a module, if it has one, and what diffusers leaves behind.
 
     That is an empty registry and a `forward` on the instance, which would shadow that of a swapped class.
     """
@@ -36,8 +67,26 @@ def remove_hook(module: nn.Module, name: str) -> None:
         del module.forward
 
 
-class TimestepHook(ModelHook):
+def show_to_compiler(module: nn.Module) -> None:
+    """Give a module a `forward` of its own that does what its class's does.
+
+    A model compiled before has no guard on hooks, but it has one on this, and notices that it is compressed.
+    """
+    if "forward" not in vars(module):
+        module.forward = partial(type(module).forward, module)
+
+
+def hide_from_compiler(module: nn.Module) -> None:
+    """Take that `forward` off, unless something stands on top of it."""
+    forward = vars(module).get("forward")
+    if type(forward) is partial and forward.func is type(module).forward:
+        del module.forward
+
+
+class TimestepHook(Hook):
     """On the model: calls `begin` with the timestep before every forward pass, and `end` after it."""
+
+    ends_failed = True
 
     def __init__(
         self,
@@ -45,94 +94,212 @@ class TimestepHook(ModelHook):
         model: nn.Module,
         end: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__()
         self.begin, self.end = begin, end
         self.position = list(inspect.signature(type(model).forward).parameters).index("timestep") - 1  # less self
 
-    def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple, dict]:
+    def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
+        """Begin a forward pass."""
         positional = args[self.position] if len(args) > self.position else None
         self.begin(kwargs.get("timestep", positional))
-        return args, kwargs
 
-    def post_forward(self, module: nn.Module, output: Any) -> Any:
+    def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> None:
+        """End it."""
         if self.end is not None:
             self.end()
-        return output
 
 
-class GridHook(ModelHook):
+class GridHook(Hook):
     """On the last module that sees the tokens as a map: reads height and width, exact for any rectangle."""
 
-    def __init__(self, sites: list[Site]) -> None:
-        super().__init__()
-        self.sites = sites
+    def __init__(self, attachment: TokenAttachment, sites: list[Site]) -> None:
+        self.attachment, self.sites = attachment, sites
 
-    def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple, dict]:
-        x = args[0] if args else kwargs["hidden_states"]
+    def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
+        """Note the grid in the pass, and for the report in the site."""
+        x, forward_pass = args[0] if args else kwargs["hidden_states"], self.attachment.forward_pass
         for site in self.sites:
             # Set without comparing it with the last grid, on which a compiled graph would then depend.
             site.grid = TokenGrid(x.shape[-2] // site.block.patch, x.shape[-1] // site.block.patch)
-        return args, kwargs
+            forward_pass.grids[site.block.name] = site.grid
 
 
-class BlockHook(ModelHook):
+class BlockHook(Hook):
     """On the block: plans from the tokens before norm1, where ToMe measures similarity; else attn1's hook plans."""
 
     def __init__(self, attachment: TokenAttachment, site: Site) -> None:
-        super().__init__()
         self.attachment, self.site = attachment, site
 
-    def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple, dict]:
-        if self.attachment.metric_site == "block_input" and not self.attachment.skips_pass:
-            self.site.plan = self.attachment.plan(self.site, args[0] if args else kwargs["hidden_states"])
-        return args, kwargs
+    def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
+        """Plan, if similarity is measured here."""
+        attachment, site = self.attachment, self.site
+        forward_pass = attachment.forward_pass
+        if attachment.metric_site == "block_input" and not forward_pass.is_skipped:
+            x = args[0] if args else kwargs["hidden_states"]
+            _check_tokens(attachment, site, module, x)
+            forward_pass.plans[site.block.name] = attachment.plan(site, x)
 
-    def post_forward(self, module: nn.Module, output: Any) -> Any:
-        self.site.plan = None
-        return output
+    def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> None:
+        """Forget the plan."""
+        self.attachment.forward_pass.plans.pop(self.site.block.name, None)
 
 
-class AttentionHook(ModelHook):
-    """On attn1: reduces, runs the untouched attention and restores; or hands it fewer keys and values."""
+class MergeHook(Hook):
+    """On attn1, attn2 or the feed-forward: runs it on the tokens that the block's plan leaves, and restores them.
+
+    Where samples keep different numbers of tokens, the first runs in the call itself and the others after it.
+    """
 
     def __init__(self, attachment: TokenAttachment, site: Site) -> None:
-        super().__init__()
         self.attachment, self.site = attachment, site
 
-    def new_forward(
-        self,
-        module: nn.Module,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        **kwargs: Any,
-    ) -> Tensor:
-        if encoder_hidden_states is not None or attention_mask is not None:
-            raise ValueError(f"{self.site.block.name}: attn1 must be plain self-attention, without context or mask")
-        attention, attachment, site = self.fn_ref.original_forward, self.attachment, self.site
-        if attachment.skips_pass:
-            return attention(hidden_states, **kwargs)
-        if attachment.method.acts_on == "tokens":
-            plan = attachment.plan(site, hidden_states) if site.plan is None else site.plan
-            site.plan = plan
-            y = plan.around(partial(attention, **kwargs), hidden_states)
-            if site.distinct_rows is not None:  # the layers after it may run on all rows
-                site.plan = plan.of_rows(site.distinct_rows.inverse)
-            return y
+    def plan(self, module: nn.Module, args: Args, kwargs: Kwargs, x: Tensor) -> Plan:
+        """Return the plan of the block."""
+        return self.attachment.forward_pass.plans[self.site.block.name]
+
+    def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
+        """Reduce the tokens."""
+        forward_pass = self.attachment.forward_pass
+        if forward_pass.is_skipped:
+            return None
+        x = args[0] if args else kwargs["hidden_states"]
+        _check_tokens(self.attachment, self.site, module, x)
+        plan = self.plan(module, args, kwargs, x)
+        if isinstance(plan, RaggedPlan):
+            forward_pass.whole[self.site.block.name] = x
+            return _with_first(args, kwargs, plan.plans[0].reduce(x[:1]))
+        return _with_first(args, kwargs, plan.reduce(x))
+
+    def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> Any:
+        """Restore them."""
+        forward_pass, name, distinct = self.attachment.forward_pass, self.site.block.name, self.site.distinct_rows
+        if forward_pass.is_skipped:
+            return None
+        plan = forward_pass.plans[name]
+        if isinstance(plan, RaggedPlan):
+            outputs = [plan.plans[0].restore(output)]
+            samples = forward_pass.whole.pop(name).split(1)
+            for of_sample, sample in zip(plan.plans[1:], samples[1:], strict=True):
+                other_args, other_kwargs = _with_first(args, kwargs, of_sample.reduce(sample))
+                outputs.append(of_sample.restore(module.forward(*other_args, **other_kwargs)))
+            y = torch.cat(outputs)
+        else:
+            y = plan.restore(output)
+        if distinct is not None and len(y) < len(distinct.inverse):  # the layers after it may run on all rows
+            forward_pass.plans[name] = plan.of_rows(distinct.inverse)
+        return y
+
+
+class MergeAttentionHook(MergeHook):
+    """On attn1: as `MergeHook`, and plans from the tokens after norm1 where the block has no plan yet."""
+
+    def plan(self, module: nn.Module, args: Args, kwargs: Kwargs, x: Tensor) -> Plan:
+        """Return the plan of the block, made here or before."""
+        name, plans = self.site.block.name, self.attachment.forward_pass.plans
+        _check_plain(module, args, kwargs, name)
+        kept_from = stateful_hooks(module)
+        if kept_from:
+            raise ValueError(
+                f"{name}: diffusers' hook {kept_from[0]!r} reuses what attention returned at an earlier step, but the "
+                "merged tokens of two steps differ: remove one of the two"
+            )
+        if name not in plans:
+            plans[name] = self.attachment.plan(self.site, x)
+        return plans[name]
+
+
+class ReduceHook(Hook):
+    """On attn1: checks that its processor uses the tokens that `KeysHook` and `ValuesHook` reduce."""
+
+    def __init__(self, attachment: TokenAttachment, site: Site) -> None:
+        self.attachment, self.site = attachment, site
+        self.projections: list[nn.Module] = []  # that have their hooks
+
+    def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
+        """Expect a reduction, and follow the projections if others (LoRA) have replaced them."""
+        forward_pass, name = self.attachment.forward_pass, self.site.block.name
+        if forward_pass.is_skipped:
+            return
+        _check_tokens(self.attachment, self.site, module, args[0] if args else kwargs["hidden_states"])
+        _check_plain(module, args, kwargs, name)
         if getattr(module, "fused_projections", False):
-            raise ValueError(f"{site.block.name}: undo fuse_qkv_projections() first; it projects queries with the keys")
-        return attention(hidden_states, encoder_hidden_states=attachment.call_operator(site, hidden_states), **kwargs)
+            raise ValueError(f"{name}: undo fuse_qkv_projections() first; it projects queries with the keys")
+        self.follow(module)
+        forward_pass.reductions[name] = Reduction()
+
+    def follow(self, attention: nn.Module) -> None:
+        """Put the hooks of keys and values on the attention's projections, where they are not yet."""
+        for name, hook in (("to_k", KeysHook), ("to_v", ValuesHook)):
+            projection = attention.get_submodule(name)
+            if not any(projection is hooked for hooked in self.projections):
+                self.attachment.handles += hook(self.attachment, self.site).put_on(projection)
+                self.projections.append(projection)
+
+    def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> None:
+        """Raise ValueError if the reduced tokens did not reach keys and values."""
+        reduction = self.attachment.forward_pass.reductions.pop(self.site.block.name, None)
+        if reduction is None or (reduction.pairs and reduction.reached_values) or stateful_hooks(module):
+            return
+        raise ValueError(
+            f"{self.site.block.name}: its attention processor {type(module.processor).__name__} does not make keys and "
+            f"values with to_k and to_v of the block's tokens, so {self.attachment.method.id} would compress nothing; "
+            f"{others_on(module)}"
+        )
 
 
-class AroundHook(ModelHook):
-    """On attn2 or the feed-forward (Table 6): runs it on the tokens that attn1's plan leaves, and restores."""
+class KeysHook(Hook):
+    """On attn1's to_k: hands it the reduced tokens, whatever the attention's processor is."""
 
-    def __init__(self, site: Site) -> None:
-        super().__init__()
-        self.site = site
+    def __init__(self, attachment: TokenAttachment, site: Site) -> None:
+        self.attachment, self.site = attachment, site
 
-    def new_forward(self, module: nn.Module, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        layer, plan = self.fn_ref.original_forward, self.site.plan
-        if plan is None:  # skip_t0
-            return layer(hidden_states, *args, **kwargs)
-        return plan.around(lambda x: layer(x, *args, **kwargs), hidden_states)
+    def reduced(self, x: Tensor) -> Tensor | None:
+        """Return the reduced tokens in place of x, or None for other tokens."""
+        forward_pass = self.attachment.forward_pass
+        reduction = forward_pass.reductions.get(self.site.block.name)
+        if reduction is None or any(x is short for _, short in reduction.pairs):
+            return None
+        if x.shape[1] != forward_pass.grids[self.site.block.name].tokens:
+            return None
+        reduction.pairs.append((x, self.attachment.call_operator(self.site, x)))
+        return reduction.pairs[-1][1]
+
+    def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
+        """Replace the tokens."""
+        x = self.reduced(args[0])
+        return None if x is None else ((x, *args[1:]), kwargs)
+
+
+class ValuesHook(KeysHook):
+    """On attn1's to_v: hands it the tokens that to_k got. Others are values without keys (perturbed attention)."""
+
+    def reduced(self, x: Tensor) -> Tensor | None:
+        """Return the reduced tokens in place of x, or None for other tokens."""
+        reduction = self.attachment.forward_pass.reductions.get(self.site.block.name)
+        if reduction is not None:
+            for whole, short in reduction.pairs:
+                if x is whole:
+                    reduction.reached_values = True
+                    return short
+        return None
+
+
+def _with_first(args: Args, kwargs: Kwargs, x: Tensor) -> tuple[Args, Kwargs]:
+    return ((x, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": x})
+
+
+def _check_tokens(attachment: TokenAttachment, site: Site, module: nn.Module, x: Tensor) -> None:
+    grid = attachment.forward_pass.grids.get(site.block.name)
+    if grid is None:
+        raise ValueError(f"{site.block.name} ran without {type(site.block.map_module).__name__}, which shows its grid")
+    if x.shape[1] != grid.tokens:
+        raise ValueError(
+            f"{site.block.name}: {x.shape[1]} tokens reached {type(module).__name__}, not the {grid.tokens} of its "
+            f"{grid} grid: something else changes their number; {others_on(site.block.module, module)}"
+        )
+
+
+def _check_plain(module: nn.Module, args: Args, kwargs: Kwargs, name: str) -> None:
+    context = args[1] if len(args) > 1 else kwargs.get("encoder_hidden_states")
+    mask = args[2] if len(args) > 2 else kwargs.get("attention_mask")
+    if context is not None or mask is not None:
+        raise ValueError(f"{name}: attn1 must be plain self-attention, without context or mask")

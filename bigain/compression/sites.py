@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bigain.compression.targets import Block
 from bigain.core.rng import seed_for
-from bigain.tokens import Plan, TokenGrid
+from bigain.tokens import TokenGrid
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ class Site:
     """A compressed block: N tokens on a grid, of which N' are left as queries (`kept`), M as keys and values (`keys`).
 
     Blocks of one `plan_group` may share a plan: a U-Net's down blocks, its middle and its up blocks; consecutive blocks
-    of a DiT. `tokens_left` gives N' and M of a grid of some height and width. The other fields change with every
-    forward pass.
+    of a DiT. `tokens_left` gives N' and M of a grid of some height and width. `grid` is that of the last forward pass.
     """
 
     block: Block
@@ -50,7 +49,6 @@ class Site:
     plan_group: str
     tokens_left: Callable[[int, int], tuple[int, int]] = lambda height, width: (height * width, height * width)
     salt: int = field(init=False)  # of its random draws
-    plan: Plan | None = None  # from the moment it is made to the end of the block
     distinct_rows: DistinctRows | None = None  # of the coming batch, where its rows repeat one another up to this block
     observed: tuple[int, int] = (0, 0)  # samples so far, and the tokens left of them
 

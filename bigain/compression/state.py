@@ -1,31 +1,134 @@
-"""State of a forward pass: what hooks hand to each other. The configuration is `TokenAttachment`."""
+"""State of forward passes: what hooks hand to each other. The configuration is `TokenAttachment`.
+
+A pass belongs to the thread that runs it, so that threads may share a model; a checkpoint that runs some of its blocks
+again in the backward pass keeps it.
+"""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from bigain.tokens import Plan
+from bigain.tokens import Plan, TokenGrid
 
 PlanKey = tuple[str, int, int]  # plan group, height and width of the grid
 
 
 @dataclass
-class ForwardState:
-    """The timestep and shared plans of the current forward pass, the passes so far, and the seeds of its batch."""
+class Reduction:
+    """What one attention call did with its keys and values: `pairs` of whole and reduced tokens, and whether the values
+    were made of reduced tokens too."""
 
-    timestep: Tensor | float | None = None
-    passes: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    pairs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    reached_values: bool = False
+
+
+@dataclass
+class ForwardPass:
+    """One forward pass: its timestep, the number and seeds of its random draws, and what its blocks have so far.
+
+    `grids`, `plans`, `reductions` and `whole` (the tokens of a layer whose samples run one by one) are by the name of a
+    block, `shared_plans` by what shares them.
+    """
+
+    timestep: Tensor | float | None
+    row_seeds: Tensor | None  # [B]; without them the rows of a batch share what a method draws
+    number: Tensor | None = None  # without `row_seeds`, the key of what it draws
+    is_skipped: bool = False  # by `skip_t0`
+    grids: dict[str, TokenGrid] = field(default_factory=dict)
+    plans: dict[str, Plan] = field(default_factory=dict)
+    reductions: dict[str, Reduction] = field(default_factory=dict)
+    whole: dict[str, Tensor] = field(default_factory=dict)
     shared_plans: dict[PlanKey, Plan] = field(default_factory=dict)
-    row_seeds: Tensor | None = None  # [B]; without them the rows of a batch share what a method draws
 
-    def begin(self, timestep: Tensor | float | None) -> None:
-        """Begin a forward pass and drop the plans that a failed one left."""
-        self.timestep = timestep
-        self.shared_plans.clear()
+
+class ForwardState:
+    """The forward pass of every thread, the passes so far, and the seeds of the coming batch's rows.
+
+    Code that torch.compile traces cannot read a thread's values: it reads those set last, which are the thread's while
+    no other runs.
+    """
+
+    def __init__(self) -> None:
+        self.passes = torch.zeros((), dtype=torch.int64)
+        self._of_thread = threading.local()
+        self._lock = threading.Lock()
+        self._running = 0  # passes begun outside of compiled code
+        self._last_begun: ForwardPass | None = None
+        self._last_seeds: Tensor | None = None
+
+    @property
+    def row_seeds(self) -> Tensor | None:
+        """Seeds of the rows of the coming batch [B], if a task said what they are."""
+        if torch.compiler.is_compiling():
+            return self._last_seeds
+        return getattr(self._of_thread, "row_seeds", self._last_seeds)
+
+    @row_seeds.setter
+    def row_seeds(self, seeds: Tensor | None) -> None:
+        self._of_thread.row_seeds = self._last_seeds = seeds
+
+    @property
+    def current(self) -> ForwardPass | None:
+        """The forward pass that runs in this thread. Raises RuntimeError where compiled blocks cannot tell."""
+        if not torch.compiler.is_compiling():
+            own: ForwardPass | None = getattr(self._of_thread, "current", None)
+            return self._last_begun if own is None and self._running == 0 else own
+        if self._running > 1:
+            raise RuntimeError(
+                "several threads run a compressed model whose blocks went through torch.compile: compile the model "
+                "as a whole, or run one thread at a time"
+            )
+        return self._last_begun
+
+    def begin(self, timestep: Tensor | float | None) -> ForwardPass:
+        """Begin a forward pass."""
+        begun = self._last_begun = ForwardPass(timestep, self.row_seeds)
+        if not torch.compiler.is_compiling():
+            with self._lock:
+                self._running += getattr(self._of_thread, "current", None) is None
+            self._of_thread.current = begun
+        return begun
+
+    def number(self, forward_pass: ForwardPass) -> Tensor:
+        """Return the number of a pass among those that drew random numbers, from 1."""
+        if forward_pass.number is None:
+            if torch.compiler.is_compiling():
+                # In place: for another tensor, the graph would be traced again.
+                forward_pass.number = self.passes.add_(1)
+            else:
+                with self._lock:
+                    forward_pass.number = self.passes.add_(1).clone()
+        return forward_pass.number
 
     def end(self) -> None:
-        """End a forward pass and drop its plans: a compiled model meets none at the next, and keeps its graph."""
-        self.shared_plans.clear()
+        """End the forward pass of this thread: a compiled model meets none at the next, and keeps its graph."""
+        self._last_begun = None
+        if torch.compiler.is_compiling():
+            return
+        with self._lock:
+            self._running -= getattr(self._of_thread, "current", None) is not None
+            self._of_thread.current = None
+
+    @contextmanager
+    def resumed(self, interrupted: ForwardPass | None) -> Iterator[None]:
+        """Run blocks as part of an earlier pass."""
+        before = getattr(self._of_thread, "current", None)
+        self._of_thread.current = interrupted
+        try:
+            yield
+        finally:
+            self._of_thread.current = before
+
+    def __getstate__(self) -> tuple[Tensor, Tensor | None]:
+        """Return what a copy has in common: no thread, and no pass."""
+        return self.passes.clone(), self.row_seeds
+
+    def __setstate__(self, state: tuple[Tensor, Tensor | None]) -> None:
+        ForwardState.__init__(self)
+        self.passes, self._last_seeds = state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from diffusers import DiTTransformer2DModel, ModelMixin, PixArtTransformer2DModel, UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
@@ -62,15 +63,26 @@ def plan_groups(blocks: list[Block]) -> list[str]:
     return groups
 
 
+def _sample_size(model: ModelMixin) -> Any:
+    """Return the side or sides of a model's latents. Raises ValueError if its config does not say."""
+    size = model.config.sample_size
+    if size is None:
+        raise ValueError(
+            f"{type(model).__name__}: sample_size of its config is None, so its token grid is unknown; set it to the "
+            "side of its latents, as in model.register_to_config(sample_size=64)"
+        )
+    return size
+
+
 def _dit_blocks(model: DiTTransformer2DModel | PixArtTransformer2DModel) -> Iterator[Block]:
     patch = model.config.patch_size
-    side = model.config.sample_size // patch
+    side = _sample_size(model) // patch
     for number, module in enumerate(model.transformer_blocks):
         yield Block(f"transformer_blocks.{number}", module, model.pos_embed, patch, number, TokenGrid(side, side))
 
 
 def _unet_blocks(model: UNet2DConditionModel) -> Iterator[Block]:
-    size = model.config.sample_size
+    size = _sample_size(model)
     height, width = (size, size) if isinstance(size, int) else size
     level = 0
     unet_blocks = [(f"down_blocks.{i}", block) for i, block in enumerate(model.down_blocks)]

@@ -9,21 +9,25 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from bigain.compression.attachment import Attachment, RowKey
+from bigain.compression.checkpoints import keep_passes
 from bigain.compression.sites import Site
-from bigain.compression.state import ForwardState
+from bigain.compression.state import ForwardPass, ForwardState
 from bigain.core.rng import seed_for
 from bigain.methods.method import Draw, Linear, Method
 from bigain.methods.options import MetricSite
-from bigain.tokens import OPERATORS, Plan, RaggedPlan
+from bigain.tokens import OPERATORS, Plan, RaggedPlan, TokenGrid
 from bigain.tokens.draws import normals, uniform_places
+
+FIXED = ("method", "strength", "options", "metric_site", "seed", "sites")  # checked when attached
 
 
 @dataclass
 class TokenAttachment(Attachment):
-    """A token method attached to a model. `sites` are the compressed blocks, updated by every forward pass."""
+    """A token method attached to a model. `sites` are the compressed blocks; their grids are those of the last pass."""
 
     method: Method
     strength: float | int
@@ -35,6 +39,8 @@ class TokenAttachment(Attachment):
     call_seed: int = field(init=False)
     state: ForwardState = field(default_factory=ForwardState)
     planning: AbstractContextManager[Any] = field(default_factory=nullcontext)  # around the operator: a FLOP counter
+    handles: list[RemovableHandle] = field(default_factory=list)  # of all hooks
+    checkpointing: list[nn.Module] = field(default_factory=list)  # modules of the model that can checkpoint
 
     def __post_init__(self) -> None:
         """Raise ValueError if the strength cannot be reached on the grid of a site."""
@@ -43,6 +49,11 @@ class TokenAttachment(Attachment):
         for site in self.sites:
             site.tokens_left = partial(self.method.tokens_left, self.strength)
             site.tokens_left(site.grid.height, site.grid.width)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in FIXED and name in vars(self):
+            raise AttributeError(f"{name} of an attached method cannot change: remove the method and apply it anew")
+        super().__setattr__(name, value)
 
     @property
     def is_random(self) -> bool:
@@ -85,19 +96,39 @@ class TokenAttachment(Attachment):
     # -- called by the hooks, in the order of a forward pass -----------------------------------------------------------
 
     def begin(self, timestep: Tensor | float | None) -> None:
-        """Begin a forward pass."""
-        self.state.begin(timestep)
-        if self.is_random and self.state.row_seeds is None:  # a CUDA graph could not carry this number, on the CPU
-            self.state.passes += 1
-        for site in self.sites:
-            site.plan = None  # left behind only by a forward pass that failed
+        """Begin a forward pass.
+
+        Raises ValueError for timesteps of which `skip_t0` skips some, and where a checkpoint runs the whole model again
+        with random draws that nothing keys.
+        """
+        forward_pass = self.state.begin(timestep)
+        forward_pass.is_skipped = self.method.skip_t0 and self._all_zero(timestep)
+        if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+            return
+        keep_passes(self.checkpointing, self.state)
+        if self.is_random and forward_pass.row_seeds is None and torch._C._current_graph_task_id() != -1:
+            raise ValueError(
+                f"{self.method.id}: a checkpoint runs the whole model again, which would draw other random numbers: "
+                "use enable_gradient_checkpointing()"
+            )
 
     @property
-    def skips_pass(self) -> bool:
-        """Return whether `skip_t0` leaves this forward pass uncompressed. Raises ValueError for a batch of mixed t."""
-        if not self.method.skip_t0:
-            return False
-        is_zero = {value == 0 for value in torch.as_tensor(self.state.timestep).flatten().tolist()}
+    def forward_pass(self) -> ForwardPass:
+        """The forward pass that runs. Raises ValueError if the model has not begun any."""
+        forward_pass = self.state.current
+        if forward_pass is None:
+            raise ValueError(
+                f"{self.method.id}: a block runs, but no forward pass of its model has begun, so timestep and plans "
+                "are unknown: call the model itself, not its `forward` or a part of it"
+            )
+        return forward_pass
+
+    def plan_of(self, site: Site) -> Plan | None:
+        """Return the plan of a site in the forward pass that runs, if it has any yet."""
+        return self.forward_pass.plans.get(site.block.name)
+
+    def _all_zero(self, timestep: Tensor | float | None) -> bool:
+        is_zero = {value == 0 for value in torch.as_tensor(timestep).flatten().tolist()}
         if len(is_zero) > 1:
             raise ValueError(f"{self.method.id}: skip_t0 needs one timestep for the whole batch, or none that is 0")
         return is_zero == {True}
@@ -105,17 +136,21 @@ class TokenAttachment(Attachment):
     def plan(self, site: Site, x: Tensor) -> Plan:
         """Return the plan for a block's tokens x [B, N, C], shared as `plan_for` says; where rows repeat one another,
         of the distinct rows. Raises as `call_operator` does."""
-        shared, rows = self.state.shared_plans, site.distinct_rows
+        shared, rows, grid = self.forward_pass.shared_plans, site.distinct_rows, self._grid(site)
         group = site.plan_group if self.method.plan_for == "stage" else ""
-        key = (group, site.grid.height, site.grid.width)  # plain data, which torch.compile can look up
+        key = (group, grid.height, grid.width)  # plain data, which torch.compile can look up
         if self.method.plan_for != "block" and key in shared:
             return shared[key]
-        plan: Plan = self.call_operator(site, x)
+        with torch.no_grad():  # a plan is indices, and a checkpoint that looks it up must save as many tensors
+            plan: Plan = self.call_operator(site, x)
         if isinstance(plan, RaggedPlan):
             site.observe(plan.tokens_left)
         if self.method.plan_for != "block":
             shared[key] = plan if rows is None else plan.of_rows(rows.inverse)
         return plan
+
+    def _grid(self, site: Site) -> TokenGrid:
+        return self.forward_pass.grids[site.block.name]
 
     def call_operator(self, site: Site, x: Tensor) -> Any:
         """Return the operator's result for a block's tokens x [B, N, C]: a plan, or the reduced keys and values.
@@ -127,10 +162,11 @@ class TokenAttachment(Attachment):
             raise ValueError(f"{site.block.name}: its tokens are not all finite; check the model's inputs")
         if site.distinct_rows is not None:
             x = site.distinct_rows.narrow_if_whole(x)
-        strength = self.method.strength_on(self.strength, site.grid.height, site.grid.width)
+        grid = self._grid(site)
+        strength = self.method.strength_on(self.strength, grid.height, grid.width)
         options = self.operator_options(site, x.device)
         with self.planning, _in_full_precision(x.device):
-            return self.operator(x, site.grid, strength, **options)
+            return self.operator(x, grid, strength, **options)
 
     def operator_options(self, site: Site, device: torch.device) -> dict[str, Any]:
         """Return the options of one operator call, with timesteps resolved and random numbers drawn."""
@@ -139,20 +175,22 @@ class TokenAttachment(Attachment):
     def _resolved(self, value: Any, site: Site, device: torch.device) -> Any:
         match value:
             case Linear():
-                t = self.state.timestep
-                return value.at(_narrowed(t, site).float() if isinstance(t, Tensor) else t)
+                t = self.forward_pass.timestep
+                return value.at(_narrowed(t.to(device), site).float() if isinstance(t, Tensor) else t)
             case Draw.PLACES:
                 height, width = self.options["cell"]
-                cells = (site.grid.height // height) * (site.grid.width // width)
+                grid = self._grid(site)
+                cells = (grid.height // height) * (grid.width // width)
                 return uniform_places(self._seeds(site, device), site.salt, cells, height * width)
             case Draw.NORMALS:
-                return normals(self._seeds(site, device), site.salt, site.grid.tokens)
+                return normals(self._seeds(site, device), site.salt, self._grid(site).tokens)
         return value
 
     def _seeds(self, site: Site, device: torch.device) -> Tensor:
         """Return one seed per row, or one for all rows if no task said what they are."""
-        row_seeds = self.state.row_seeds
-        seeds = self.call_seed ^ self.state.passes.view(1) if row_seeds is None else row_seeds
+        seeds = self.forward_pass.row_seeds
+        if seeds is None:  # a CUDA graph could not carry the number of the pass, which is on the CPU
+            seeds = self.call_seed ^ self.state.number(self.forward_pass).view(1)
         return _narrowed(seeds.to(device, non_blocking=True), site)  # without waiting for the device
 
 

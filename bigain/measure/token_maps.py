@@ -71,7 +71,7 @@ def merged_tokens(
     with compressed(backbone.denoiser, method, ratio=ratio, task="classification", seed=seed, **sites) as at:
         site, plans = at.sites[-1], []
         at.set_rows([RowKey(image, "null", t) for image in images])
-        hook = site.block.module.attn1.to_q.register_forward_pre_hook(lambda *_: plans.append(site.plan))
+        hook = site.block.module.attn1.to_q.register_forward_pre_hook(lambda *_: plans.append(at.plan_of(site)))
         try:
             _predict(backbone, latents, eps, t)
         finally:

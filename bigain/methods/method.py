@@ -126,8 +126,10 @@ class Method:
             rows, columns = counts.reduced_grid(int(strength), height, width)
             return tokens, rows * columns
         cell, strength = self.options["cell"], self.strength_on(strength, height, width)
-        if self.options.get("destinations") == "official_v1" and (height % cell[0] or width % cell[1]):
-            raise ValueError(f"{self.id} needs a grid of whole cells; {cell[0]}x{cell[1]} do not fill {height}x{width}")
+        if self.options.get("destinations") == "official_v1" and width % cell[1]:
+            raise ValueError(
+                f"{self.id} needs rows of whole cells; {cell[0]}x{cell[1]} do not fill the width of {height}x{width}"
+            )
         if "rule" in self.options:
             merged = counts.merged_cells(strength, height, width, cell, self.options["rule"])
             left = tokens - merged * (cell[0] * cell[1] - 1)

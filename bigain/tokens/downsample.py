@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -50,13 +51,15 @@ def interpolate_extrapolate(
     """BiGain_TD (Eq. 8, Algorithm 4): alpha * nearest + (1 - alpha) * average. [B, N, C] -> [B, M, C].
 
     `site` is that of `nearest`. alpha = 1 is ToDo, 0 average pooling, above 1 extrapolates; a tensor [B] holds one
-    alpha per sample.
+    alpha per sample, in float32, and the blend is rounded once.
     """
     if kernels.uses("downsample", x):
         return _in_kernel(x, grid, reduced_grid(grid, factor), alpha, site)
+    exact = torch.promote_types(x.dtype, torch.float32)
+    nearby, averaged = nearest(x, grid, factor, site).to(exact), average(x, grid, factor).to(exact)
     if isinstance(alpha, Tensor):
-        alpha = alpha.to(x.dtype).view(-1, 1, 1)
-    return alpha * nearest(x, grid, factor, site) + (1 - alpha) * average(x, grid, factor)
+        alpha = alpha.view(-1, 1, 1)
+    return (alpha * nearby + (1 - alpha) * averaged).to(x.dtype)
 
 
 def _in_kernel(

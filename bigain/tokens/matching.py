@@ -42,13 +42,17 @@ def official_v1(scores: Tensor, grid: TokenGrid, cell: tuple[int, int]) -> Tenso
     """Pick destinations as the paper's released code does: scores [B, N] -> [B, D].
 
     It cuts the row-major scores into runs of a cell's size instead of into cells, and uses the place of the lowest
-    score in the k-th run as the place in the k-th cell: deterministic, but not the smoothest token of a cell. Raises
-    ValueError if the cells do not fill the grid, as the released code does for the width.
+    score in the k-th run as the place in the k-th cell: deterministic, but not the smoothest token of a cell. A strip
+    at the bottom too low for a cell is left out. Raises ValueError if cells do not fill the width, as the released code
+    does.
     """
-    size = cell[0] * cell[1]
-    if grid.height % cell[0] or grid.width % cell[1]:
-        raise ValueError(f"official_v1 needs a grid of whole cells; {cell[0]}x{cell[1]} cells do not fill {grid}")
-    return at_offsets(scores.unflatten(1, (grid.tokens // size, size)).argmin(dim=-1), grid, cell)
+    size, rows_of_cells = cell[0] * cell[1], grid.height // cell[0]
+    if grid.width % cell[1]:
+        raise ValueError(
+            f"official_v1 needs rows of whole cells; {cell[0]}x{cell[1]} cells do not fill the width of {grid}"
+        )
+    whole = scores[:, : rows_of_cells * cell[0] * grid.width]
+    return at_offsets(whole.unflatten(1, (whole.shape[1] // size, size)).argmin(dim=-1), grid, cell)
 
 
 def split(destinations: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
@@ -116,15 +120,20 @@ sums_in_order.register_autograd(
 
 
 def best_destinations(
-    metric: Tensor, sources: Tensor, destinations: Tensor, inverse_norms: Tensor | None = None
+    metric: Tensor,
+    sources: Tensor,
+    destinations: Tensor,
+    inverse_norms: Tensor | None = None,
+    closed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return every source's largest cosine to a destination (float32) and that destination's place: [B, S] each.
 
     `metric` [B, N, C]; ties go to the lowest place. A zero vector has cosine 0 to everything. The similarities are
     never all in memory: on a GPU with Triton none is written, elsewhere sources go in chunks of `SIMILARITIES` numbers.
-    `inverse_norms` [B, N] of the tokens save the kernel a pass.
+    `inverse_norms` [B, N] of the tokens save the kernel a pass. Destinations that are `closed` [B, D] are chosen by no
+    source; if all are, its similarity is minus infinity.
     """
-    if kernels.uses("match", metric) and kernels.uses("score", metric):
+    if closed is None and kernels.uses("match", metric) and kernels.uses("score", metric):
         from bigain.tokens.kernels import matching, scoring
 
         if inverse_norms is None:
@@ -136,6 +145,8 @@ def best_destinations(
     best, similarity = [], []
     for part in sources.split(chunk, dim=1):
         cosines = rows(unit, part) @ targets
+        if closed is not None:
+            cosines = cosines.masked_fill(closed.unsqueeze(1), -torch.inf)
         best.append(cosines.argmax(dim=-1))
         similarity.append(cosines.gather(-1, best[-1].unsqueeze(-1)).squeeze(-1))
     return torch.cat(similarity, dim=1), torch.cat(best, dim=1)

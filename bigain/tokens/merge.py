@@ -100,16 +100,19 @@ def soft_matching(
 ) -> TokenPlan:
     """Bipartite soft matching (ToMe; Algorithm 2, steps 3-4): merge the `removed` most similar sources.
 
-    `metric` [B, N, C], `destinations` [B or 1, D] token indices. Sources among `protected` [B, P] go last. Ties go to
-    the lowest index. `inverse_norms` are those of `matching.best_destinations`.
+    `metric` [B, N, C], `destinations` [B or 1, D] token indices. The tokens `protected` [B, P] keep their value: as
+    sources they go last, as destinations they receive nothing. Ties go to the lowest index. `inverse_norms` are those
+    of `matching.best_destinations`.
     """
     destinations = destinations.expand(len(metric), -1)
     sources, destinations = matching.split(destinations, metric.shape[1])
-    similarity, target = matching.best_destinations(metric, sources, destinations, inverse_norms)
+    is_protected, closed = None, None
     if protected is not None:
-        is_protected = torch.zeros(metric.shape[:2], dtype=torch.bool, device=metric.device)
-        is_protected = is_protected.scatter(1, protected, True).gather(1, sources)
-        similarity = similarity.masked_fill(is_protected, -torch.inf)
+        is_protected = torch.zeros(metric.shape[:2], dtype=torch.bool, device=metric.device).scatter(1, protected, True)
+        closed = is_protected.gather(1, destinations)
+    similarity, target = matching.best_destinations(metric, sources, destinations, inverse_norms, closed)
+    if is_protected is not None:
+        similarity = similarity.masked_fill(is_protected.gather(1, sources), -torch.inf)
     if kernels.uses("select", similarity) and sources.shape[1] <= kernels.LARGEST_SELECTION:
         from bigain.tokens.kernels import selecting
 
@@ -144,12 +147,14 @@ def merge_smooth(
 ) -> TokenPlan:
     """BiGain_TM, Laplacian-gated token merging (Algorithm 2): the smoothest token of each cell is its destination.
 
-    `destinations` names the rule that picks them in `DESTINATIONS`; the int(N * protect) highest-scoring tokens are
-    never merged away. Raises ValueError if so many are protected that the ratio cannot be reached.
+    `destinations` names the rule that picks them in `DESTINATIONS`; the int(N * protect) highest-scoring tokens keep
+    their value. Raises ValueError if so many are protected that the ratio cannot be reached.
     """
     removed = removed_tokens(ratio, grid.height, grid.width, cell, protect)
     scores, chosen, inverse_norms = _smooth_destinations(metric, grid, cell, score, destinations)
     protected = matching.highest(scores, int(grid.tokens * protect)) if protect else None
+    if protected is not None and destinations == "cell_argmax":  # of the others: a protected one would receive nothing
+        chosen = matching.cell_argmax(scores.scatter(1, protected, -torch.inf), grid, cell)
     return soft_matching(metric, chosen, removed, protected, inverse_norms)
 
 

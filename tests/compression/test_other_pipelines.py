@@ -5,6 +5,7 @@ import torch
 from diffusers import PixArtTransformer2DModel, SD3Transformer2DModel, UNet2DConditionModel
 
 import bigain
+from tests.helpers.methods import record_options
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +98,10 @@ def test_it_compresses_the_highest_resolution_with_attention_and_is_undone(
 
 def test_the_timestep_is_found_wherever_a_model_takes_it(pixart, sd15):
     for model in (pixart, sd15):
-        with bigain.compressed(model, "bigain_td", factor=2) as attachment:
+        with bigain.compressed(model, "bigain_td~alpha-0to999", factor=2) as attachment:
+            seen = record_options(attachment)
             run(model)
-            assert int(torch.as_tensor(attachment.state.timestep).flatten()[0]) == 7
+            assert float(torch.as_tensor(seen[0]["alpha"]).flatten()[0]) == pytest.approx(999 - 7)
 
 
 def test_pixart_self_attention_with_a_mask_is_refused(pixart):

@@ -20,6 +20,18 @@ WITH_VARIANTS = [
 ]
 
 
+def record_options(attachment) -> list[dict]:
+    """Record the operator options of each call of an attached method from now on."""
+    seen, options_of = [], attachment.operator_options
+
+    def recorded(site, device):
+        seen.append(options_of(site, device))
+        return seen[-1]
+
+    attachment.operator_options = recorded
+    return seen
+
+
 def strength_for(method: str) -> float | None:
     """Return the strength at which tests run a method."""
     return STRENGTHS[method_of(method).strength_kind]

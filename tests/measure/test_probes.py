@@ -109,7 +109,7 @@ def test_merged_tokens_are_those_that_the_block_really_merges(backbone):
     with compressed(backbone.denoiser, "tome_fixed", ratio=0.5, task="classification", **SITES) as at:
         at.set_rows([RowKey(1, "null", 200)])
         attention = at.sites[-1].block.module.attn1
-        look = attention.to_out[0].register_forward_hook(lambda *_: seen.append(at.sites[-1].plan))
+        look = attention.to_out[0].register_forward_hook(lambda *_: seen.append(at.plan_of(at.sites[-1])))
         eps, t = keyed_noise(0, 1, 200, tuple(x_0.shape[1:])).unsqueeze(0), torch.tensor([200])
         with torch.inference_mode():
             backbone.predict_noise(backbone.noised(x_0, eps, t), t, backbone.null_condition())

@@ -100,3 +100,14 @@ def test_extreme_keys_are_the_extremes_in_token_order():
     assert most_detailed(x, grid, 2, "l1_norm").flatten().tolist() == [4, 4, 4, 4]
     assert smoothest(x, grid, 2, "l1_norm").flatten().tolist() == [1, 1, 1, 1]
     assert smoothest(x, grid, 4, "l1_norm").shape == (1, 1, 1)
+
+
+def test_a_blend_in_half_precision_is_rounded_once():
+    grid = TokenGrid(8, 8)
+    x = torch.randn(2, 64, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
+    alpha = torch.tensor([0.8137, 1.1931])
+    blended = interpolate_extrapolate(x, grid, 2, alpha)
+    picked, mean = nearest(x, grid, 2).double(), average(x, grid, 2).double()
+    weight = alpha.double().view(2, 1, 1)
+    assert blended.dtype == torch.bfloat16
+    assert torch.equal(blended, (weight * picked + (1 - weight) * mean).bfloat16())

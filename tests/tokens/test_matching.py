@@ -30,9 +30,12 @@ def sorted_split(destinations, tokens):
 
 def sorted_soft_matching(metric, destinations, removed, protected):
     sources, destinations = sorted_split(destinations, metric.shape[1])
-    similarity, target = matching.best_destinations(metric, sources, destinations)
-    is_protected = torch.zeros(metric.shape[:2], dtype=torch.bool).scatter(1, protected, True).gather(1, sources)
-    order = similarity.masked_fill(is_protected, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    is_protected = torch.zeros(metric.shape[:2], dtype=torch.bool).scatter(1, protected, True)
+    closed = is_protected.gather(1, destinations)
+    similarity, target = matching.best_destinations(metric, sources, destinations, closed=closed)
+    order = similarity.masked_fill(is_protected.gather(1, sources), -torch.inf).argsort(
+        dim=1, descending=True, stable=True
+    )
     merged, kept = order[:, :removed], order[:, removed:]
     return merge.TokenPlan(sources.gather(1, kept), sources.gather(1, merged), target.gather(1, merged), destinations)
 
@@ -176,6 +179,10 @@ def test_official_v1_is_its_description(width):
     assert found != matching.cell_argmin(scores, grid, CELL)[0].tolist()
 
 
-def test_official_v1_refuses_a_strip():
-    with pytest.raises(ValueError, match="whole cells"):
-        matching.official_v1(torch.zeros(1, 15), TokenGrid(3, 5), CELL)
+def test_official_v1_refuses_a_strip_at_the_right_and_leaves_out_that_at_the_bottom():
+    with pytest.raises(ValueError, match="rows of whole cells"):
+        matching.official_v1(torch.zeros(1, 20), TokenGrid(4, 5), CELL)
+    scores = torch.randn(2, 6 * 8, generator=torch.Generator().manual_seed(0))
+    with_strip = torch.cat([scores, torch.full((2, 8), -9.0)], dim=1)
+    whole = matching.official_v1(scores, TokenGrid(6, 8), CELL)
+    assert torch.equal(matching.official_v1(with_strip, TokenGrid(7, 8), CELL), whole)

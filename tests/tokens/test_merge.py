@@ -157,6 +157,20 @@ def test_protected_tokens_are_merged_into_no_other():
         merge.merge_smooth(x, GRID, 0.6, CELL, "laplacian_l1", protect=0.25)
 
 
+@pytest.mark.parametrize("destinations", ["cell_argmin", "cell_argmax"])
+@pytest.mark.parametrize("protect", [0.05, 0.3])
+def test_protected_tokens_keep_their_value(destinations, protect):
+    """Also where they are destinations: of a cell all of whose tokens are protected."""
+    x = random_tokens(GRID)
+    x[:, :64] *= 100  # whole cells of the highest scores
+    plan = merge.merge_smooth(x, GRID, 0.4, CELL, "laplacian_l1", destinations, protect)
+    restored = plan.restore(plan.reduce(x))
+    protected = SCORES["laplacian_l1"](x, GRID).argsort(dim=1, descending=True, stable=True)[:, : int(256 * protect)]
+    for before, after, tokens in zip(x, restored, protected, strict=True):
+        assert torch.equal(before[tokens], after[tokens])
+    assert plan.merged.shape[1] == int(256 * 0.4)
+
+
 def test_similarities_computed_in_chunks_give_the_same_plan(monkeypatch):
     x = random_tokens(GRID)
     whole = merge.merge_smooth(x, GRID, 0.5, CELL, "laplacian_l1")

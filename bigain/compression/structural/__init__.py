@@ -23,16 +23,15 @@ def attach(denoiser: ModelMixin, method: Method, file: Path | str, hook: str) ->
     Raises ValueError if the file is not a calibration of this method for this model.
     """
     calibration = Calibration.load(file, method.id)
-    registry = HookRegistry.check_if_exists_or_initialize(denoiser)
     if method.operator == "mosaicdiff":
         subnets = PhaseSubnets(method, denoiser, calibration)
-        registry.register_hook(PhaseHook(subnets), hook)
+        HookRegistry.check_if_exists_or_initialize(denoiser).register_hook(PhaseHook(subnets), hook)
         return subnets
     blocks = gated_blocks_of(denoiser)
     if blocks.names != calibration.about["blocks"]:
         raise ValueError(f"{file} is for a model with blocks {calibration.about['blocks']}, not {blocks.names}")
     steps = ReusedSteps(method, blocks, calibration)
-    registry.register_hook(TimestepHook(steps.begin, denoiser), hook)
+    steps.handles = TimestepHook(steps.begin, denoiser).put_on(denoiser)
     steps.gates.put_on(hook)
     return steps
 

@@ -1,0 +1,61 @@
+"""Read and check the options of `apply`: what can be read becomes plain, anything else is an error that names it."""
+
+from __future__ import annotations
+
+import numbers
+import operator
+from collections.abc import Iterable
+from typing import Any, cast, get_args
+
+from bigain.core.messages import unknown
+from bigain.methods.method import Task
+from bigain.methods.options import MetricSite, Options
+from bigain.methods.places import PARTS
+
+CHOICES: dict[str, tuple[str, ...]] = {"task": get_args(Task), "metric_site": get_args(MetricSite)}
+
+
+def checked(options: Options) -> Options:
+    """Return the options as plain Python values, without those that are None.
+
+    Raises TypeError for an unknown option and for one of another type; ValueError for a name that does not exist.
+    """
+    for name in options:
+        if name not in Options.__optional_keys__:
+            raise TypeError("apply: " + unknown("option", name, sorted(Options.__optional_keys__)))
+    return cast(Options, {name: _read(name, value) for name, value in options.items() if value is not None})
+
+
+def _read(name: str, value: Any) -> Any:
+    if name in CHOICES:
+        if value not in CHOICES[name]:
+            raise ValueError(f"{name}: " + unknown("value", str(value), CHOICES[name]))
+    elif name in ("ratio", "factor"):
+        return _number(name, value)
+    elif name == "seed":
+        return _whole(name, value)
+    elif name == "blocks" and isinstance(value, str):
+        if value not in PARTS:
+            raise ValueError("blocks: " + unknown("part", value, tuple(PARTS)) + " Or block numbers.")
+    elif name in ("levels", "blocks"):
+        places = value if isinstance(value, Iterable) else (value,)
+        return tuple(_whole(name, place) for place in places)
+    return value
+
+
+def _number(name: str, value: Any) -> float | int:
+    """Return a number as Python's own: of NumPy's float32(0.7) the 0.7 it was written as."""
+    if hasattr(value, "numel"):
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: {value!r} is not a number")
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return value if isinstance(value, float) else float(str(value))
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: {value!r} is not a whole number") from None
