@@ -18,6 +18,7 @@ from bigain.classifier.noise import keyed_noise
 from bigain.compression.attach import compressed
 from bigain.compression.attachment import RowKey
 from bigain.compression.targets import Block, family_of, select
+from bigain.compression.token_attachment import TokenAttachment
 from bigain.methods.options import Sites
 from bigain.tokens import TokenGrid, TokenPlan
 from bigain.tokens.scores import laplacian_l1
@@ -70,8 +71,9 @@ def merged_tokens(
     eps = torch.stack([keyed_noise(seed, image, t, tuple(latents.shape[1:])) for image in images])
     with compressed(backbone.denoiser, method, ratio=ratio, task="classification", seed=seed, **sites) as at:
         site, plans = at.sites[-1], []
+        look = at.plan_of if isinstance(at, TokenAttachment) else (lambda site: None)
         at.set_rows([RowKey(image, "null", t) for image in images])
-        hook = site.block.module.attn1.to_q.register_forward_pre_hook(lambda *_: plans.append(at.plan_of(site)))
+        hook = site.block.module.attn1.to_q.register_forward_pre_hook(lambda *_: plans.append(look(site)))
         try:
             _predict(backbone, latents, eps, t)
         finally:
