@@ -49,13 +49,13 @@ def power(
     try:
         known = None if pilot is None else read_pilot(pilot)
         file = read_claims_file(claims_file(study.config))
-        found = needs(study, file, known, discordance or DISCORDANCE, difference)
+        needed = needs(study, file, known, discordance or DISCORDANCE, difference)
     except ValueError as error:
         fail(error)
     if as_json:
-        typer.echo(json.dumps([_as_dict(need) for need in found], indent=2))
+        typer.echo(json.dumps([_as_dict(need) for need in needed], indent=2))
     else:
-        _print(study.name, summaries(found), StudyCost(study).device)
+        _print(study.name, summaries(needed), StudyCost(study).device)
 
 
 def _as_dict(need: Need) -> dict[str, Any]:
@@ -100,9 +100,9 @@ def _print(study: str, rows: list[Summary], device: str) -> None:
     if not rows:
         console.print("The study has no comparison of any claim.")
     console.print(
-        "The images of a cell show a difference in all pairs of cells that a claim compares: points, or units of a"
-        " distance (fd, fid). To show the claim's margin, the pair that needs most images needs so many, and all cells"
-        f" of the claim with so many images take so many hours. Hours are for {device}, denoiser only.",
+        "images: per cell. show: the smallest difference that every pair shows, in points or units of a distance (fd,"
+        " fid). needed: the images per cell with which every pair shows the difference to show, and the hours of all"
+        f" cells of the claim with so many. Hours are for {device}, denoiser only.",
         highlight=False,
     )
 

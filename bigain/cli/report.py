@@ -104,6 +104,7 @@ def frequency(
     ] = None,
     *,
     results: Results,
+    data: Annotated[Path, typer.Option(help="YAML file of the claims, for its margin of equivalence.")],
     spec_text: SpecText,
     tex: Written,
     csv: Written,
@@ -119,7 +120,7 @@ def frequency(
 
         spec = json.loads(spec_text)
         measured = [verified(file, spec) for file in margins or []]
-        write_frequency(measured, read_cells(results, spec), spec, tex, csv, html, pdf, png)
+        write_frequency(measured, read_cells(results, spec), data, spec, tex, csv, html, pdf, png)
 
 
 @command()

@@ -19,10 +19,11 @@ class BoundedMean:
     """n values in [-bound, bound] on a lattice, and the tails of their mean under any true mean.
 
     Under a true mean delta, the values are taken as draws from the most likely distribution with that mean on the
-    observed values and the two bounds: a multinomial maximum-likelihood estimate under one constraint, so an empirical
-    likelihood (Owen, 1988) that also admits the bounds. For differences in {-1, 0, 1} it is Tango's (Statistics in
-    Medicine 17, 1998). The distribution of the sum of n draws is then exact, a power of a Fourier transform. Because of
-    the bounds, losses that no image showed remain possible, and n values of 0 leave means up to 1 - .05^(1/n) open.
+    observed values and the two bounds: a multinomial maximum-likelihood estimate under one constraint, which is an
+    empirical likelihood (Owen, 1988) that also admits the bounds. For differences in {-1, 0, 1} it is Tango's
+    (Statistics in Medicine 17, 1998). The distribution of the sum of n draws is then exact, a power of a Fourier
+    transform. The bounds keep losses possible that no image showed: after n values of 0, the 95% interval still
+    reaches to 1 - .05^(1/n) on both sides.
     """
 
     counts: np.ndarray  # of each lattice value, from -bound to bound; whole numbers unless values were split
@@ -72,7 +73,7 @@ class BoundedMean:
         Half of the probability of the observed mean itself counts in each (mid-p), so that they add up to 1.
         """
         if abs(delta) >= self.bound:
-            below = 0.5 if self.total == np.sign(delta) * self.n * self.steps else float(delta < 0)
+            below = 0.5 if self.total == delta / self.bound * self.n * self.steps else float(delta < 0)
             return 1 - below, below
         first, pmf = _of_sum(self.most_likely(delta), self.n)
         # Index of the observed sum: that of the lowest possible one is 0.
@@ -85,8 +86,8 @@ class BoundedMean:
     def most_likely(self, delta: float) -> np.ndarray:
         """Return the most likely probabilities of the lattice values with mean delta, inside the bounds.
 
-        They are c_i / (n (1 + lambda (v_i - delta))). Where no lambda satisfies the mean, a bound that was not observed
-        has the rest.
+        They are c_i / (n (1 + lambda (v_i - delta))). Where no lambda gives this mean, the remaining probability goes
+        to a bound that was not observed.
         """
         offsets = np.linspace(-self.bound, self.bound, len(self.counts)) - delta
         observed = self.counts > 0

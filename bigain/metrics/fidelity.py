@@ -17,7 +17,7 @@ ROWS = 512  # of a kernel matrix at a time
 
 
 def kernel_distance(real: np.ndarray, generated: np.ndarray) -> Jackknifed:
-    """KID x 1000: squared maximum mean discrepancy under a cubic kernel, averaged over 100 subsets of 1,000 images.
+    """Return KID x 1000: squared maximum mean discrepancy under a cubic kernel, over 100 subsets of 1,000 images.
 
     real and generated are features [N, D]. The interval is conditional on the real images, from the jackknife of the
     discrepancy of all images, of which the mean over subsets is an estimate. Both may be negative: the estimate is
@@ -70,7 +70,7 @@ def _cubic(products: np.ndarray) -> np.ndarray:
 
 
 def precision_recall(real: np.ndarray, generated: np.ndarray) -> dict[str, Estimate]:
-    """Precision, the share of generated images among real ones, and recall, of real among generated, in percent.
+    """Return precision, the share of generated images among real ones, and recall, the reverse, in percent.
 
     An image is among the other set if it is closer to one of its images than that image's third nearest neighbour in
     the set. real and generated are features [N, D]; Wilson intervals, conditional on the other set.

@@ -1,7 +1,7 @@
 """The Fréchet distance between two sets of image features (FID when the features are the Inception's), and its bias.
 
-The distance of n images is too large by about c / n. `extrapolated` estimates that of infinitely many images, and
-`of_perfect_generator` says what n images of the reference's own distribution would score.
+The distance of n images is biased upwards by about c / n. `extrapolated` estimates the distance of infinitely many
+images, and `of_perfect_generator` simulates n images of the reference's own distribution.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bigain.metrics.accuracy import CONFIDENCE, Estimate
 from bigain.metrics.jackknife import BLOCKS, Jackknifed, T, jackknifed, standard_error
 
 GROUPS = (2, 3, 4)  # numbers of groups of images of which each is left out in turn, to see the bias
-MANY, FEW = 100, 10  # draws of perfect generators; few if there are more than 500 features, over which they average
+MANY, FEW = 100, 10  # draws of perfect generators; few for more than 500 features, where the distance varies less
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,10 @@ def extrapolated(reference: Reference, generated: np.ndarray, distance: Jackknif
     """Return the distance that infinitely many images would have: a line through 1/N = 0 (Chong and Forsyth, 2020).
 
     It is fitted to the distances of all N images and of those without each half, third and quarter in turn, so that all
-    images count alike. To first order an image has the same influence on it as on `distance`; the 95% interval is that
-    one's, and in squares the difference that a parabola would make, because the bias is a line only where there are
-    many more images than features. May be negative. Raises ValueError for fewer than two images per feature.
+    images count alike. To first order an image has the same influence on it as on `distance`. The 95% interval adds, in
+    squares, the half-width of `distance` and the change that a parabola would make, because the bias is a line only
+    where there are many more images than features. May be negative. Raises ValueError for fewer than two images per
+    feature.
     """
     n, dimensions = generated.shape
     if n < fewest_to_extrapolate(dimensions):
@@ -94,8 +95,8 @@ def fewest_to_extrapolate(dimensions: int) -> int:
 def of_perfect_generator(reference: Reference, n: int) -> Estimate:
     """Return the distance that n images of the reference's own distribution would have, and a range for 95% of them.
 
-    It is simulated with normal features of the reference's covariance. That the reference itself is a sample adds to
-    the distances of a study, but not here.
+    It is simulated with normal features of the reference's covariance. The sampling error of the reference itself is
+    not included.
     """
     rng = np.random.default_rng(0)
     shape = (n, len(reference.mu))

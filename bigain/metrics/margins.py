@@ -1,4 +1,4 @@
-"""Margins of images to their hardest wrong class: r of every image, and whether other weights than uniform ones help.
+"""Margins of images to their hardest wrong class: r of every image, and the gain of weights that are not uniform.
 
 A margin is the error of the wrong class minus that of the true one, at one timestep and noise. sigma^2 is its variance
 between noises of the same image and timestep, so that differences between timesteps do not count as noise.
@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special
 
+from bigain.metrics.bootstrap import weights_of_images
 from bigain.metrics.significance import Difference, paired
-
-RESAMPLES = 1000
 
 
 def moments_of_images(margins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -24,8 +23,8 @@ def moments_of_images(margins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def certainty(margins: np.ndarray) -> np.ndarray:
     """Return mu / sqrt(mu^2 + sigma^2) of every image: margins [n, T, J] -> [n], from -1 to 1.
 
-    With the sign of mu it is 1 / sqrt(1 + r^2): it falls with r = sigma / mu, and stays finite where a margin vanishes.
-    Its square is 1 minus the Cantelli bound of Theorem 1, r^2 / (1 + r^2). It is 0 for an image without any margin.
+    It is 1 / sqrt(1 + r^2) with the sign of mu: it falls with r = sigma / mu, and stays finite where mu vanishes. Its
+    square is 1 minus the Cantelli bound of Theorem 1, r^2 / (1 + r^2). It is 0 where mu and sigma are.
     """
     mu, variance = moments_of_images(margins)
     length = np.sqrt(mu**2 + variance)
@@ -43,8 +42,7 @@ def responses(before: np.ndarray, after: np.ndarray, seed: int) -> tuple[np.ndar
 
     All are NaN where mu_k is not clearly above zero before.
     """
-    images = len(before)
-    weights = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=RESAMPLES) / images
+    weights = weights_of_images(len(before), seed)
     resampled = weights @ before
     clear = np.percentile(resampled, 2.5, axis=0) > 0
     with np.errstate(divide="ignore", invalid="ignore"):

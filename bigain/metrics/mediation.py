@@ -1,10 +1,10 @@
 """Mediation within images: how much of a difference in accuracy a measured change of every image explains.
 
-Two methods classify the same images. Whichever of the two is right about an image on which they differ follows, by
+Two methods classify the same images. Which of the two is right about an image on which they differ follows, by
 hypothesis, from the change of a mediator: P(ours is right | one of them is) = logistic(a + b change). This is the
-conditional logistic regression of matched pairs, McNemar's test with a covariate: how hard an image is drops out. With
-a = 0, it gives the difference that the mediator alone would make. It is fitted on one half of the images and judged on
-the other, and the other way round.
+conditional logistic regression of matched pairs, McNemar's test with a covariate: the image's difficulty drops out.
+With a = 0, it gives the difference that the mediator alone would make. It is fitted on one half of the images and
+judged on the other, and the other way round.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bigain.metrics.bootstrap import RESAMPLES
+from bigain.metrics.power import LEVEL
 from bigain.metrics.significance import Difference, paired
 
-RESAMPLES, STEPS = 1000, 20
+STEPS = 20  # of Newton's method
 PRIOR = 10.0  # deviation of the normal prior of a, and of b per deviation of the mediator: nearly none
 
 
@@ -23,8 +25,8 @@ PRIOR = 10.0  # deviation of the normal prior of a, and of b per deviation of th
 class Explained:
     """The part of a difference that a mediator explains, in percentage points, with its 95% interval over images.
 
-    `share` is that part over the difference, NaN with its interval where there is no significant difference to share.
-    `reliability` is the part of the variance of the measured change between images that is no noise.
+    `share` is that part over the difference; it and its interval are NaN where the difference is not significant.
+    `reliability` is the fraction of the variance of the measured change between images that is not noise.
     """
 
     total: Difference
@@ -39,18 +41,18 @@ class Explained:
 
     @property
     def mediates(self) -> bool:
-        """Return whether there is a difference, and the mediator explains a part of it that is clearly above none."""
+        """Whether the difference is significant, and the interval of the explained part lies on its side of 0."""
         sign = np.sign(self.total.value)
-        return self.total.p < 0.05 and min(sign * self.low, sign * self.high) > 0
+        return self.total.p < LEVEL and min(sign * self.low, sign * self.high) > 0
 
 
 def mediate(hits: np.ndarray, mediator: np.ndarray, repeats: tuple[np.ndarray, np.ndarray], seed: int) -> Explained:
     """Return the part of a paired difference in accuracy that a mediator explains on held-out images.
 
     All arrays [n] are differences between two methods image by image: `hits` of the hits, from -1 to 1, `mediator` of
-    the mediator, and `repeats` of two measurements of it with independent errors, whose mean has those of `mediator`.
-    They correct the bias toward 0 that errors of measurement cause: changes are pulled to their mean as far as they are
-    not reliable. Raises ValueError for fewer than 4 images.
+    the mediator, and `repeats` of two measurements of it with independent errors; the mean of the two is as precise as
+    `mediator`. They correct the bias toward 0 that errors of measurement cause: the less reliable the changes are, the
+    further they are shrunk to their mean. Raises ValueError for fewer than 4 images.
     """
     images = len(hits)
     if images < 4:
@@ -65,7 +67,7 @@ def mediate(hits: np.ndarray, mediator: np.ndarray, repeats: tuple[np.ndarray, n
     explained, total = (halves[0] + halves[1]) / images, paired(hits)
     low, high = np.percentile(explained[1:], [2.5, 97.5])
     share, share_low, share_high = np.nan, np.nan, np.nan
-    if total.p < 0.05:
+    if total.p < LEVEL:
         share = explained[0] / hits.mean()
         with np.errstate(divide="ignore", invalid="ignore"):  # a resample may have no difference to share
             shares = explained[1:] / (counts[1:] @ hits / images)
@@ -119,7 +121,7 @@ def _slope(hits: np.ndarray, change: np.ndarray, counts: np.ndarray) -> np.ndarr
     weight, ours = counts * np.abs(hits), (hits > 0).astype(float)
     change = change - (weight * change).sum(axis=1, keepdims=True) / weight.sum(axis=1, keepdims=True).clip(1e-9)
     a, b = np.zeros((2, len(counts), 1))
-    for _ in range(STEPS):  # of Newton's method
+    for _ in range(STEPS):
         p = 1 / (1 + np.exp(-(a + b * change)))
         error, curvature = weight * (ours - p), weight * p * (1 - p)
         gradient = [(error * x).sum(axis=1, keepdims=True) for x in (1.0, change)]

@@ -3,8 +3,8 @@
 Both solve Connor's equation for McNemar's test (Biometrics 43, 1987) at a two-sided level of 5% and a power of 80%,
 z_.975 sqrt(pi) + z_.8 sqrt(pi - Delta^2) = Delta sqrt(n), where pi is the discordance, the share of images that only
 one of two methods gets right, and Delta the difference in accuracy. For differences that are not -1, 0 or 1, such as
-means over seeds, pi is their mean square. A difference Delta comes with a discordance of at least Delta, so a smaller
-one (no discordant image in a pilot, say) counts as Delta.
+means over seeds, pi is their mean square. A difference Delta implies a discordance of at least Delta, so a smaller
+discordance (a pilot without a discordant image, say) is raised to Delta.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def images_for_equivalence(discordance: float, margin: float) -> int:
 
 
 def _spreads(discordance: float, difference: float) -> float:
-    """Return the left side of Connor's equation: sqrt(n) times the distance of the critical value and the power's."""
+    """Return the left side of Connor's equation: z_.975 sqrt(pi) + z_.8 sqrt(pi - Delta^2)."""
     discordance = max(discordance, difference)
     return Z_LEVEL * math.sqrt(discordance) + Z_POWER * math.sqrt(discordance - difference**2)
 

@@ -74,8 +74,8 @@ class Student:
 
     def __call__(self, difference: float) -> tuple[float, float]:
         if self.error == 0:
-            below = (1 + np.sign(difference - self.value)) / 2
-            return below, 1 - below
+            above = (1 + np.sign(difference - self.value)) / 2
+            return above, 1 - above
         t = (self.value - difference) / self.error
         return float(stats.t.sf(t, self.freedom)), float(stats.t.cdf(t, self.freedom))
 
@@ -91,8 +91,8 @@ def paired(differences: np.ndarray, bound: float = 1.0) -> Difference:
 
     They are differences of hits or average precisions, of one seed or averaged over seeds, or combinations of such
     differences. The test is that of `BoundedMean`; for hits without a true difference it is McNemar's mid-p test with
-    the number of discordant images not held fixed. A sign-flip test of the mean is nearly the same test of no
-    difference, but gives no interval, and nothing at all without discordant images. Raises ValueError for fewer than
+    the number of discordant images not held fixed. A sign-flip test of the mean is nearly the same test, but
+    gives no interval, and says nothing without discordant images. Raises ValueError for fewer than
     two images or a difference outside the bounds.
     """
     mean = _mean(differences, bound)
@@ -110,7 +110,7 @@ def paired(differences: np.ndarray, bound: float = 1.0) -> Difference:
 
 
 def is_positive(differences: np.ndarray) -> bool:
-    """Return whether the interval of `paired` lies above 0, in a small part of its time."""
+    """Return whether the interval of `paired` lies above 0, without computing its ends."""
     mean = _mean(differences, bound=1.0)
     return mean.mean > 0 and mean.tails(0)[0] < LEVEL / 2
 
@@ -135,7 +135,7 @@ def paired_distances(ours: Blocks, theirs: Blocks) -> Difference:
 
 
 def combined_distances(weighted: Sequence[tuple[float, Blocks]]) -> Difference:
-    """Test a sum of cells' distances with weights, as `paired_distances`: Student's t with 19 degrees of freedom."""
+    """Test a weighted sum of cells' distances as `paired_distances` does: Student's t with 19 degrees of freedom."""
     images = common_images([blocks for _, blocks in weighted])
     value = sum(weight * blocks.value for weight, blocks in weighted)
     error = standard_error(np.sum([weight * blocks.pseudo_values for weight, blocks in weighted], axis=0))
@@ -143,7 +143,7 @@ def combined_distances(weighted: Sequence[tuple[float, Blocks]]) -> Difference:
 
 
 def common_images(cells: Sequence[Blocks]) -> Mapping[str, Any]:
-    """Return what says which images cells share. Raises ValueError if it is not the same for all."""
+    """Return the description (`Blocks.images`) of the images that cells share. Raises ValueError if they differ."""
     images = cells[0].images
     for cell in cells:
         for key in sorted(images.keys() | cell.images.keys()):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-RESAMPLES = 1000
+from bigain.metrics.bootstrap import weights_of_images
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,7 @@ def respond(before: np.ndarray, after: np.ndarray, seed: int) -> Response:
     if before.shape != after.shape:
         raise ValueError(f"differences before {before.shape} and after {after.shape} are not of the same draws")
     full, compressed = moments(before), moments(after)
-    # Each resample of images is a vector of counts; all methods of a seed share the resamples.
-    images = len(before)
-    weights = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=RESAMPLES) / images
+    weights = weights_of_images(len(before), seed)  # all methods of a seed share the resamples
     margins, r = _resampled(before, weights)
     margins_after, r_after = _resampled(after, weights)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -98,10 +96,11 @@ def respond(before: np.ndarray, after: np.ndarray, seed: int) -> Response:
 
 
 def improves(variance: float, mu: float, variance_change: float, mu_change: float) -> bool:
-    """Theorem 1: the bound improves iff Delta sigma^2 > 2 (sigma^2 / mu) Delta mu - (sigma^2 / mu^2) (Delta mu)^2.
+    """Return whether the bound of Theorem 1 improves.
 
-    Changes are before minus after. For positive margins the criterion is r' < r; it does not cover a margin that is
-    lost or reversed, for which the bound does not improve.
+    It does iff Delta sigma^2 > 2 (sigma^2 / mu) Delta mu - (sigma^2 / mu^2) (Delta mu)^2. Changes are before
+    minus after. For positive margins the criterion is r' < r; it does not cover a margin that is lost or reversed, for
+    which the bound does not improve.
     """
     if mu <= 0 or mu - mu_change <= 0:
         return False
@@ -109,7 +108,7 @@ def improves(variance: float, mu: float, variance_change: float, mu_change: floa
 
 
 def outside(low: np.ndarray, high: np.ndarray) -> list[str]:
-    """Say of every response's interval whether it is clearly not between 0 and 1: `above 1`, `below 0`, or nothing."""
+    """Return where the interval of every response lies if it has no number from 0 to 1: `above 1` or `below 0`."""
     return ["above 1" if a > 1 else "below 0" if b < 0 else "" for a, b in zip(low, high, strict=True)]
 
 

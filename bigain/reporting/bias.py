@@ -1,4 +1,4 @@
-"""How much too large distances of few images are, stated beside them: what a perfect generator would score."""
+"""State the bias of distances of few images beside them, as the score of a perfect generator."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from bigain.reporting import names
 from bigain.reporting.frames import groups
 from bigain.reporting.tables import over_seeds
 
-PERFECT = {"fd_perfect": "fd", "fid_perfect": "fid"}  # metrics of a perfect generator, and whose bias they are
+PERFECT = {
+    "fd_perfect": "fd",
+    "fid_perfect": "fid",
+}  # metrics of a perfect generator, and the metrics whose bias they show
 
 
 def bias_note(results: pd.DataFrame) -> str:
-    """Say what a perfect generator would score in each data set, with as many images as the cells that are shown have.
+    """Return a sentence on the score of a perfect generator per data set, with as many images as the cells shown.
 
     Empty if there are no such distances.
     """

@@ -1,4 +1,4 @@
-"""Per-class change of accuracy, which a mean over classes hides: which classes pay for compression?"""
+"""Draw the change of accuracy class by class, which a mean over classes hides."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from bigain.reporting.frames import CellMetric
 
 @dataclass(frozen=True)
 class Measured:
-    """By how much a cell is better than another: one reading of it, several between which a source cannot choose, or
-    none, for a `reason`. `value` is known without a reading where a number is printed without its spread."""
+    """A measured lead of one cell over another: one reading, several between which a source cannot choose, or none, for
+    a `reason`. A number that is printed without its spread has a `value` but no reading."""
 
     readings: tuple[Difference, ...] = ()
     value: float | None = None

@@ -1,4 +1,4 @@
-"""What a comparison claims, and how strongly a measured difference speaks for and against it."""
+"""Weigh a measured difference against what a comparison claims."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from bigain.metrics.power import LEVEL
 from bigain.metrics.significance import Difference
 
-LEVEL = 0.05
 SUPPORTED, CONTRADICTED, EQUIVALENT, UNDECIDED = "supported", "contradicted", "equivalent", "undecided"
 UNTESTABLE = "cannot be tested"
 
 
 class Evidence(NamedTuple):
-    """One-sided p-values of a comparison: against what it claims being false, being true, and being no difference.
+    """p-values of a comparison under three null hypotheses: its claim is false, its claim is true, and the difference
+    is not within the margin (the larger of two one-sided tests).
 
-    Below `LEVEL`, the first supports the claim, the second contradicts it, and the third, of two one-sided tests, shows
-    a difference within the margin.
+    Below `LEVEL`, the first supports the claim, the second contradicts it, and the third shows equivalence.
     """
 
     supports: float
@@ -26,7 +26,7 @@ class Evidence(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """The verdict on the comparison; a significant direction is named even if it is within the margin."""
+        """The verdict on the comparison; a significant direction counts before equivalence."""
         if self.supports < LEVEL:
             return SUPPORTED
         if self.contradicts < LEVEL:
@@ -57,5 +57,5 @@ def weigh(claimed: str, difference: Difference, margin: float | None) -> Evidenc
 
 
 def weakest(evidence: Sequence[Evidence]) -> Evidence:
-    """Return what all of several readings of a number agree on: the largest of each p-value."""
+    """Return the evidence on which several readings of a number agree: the largest of each p-value."""
     return Evidence(*(max(values) for values in zip(*evidence, strict=True)))

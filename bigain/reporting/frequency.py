@@ -13,6 +13,7 @@ from bigain.methods.ids import method_of
 from bigain.metrics.margins import HeldOutWeights
 from bigain.metrics.significance import Difference
 from bigain.reporting import names, style
+from bigain.reporting.claims import read_claims_file
 from bigain.reporting.collected import CellScores
 from bigain.reporting.frames import CellMetric
 from bigain.reporting.frequency_answer import answer, findings
@@ -44,8 +45,8 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What margins of a backbone and data set say."""
+class Probed:
+    """The margins of a backbone and data set, and what follows from them."""
 
     margins: Margins
     mediated: list[Mediated]
@@ -56,6 +57,7 @@ class Measured:
 def write_frequency(
     margin_files: list[Path],
     cells: list[CellScores],
+    data: Path,
     spec: ReportSpec,
     tex: Path,
     csv: Path,
@@ -63,9 +65,10 @@ def write_frequency(
     pdf: Path,
     png: Path,
 ) -> None:
-    """Write the page in three formats and its figure in two."""
+    """Write the page in three formats and its figure in two; the margin of equivalence is that of a claims file."""
     study = StudyNumbers(cells, spec["backbones"])
-    compared, sweeps = destinations(study), alpha_sweeps(study)
+    compared = destinations(study, read_claims_file(data).margins.get("acc@1"))
+    sweeps = alpha_sweeps(study)
     measured = [_measured(read_margins(file), study) for file in margin_files]
     sentence = answer(findings(compared, [(each.margins, each.mediated) for each in measured]))
     context = {
@@ -86,8 +89,8 @@ def write_frequency(
         style.save(draw(compared, sweeps, mediated), pdf, png)
 
 
-def _measured(margins: Margins, study: StudyNumbers) -> Measured:
-    return Measured(margins, mediations(margins, study.scores), fitted_weights(margins), band_responses(margins))
+def _measured(margins: Margins, study: StudyNumbers) -> Probed:
+    return Probed(margins, mediations(margins, study.scores), fitted_weights(margins), band_responses(margins))
 
 
 def _arm_label(arm: ProbedArm) -> str:
@@ -96,7 +99,7 @@ def _arm_label(arm: ProbedArm) -> str:
     return f"{method.label} {names.strength(method.strength_kind, arm[1])}".strip()
 
 
-def _rows(compared: list[Destinations], sweeps: list[AlphaSweep], measured: list[Measured]) -> Iterator[Row]:
+def _rows(compared: list[Destinations], sweeps: list[AlphaSweep], measured: list[Probed]) -> Iterator[Row]:
     """Yield the rows of the CSV file, a fact in each."""
     for each in compared:
         for method, value in each.accuracies.items():
@@ -112,7 +115,7 @@ def _rows(compared: list[Destinations], sweeps: list[AlphaSweep], measured: list
         yield from _of_margins(probed)
 
 
-def _of_margins(measured: Measured) -> Iterator[Row]:
+def _of_margins(measured: Probed) -> Iterator[Row]:
     margins = measured.margins
     for mediated in measured.mediated:
         explained, row = mediated.explained, _of_cell(margins.cell(mediated.ours)) | {"against": mediated.theirs[0]}

@@ -1,9 +1,9 @@
 """The answer to "Is it frequency?", by rule.
 
-The leads of the lowest score over the highest, over shuffled scores and over destinations that are random but shared
-decide for each backbone, data set and ratio. It is frequency if all three are supported, and not if one is contradicted
-(after Holm's correction) or all are equivalent; else it is not decided. That the score matters does not show why: then
-the sentence says whether the change of r explains the leads on held-out images.
+For each backbone, data set and ratio, three leads decide: of the lowest score over the highest, over shuffled scores,
+and over destinations that are random but shared. The answer is yes if all three are supported, and no if one is
+contradicted (after Holm's correction) or all are equivalent; else it is not decided. A yes shows that the score
+matters, not why: the sentence then adds whether the change of r explains the leads on held-out images.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from bigain.metrics.significance import holm
 from bigain.reporting import names
 from bigain.reporting.evidence import CONTRADICTED, EQUIVALENT, LEVEL, SUPPORTED, UNDECIDED
-from bigain.reporting.frequency_cells import CONTROLS, LOWEST, MARGIN, RULES, Change, Destinations
+from bigain.reporting.frequency_cells import CONTROLS, LOWEST, RULES, Change, Destinations
 from bigain.reporting.frequency_probe import Margins, Mediated
+from bigain.reporting.verdicts import NOT_RUN
 
-NOT_RUN = "not run"
 WORDS = {SUPPORTED: "Yes", CONTRADICTED: "No", EQUIVALENT: "No", UNDECIDED: "Not decided", NOT_RUN: "Not run"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What destinations at one ratio say: a verdict, and a clause with its numbers."""
+    """The verdict on the leads at one ratio, and a clause with their numbers."""
 
     verdict: str
     clause: str
@@ -42,8 +42,9 @@ def answer(findings: Sequence[Finding]) -> str:
 
 
 def finding(compared: Destinations, mediated: Sequence[Mediated]) -> Finding:
-    """Return what the leads at one ratio say; `mediated` are the mediations of their backbone and data set."""
-    place = f"{compared.cell.backbone} at {names.strength('merge_ratio', compared.cell.strength)}"
+    """Judge the leads at one ratio; `mediated` are the mediations of their backbone and data set."""
+    cell = compared.cell
+    place = f"{cell.backbone} ({cell.dataset}) at {names.strength('merge_ratio', cell.strength)}"
     leads = {method: compared.leads[method] for method in CONTROLS if method in compared.leads}
     missing = [RULES[method] for method in CONTROLS if method not in leads]
     numbers = _numbers(leads)
@@ -56,7 +57,7 @@ def finding(compared: Destinations, mediated: Sequence[Mediated]) -> Finding:
     if verdict == CONTRADICTED:
         return Finding(verdict, f"on {place}, the token of lowest score is a worse destination than others{numbers}")
     if verdict == EQUIVALENT:
-        return Finding(verdict, f"on {place}, no rule is better by {MARGIN:g} points or more{numbers}")
+        return Finding(verdict, f"on {place}, no rule is better by {_points(compared.margin)} or more{numbers}")
     shown = max(lead.difference.detectable for lead in leads.values())
     return Finding(verdict, f"on {place}, not every lead is clear{numbers}; {shown:.1f} points would be shown")
 
@@ -69,6 +70,10 @@ def _verdict(leads: list[Change]) -> str:
     if min(holm([lead.evidence.contradicts for lead in leads])) < LEVEL:
         return CONTRADICTED
     return EQUIVALENT if verdicts == {EQUIVALENT} else UNDECIDED
+
+
+def _points(margin: float | None) -> str:
+    return f"{margin:g} point{'' if margin == 1 else 's'}"
 
 
 def _numbers(leads: dict[str, Change]) -> str:
@@ -97,7 +102,7 @@ def _why(compared: Destinations, mediated: Sequence[Mediated]) -> str:
 
 
 def findings(compared: Sequence[Destinations], measured: Sequence[tuple[Margins, list[Mediated]]]) -> list[Finding]:
-    """Return what destinations say at every ratio that has any of the rules that decide."""
+    """Judge the leads at every ratio that has any of the rules that decide."""
     of_place = {(margins.backbone, margins.dataset): mediated for margins, mediated in measured}
     return [
         finding(each, of_place.get((each.cell.backbone, each.cell.dataset), []))

@@ -13,7 +13,7 @@ from bigain.reporting.frames import CellMetric
 from bigain.reporting.study_numbers import StudyNumbers
 
 LOWEST = "bigain_tm"
-RULES = {  # what the destination of a cell is, by method
+RULES = {  # by method, in print
     LOWEST: "lowest score",
     "bigain_tm~destinations-cell_argmax": "highest score",
     "bigain_tm_shuffled": "lowest shuffled score",
@@ -21,37 +21,40 @@ RULES = {  # what the destination of a cell is, by method
     "tome": "random",
     "tome_fixed": "top left",
 }
-# Without these, a lead of the lowest score may not be one of frequency: over the other end of the scale, and over what
-# looks at no token.
+# Leads over these decide: over the opposite score, and over two rules that ignore what a token holds.
 CONTROLS = ("bigain_tm~destinations-cell_argmax", "bigain_tm_shuffled", "tome_shared")
-MARGIN = 1.0  # points; a smaller difference does not matter, as in claims.yaml
 
 
 @dataclass(frozen=True)
 class Change:
-    """By how much a cell's accuracy exceeds a reference's."""
+    """By how much a cell's accuracy exceeds a reference's; `margin`, if there is one, is that of equivalence."""
 
     cell: CellMetric
     difference: Difference
+    margin: float | None = None
 
     @property
     def evidence(self) -> Evidence:
         """The evidence that the difference is above zero."""
-        return weigh("better", self.difference, MARGIN)
+        return weigh("better", self.difference, self.margin)
 
     @property
     def p(self) -> float:
-        """The one-sided p-value of its not being above zero, the same as that of a claim."""
+        """The one-sided p-value of a difference of zero or less, as for a claim."""
         return self.evidence.supports
 
 
 @dataclass(frozen=True)
 class Destinations:
-    """Merging at one ratio by several rules: Acc@1 of each, and the leads of the lowest score over the others."""
+    """Merging at one ratio by several rules: Acc@1 of each, and the leads of the lowest score over the others.
+
+    `margin` is that of equivalence in points, None if the claims file has none.
+    """
 
     cell: CellMetric  # of the lowest score
     accuracies: dict[str, float]
     leads: dict[str, Change]
+    margin: float | None
 
 
 @dataclass(frozen=True)
@@ -68,16 +71,19 @@ class AlphaSweep:
         return dict(zip(self.changes, holm([change.difference.p for change in self.changes.values()]), strict=True))
 
 
-def destinations(study: StudyNumbers) -> list[Destinations]:
-    """Return every ratio at which the lowest score and another rule were run on the same images."""
+def destinations(study: StudyNumbers, margin: float | None) -> list[Destinations]:
+    """Return every ratio at which the lowest score and another rule were run on the same images.
+
+    Leads smaller than the margin, in points, do not matter.
+    """
     compared = []
     for cell in study.cells("acc@1", LOWEST):
         others = [cell._replace(method=method) for method in RULES if method != LOWEST]
-        leads = _changes(study, [(cell, other) for other in others])
+        leads = _changes(study, [(cell, other) for other in others], margin)
         if leads:
             accuracies = _accuracies(study, [cell, *(other for _, other in leads)])
             by_rule = {other.method: lead for (_, other), lead in leads.items()}
-            compared.append(Destinations(cell, {c.method: value for c, value in accuracies.items()}, by_rule))
+            compared.append(Destinations(cell, {c.method: value for c, value in accuracies.items()}, by_rule, margin))
     return compared
 
 
@@ -96,7 +102,7 @@ def alpha_sweeps(study: StudyNumbers) -> list[AlphaSweep]:
 
 
 def alpha_of(method_id: str, family: Family) -> float | None:
-    """Return the alpha of a method that is BiGain_TD but for it; None for any other, and where alpha depends on t."""
+    """Return the alpha of a method that differs from BiGain_TD in it alone; None for others, and if it depends on t."""
     if method_id in ("avg_pool", "todo"):
         return {"avg_pool": 0.0, "todo": 1.0}[method_id]
     preset, *changes = method_id.split("~")
@@ -118,11 +124,11 @@ def _with_alpha(study: StudyNumbers, at: CellMetric) -> Iterator[tuple[float, Ce
 
 
 def _changes(
-    study: StudyNumbers, pairs: list[tuple[CellMetric, CellMetric]]
+    study: StudyNumbers, pairs: list[tuple[CellMetric, CellMetric]], margin: float | None = None
 ) -> dict[tuple[CellMetric, CellMetric], Change]:
     """Return the difference of each pair (ours, theirs) that the study has and that can be tested."""
     measured = {pair: study.improvement(*pair).readings for pair in pairs if all(cell in study for cell in pair)}
-    return {pair: Change(pair[0], readings[0]) for pair, readings in measured.items() if readings}
+    return {pair: Change(pair[0], readings[0], margin) for pair, readings in measured.items() if readings}
 
 
 def _accuracies(study: StudyNumbers, cells: list[CellMetric]) -> dict[CellMetric, float]:

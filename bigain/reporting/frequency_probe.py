@@ -1,4 +1,4 @@
-"""Margins to the hardest wrong class: what the change of r explains, and whether weights of the error's parts help."""
+"""Margins to the hardest wrong class: the part of a difference that r explains, and weights of the error's parts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Margins:
 
 @dataclass(frozen=True)
 class Mediated:
-    """What the change of r explains of the difference in accuracy between two arms, on the images that were probed."""
+    """The part of the difference in accuracy between two arms that the change of r explains, on the probed images."""
 
     ours: ProbedArm
     theirs: ProbedArm
@@ -98,7 +98,8 @@ def read_margins(file: Path) -> Margins:
 
 
 def mediations(margins: Margins, scores: Scores) -> list[Mediated]:
-    """Return what the change of r explains: between destinations, between ways to downsample, and of every compression.
+    """Return the parts of differences that the change of r explains: between destinations, between downsamplings, and
+    between every method and no compression.
 
     Pairs are left out whose cells the study lacks, or which share too few probed images.
     """

@@ -1,4 +1,4 @@
-"""A number with its 95% interval, and how it is printed: the digits that it carries, and ± only where that is true."""
+"""A number with its 95% interval, printed with the digits that it carries, and with ± only for symmetric intervals."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def _fragments(folder: Path, tables: list[str]) -> dict[str, str]:
 
 
 def note(gains: list[Gain]) -> str:
-    """Say how large a difference has to be to be seen, from this study's own comparisons."""
+    """Return a sentence on the smallest difference that this study's comparisons can show."""
     accuracy = [gain.difference for gain in gains if gain.ours.metric == "acc@1"]
     if not accuracy:
         return "This study compares no accuracies."

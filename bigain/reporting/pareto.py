@@ -1,4 +1,4 @@
-"""The Pareto front of points with errors: which of them are surely on it, which are surely not."""
+"""The Pareto front of points with errors: those surely on it, and those surely off it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Relation = Callable[[int, int], bool]
 
 
 def front(cost: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
-    """Return which points are on the Pareto front if they have no errors.
+    """Return which points are on the Pareto front, taking them as free of error.
 
     Off it are those that another point beats: lower or equal cost, higher or equal accuracy, one of them strictly.
     """

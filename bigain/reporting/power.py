@@ -2,8 +2,8 @@
 
 A comparison's spread comes from a pilot, a finished study with the same cells: the mean squared difference of two
 methods' outcomes on an image (for hits the discordance), or the standard error of a difference in distances, which
-shrinks with the root of the number of images. Without, discordances are stated, and distances have no answer. All is
-for a power of 80% at a level of 5% (bigain.metrics.power).
+shrinks with the root of the number of images. Without a pilot, discordances are assumed, and distances have no answer.
+Power is 80% at a level of 5% (bigain.metrics.power).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ POINTS = 100  # per unit of accuracy
 
 
 class Spread(NamedTuple):
-    """How much a comparison varies, and where this is known from: a discordance of differences up to `bound`, or the
+    """How much a comparison varies, and the `source` of this number: a discordance of differences up to `bound`, or the
     smallest difference in distances that `images` can show."""
 
     source: str
@@ -52,7 +52,8 @@ class Spread(NamedTuple):
 class Need:
     """What a comparison of a claim can show with the study's images, and how many it needs to show a difference.
 
-    Differences are points, or units of distance; None is not known. `hours` are those of each cell, as configured.
+    Differences are points, or units of distance; None stands for an unknown number. `hours` are those of each cell, as
+    configured.
     """
 
     claim: str
@@ -67,7 +68,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Summary:
-    """The needs of a claim in a metric: it takes the most demanding of its comparisons to support it everywhere."""
+    """The needs of a claim in a metric; support everywhere needs what its most demanding comparison does."""
 
     claim: str
     metric: str
@@ -75,7 +76,7 @@ class Summary:
 
     @property
     def spread(self) -> str:
-        """Where the comparisons' spreads are known from, and their discordances in a pilot."""
+        """The source of the comparisons' spreads, and the range of their discordances in a pilot."""
         source = self.needs[0].spread.source
         known = [need.spread.discordance for need in self.needs if need.spread.discordance is not None]
         if source != PILOT or not known:
@@ -120,8 +121,8 @@ class Summary:
 
 def read_pilot(results: Path) -> Scores:
     """Read the cells of a finished study, or of its outcomes, beside its results.parquet. Raises ResultError."""
-    own: Any = {"results": digest(read_provenance(results)["spec"])}
-    return Scores(read_cells(results, own))
+    spec: Any = {"results": digest(read_provenance(results)["spec"])}
+    return Scores(read_cells(results, spec))
 
 
 def needs(
@@ -134,7 +135,7 @@ def needs(
     """Return what every comparison of every claim needs to show a difference, by default the claim's margin.
 
     `difference` is in points, for accuracies alone. Comparisons that the pilot lacks have an entry per discordance.
-    Raises ValueError for a discordance or difference that is none.
+    Raises ValueError for a discordance or difference that is out of range.
     """
     for value in discordances:
         if not 0 < value <= 1:
@@ -152,7 +153,7 @@ def needs(
 
 
 def summaries(needs: Sequence[Need]) -> list[Summary]:
-    """Return the needs of every claim by metric and by where the spread is known from."""
+    """Return the needs of every claim, by metric and by source of the spread."""
     groups: dict[tuple[str, str, str], list[Need]] = {}
     for need in needs:
         groups.setdefault((need.claim, need.comparison.cell.metric, need.spread.source), []).append(need)
@@ -222,10 +223,10 @@ class Planned:
         if cells[0].metric not in names.DISTANCES:
             return _discordance(pilot, ours, theirs) if pilot.common_images(cells) > 1 else None
         try:
-            found = pilot.trend(ours, theirs) if len(ours) > 1 else pilot.improvement(ours[0], theirs[0])
+            lead = pilot.trend(ours, theirs) if len(ours) > 1 else pilot.improvement(ours[0], theirs[0])
         except ValueError:  # distances without pairs
             return None
-        return Spread(PILOT, detectable=found.detectable, images=found.n)
+        return Spread(PILOT, detectable=lead.detectable, images=lead.n)
 
     def need(self, claim: str, comparison: Comparison, spread: Spread, difference: float | None) -> Need:
         """Return what a comparison of this spread shows and needs."""
@@ -288,7 +289,7 @@ def _shown(spread: Spread, images: int) -> float | None:
 
 
 def _needed(spread: Spread, difference: float, claimed: str) -> int | None:
-    """Return how many images show a difference; for the claim of a small one, that it is smaller."""
+    """Return how many images show a difference, or for claims of equivalence that it is smaller."""
     if spread.discordance is not None:
         count = images_for_equivalence if claimed in ("close", "stable") else images_needed
         return count(spread.discordance, difference / POINTS / spread.bound)

@@ -1,9 +1,9 @@
-"""What the paper's printed numbers show: its claims judged by the rules that judge a study's, with the images it had.
+"""The paper's claims judged on its printed numbers, by the rules for a study and with the paper's number of images.
 
-The paper prints accuracies without intervals. How precise their paired differences are follows from the number of
-images and the share of discordant ones, which only one of two methods gets right. That share is not printed: it is
-taken from the same comparison in the study where it was run, else a range is tried, and a verdict counts if the whole
-range agrees. FIDs are printed without any spread, so nothing decides about them.
+The paper prints accuracies without intervals. The precision of their paired differences follows from the number of
+images and the share of discordant images, which only one of two methods gets right. That share is not printed: it is
+taken from the same comparison in the study where it was run; else a range is tried, and a verdict counts if the whole
+range agrees. FIDs are printed without any spread, so no verdict on them is possible.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Discordance:
                     self._outcomes.setdefault(place, {})[cell["method"], cell["strength"]] = outcomes
 
     def range_of(self, family: str, metric: str, ours: Arm, theirs: Arm) -> tuple[float, float]:
-        """Return the lowest and the highest that the study measured for two methods, or else `DISCORDANCE`."""
+        """Return the range of discordance that the study measured for two methods, or else `DISCORDANCE`."""
         measured = []
         for place, arms in self._outcomes.items():
             if place[:2] == (family, metric) and ours in arms and theirs in arms:
@@ -105,8 +105,8 @@ class PrintedNumbers:
     def _variances(self, ours: CellMetric, theirs: CellMetric, gain: float) -> tuple[float, float]:
         """Return the variance of an image's difference, in points squared, at both ends of the range of discordance.
 
-        At least as large a share of images is discordant as the accuracies differ by; a study that measured fewer says
-        nothing about the paper's models.
+        The share of discordant images is at least the difference in accuracy. Where all that a study measured is
+        smaller, it does not apply to the paper's models, and the range `DISCORDANCE` is tried.
         """
         arms = ((ours.method, ours.strength), (theirs.method, theirs.strength))
         low, high = self.discordance.range_of(FAMILIES[ours.backbone], ours.metric, *arms)

@@ -3,8 +3,8 @@
 A claim is *supported everywhere* if every one of its comparisons is (one-sided p < .05 each: an intersection-union
 test, which needs no correction), *contradicted in k of m* if k of its comparisons are contradicted after Holm's
 correction, and *equivalent everywhere* if every difference is shown to lie within its margin. Else it is *supported in
-k of m*, again after Holm's correction, or undecided. How many comparisons have each verdict by themselves is counted
-without correction. Over all claims that were tested, q is the false-discovery rate of Benjamini and Hochberg.
+k of m*, again after Holm's correction, or undecided. The counts of comparisons by verdict are of each comparison by
+itself, without correction. q is the false-discovery rate of Benjamini and Hochberg over all claims that were tested.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def judge(claim: Claim, file: ClaimsFile, source: Source) -> Verdict:
     if all(comparison.evidence is None for comparison in compared):
         untestable = all(comparison.verdict == UNTESTABLE for comparison in compared)
         return Verdict(claim, UNTESTABLE if untestable else UNDECIDED, compared)
-    # What could not be tested decides nothing.
+    # A comparison that could not be tested supports, contradicts and equates nothing.
     evidence = [comparison.evidence or Evidence(1.0, 1.0, 1.0) for comparison in compared]
     supports, contradicts, equivalent = zip(*evidence, strict=True)
     supported, contradicted = (sum(p < LEVEL for p in holm(p_values)) for p_values in (supports, contradicts))
@@ -107,7 +107,7 @@ def judge(claim: Claim, file: ClaimsFile, source: Source) -> Verdict:
 
 
 def leads(verdict: Verdict, study: StudyNumbers) -> list[Lead]:
-    """Return the mean lead over a claim's comparisons, wherever a metric, data set and backbone have several.
+    """Return the mean lead over a claim's comparisons for every metric, data set and backbone with several of them.
 
     They are averaged image by image, or block by block, so it does not matter how correlated those of different
     strengths are.

@@ -9,6 +9,7 @@ from scipy import stats
 from bigain.metrics.bounded_mean import ACCURACY, BoundedMean
 from bigain.metrics.power import detectable_difference, images_needed
 from bigain.metrics.significance import Student, benjamini_hochberg, holm, is_positive, paired
+from bigain.reporting.evidence import SUPPORTED, weigh
 
 
 def differences(**counts):
@@ -204,3 +205,12 @@ def test_a_difference_is_positive_exactly_if_its_interval_is():
         outcomes.add(is_positive(values))
         assert is_positive(values) == (paired(values).low > 0)
     assert outcomes == {True, False}
+
+
+def test_no_true_mean_beyond_the_bounds_is_possible_even_if_all_values_are_at_one():
+    """So a claim with one infinite bound is supported if every image supports it."""
+    lost = paired(np.full(50, -1.0))
+    assert (lost.p_above(-math.inf), lost.p_below(math.inf)) == (0, 0)
+    assert lost.p_above(-100) == 0.5  # the observed mean itself
+    assert weigh("fails", lost, 10).verdict == SUPPORTED
+    assert weigh("better", paired(np.full(50, 1.0)), 1).verdict == SUPPORTED

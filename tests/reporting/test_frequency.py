@@ -10,6 +10,7 @@ from bigain.reporting.frequency import write_frequency
 from bigain.reporting.frequency_answer import answer, findings
 from bigain.reporting.frequency_cells import CONTROLS, alpha_of, alpha_sweeps, destinations
 from bigain.reporting.frequency_probe import band_responses, fitted_weights, mediations, read_margins
+from bigain.reporting.package_files import CLAIMS
 from bigain.reporting.spectrum_probe import bands_outside
 from bigain.reporting.study_numbers import StudyNumbers
 from tests.helpers.scored import FAMILIES, cell, hits
@@ -26,7 +27,7 @@ def study(right, backbone="u"):
 
 
 def answered(cells, measured=()):
-    return answer(findings(destinations(StudyNumbers(cells, FAMILIES)), list(measured)))
+    return answer(findings(destinations(StudyNumbers(cells, FAMILIES), margin=1), list(measured)))
 
 
 BEST = {"bigain_tm": 360, HIGHEST: 300, SHUFFLED: 310, SHARED: 320}
@@ -35,13 +36,13 @@ BEST = {"bigain_tm": 360, HIGHEST: 300, SHUFFLED: 310, SHARED: 320}
 @pytest.mark.parametrize(
     ("right", "expected"),
     [
-        (BEST, "Yes: on u at 0.7, the token of lowest score is the best destination (+15.0 ["),
-        (BEST | {SHUFFLED: 390}, "No: on u at 0.7, the token of lowest score is a worse destination than others"),
-        (dict.fromkeys(BEST, 300), "No: on u at 0.7, no rule is better by 1 points or more (+0.0 ["),
-        (BEST | {SHARED: 359}, "Not decided: on u at 0.7, not every lead is clear"),
+        (BEST, "Yes: on u (x) at 0.7, the token of lowest score is the best destination (+15.0 ["),
+        (BEST | {SHUFFLED: 390}, "No: on u (x) at 0.7, the token of lowest score is a worse destination than others"),
+        (dict.fromkeys(BEST, 300), "No: on u (x) at 0.7, no rule is better by 1 point or more (+0.0 ["),
+        (BEST | {SHARED: 359}, "Not decided: on u (x) at 0.7, not every lead is clear"),
         (
             {"bigain_tm": 302, HIGHEST: 301},
-            "Not run: on u at 0.7, destinations by lowest shuffled score and random, sh",
+            "Not run: on u (x) at 0.7, destinations by lowest shuffled score and random, sh",
         ),
         (
             {"bigain_tm": 302, "tome": 301},
@@ -57,12 +58,12 @@ def test_the_answer_follows_the_leads(right, expected):
 
 def test_answers_that_differ_between_backbones_are_answered_in_part():
     sentence = answered(study(BEST) + study(BEST | {SHUFFLED: 390}, "d"))
-    assert sentence.startswith("In part: on u at 0.7, the token of lowest score is the best destination")
-    assert "; on d at 0.7, the token of lowest score is a worse destination" in sentence
+    assert sentence.startswith("In part: on u (x) at 0.7, the token of lowest score is the best destination")
+    assert "; on d (x) at 0.7, the token of lowest score is a worse destination" in sentence
 
 
 def test_a_lead_has_the_p_value_of_a_claim():
-    (compared,) = destinations(StudyNumbers(study(BEST | {SHARED: 353}), FAMILIES))
+    (compared,) = destinations(StudyNumbers(study(BEST | {SHARED: 353}), FAMILIES), margin=1)
     lead = compared.leads[SHARED]
     assert lead.difference.value == pytest.approx(100 * 7 / 400)
     assert lead.p == lead.difference.p_above(0)
@@ -151,7 +152,7 @@ def test_a_cause_is_found_and_the_page_says_so(probed, tmp_path):
 
     for name in ("first", "second"):
         outputs = [tmp_path / f"{name}.{suffix}" for suffix in ("tex", "csv", "html", "pdf", "png")]
-        write_frequency([file], cells, SPEC, *outputs)
+        write_frequency([file], cells, CLAIMS, SPEC, *outputs)
         assert (tmp_path / f"first.{outputs[-1].suffix[1:]}").read_bytes() == outputs[-1].read_bytes()
     table = pd.read_csv(tmp_path / "first.csv")
     assert table["sentence"].dropna().tolist() == [sentence]
@@ -184,7 +185,7 @@ def test_bands_are_listed_whose_response_is_clearly_outside():
 
 def test_nothing_to_compare_is_said(tmp_path):
     outputs = [tmp_path / f"page.{suffix}" for suffix in ("tex", "csv", "html", "pdf", "png")]
-    write_frequency([], [cell("none", None, hits(10))], SPEC, *outputs)
+    write_frequency([], [cell("none", None, hits(10))], CLAIMS, SPEC, *outputs)
     html = (tmp_path / "page.html").read_text()
     assert "Not run: no ratio has cells with destinations by lowest score" in html
     assert "was not measured" in html

@@ -57,7 +57,7 @@ pair = [out / f"spectrum.{suffix}" for suffix in ("pdf", "png")]
 spectra = [verified(probe / "spectrum.parquet", spec) for probe in probes]
 theorem.write_theorem(spectra, cells, spec, *three("theorem1"), *pair)
 drawn = [out / f"frequency.{suffix}" for suffix in ("pdf", "png")]
-frequency.write_frequency([], cells, spec, *three("frequency"), *drawn)
+frequency.write_frequency([], cells, claims_file(config), spec, *three("frequency"), *drawn)
 
 def drawn_as(name):
     return [out / f"{name}.{suffix}" for suffix in ("pdf", "png", "csv")]

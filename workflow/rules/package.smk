@@ -27,7 +27,7 @@ from bigain.reporting.commands import (
     tables_in_order,
 )
 from bigain.reporting.contents import check_report_files, figures_of
-from bigain.reporting.package_files import tables_file, template_files
+from bigain.reporting.package_files import claims_file, tables_file, template_files
 from bigain.reporting.targets import check_targets
 from bigain.reporting.verification import to_render_again
 from bigain.study import snakemake_internals as internals

@@ -76,6 +76,7 @@ rule frequency:
             for b, d in study.with_margins()
         ],
         results=f"{study.results}/results.parquet",
+        claims=claims_file(study.config),
         templates=template_files("frequency"),
     output:
         tex=f"{study.reports}/frequency.tex",
@@ -100,8 +101,8 @@ rule frequency:
     message:
         "is it frequency?"
     shell:
-        "python -m bigain frequency {input.margins} --results {input.results} --spec {params.spec:q} --tex {output.tex}"
-        " --csv {output.csv} --html {output.html} --pdf {output.pdf} --png {output.png} --log {log}"
+        "python -m bigain frequency {input.margins} --results {input.results} --data {input.claims:q}"
+        " --spec {params.spec:q} --tex {output.tex} --csv {output.csv} --html {output.html} --pdf {output.pdf} --png {output.png} --log {log}"
 
 
 rule theorem:
