@@ -28,6 +28,7 @@ Results = Annotated[
     Path, typer.Option(help="Tidy results of the study; images.parquet and cells.json lie beside them.")
 ]
 Measured = Annotated[list[Path], typer.Argument(help="Measured efficiency, one file per backbone.")]
+TablesFile = Annotated[Path, typer.Option("--tables", help="YAML file that describes the tables.")]
 Written = Annotated[Path, typer.Option(help="File to write.")]
 ConfigFiles = Annotated[
     list[Path] | None,

@@ -1,4 +1,4 @@
-"""The commands that turn a study's results into tables and a page; figures have a module of their own. No torch."""
+"""The commands that turn a study's results into tables; figures and documents have modules of their own. No torch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,24 @@ from typing import Annotated
 
 import typer
 
-from bigain.cli import figures
-from bigain.cli.options import REPORTS_PANEL, Log, Measured, Output, Results, SpecText, Written, fail, logged
+from bigain.cli import documents, figures
+from bigain.cli.options import (
+    REPORTS_PANEL,
+    Log,
+    Measured,
+    Output,
+    Results,
+    SpecText,
+    TablesFile,
+    Written,
+    fail,
+    logged,
+)
 
 app = typer.Typer()
-app.add_typer(figures.app)  # a part of this module, whose fingerprint is that of all reports
+for part in (figures.app, documents.app):  # of this module, whose fingerprint is that of all reports
+    app.add_typer(part)
 command = partial(app.command, rich_help_panel=REPORTS_PANEL)
-
-TablesFile = Annotated[Path, typer.Option("--tables", help="YAML file that describes the tables.")]
 
 
 @command()
@@ -248,66 +258,3 @@ def elimination(
             smallest = f"these images can certify {calibration.smallest_rate:.2g} at best"
             fail(f"no z is certified for --rate {rate:g}, so {certificate} is not written; {smallest}", code=1)
         typer.echo(f"z = {calibration.certificate['z']:g} is certified: {certificate}")
-
-
-@command()
-def report(
-    tables: Annotated[list[Path], typer.Argument(help="Tables in LaTeX, in their order.")],
-    spec_text: SpecText,
-    output: Output,
-    log: Log = None,
-) -> None:
-    """Write a LaTeX document of all tables and figures."""
-    with logged(log):
-        from bigain.reporting.latex import write_report
-
-        write_report(tables, json.loads(spec_text), output)
-
-
-@command("compile")
-def compile_(
-    document: Annotated[Path, typer.Argument(help="The LaTeX document, with its tables and figures beside it.")],
-    output: Output,
-    log: Log = None,
-) -> None:
-    """Compile the LaTeX document to a PDF."""
-    with logged(log):
-        from bigain.reporting.latex import compile_report
-
-        for line in compile_report(document, output):
-            print(f"does not fit: {line}")
-
-
-@command()
-def manifest(
-    files: Annotated[list[Path], typer.Argument(help="All rendered files.")],
-    spec_text: SpecText,
-    output: Output,
-    log: Log = None,
-) -> None:
-    """Write the checksums of all rendered files of a report, with its spec."""
-    with logged(log):
-        from bigain.reporting.manifest import write_manifest
-
-        write_manifest(files, json.loads(spec_text), output)
-
-
-@command()
-def page(
-    sheets: Annotated[list[Path] | None, typer.Argument(help="Sample sheets.")] = None,
-    *,
-    results: Results,
-    tables: TablesFile,
-    document: Annotated[Path, typer.Option(help="The report that the page links to.")],
-    spec_text: SpecText,
-    output: Output,
-    log: Log = None,
-) -> None:
-    """Write everything on one self-contained HTML page, with the tables and figures that lie beside it."""
-    with logged(log):
-        from bigain.reporting.collected import read_cells, read_results
-        from bigain.reporting.page import write_page
-
-        spec = json.loads(spec_text)
-        numbers = read_results(results, spec), read_cells(results, spec)
-        write_page(*numbers, tables, document, sheets or [], spec, output)

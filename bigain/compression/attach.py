@@ -37,7 +37,7 @@ from bigain.methods.options import Options
 
 logger = logging.getLogger(__name__)
 
-HOOK = "bigain"  # the name of our hooks in every registry
+HOOK = "bigain"  # name of the structural methods' hooks in diffusers' registries
 ATTRIBUTE = "_bigain_attachment"  # of the denoiser
 WRAPPERS = (OptimizedModule, DataParallel, DistributedDataParallel)
 
@@ -166,7 +166,7 @@ def attached_to(model: nn.Module | DiffusionPipeline) -> Attachment | None:
 
 
 def remove(model: nn.Module | DiffusionPipeline) -> None:
-    """Detach the method: the model computes what it computed before, bit for bit. What others have put on it stays.
+    """Detach the method: the model computes what it did before, bit for bit. What other packages put on it stays.
 
     Raises ValueError if no method is attached.
     """
@@ -190,7 +190,7 @@ def compressed(
 ) -> Iterator[Attachment]:
     """Apply a method for the length of a with block; options and errors are those of `apply`.
 
-    The end of the block restores the model that its begin compressed, unless that has been removed inside it.
+    The model is restored at the end of the block, unless the method was removed inside it.
 
     >>> with bigain.compressed(pipe, "bigain_tm", ratio=0.5) as attachment:
     ...     image = pipe("a photo of a bag").images[0]

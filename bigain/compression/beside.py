@@ -1,4 +1,4 @@
-"""Say what else is on a module: other packages' classes, wrappers of `forward` and hooks, for error messages."""
+"""List what other packages have put on a module, for error messages: classes, wrappers of `forward`, hooks."""
 
 from __future__ import annotations
 

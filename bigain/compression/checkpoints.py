@@ -1,4 +1,4 @@
-"""Gradient checkpoints that run a block again as part of its own forward pass, with the plans and draws of that."""
+"""Gradient checkpoints that rerun a block within its original forward pass, with the same plans and draws."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FUNCTION = "_gradient_checkpointing_func"  # of the modules that diffusers lets 
 
 @dataclass
 class InPass:
-    """A block that runs as part of a forward pass, whichever runs now."""
+    """A block bound to a forward pass, whichever pass runs when it is called."""
 
     block: Callable[..., Any]
     state: ForwardState
@@ -28,7 +28,7 @@ class InPass:
 
 @dataclass
 class PassKeepingCheckpoint:
-    """A checkpoint function that hands blocks to the original one bound to the pass that calls it."""
+    """A checkpoint function that binds blocks to the current pass and hands them to the original function."""
 
     original: Callable[..., Any]
     state: ForwardState
@@ -43,7 +43,7 @@ def checkpointing(model: nn.Module) -> list[nn.Module]:
 
 
 def keep_passes(modules: Iterable[nn.Module], state: ForwardState) -> None:
-    """Make the checkpoints that are on keep their pass."""
+    """Make enabled checkpoints rerun blocks within their original pass."""
     for module in modules:
         original = vars(module).get(FUNCTION)
         if module.gradient_checkpointing and original and not isinstance(original, PassKeepingCheckpoint):

@@ -1,9 +1,9 @@
 """The hooks that carry an attachment into a forward pass: no attention is rewritten.
 
-They are PyTorch's own, which run whoever replaces a module's `forward` before or after them (offloading, caches), and
-which leave with their handle. The model's hook begins the pass, the map module's reads the grid, the block's sees the
-tokens before norm1, attn1's reduces and restores around the untouched attention; to_k's and to_v's hand it fewer keys
-and values, whatever its processor.
+They are PyTorch's module hooks, which run no matter who replaces a module's `forward` before or after them (offloading,
+caches), and are removed with their handle. The model's hook begins the pass, the map module's reads the grid, the
+block's sees the tokens before norm1, attn1's reduces and restores around the untouched attention; to_k's and to_v's
+hand it fewer keys and values, whatever its processor.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Hook:
         return None
 
     def put_on(self, module: nn.Module) -> list[RemovableHandle]:
-        """Register the functions that the hook has; what it returns removes them."""
+        """Register the functions that the hook has, and return the handles that remove them."""
         handles = []
         if type(self).before is not Hook.before:
             handles.append(module.register_forward_pre_hook(self.before, with_kwargs=True))

@@ -1,4 +1,4 @@
-"""Read and check the options of `apply`: what can be read becomes plain, anything else is an error that names it."""
+"""Read and check the options of `apply`: they become plain Python values, and what cannot be read is an error."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _read(name: str, value: Any) -> Any:
 
 
 def _number(name: str, value: Any) -> float | int:
-    """Return a number as Python's own: of NumPy's float32(0.7) the 0.7 it was written as."""
+    """Return a number as an int or float of Python: NumPy's float32(0.7) becomes 0.7, as it was written."""
     if hasattr(value, "numel"):
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, numbers.Real):

@@ -1,4 +1,4 @@
-"""State of forward passes: what hooks hand to each other. The configuration is `TokenAttachment`.
+"""State that hooks share during a forward pass. The configuration is `TokenAttachment`.
 
 A pass belongs to the thread that runs it, so that threads may share a model; a checkpoint that runs some of its blocks
 again in the backward pass keeps it.
@@ -21,8 +21,8 @@ PlanKey = tuple[str, int, int]  # plan group, height and width of the grid
 
 @dataclass
 class Reduction:
-    """What one attention call did with its keys and values: `pairs` of whole and reduced tokens, and whether the values
-    were made of reduced tokens too."""
+    """Keys and values of one attention call: `pairs` of whole and reduced tokens, and whether the values were made of
+    reduced tokens too."""
 
     pairs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     reached_values: bool = False
@@ -107,7 +107,7 @@ class ForwardState:
         return forward_pass.number
 
     def end(self) -> None:
-        """End the forward pass of this thread: a compiled model meets none at the next, and keeps its graph."""
+        """End the forward pass of this thread, so that a compiled model finds none at the next and keeps its graph."""
         self._last_begun = None
         if torch.compiler.is_compiling():
             return
@@ -126,7 +126,7 @@ class ForwardState:
             self._of_thread.current = before
 
     def __getstate__(self) -> tuple[Tensor, Tensor | None]:
-        """Return what a copy has in common: no thread, and no pass."""
+        """Return what a copy inherits: no thread and no pass."""
         return self.passes.clone(), self.row_seeds
 
     def __setstate__(self, state: tuple[Tensor, Tensor | None]) -> None:

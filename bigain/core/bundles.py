@@ -20,7 +20,7 @@ from bigain.core.provenance import SEAL, digest, provenance_file
 from bigain.core.records import environment
 from bigain.core.validation import validate
 
-SCHEMA = 1  # of the manifest and of what lies where; a reader knows its own alone
+SCHEMA = 1  # of the manifest and the layout; a reader accepts only its own
 MANIFEST = "manifest.json"  # the first member
 LARGEST_MANIFEST = 1 << 28  # bytes
 BUFFER = 1 << 20
@@ -142,7 +142,7 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
 
 @contextmanager
 def _opened(bundle: Path) -> Iterator[tarfile.TarFile]:
-    """Open a bundle. What its reader stumbles over is a BundleError that names it."""
+    """Open a bundle. Raises BundleError naming it for whatever tarfile cannot read."""
     try:
         with tarfile.open(bundle, "r:") as tar:
             yield tar

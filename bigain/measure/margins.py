@@ -9,8 +9,8 @@ def hardest_wrong(errors: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Return the wrong class to compare with at every timestep: errors [n, T, C], classes `true` [n] -> [n, T].
 
     It is the wrong class of smallest mean error over the timesteps of the other half: those of even place for a
-    timestep of odd place, and the other way round. So a class that is near by luck of its noise is chosen, but not
-    compared, on that noise. Raises ValueError if there is no wrong class or a single timestep.
+    timestep of odd place, and the other way round. A class that is near only by the luck of its noise is thus never
+    compared on the noise it was chosen on. Raises ValueError if there is no wrong class or a single timestep.
     """
     images, timesteps, classes = errors.shape
     if classes < 2 or timesteps < 2:

@@ -21,7 +21,6 @@ from bigain.reporting.study_numbers import StudyNumbers
 NOT_RUN = "not run"
 EVERYWHERE, EQUIVALENT_EVERYWHERE = f"{SUPPORTED} everywhere", f"{EQUIVALENT} everywhere"
 PARTLY = f"partly {SUPPORTED}"
-VERDICTS = (EVERYWHERE, CONTRADICTED, EQUIVALENT_EVERYWHERE, PARTLY, UNDECIDED, UNTESTABLE, NOT_RUN)
 
 
 @dataclass(frozen=True)

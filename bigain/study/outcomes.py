@@ -1,6 +1,6 @@
-"""Outcomes of a study: all that its tables, figures and page show, in a small folder that can be committed.
+"""Outcomes of a study: the content of its tables, figures and page, in a small folder that can be committed.
 
-The folder is laid out as results/<study> is, provenance included, without what only jobs read: latents, conditions,
+The folder is laid out like results/<study>, provenance included, without what only jobs read: latents, conditions,
 errors of every trial. `config.yaml` is the study's config with its defaults; `outcomes.json` holds which of its cells
 are finished, what the report says about the study, and the checksum of every file. With the folder alone, without a
 model and without data, workflow/outcomes.smk renders the same tables, figures and page. `bigain outcomes` writes it
@@ -23,7 +23,7 @@ from bigain.study.cells import Cell, Config, expand
 from bigain.study.fingerprints import code_of
 from bigain.study.workload import Workload
 
-SCHEMA = 1  # of outcomes.json and of what lies where; a reader knows its own alone
+SCHEMA = 1  # of outcomes.json and the layout; a reader accepts only its own
 NAME = "outcomes.json"
 CONFIG = "config.yaml"  # YAML, because its order is that of tables
 # Probes of Theorem 1, of Figures 2 and 3, and of the page "Is it frequency?".
@@ -49,7 +49,7 @@ class OutcomesReportSpec(ReportSpec):
 
 
 class Reported(Protocol):
-    """What rendering needs of a study: a configured one, or the outcomes of one."""
+    """A study as rendering sees it: a configured one, or the outcomes of one."""
 
     @property
     def config(self) -> Config: ...
@@ -113,7 +113,7 @@ class Outcomes(Workload):
         return sheets
 
     def report_spec(self) -> str:
-        """Return the spec of all tables, figures and the page: that of the study, rendered by the code of now."""
+        """Return the spec of all tables, figures and the page: that of the study, with the current code."""
         files = {f"{self.results}/{file}": spec for file, spec in self._report["files"].items()}
         return canonical({**self._report, "files": files, "code": code_of("cli_report")})
 

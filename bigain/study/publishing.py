@@ -23,7 +23,7 @@ from bigain.study.report_specs import collect_spec, report_spec, sample_sheets
 from bigain.study.study import Study
 from bigain.study.workload import Workload
 
-LARGEST = 10_000_000  # bytes of a folder; probes and sample sheets that do not fit are left out
+LARGEST = 10_000_000  # bytes of a folder, above which probes and sample sheets are left out
 DICTIONARY = "README.md"
 DESCRIBED = (  # kinds of files, as columns.yaml names them
     *("results.parquet", "images.parquet", "cells.json", "efficiency", "spectrum", "margins", "tokens", "generated"),
