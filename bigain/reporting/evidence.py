@@ -46,11 +46,12 @@ CLAIMED = {  # the differences that a comparison claims, as bounds in multiples 
 def weigh(claimed: str, difference: Difference, margin: float | None) -> Evidence:
     """Test a difference against what is claimed of it, and against its margin, if it has one.
 
-    A claim of two bounds is tested at both (intersection-union), its opposite at either.
+    A claim of two bounds is tested at both (intersection-union), its opposite at either (Bonferroni).
     """
     low, high = (bound * (margin or 0.0) if math.isfinite(bound) else bound for bound in CLAIMED[claimed])
     supports = max(difference.p_above(low), difference.p_below(high))
-    contradicts = min(difference.p_below(low), difference.p_above(high))
+    sides = 2 if math.isfinite(low) and math.isfinite(high) else 1
+    contradicts = min(1.0, sides * min(difference.p_below(low), difference.p_above(high)))
     if margin is None or claimed not in ("better", "grows"):
         return Evidence(supports, contradicts, 1.0)
     return Evidence(supports, contradicts, max(difference.p_above(-margin), difference.p_below(margin)))

@@ -1,9 +1,10 @@
 """The answer to "Is it frequency?", by rule.
 
 For each backbone, data set and ratio, three leads decide: of the lowest score over the highest, over shuffled scores,
-and over destinations that are random but shared. The answer is yes if all three are supported, and no if one is
-contradicted (after Holm's correction) or all are equivalent; else it is not decided. A yes shows that the score
-matters, not why: the sentence then adds whether the change of r explains the leads on held-out images.
+and over destinations that are random but shared. The answer is yes if all three are supported, no if one is
+contradicted (after Holm's correction) or all are equivalent, and mixed if one is contradicted and another supported;
+else it is not decided. A yes shows that the score matters, not why: the sentence then adds whether the change of r
+explains the leads on held-out images.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ from bigain.reporting.frequency_cells import CONTROLS, LOWEST, RULES, Change, De
 from bigain.reporting.frequency_probe import Margins, Mediated
 from bigain.reporting.verdicts import NOT_RUN
 
-WORDS = {SUPPORTED: "Yes", CONTRADICTED: "No", EQUIVALENT: "No", UNDECIDED: "Not decided", NOT_RUN: "Not run"}
+MIXED = "mixed"
+WORDS = {
+    SUPPORTED: "Yes",
+    CONTRADICTED: "No",
+    EQUIVALENT: "No",
+    MIXED: "Mixed",
+    UNDECIDED: "Not decided",
+    NOT_RUN: "Not run",
+}
 
 
 @dataclass(frozen=True)
@@ -34,11 +43,17 @@ def answer(findings: Sequence[Finding]) -> str:
     if not findings:
         wanted = ", ".join(f"{RULES[method]} ({method})" for method in (LOWEST, *CONTROLS))
         return f"{WORDS[NOT_RUN]}: no ratio has cells with destinations by {wanted}."
-    words = {WORDS[finding.verdict] for finding in findings}
-    word = words.pop() if len(words) == 1 else "In part" if WORDS[SUPPORTED] in words else WORDS[UNDECIDED]
-    if WORDS[CONTRADICTED] in words and WORDS[SUPPORTED] not in words:
-        word = WORDS[CONTRADICTED]
-    return f"{word}: {'; '.join(finding.clause for finding in findings)}."
+    return f"{_word({WORDS[finding.verdict] for finding in findings})}: {'; '.join(f.clause for f in findings)}."
+
+
+def _word(words: set[str]) -> str:
+    """Return the word for the answers at several ratios together."""
+    if len(words) == 1:
+        return next(iter(words))
+    yes, no = WORDS[SUPPORTED] in words, WORDS[CONTRADICTED] in words
+    if WORDS[MIXED] in words or (yes and no):
+        return WORDS[MIXED]
+    return "In part" if yes else WORDS[CONTRADICTED] if no else WORDS[UNDECIDED]
 
 
 def finding(compared: Destinations, mediated: Sequence[Mediated]) -> Finding:
@@ -56,6 +71,10 @@ def finding(compared: Destinations, mediated: Sequence[Mediated]) -> Finding:
         return Finding(verdict, f"on {place}, the token of lowest score is the best destination{numbers}{why}")
     if verdict == CONTRADICTED:
         return Finding(verdict, f"on {place}, the token of lowest score is a worse destination than others{numbers}")
+    if verdict == MIXED:
+        return Finding(
+            verdict, f"on {place}, the token of lowest score is better than some, worse than others{numbers}"
+        )
     if verdict == EQUIVALENT:
         return Finding(verdict, f"on {place}, no rule is better by {_points(compared.margin)} or more{numbers}")
     shown = max(lead.difference.detectable for lead in leads.values())
@@ -68,7 +87,7 @@ def _verdict(leads: list[Change]) -> str:
     if verdicts == {SUPPORTED}:
         return SUPPORTED
     if min(holm([lead.evidence.contradicts for lead in leads])) < LEVEL:
-        return CONTRADICTED
+        return MIXED if min(holm([lead.evidence.supports for lead in leads])) < LEVEL else CONTRADICTED
     return EQUIVALENT if verdicts == {EQUIVALENT} else UNDECIDED
 
 

@@ -146,18 +146,21 @@ class FinishedStudy(Workload):
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder; on success it becomes `folder`, in place of earlier outcomes there.
+    """Yield a temporary folder; on success it becomes `folder`, and only then are earlier outcomes there removed.
 
     Raises ValueError if `folder` holds something else.
     """
     if folder.exists() and not (folder / NAME).exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} holds something other than outcomes; name a new folder")
-    temporary = folder.with_name(f".{folder.name}.tmp")
+    temporary, earlier = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "earlier"))
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(earlier, ignore_errors=True)
+            folder.rename(earlier)
         temporary.rename(folder)
+        shutil.rmtree(earlier, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

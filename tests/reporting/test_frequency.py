@@ -37,7 +37,14 @@ BEST = {"bigain_tm": 360, HIGHEST: 300, SHUFFLED: 310, SHARED: 320}
     ("right", "expected"),
     [
         (BEST, "Yes: on u (x) at 0.7, the token of lowest score is the best destination (+15.0 ["),
-        (BEST | {SHUFFLED: 390}, "No: on u (x) at 0.7, the token of lowest score is a worse destination than others"),
+        (
+            BEST | {SHUFFLED: 390},
+            "Mixed: on u (x) at 0.7, the token of lowest score is better than some, worse than others",
+        ),
+        (
+            dict.fromkeys(BEST, 360) | {SHUFFLED: 390},
+            "No: on u (x) at 0.7, the token of lowest score is a worse destination than others",
+        ),
         (dict.fromkeys(BEST, 300), "No: on u (x) at 0.7, no rule is better by 1 point or more (+0.0 ["),
         (BEST | {SHARED: 359}, "Not decided: on u (x) at 0.7, not every lead is clear"),
         (
@@ -57,8 +64,14 @@ def test_the_answer_follows_the_leads(right, expected):
 
 
 def test_answers_that_differ_between_backbones_are_answered_in_part():
-    sentence = answered(study(BEST) + study(BEST | {SHUFFLED: 390}, "d"))
+    sentence = answered(study(BEST) + study(BEST | {SHARED: 359}, "d"))
     assert sentence.startswith("In part: on u (x) at 0.7, the token of lowest score is the best destination")
+    assert "; on d (x) at 0.7, not every lead is clear" in sentence
+
+
+def test_answers_that_contradict_each_other_are_mixed():
+    sentence = answered(study(BEST) + study(dict.fromkeys(BEST, 360) | {SHUFFLED: 390}, "d"))
+    assert sentence.startswith("Mixed: on u (x) at 0.7, the token of lowest score is the best destination")
     assert "; on d (x) at 0.7, the token of lowest score is a worse destination" in sentence
 
 

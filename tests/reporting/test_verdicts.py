@@ -59,12 +59,18 @@ def test_a_significant_direction_is_named_even_within_the_margin():
     assert weigh("better", difference(-0.5, 0.1), margin=1).verdict == "contradicted"
 
 
+def test_closeness_is_contradicted_at_either_side_together_at_5_percent():
+    """With a margin of nothing, it is the two-sided test of no difference."""
+    for true in (difference(1.9), difference(-1.9), difference(0.4)):
+        assert weigh("close", true, margin=0).contradicts == pytest.approx(true.p)
+
+
 def test_closeness_is_decided_by_the_p_value_that_is_shown():
     evidence = weigh("close", difference(0.5), margin=2.2)
     assert evidence.supports == pytest.approx(stats.norm.cdf(0.5 - 2.2))
     assert evidence.verdict == "supported"
-    assert weigh("close", difference(4), 2.2).verdict == "contradicted"
-    assert weigh("close", difference(-4), 2.2).verdict == "contradicted"
+    assert weigh("close", difference(4.3), 2.2).verdict == "contradicted"
+    assert weigh("close", difference(-4.3), 2.2).verdict == "contradicted"
     assert weigh("close", difference(2.2), 2.2).verdict == "undecided"
 
 
