@@ -192,4 +192,4 @@ def embedded(run: Run) -> Iterator[Row]:
     from bench.studies import study
 
     full = {"device": "cuda", "datasets": {"fashion": {"images": None}}}
-    return study(("config/showcase.yaml",), TINY_STUDY if run.rehearsal else full, run.folder, run.left, SCORED)
+    return study(("config/decisive.yaml",), TINY_STUDY if run.rehearsal else full, run.folder, run.left, SCORED)

@@ -36,7 +36,8 @@ PAGES = {
 }
 # Pages that these link to; they are rendered, but not in the navigation.
 FURTHER = (
-    "docs/showcase/README.md",
+    "docs/decisive/README.md",
+    "docs/decisive/outcomes/README.md",
     "config/README.md",
     "profiles/README.md",
     "envs/README.md",

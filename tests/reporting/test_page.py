@@ -47,15 +47,15 @@ def test_the_commit_is_left_out_without_a_checkout_or_git(monkeypatch, tmp_path)
     assert page._commit() == []  # no git
 
 
-def test_the_showcase_is_small(root):
-    showcase = root / "docs/showcase"
-    assert sum(file.stat().st_size for file in showcase.iterdir()) < 5e6
-    assert not re.findall(r'src="(?!data:)', (showcase / "index.html").read_text())
-    links = re.findall(r'href="([^"#][^"]*)"', (showcase / "index.html").read_text())
-    links += re.findall(r"\]\(([^)]+)\)", (showcase / "README.md").read_text())
+def test_the_committed_study_is_small_and_complete(root):
+    decisive = root / "docs/decisive"
+    assert sum(file.stat().st_size for file in decisive.rglob("*") if file.is_file()) < 10e6
+    assert not re.findall(r'src="(?!data:)', (decisive / "index.html").read_text())
+    links = re.findall(r'href="([^"#][^"]*)"', (decisive / "index.html").read_text())
+    links += re.findall(r"\]\(([^)]+)\)", (decisive / "README.md").read_text())
     assert len(links) > 30
     for link in links:
-        assert (showcase / link).is_file(), link
+        assert (decisive / link).exists(), link
 
 
 SPEC = {
