@@ -22,7 +22,7 @@ test: $(INSTALLED)
 	$(BIN)/pytest -m "not slow and not system" --numprocesses 2 --dist loadfile --durations=10
 
 test-system: $(INSTALLED)
-	$(BIN)/pytest -m system --durations=10 --timeout 2400
+	$(BIN)/pytest -m system --numprocesses 2 --dist loadfile --durations=10 --timeout 2400
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow --durations=10 --timeout 7200
