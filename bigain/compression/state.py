@@ -77,8 +77,8 @@ class ForwardState:
     def current(self) -> ForwardPass | None:
         """The forward pass that runs in this thread. Raises RuntimeError where compiled blocks cannot tell."""
         if not torch.compiler.is_compiling():
-            own: ForwardPass | None = getattr(self._of_thread, "current", None)
-            return self._last_begun if own is None and self._running == 0 else own
+            running: ForwardPass | None = getattr(self._of_thread, "current", None)
+            return self._last_begun if running is None and self._running == 0 else running
         if self._running > 1:
             raise RuntimeError(
                 "several threads run a compressed model whose blocks went through torch.compile: compile the model "

@@ -1,4 +1,4 @@
-"""An exact test of the mean of bounded values, such as the paired differences of two methods' hits."""
+"""Test the mean of bounded values, such as paired differences of hits, by the distribution of their sum."""
 
 from __future__ import annotations
 

@@ -50,10 +50,23 @@ def images_for_equivalence(discordance: float, margin: float) -> int:
     Each of two one-sided tests at a level of 5% has to succeed: n = pi (z_.95 + z_.9)^2 / margin^2. Raises ValueError
     for a discordance outside of 0 to 1 or a margin that is not above 0, up to 1.
     """
+    return _images_within(discordance, margin, sum(Z_EQUIVALENCE))
+
+
+def images_for_noninferiority(discordance: float, margin: float) -> int:
+    """Return the number of images that show a method not to lose more than a margin to its equal, with 80% power.
+
+    One one-sided test at a level of 5% has to succeed: n = pi (z_.95 + z_.8)^2 / margin^2. Raises ValueError as
+    `images_for_equivalence` does.
+    """
+    return _images_within(discordance, margin, Z_EQUIVALENCE[0] + Z_POWER)
+
+
+def _images_within(discordance: float, margin: float, reach: float) -> int:
     _check(discordance)
     if not 0 < margin <= 1:
         raise ValueError(f"margin is {margin}; above 0, up to 1 is allowed")
-    return max(1, math.ceil(discordance * (sum(Z_EQUIVALENCE) / margin) ** 2))
+    return max(1, math.ceil(discordance * (reach / margin) ** 2))
 
 
 def _spreads(discordance: float, difference: float) -> float:

@@ -19,7 +19,12 @@ import pandas as pd
 
 from bigain.core.provenance import digest, read_provenance
 from bigain.datasets import SOURCES
-from bigain.metrics.power import detectable_difference, images_for_equivalence, images_needed
+from bigain.metrics.power import (
+    detectable_difference,
+    images_for_equivalence,
+    images_for_noninferiority,
+    images_needed,
+)
 from bigain.reporting import names
 from bigain.reporting.claims import ClaimsFile
 from bigain.reporting.collected import read_cells
@@ -173,8 +178,8 @@ class Planned:
         config = self.study.config
         network = config.get("feature_network", {}).get("name")
         for cell in self.study.cells:
-            own_captions = SOURCES[config["datasets"][cell.dataset]["reader"]].own_captions
-            metrics = ("acc@1", *(MAPS if own_captions else ()))
+            has_captions = SOURCES[config["datasets"][cell.dataset]["reader"]].own_captions
+            metrics = ("acc@1", *(MAPS if has_captions else ()))
             if cell.task == "generation":
                 metrics = ("fid" if network == "inception" else "fd",)
             for metric in metrics:
@@ -289,10 +294,18 @@ def _shown(spread: Spread, images: int) -> float | None:
 
 
 def _needed(spread: Spread, difference: float, claimed: str) -> int | None:
-    """Return how many images show a difference, or for claims of equivalence that it is smaller."""
+    """Return how many images show a difference, or for claims of closeness and stability that it is smaller.
+
+    A failure is a loss beyond the margin: the images are those that show it where the loss is twice the margin.
+    """
     if spread.discordance is not None:
-        count = images_for_equivalence if claimed in ("close", "stable") else images_needed
-        return count(spread.discordance, difference / POINTS / spread.bound)
+        share = difference / POINTS / spread.bound
+        if claimed == "close":
+            return images_for_equivalence(spread.discordance, share)
+        if claimed == "stable":
+            return images_for_noninferiority(spread.discordance, share)
+        discordance = max(spread.discordance, min(1.0, 2 * share)) if claimed == "fails" else spread.discordance
+        return images_needed(discordance, share)
     if spread.detectable is None or spread.images is None:
         return None
     return math.ceil(spread.images * (spread.detectable / difference) ** 2)

@@ -6,6 +6,7 @@ from diffusers import PixArtTransformer2DModel, SD3Transformer2DModel, UNet2DCon
 
 import bigain
 from tests.helpers.methods import record_options
+from tests.helpers.pipelines import tiny_pixart
 
 
 @pytest.fixture(scope="module")
@@ -47,19 +48,7 @@ def sdxl():
 
 @pytest.fixture(scope="module")
 def pixart():
-    torch.manual_seed(0)
-    return PixArtTransformer2DModel(
-        num_attention_heads=2,
-        attention_head_dim=8,
-        in_channels=4,
-        out_channels=8,
-        num_layers=4,
-        sample_size=16,
-        patch_size=2,
-        cross_attention_dim=16,
-        caption_channels=12,
-        use_additional_conditions=False,
-    ).eval()
+    return tiny_pixart(num_layers=4)
 
 
 def run(model):

@@ -60,7 +60,7 @@ def tiny_xl() -> UNet2DConditionModel:
     ).eval()
 
 
-def tiny_pixart() -> PixArtTransformer2DModel:
+def tiny_pixart(num_layers: int = 3) -> PixArtTransformer2DModel:
     """Return a PixArt transformer."""
     torch.manual_seed(0)
     return PixArtTransformer2DModel(
@@ -68,7 +68,7 @@ def tiny_pixart() -> PixArtTransformer2DModel:
         attention_head_dim=8,
         in_channels=4,
         out_channels=8,
-        num_layers=3,
+        num_layers=num_layers,
         sample_size=16,
         patch_size=2,
         cross_attention_dim=16,

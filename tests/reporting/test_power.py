@@ -14,7 +14,12 @@ from typer.testing import CliRunner
 from bigain.cli.main import app
 from bigain.cli.study import merged_config
 from bigain.core.provenance import ResultError
-from bigain.metrics.power import detectable_difference, images_for_equivalence, images_needed
+from bigain.metrics.power import (
+    detectable_difference,
+    images_for_equivalence,
+    images_for_noninferiority,
+    images_needed,
+)
 from bigain.reporting.claims import read_claims_file
 from bigain.reporting.power import NO_PILOT, PILOT, needs, read_pilot, summaries
 from bigain.study.study import Study
@@ -101,6 +106,16 @@ def test_a_distances_spread_shrinks_with_the_root_of_the_images(study):
 def test_a_claim_of_a_small_difference_is_one_of_equivalence(study):
     (need,) = needs(study, claims(kind="close", margins={"acc@1": 2}), discordances=(0.05,))
     assert need.needed == images_for_equivalence(0.05, 0.02)
+
+
+def test_failing_and_staying_stable_are_needs_of_their_kinds(study):
+    """A loss of twice the margin, of which at least as many images are discordant; and a single one-sided test."""
+    needed = {need.comparison.claimed: need.needed for need in needs(study, claims(kind="fails", margins={"acc@1": 4}))}
+    assert needed["stable"] == images_for_noninferiority(0.29, 0.04)
+    assert needed["fails"] == images_needed(0.29, 0.04)
+    (need, *_) = needs(study, claims(kind="fails", margins={"acc@1": 4}), discordances=(0.01,))
+    assert need.comparison.claimed == "fails"
+    assert need.needed == images_needed(0.08, 0.04)
 
 
 def test_leads_of_a_trend_are_taken_as_independent(study):
