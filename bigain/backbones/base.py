@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, ModelMixin, SchedulerMixin
@@ -13,6 +13,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from bigain.core.files import read_json
+from bigain.core.predictions import prediction_fault
+
+Scheduler = TypeVar("Scheduler", bound=SchedulerMixin)
 
 
 def padded(rows: Tensor, size: int) -> Tensor:
@@ -27,7 +30,7 @@ class Backbone(ABC):
     """
 
     folder: str  # of the denoiser in a pipeline
-    prediction: Literal["epsilon", "velocity"] = "epsilon"  # what `predict` returns
+    prediction: Literal["epsilon", "velocity"] = "epsilon"  # velocity: of a flow model; v is the scheduler's matter
 
     def __init__(self, path: Path, device: str, dtype: str) -> None:
         if not (path / "model_index.json").is_file():
@@ -63,13 +66,36 @@ class Backbone(ABC):
         return conditions.to(self.device, self.dtype if conditions.is_floating_point() else None)
 
     def predict_noise(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
-        """Return eps_theta(x_t, t, c) [B, C, H, W]."""
-        return self.predict(x_t, t, conditions)
+        """Return eps_theta(x_t, t, c) [B, C, H, W].
+
+        A model that predicts v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 gives
+        eps = sqrt(alpha_bar) v + sqrt(1 - alpha_bar) x_t, float32.
+        """
+        output = self.predict(x_t, t, conditions)
+        if not self.predicts_v:
+            return output
+        alpha_bar = self._alpha_bar_at(t)
+        return alpha_bar.sqrt() * output.float() + (1 - alpha_bar).sqrt() * x_t.float()
+
+    @property
+    def predicts_v(self) -> bool:
+        """Return whether `predict` returns v instead of eps, as the scheduler says."""
+        return self.scheduler.config.get("prediction_type") == "v_prediction"
 
     def noised(self, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps: rows [B, C, H, W] and t [B], on one device."""
-        alpha_bar = self.alphas_bar.to(t.device, non_blocking=True)[t].view(-1, 1, 1, 1)
+        alpha_bar = self._alpha_bar_at(t)
         return alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
+
+    def _alpha_bar_at(self, t: Tensor) -> Tensor:
+        return self.alphas_bar.to(t.device, non_blocking=True)[t].view(-1, 1, 1, 1)
+
+    def checked(self, scheduler: Scheduler) -> Scheduler:
+        """Return a scheduler of this pipeline. Raises ValueError naming its folder if the model's prediction is none
+        that we know."""
+        if fault := prediction_fault(scheduler.config):
+            raise ValueError(f"{self.path / 'scheduler'}: {fault}")
+        return scheduler
 
     @cached_property
     def vae(self) -> AutoencoderKL:

@@ -14,7 +14,7 @@ NULL_CLASS = 1000  # as hard-coded in diffusers' DiTPipeline
 
 
 class DiT(Backbone):
-    """A `DiTPipeline` folder. Of the output only the epsilon channels are used, not the learned sigma."""
+    """A `DiTPipeline` folder. Of the output only epsilon (or v) is used, not the learned sigma."""
 
     folder = "transformer"
 
@@ -24,7 +24,7 @@ class DiT(Backbone):
 
     @cached_property
     def scheduler(self) -> DDIMScheduler:
-        return DDIMScheduler.from_pretrained(self.path, subfolder="scheduler")
+        return self.checked(DDIMScheduler.from_pretrained(self.path, subfolder="scheduler"))
 
     def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:
         """Return the class ids [K]."""

@@ -24,7 +24,7 @@ def memory_format(device: torch.device, dtype: torch.dtype) -> torch.memory_form
 
 
 class StableDiffusion(Backbone):
-    """A `StableDiffusionPipeline` folder. Raises ValueError if its U-Net does not predict epsilon."""
+    """A `StableDiffusionPipeline` folder, whose U-Net predicts epsilon or v."""
 
     folder = "unet"
 
@@ -37,12 +37,7 @@ class StableDiffusion(Backbone):
         scheduler = EulerDiscreteScheduler.from_pretrained(
             self.path, subfolder="scheduler", timestep_spacing="linspace"
         )
-        if scheduler.config.prediction_type != "epsilon":
-            raise ValueError(
-                f"{self.path / 'scheduler'}: prediction_type is {scheduler.config.prediction_type!r}; the diffusion "
-                "classifier needs 'epsilon'"
-            )
-        return scheduler
+        return self.checked(scheduler)
 
     @cached_property
     def text_encoder(self) -> CLIPTextModel:

@@ -12,6 +12,8 @@ from bigain.calibration.data import CalibrationData
 from bigain.classifier.timesteps import Stages
 from bigain.sampling.guided import sampler_for
 
+SMALLEST_ALPHA_BAR = 2**-24  # as in Euler's schedule of zero terminal SNR, whose last sigma would else be infinite
+
 
 class Run(Protocol):
     """A schedule of timesteps [P], visited in order.
@@ -84,12 +86,15 @@ class GenerationRun:
         self.timesteps = t.tolist()
         self.starts = [position == 0 for position in range(steps)]
         self.rows = [2] * steps
-        alpha_bar = backbone.alphas_bar.double()
+        alpha_bar = backbone.alphas_bar.double().clamp(min=SMALLEST_ALPHA_BAR)
         low = t.floor().long()
         high = (low + 1).clamp(max=len(alpha_bar) - 1)
         sigma = ((1 - alpha_bar) / alpha_bar).sqrt()
         sigma = torch.lerp(sigma[low], sigma[high], t - low)
-        self.weights = torch.cat([sigma, sigma.new_zeros(1)]).diff().square().tolist()
+        weights = torch.cat([sigma, sigma.new_zeros(1)]).diff().square()
+        if backbone.predicts_v:  # whose error is one of sqrt(alpha_bar) times as much in eps
+            weights = weights * torch.lerp(alpha_bar[low], alpha_bar[high], t - low)
+        self.weights = weights.tolist()
 
     def start(self) -> Tensor:
         self.sampler = sampler_for(self.backbone, self.data.conditions, self.data.null, *self.settings)

@@ -37,7 +37,8 @@ class GuidedSampler:
         return (noise * self.scheduler.init_noise_sigma).to(self.backbone.device)
 
     def predict(self, x: Tensor, t: Tensor) -> Tensor:
-        """Return eps_null + guidance * (eps_c - eps_null), float32; of a flow model the velocity instead of eps.
+        """Return eps_null + guidance * (eps_c - eps_null), float32; of a model that predicts v, or a flow's velocity,
+        that instead of eps.
 
         `t` is one of `timesteps`, which have to be visited in order.
         """
@@ -51,7 +52,7 @@ class GuidedSampler:
         return self.scheduler.scale_model_input(x, t)
 
     def step(self, eps: Tensor, t: Tensor, x: Tensor) -> Tensor:
-        """Return x at the next timestep, without adding noise."""
+        """Return x at the next timestep, without adding noise; `eps` is what `predict` returned."""
         if isinstance(self.scheduler, EulerDiscreteScheduler):
             return self.scheduler.step(eps, t, x, return_dict=False)[0]
         return self.scheduler.step(eps, t, x, eta=0.0, return_dict=False)[0]

@@ -11,6 +11,7 @@ from typing import Any
 
 from bigain.core.files import read_json, sha256, write_json
 from bigain.core.places import located
+from bigain.core.predictions import prediction_fault
 from bigain.core.validation import naming
 from bigain.datasets.manifest import MANIFEST, read_manifest
 from bigain.datasets.photos import leaves
@@ -74,16 +75,18 @@ def config_file(backbone: dict[str, Any]) -> Path:
 
 
 def _wrong_prediction_type(backbone: dict[str, Any]) -> Iterator[str]:
-    """Refuse diffusion models that do not predict epsilon; a flow model's velocity is handled by its family."""
+    """Refuse diffusion models that predict neither epsilon nor v; a flow model's velocity is handled by its family."""
     path = located(backbone["path"]) / "scheduler" / "scheduler_config.json"
     if not path.is_file():
         yield f"{path} is missing: the pipeline is incomplete"
         return
-    prediction_type = read_mapping(path).get("prediction_type", "epsilon")
-    if backbone["family"] != "flux" and prediction_type != "epsilon":
+    scheduler = read_mapping(path)
+    if backbone["family"] != "flux" and (fault := prediction_fault(scheduler)):
+        yield f"{path}: {fault}"
+    elif backbone["architecture"] == "sd2" and scheduler.get("prediction_type", "epsilon") != "epsilon":
         yield (
-            f"{path}: prediction_type is {prediction_type!r}, and the diffusion classifier needs 'epsilon'. "
-            "stable-diffusion-2 and 2-1 (768 px) predict v; the paper's model is stable-diffusion-2-base (512 px)"
+            f"{path}: prediction_type is {scheduler['prediction_type']!r}: stable-diffusion-2 and 2-1 (768 px) predict "
+            "v, and the paper's model, stable-diffusion-2-base (512 px), epsilon. `architecture: null` takes any model"
         )
 
 

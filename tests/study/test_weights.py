@@ -35,10 +35,29 @@ def test_the_papers_model_passes(backbone):
     assert denoiser_of(backbone).grid == (64, 64)
 
 
-def test_a_v_prediction_model_is_refused(backbone):
+def test_a_v_prediction_model_is_not_the_papers(backbone):
     changed(backbone, "scheduler/scheduler_config.json", prediction_type="v_prediction")
-    with pytest.raises(WeightsError, match=r"'v_prediction', and the diffusion classifier needs 'epsilon'.*2-base"):
+    with pytest.raises(WeightsError, match=r"'v_prediction': .*2-base \(512 px\), epsilon.*architecture: null"):
         check("sd2", backbone)
+    check("own", backbone | {"architecture": None})
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [
+        ({"prediction_type": "sample"}, r"prediction_type is 'sample'; supported are 'epsilon' and 'v_prediction'"),
+        ({"rescale_betas_zero_snr": True}, r"alpha_bar_T = 0 .* cannot be sampled from a predicted eps"),
+        ({"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}, ""),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused_before_any_job(backbone, scheduler, message):
+    changed(backbone, "scheduler/scheduler_config.json", **scheduler)
+    own = backbone | {"architecture": None}
+    if not message:
+        check("own", own)
+        return
+    with pytest.raises(WeightsError, match=message):
+        check("own", own)
 
 
 def test_a_768_model_is_refused(backbone):
