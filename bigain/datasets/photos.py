@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 import zipfile
 import zlib
 from collections import Counter
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from bigain.datasets.base import Dataset, UnreadableImage
+from bigain.datasets.images import ImageLike, decode, known_formats, open_image, refuse_large, standard
 
 Value = TypeVar("Value", str, int)
 
@@ -25,17 +25,11 @@ FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "box": Image.Resampling.BOX,
 }
-# Formats that Pillow may decode: those of photos, none that it hands to another program, as it does with EPS.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP")
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks others without a bound on their length
-MOST_BYTES = 1 << 28  # per file; the annotations of COCO 2017 have 20 MB
-MOST_PIXELS = 89_478_485  # per image; above, Pillow warns of decompression bombs
 LONGEST_NAME = 255  # bytes
-MOST_ELONGATED = 100  # ratio of an image's sides
 
-# What zipfile and Pillow raise, besides their own errors, when the content of a file is broken.
+# What zipfile raises, besides its own errors, when the content of an archive is broken.
 BROKEN_ARCHIVE = (OSError, zipfile.BadZipFile, EOFError, RuntimeError, ValueError, struct.error, zlib.error)
-BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, MemoryError, struct.error, zlib.error)
 
 
 class Store:
@@ -77,40 +71,29 @@ class Store:
             raise UnreadableImage(f"{self.place}/{name} " + ("leaves the folder" if leaves(name) else "is missing"))
         try:
             if self._archive is None:
-                _refuse_large((self.place / name).stat().st_size)
+                refuse_large(self.place / name, (self.place / name).stat().st_size)
                 return (self.place / name).read_bytes()
             entry = self._archive.getinfo(name)
-            _refuse_large(entry.file_size)
+            refuse_large(self.place / name, entry.file_size)
             if entry.compress_type not in COMPRESSIONS:
                 raise ValueError("compressed as no data set is")
             return self._archive.read(name)
+        except UnreadableImage:
+            raise
         except BROKEN_ARCHIVE as error:
             raise UnreadableImage(f"{self.place / name} is damaged ({error})") from error
 
     def open(self, name: str) -> Image.Image:
         """Return a decoded image, in the colours it is stored in. Raises UnreadableImage naming its file."""
-        content = self.read(name)
-        try:
-            with warnings.catch_warnings(action="ignore"):  # about odd metadata, and what is refused below
-                image = Image.open(io.BytesIO(content), formats=FORMATS)
-                _refuse_absurd(*image.size)
-                image.load()
-        except (Image.DecompressionBombError, *BROKEN_IMAGE) as error:
-            raise UnreadableImage(f"{self.place / name} is damaged ({error})") from error
-        return image
+        return decode(self.read(name), self.place / name)
 
 
-def _refuse_large(size: int) -> None:
-    if size > MOST_BYTES:
-        raise ValueError(f"{size} bytes; at most {MOST_BYTES} are read")
+class Pictures(Store):
+    """A store of anybody's images: in any format that is read, opened upright, in 8-bit grey or RGB, on white."""
 
-
-def _refuse_absurd(width: int, height: int) -> None:
-    few, many = sorted((width, height))
-    if few < 1 or width * height > MOST_PIXELS or many > MOST_ELONGATED * few:
-        raise ValueError(
-            f"{width}x{height} pixels; at most {MOST_PIXELS} are read, and no side {MOST_ELONGATED} times the other"
-        )
+    def open(self, name: str) -> Image.Image:
+        """Return an image as `open_image` does. Raises UnreadableImage naming its file."""
+        return standard(decode(self.read(name), self.place / name, known_formats()), self.place / name)
 
 
 def leaves(name: str) -> bool:
@@ -141,7 +124,9 @@ def _short_side(width: int, height: int, size: int) -> tuple[int, int]:
 
 
 def pixels(image: Image.Image, channels: int) -> np.ndarray:
-    """Return an image as uint8 [C, H, W], in grey (C = 1) or RGB (C = 3)."""
+    """Return an image as uint8 [C, H, W], in grey (C = 1) or RGB (C = 3). Raises ValueError for other channels."""
+    if channels not in (1, 3):
+        raise ValueError(f"the model's images have {channels} channels; images are read in grey (1) or RGB (3)")
     array = np.array(image.convert("L" if channels == 1 else "RGB"))
     return array[None] if channels == 1 else array.transpose(2, 0, 1)
 
@@ -149,6 +134,15 @@ def pixels(image: Image.Image, channels: int) -> np.ndarray:
 def crops(dataset: Dataset, positions: Sequence[int], size: int, channels: int) -> np.ndarray:
     """Return images as a backbone of that size sees them: uint8 [n, C, size, size]. Raises UnreadableImage."""
     return np.stack([pixels(centre_crop(dataset.open(i), size), channels) for i in positions])
+
+
+def model_input(images: Sequence[ImageLike], size: int, channels: int) -> np.ndarray:
+    """Return images from anywhere (see `open_image`) as a backbone of that size sees them: uint8 [n, C, size, size].
+
+    Raises UnreadableImage with the name of the first that cannot be read, or its place: "image 3", from 0.
+    """
+    opened = [open_image(image, f"image {k}") for k, image in enumerate(images)]
+    return np.stack([pixels(centre_crop(image, size), channels) for image in opened])
 
 
 def as_jpeg(image: Image.Image) -> Image.Image:
