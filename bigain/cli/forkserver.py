@@ -1,22 +1,24 @@
 """A fork server: a process that imports the libraries once and forks for every command, which then starts at once.
 
-`bigain warm` listens at a Unix socket. A `bigain` command that finds the socket in its environment hands itself over:
-its arguments, environment, folder and standard streams go to a fork of the server, which runs it. The fork is a process
-of its own, with its own files, log and exit code. A second fork watches it: it answers with the exit code, and kills
-the command when the process that handed it over is gone. Without the socket, or with nobody listening, a command runs
-by itself. No torch here until the server loads it.
+`bigain warm` listens at a Unix socket that has a name but no file: however a study ends, no file is left behind. A
+`bigain` command that finds the name in its environment hands itself over: its arguments, environment, folder and
+standard streams go to a fork of the server, which runs it. The fork is a process of its own, with its own files, log
+and exit code. A second fork watches it: it answers with the exit code, and kills the command when the process that
+handed it over is gone. Without the name, or with nobody listening, a command runs by itself. No torch here until the
+server loads it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +27,8 @@ from typing import Any, NoReturn
 from bigain.core import gpu_locks
 from bigain.core.places import importing_this_package
 
-SOCKET = "BIGAIN_WARM"  # environment variable with the path of the socket
+SUPPORTED = sys.platform == "linux"  # other systems have no sockets without files
+SOCKET = "BIGAIN_WARM"  # environment variable with the name of the socket
 STARTED, LENGTH = b"s", 8  # the server's first answer; bytes of a request's length
 
 # For every process that runs models: glibc is to keep memory below 1 GiB. Otherwise it gives that of every large tensor
@@ -44,12 +47,11 @@ class ForkServer:
     """A fork server that this process starts and names in its environment, and that ends with this process."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="bigain-warm-")
-        path = Path(self._folder.name, "socket")
-        command = [sys.executable, "-m", "bigain", "warm", "--socket", str(path)]
+        name = f"bigain-warm-{secrets.token_hex(16)}"
+        command = [sys.executable, "-m", "bigain", "warm", "--socket", name]
         environment = os.environ | importing_this_package() | KEEP_MEMORY | LEAVE_CUDA
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment)
-        os.environ[SOCKET] = str(path)
+        os.environ[SOCKET] = name
 
     def stop(self) -> None:
         """Stop the server. Commands that still run are ended by those who handed them over."""
@@ -57,19 +59,20 @@ class ForkServer:
         assert self._process.stdin is not None  # a pipe, see above
         self._process.stdin.close()
         self._process.wait()
-        self._folder.cleanup()
 
 
 def hand_over(arguments: list[str]) -> int | None:
     """Let the fork server run a command. Return its exit code, or None if there is no server."""
-    path = os.environ.get(SOCKET)
-    if not path:
+    name = os.environ.get(SOCKET)
+    if not name:
         return None
     request = {"arguments": arguments, "folder": str(Path.cwd()), "environment": dict(os.environ)}
     text = json.dumps(request).encode()
     with socket.socket(socket.AF_UNIX) as connection:
         try:
-            connection.connect(path)
+            connection.connect(_address(name))
+            if not _is_same_user(connection):
+                return None
             socket.send_fds(connection, [len(text).to_bytes(LENGTH, "big")], [0, 1, 2])
             connection.sendall(text)
             if connection.recv(1) != STARTED:
@@ -83,16 +86,28 @@ def hand_over(arguments: list[str]) -> int | None:
     return code[0]
 
 
-def serve(path: Path, run: Runner) -> None:
+def _address(name: str) -> str:
+    """Return the address of a socket without a file, in Linux's abstract namespace."""
+    return f"\0{name}"
+
+
+def _is_same_user(connection: socket.socket) -> bool:
+    """Return whether the other end belongs to this user: no file's permissions keep others from the socket."""
+    credentials = struct.Struct("3i")  # process, user, group
+    peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
+    return credentials.unpack(peer)[1] == os.getuid()
+
+
+def serve(name: str, run: Runner) -> None:
     """Run commands in forks of this process until standard input ends, which happens when its parent is gone."""
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
+        listener.bind(_address(name))
         listener.listen(256)
         _preload()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks: they answer themselves
         while not _readable(sys.stdin, listener):
             connection, _ = listener.accept()
-            if os.fork() == 0:
+            if _is_same_user(connection) and os.fork() == 0:
                 listener.close()
                 _watch(connection, run)
             connection.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,7 +25,7 @@ def bigain() -> None:
 
 
 @app.command(hidden=True)
-def warm(socket: Annotated[Path, typer.Option(help="Unix socket to listen at.")]) -> None:
+def warm(socket: Annotated[str, typer.Option(help="Name of the Unix socket to listen at.")]) -> None:
     """Serve commands from forks of this process until standard input ends."""
     from bigain.cli.forkserver import serve
 

@@ -23,14 +23,14 @@ def bigain(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def server():
-    """The socket of a fork server."""
+    """The name of a fork server's socket."""
     process = ForkServer()
-    path = os.environ[SOCKET]
-    wait_until(Path(path).exists)
-    yield path
+    name = os.environ[SOCKET]
+    wait_until(lambda: name in sockets())
+    yield name
     process.stop()
     assert SOCKET not in os.environ
-    assert not Path(path).exists()
+    assert name not in sockets()
 
 
 def test_what_commands_import_is_loaded_ahead():
@@ -39,13 +39,41 @@ def test_what_commands_import_is_loaded_ahead():
     assert subprocess.run([sys.executable, "-c", code], timeout=300).returncode == 0
 
 
-def test_without_a_fork_server_a_command_runs_by_itself(monkeypatch, tmp_path):
+def test_without_a_fork_server_a_command_runs_by_itself(monkeypatch):
     monkeypatch.delenv(SOCKET, raising=False)
     assert hand_over(["methods"]) is None
-    monkeypatch.setenv(SOCKET, str(tmp_path / "nobody"))
+    monkeypatch.setenv(SOCKET, "nobody")
     assert hand_over(["methods"]) is None
     found = bigain("methods")
     assert (found.returncode, "bigain_tm" in found.stdout) == (0, True)
+
+
+def test_a_killed_study_leaves_no_file_of_its_fork_server_behind(tmp_path):
+    code = (
+        f"import os, time; from bigain.cli.forkserver import *; ForkServer(); print(os.environ['{SOCKET}'], flush=True)"
+    )
+    command, environment = [sys.executable, "-c", f"{code}; time.sleep(60)"], {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True) as study:
+        name = study.stdout.readline().strip()
+        wait_until(lambda: name in sockets())
+        os.killpg(study.pid, signal.SIGKILL)
+    wait_until(lambda: name not in sockets())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("server_s", "command_s", "code"), [(0, 0, 7), (1, 0, None), (0, 1, None)], ids=["same", "server's", "command's"]
+)
+def test_nothing_is_handed_over_between_users(monkeypatch, server_s, command_s, code):
+    """Any user can reach a socket without a file; both ends refuse a peer that is not who they are."""
+    name, user = f"bigain-warm-test-{os.getpid()}", os.getuid()
+    imports = "import os; from bigain.cli import forkserver; forkserver._preload = lambda: None"
+    server = f"{imports}; os.getuid = lambda: {user + server_s}; forkserver.serve('{name}', lambda arguments: 7)"
+    monkeypatch.setenv(SOCKET, name)
+    with subprocess.Popen([sys.executable, "-c", server], stdin=subprocess.PIPE):
+        wait_until(lambda: name in sockets())
+        monkeypatch.setattr(os, "getuid", lambda: user + command_s)
+        assert hand_over(["methods"]) == code
 
 
 @pytest.mark.system
@@ -132,7 +160,7 @@ def test_a_killed_fork_fails_its_command(stuck, tmp_path):
 @pytest.mark.system
 def test_a_request_that_breaks_off_leaves_the_server_at_work(server):
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(server)
+        connection.connect(f"\0{server}")
         socket.send_fds(connection, [(100).to_bytes(LENGTH, "big")], [0, 1, 2])
         connection.sendall(b"{")
     found = bigain("methods", **{SOCKET: server})
@@ -144,6 +172,11 @@ def wait_until(holds, seconds: float = 60) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def sockets() -> set[str]:
+    """The names of this machine's sockets without files."""
+    return {line.split("@")[-1] for line in Path("/proc/net/unix").read_text().splitlines()}
 
 
 def processes_in(folder: Path) -> list[int]:

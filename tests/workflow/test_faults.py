@@ -17,7 +17,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bigain.core.failures import forget
 from tests.helpers import shrunken
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
@@ -180,9 +179,11 @@ def test_a_full_disk_is_reported_and_what_was_written_stays(unfinished, small_di
     assert shrunken.numbers(unfinished) == shrunken.numbers(untouched)
 
 
-def test_a_disk_full_under_all_results_is_the_reason_in_the_summary(root, tmp_path):
+def test_a_disk_full_under_all_results_is_the_reason_in_the_summary(root, tmp_path, monkeypatch):
     """Room for two blocks, of the plan and of the job's log: not even the reason can be written beside the log."""
-    folder = shrunken.prepare(root, tmp_path / "full")
+    folder, temporary = shrunken.prepare(root, tmp_path / "full"), tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     place = folder / "results/tiny"
     place.mkdir(parents=True)
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=False).returncode:
@@ -194,8 +195,8 @@ def test_a_disk_full_under_all_results_is_the_reason_in_the_summary(root, tmp_pa
         assert shrunken.start(folder, target).wait(300) != 0
         log = (folder / "run.log").read_text()
         assert not list(place.rglob("*.error"))
+        assert [file.name for file in temporary.rglob("*.*")] == ["latents.error"]
     finally:
-        forget(place / "logs/inputs/mini_dit/fashion/latents.log")
         subprocess.run(["umount", str(place)], check=True)
     (summary,) = (line for line in log.splitlines() if line.startswith("FAILED inputs/mini_dit/fashion/latents"))
     assert "No space left on device" in summary

@@ -65,8 +65,8 @@ onstart:
     local = internals.runs_locally(workflow) and not internals.uses_containers(
         workflow
     )
-    if study.config["warm"] and local:
-        fork_servers.append(ForkServer())
+    if forkserver.SUPPORTED and study.config["warm"] and local:
+        fork_servers.append(forkserver.ForkServer())
 
 
 onsuccess:

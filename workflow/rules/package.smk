@@ -17,7 +17,7 @@ except ModuleNotFoundError:
         'The package bigain is not installed: pip install "bigain[study]", or pip install -e . in a checkout'
     ) from None
 
-from bigain.cli.forkserver import KEEP_MEMORY, ForkServer
+from bigain.cli import forkserver
 from bigain.core.provenance import ResultError, digest
 from bigain.reporting.commands import (
     PROTOCOL,
@@ -33,7 +33,7 @@ from bigain.reporting.verification import to_render_again
 from bigain.study import snakemake_internals as internals
 
 # Jobs run with the Python and the package that planned them, whether or not their environment was activated.
-exports = [f"{name}={value}" for name, value in KEEP_MEMORY.items()]
+exports = [f"{name}={value}" for name, value in forkserver.KEEP_MEMORY.items()]
 if not internals.uses_containers(workflow):
     exports.append(f"PATH={Path(sys.executable).parent}:$PATH")
     exports += [f"{name}={value}" for name, value in importing_this_package().items()]
