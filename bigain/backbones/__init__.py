@@ -14,14 +14,19 @@ def load(family: Family, path: Path | str, device: str = "cpu", dtype: str = "fl
     Its parts are loaded when they are first used; a missing or damaged part raises FileNotFoundError or ValueError with
     its name.
     """
+    return class_of(family)(Path(path), device, dtype)
+
+
+def class_of(family: Family) -> type[Backbone]:
+    """Return the class of a family's backbones, whose file is imported only now."""
     if family == "unet":
         from bigain.backbones.unet import StableDiffusion
 
-        return StableDiffusion(Path(path), device, dtype)
+        return StableDiffusion
     if family == "flux":
         from bigain.backbones.flux import Flux
 
-        return Flux(Path(path), device, dtype)
+        return Flux
     from bigain.backbones.dit import DiT
 
-    return DiT(Path(path), device, dtype)
+    return DiT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -26,9 +27,12 @@ def padded(rows: Tensor, size: int) -> Tensor:
 class Backbone(ABC):
     """A latent diffusion model in diffusers' folder format, whose parts are loaded when they are first used.
 
-    Conditions are the rows of one tensor: prompt embeddings [K, L, D] for a U-Net, class ids [K] for a DiT.
+    Conditions are the rows of one tensor: prompt embeddings [K, L, D] for a U-Net, class ids [K] for a DiT. Parts come
+    from the folder through `load_part`, `load_scheduler`, `load_tokenizer` and `config_of`, which `bigain.backbones.
+    in_memory` replaces by a pipeline's parts.
     """
 
+    conditioned_on: Literal["prompts", "class ids"] = "prompts"
     folder: str  # of the denoiser in a pipeline
     prediction: Literal["epsilon", "velocity"] = "epsilon"  # velocity: of a flow model; v is the scheduler's matter
 
@@ -52,6 +56,10 @@ class Backbone(ABC):
     @abstractmethod
     def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:
         """Return the conditions of prompts (U-Net) or of class ids (DiT)."""
+
+    def prompt_tokens(self, prompts: list[str]) -> tuple[list[int], int]:
+        """Return the number of tokens of each prompt, start and end included, and the most that the model reads."""
+        raise TypeError(f"{type(self).__name__} is conditioned on {self.conditioned_on}")
 
     @abstractmethod
     def null_condition(self) -> Tensor:
@@ -110,7 +118,7 @@ class Backbone(ABC):
     @cached_property
     def latent_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of a latent at the model's native resolution."""
-        config = read_json(self.path / self.folder / "config.json")
+        config = self.config_of(self.folder)
         size = config["sample_size"]
         height, width = (size, size) if isinstance(size, int) else size
         return config["in_channels"], height, width
@@ -118,7 +126,7 @@ class Backbone(ABC):
     @property
     def image_shape(self) -> tuple[int, int]:
         """Channels (1 or 3) and side length of an image."""
-        config = read_json(self.path / "vae" / "config.json")
+        config = self.config_of("vae")
         return config["in_channels"], self.latent_shape[1] * 2 ** (len(config["block_out_channels"]) - 1)
 
     def load_part(self, cls: Any, folder: str) -> Any:
@@ -129,10 +137,22 @@ class Backbone(ABC):
         except (SafetensorError, RuntimeError, OSError) as error:
             raise ValueError(f"{self.path / folder} could not be loaded as {cls.__name__}: {error}") from error
 
+    def load_scheduler(self, cls: Any, **changes: Any) -> Any:
+        """Return a scheduler of a class with the pipeline's settings, except for `changes`."""
+        return cls.from_pretrained(self.path, subfolder="scheduler", **changes)
+
+    def load_tokenizer(self, cls: Any, folder: str) -> Any:
+        """Return the tokenizer in a sub-folder."""
+        return cls.from_pretrained(self.path, subfolder=folder)
+
+    def config_of(self, folder: str) -> Mapping[str, Any]:
+        """Return the config of the part in a sub-folder, without loading the part."""
+        return read_json(self.path / folder / "config.json")
+
     @torch.inference_mode()
     def encode_images(self, images: Tensor) -> Tensor:
         """Encode images [B, C, H, W] in [0, 1] to scaled posterior means, float32 on the CPU."""
-        x = images.to(self.device, self.dtype) * 2 - 1
+        x = images.to(self.device, self.vae.dtype) * 2 - 1
         shift = self.vae.config.shift_factor or 0.0  # only flow models have one
         return ((self.vae.encode(x).latent_dist.mean.float() - shift) * self.vae.config.scaling_factor).cpu()
 
@@ -140,5 +160,5 @@ class Backbone(ABC):
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents to images [B, C, H, W] in [0, 1], float32 on the CPU."""
         shift = self.vae.config.shift_factor or 0.0
-        x = self.vae.decode(latents.to(self.dtype) / self.vae.config.scaling_factor + shift).sample
+        x = self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor + shift).sample
         return (x.float() / 2 + 0.5).clamp(0, 1).cpu()

@@ -16,6 +16,7 @@ NULL_CLASS = 1000  # as hard-coded in diffusers' DiTPipeline
 class DiT(Backbone):
     """A `DiTPipeline` folder. Of the output only epsilon (or v) is used, not the learned sigma."""
 
+    conditioned_on = "class ids"
     folder = "transformer"
 
     @cached_property
@@ -24,7 +25,12 @@ class DiT(Backbone):
 
     @cached_property
     def scheduler(self) -> DDIMScheduler:
-        return self.checked(DDIMScheduler.from_pretrained(self.path, subfolder="scheduler"))
+        return self.checked(self.load_scheduler(DDIMScheduler))
+
+    @property
+    def classes(self) -> int:
+        """The number of classes that the model was trained on, without the null class."""
+        return self.config_of(self.folder)["num_embeds_ada_norm"]
 
     def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:
         """Return the class ids [K]."""

@@ -14,7 +14,6 @@ from torch.nn.functional import pad
 from transformers import AutoTokenizer, CLIPTextModel, CLIPTokenizer, T5EncoderModel
 
 from bigain.backbones.base import Backbone
-from bigain.core.files import read_json
 
 T = 1000
 PROMPT_TOKENS = 512  # to which FluxPipeline pads T5's
@@ -33,19 +32,24 @@ class Flux(Backbone):
 
     @cached_property
     def scheduler(self) -> FlowMatchEulerDiscreteScheduler:
-        return FlowMatchEulerDiscreteScheduler.from_pretrained(self.path, subfolder="scheduler")
+        return self.load_scheduler(FlowMatchEulerDiscreteScheduler)
 
     @cached_property
     def latent_shape(self) -> tuple[int, int, int]:
         """Channels, height and width at the autoencoder's native resolution; the transformer has no resolution."""
-        vae = read_json(self.path / "vae" / "config.json")
+        vae = self.config_of("vae")
         side = vae["sample_size"] // 2 ** (len(vae["block_out_channels"]) - 1)
         return vae["latent_channels"], side, side
 
+    def prompt_tokens(self, prompts: list[str]) -> tuple[list[int], int]:
+        """Return T5's: CLIP's pooled vector, of a prompt's first 77 tokens, only modulates."""
+        t5 = self.load_tokenizer(AutoTokenizer, "tokenizer_2")
+        return [len(ids) for ids in t5(prompts).input_ids], min(PROMPT_TOKENS, t5.model_max_length)
+
     @torch.inference_mode()
     def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:
-        clip = CLIPTokenizer.from_pretrained(self.path, subfolder="tokenizer")
-        t5 = AutoTokenizer.from_pretrained(self.path, subfolder="tokenizer_2")
+        clip = self.load_tokenizer(CLIPTokenizer, "tokenizer")
+        t5 = self.load_tokenizer(AutoTokenizer, "tokenizer_2")
         clip_encoder = self.load_part(CLIPTextModel, "text_encoder")
         t5_encoder = self.load_part(T5EncoderModel, "text_encoder_2")
         padding = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}

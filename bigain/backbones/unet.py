@@ -34,21 +34,25 @@ class StableDiffusion(Backbone):
 
     @cached_property
     def scheduler(self) -> EulerDiscreteScheduler:
-        scheduler = EulerDiscreteScheduler.from_pretrained(
-            self.path, subfolder="scheduler", timestep_spacing="linspace"
-        )
-        return self.checked(scheduler)
+        return self.checked(self.load_scheduler(EulerDiscreteScheduler, timestep_spacing="linspace"))
 
     @cached_property
     def text_encoder(self) -> CLIPTextModel:
         """The text encoder."""
         return self.load_part(CLIPTextModel, "text_encoder")
 
+    @cached_property
+    def tokenizer(self) -> CLIPTokenizer:
+        """The tokenizer."""
+        return self.load_tokenizer(CLIPTokenizer, "tokenizer")
+
+    def prompt_tokens(self, prompts: list[str]) -> tuple[list[int], int]:
+        return [len(ids) for ids in self.tokenizer(prompts).input_ids], self.tokenizer.model_max_length
+
     @torch.inference_mode()
     def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:
         """Encode prompts, padded to the tokenizer's length and without attention mask, to [K, L, D]."""
-        tokenizer = CLIPTokenizer.from_pretrained(self.path, subfolder="tokenizer")
-        ids = tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        ids = self.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         return torch.cat([self._encoded(part) for part in ids.split(PROMPT_BATCH)])
 
     def _encoded(self, ids: Tensor) -> Tensor:

@@ -1,0 +1,100 @@
+"""Backbones over a pipeline in memory: its own modules, the same numbers as from its folder, clear refusals."""
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DiffusionPipeline, LCMScheduler
+
+from bigain import backbones
+from bigain.backbones.in_memory import family_of_folder, from_pipeline
+from tests.helpers.pipelines import pipeline
+
+PROMPTS = ["a photo of a bag", "a photo of a coat"]
+DENOISER = {"unet": "unet", "dit": "transformer"}
+
+
+@pytest.fixture(scope="module", params=["unet", "dit"])
+def loaded(request, root):
+    """Family, folder and pipeline of an embedded model."""
+    folder = root / f"resources/mini-{request.param}"
+    return request.param, folder, DiffusionPipeline.from_pretrained(folder)
+
+
+def test_a_pipeline_s_modules_are_used_themselves(loaded):
+    family, _, pipe = loaded
+    backbone = from_pipeline(pipe)
+    assert backbone.denoiser is getattr(pipe, DENOISER[family])
+    assert backbone.vae is pipe.vae
+
+
+def test_all_numbers_are_those_of_the_folder(loaded):
+    _, folder, pipe = loaded
+    in_memory, from_folder = from_pipeline(pipe), backbones.load(family_of_folder(folder), folder)
+    assert in_memory.latent_shape == from_folder.latent_shape
+    assert in_memory.image_shape == from_folder.image_shape
+    images = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    x, t = from_folder.encode_images(images), torch.tensor([25, 975])
+    assert torch.equal(in_memory.encode_images(images), x)
+    conditions = from_folder.conditions(PROMPTS, [8, 4])
+    assert torch.equal(in_memory.conditions(PROMPTS, [8, 4]), conditions)
+    assert torch.equal(in_memory.noised(x, x, t), from_folder.noised(x, x, t))
+    with torch.inference_mode():
+        predictions = [backbone.predict_noise(x, t, conditions) for backbone in (in_memory, from_folder)]
+    assert torch.equal(*predictions)
+
+
+def test_noise_levels_are_those_of_the_pipeline_s_scheduler_whatever_its_class_s_defaults():
+    pipe = pipeline("dit")
+    pipe.scheduler = LCMScheduler()  # whose betas are scaled-linear unless told otherwise, and DDIM's linear
+    assert torch.equal(from_pipeline(pipe).alphas_bar, pipe.scheduler.alphas_cumprod)
+    assert not torch.equal(pipe.scheduler.alphas_cumprod, DDIMScheduler().alphas_cumprod)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("pixart", "PixArtAlphaPipeline has PixArtTransformer2DModel; supported are pipelines like StableDiffusion"),
+        ("text", "StableDiffusionPipeline: its text_encoder is None, and has to be CLIPTextModel"),
+    ],
+)
+def test_a_pipeline_of_another_kind_is_an_error_that_lists_what_is_supported(kind, message):
+    with pytest.raises(TypeError, match=message) as error:
+        from_pipeline(pipeline(kind))
+    assert "DiTPipeline" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"in_channels": 9}, "reads 9 channels, and a latent has 4: models for inpainting"),
+        ({"addition_embed_type": "text_time"}, "addition_embed_type of its denoiser is 'text_time'"),
+    ],
+)
+def test_a_u_net_that_needs_more_than_a_prompt_is_an_error(config, message, root, monkeypatch):
+    pipe = DiffusionPipeline.from_pretrained(root / "resources/mini-unet")
+    monkeypatch.setattr(pipe.unet, "_internal_dict", {**pipe.unet.config, **config})
+    with pytest.raises(TypeError, match=message):
+        from_pipeline(pipe)
+
+
+def test_a_model_in_training_mode_is_an_error():
+    pipe = pipeline("dit")
+    pipe.transformer.train()
+    with pytest.raises(ValueError, match=r"denoiser is in training mode.*\.eval\(\)"):
+        from_pipeline(pipe)
+
+
+def test_a_folder_that_is_no_pipeline_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"model_index.json is missing: .* is not a diffusers pipeline folder"):
+        family_of_folder(tmp_path)
+    (tmp_path / "model_index.json").write_text('{"_class_name": "SanaPipeline", "transformer": ["diffusers", "Sana"]}')
+    with pytest.raises(TypeError, match=r"SanaPipeline in .* has Sana; supported are"):
+        family_of_folder(tmp_path)
+
+
+def test_the_tokens_of_a_prompt_are_counted_before_they_are_cut_off(root):
+    backbone = backbones.load("unet", root / "resources/mini-unet")
+    counts, most = backbone.prompt_tokens(["a photo of a bag", "a " * 30])
+    assert counts[0] == 7
+    assert counts[1] > most == 20
+    with pytest.raises(TypeError, match="DiT is conditioned on class ids"):
+        backbones.load("dit", root / "resources/mini-dit").prompt_tokens(["a bag"])
