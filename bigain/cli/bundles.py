@@ -59,19 +59,24 @@ def outcomes(
     """Write what a study's report shows to a small folder, from which it is rendered without a model.
 
     Holds the metrics and every image's outcome of all cells that are finished, measurements and probes, with checksums
-    and a data dictionary. `make showcase` renders the tables, figures and page of docs/decisive from it.
+    and a data dictionary. Cells that the folder holds already stay if they are of the same settings and code, so a
+    study can be published part by part. `make showcase` renders the tables, figures and page of docs/decisive from it.
     """
-    from bigain.jobs.collect import collect
-    from bigain.study.publishing import FinishedStudy, whole_folder
+    from bigain.jobs.collect import collect, collected_before
+    from bigain.study.publishing import RESULTS, EarlierOutcomes, FinishedStudy, whole_folder
 
     study = study_of(configfile)
     try:
-        finished = FinishedStudy(study)
+        finished = FinishedStudy(study, EarlierOutcomes(folder))
+        before = collected_before(folder / RESULTS) if finished.kept else {}
+        kept = {path: before[path] for path in finished.kept}
         with whole_folder(folder) as temporary:
-            collect(finished.collect_spec(), Path(study.results, "cells"), temporary / "results.parquet")
+            collect(finished.collect_spec(), Path(study.results, "cells"), temporary / RESULTS, kept)
             published = finished.publish(temporary)
     except (OSError, ValueError) as error:
         fail(error, code=1)
-    typer.echo(f"{folder}: {published.cells} of {published.planned_cells} cells, {published.bytes / 1e6:.2f} MB")
+    kept_cells = f" ({published.kept_cells} kept from before)" if published.kept_cells else ""
+    cells = f"{published.cells} of {published.planned_cells} cells{kept_cells}"
+    typer.echo(f"{folder}: {cells}, {published.bytes / 1e6:.2f} MB")
     for what in published.not_shown:
         typer.echo(f"not shown: {what}")

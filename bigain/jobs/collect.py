@@ -5,21 +5,31 @@ Tables, claims and figures read these files alone: `results.parquet`, `images.pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from bigain.core.columns import described
 from bigain.core.files import sha256
-from bigain.core.provenance import InputFile, ResultError, digest, read_sealed, write_provenance, write_sealed
+from bigain.core.provenance import (
+    InputFile,
+    ResultError,
+    checked,
+    digest,
+    read_sealed,
+    write_provenance,
+    write_sealed,
+)
 from bigain.core.records import commits, summaries, write_table
 from bigain.core.specs import CollectSpec
 from bigain.core.validation import validate
 from bigain.metrics.jackknife import BLOCKS
 
+IMAGES_FILE, CELLS_FILE = "images.parquet", "cells.json"  # beside the results
 LARGEST = 1e300  # larger estimates are overflows
 NUMBER, COUNT, TEXT = {"type": "number"}, {"type": "integer", "minimum": 0}, {"type": "string"}
 OBJECTS = {"type": "array", "items": {"type": "object"}}
@@ -80,31 +90,71 @@ IMAGES = pa.schema(
 )
 
 
-def collect(spec: CollectSpec, cells: Path, output: Path) -> None:
+class CellResults(NamedTuple):
+    """What is collected of a cell: its rows of results.parquet and of images.parquet, and its entry in cells.json."""
+
+    rows: list[dict[str, Any]]
+    images: pa.Table
+    rest: dict[str, Any]
+    source: InputFile  # the metrics file
+
+
+def collect(spec: CollectSpec, cells: Path, output: Path, kept: Mapping[str, CellResults] | None = None) -> None:
     """Write the results of all cells of the spec, whose metrics files lie below the folder `cells`.
 
     `output` has a row per cell and metric, images.parquet beside it a row per classified image, and cells.json the
-    rest. Raises ResultError for a metrics file that is missing, damaged or of another spec, and ValueError if no cell
-    has a metric, or naming the file and its invalid key or the metric that is not finite.
+    rest. Cells in `kept` were collected before and have no metrics file. Raises ResultError for a metrics file that is
+    missing, damaged or of another spec, and ValueError if no cell has a metric, or naming the file and its invalid key
+    or the metric that is not finite.
     """
-    expected = dict(spec["cells"])
-    files = {path: cells / path / "metrics.json" for path in expected}
-    scored = {path: _read(file, expected[path]) for path, file in files.items()}
-    rows = [row for path, cell in scored.items() for row in _rows(files[path], cell, spec)]
+    kept = kept or {}
+    collected = {
+        path: kept[path] if path in kept else _of_metrics(cells / path / "metrics.json", expected, spec["config"])
+        for path, expected in spec["cells"]
+    }
+    rows = [row for cell in collected.values() for row in cell.rows]
     if not rows:
         raise ValueError("no cell has a metric: all have too few images (see `left_out` in the metrics files)")
-    images = pa.concat_tables([_outcomes(files[path], cell) for path, cell in scored.items()])
-    inputs: dict[str, InputFile] = {
-        path: {"file": str(file), "spec": expected[path], "sha256": sha256(file)} for path, file in files.items()
-    }
+    images = pa.concat_tables([cell.images for cell in collected.values()])
+    inputs = {path: cell.source for path, cell in collected.items()}
     for file, table in (
-        (output.with_name("images.parquet"), images),
+        (output.with_name(IMAGES_FILE), images),
         (output, pa.Table.from_pylist(rows, RESULTS)),
     ):
         write_table(file, described(table, file.name), spec)
         write_provenance(file, spec, inputs)
-    rest = [{key: cell[key] for key in KEPT if key in cell} for cell in scored.values()]
-    write_sealed(output.with_name("cells.json"), {"spec": spec, "cells": rest})
+    write_sealed(output.with_name(CELLS_FILE), {"spec": spec, "cells": [cell.rest for cell in collected.values()]})
+
+
+def collected_before(results: Path) -> dict[str, CellResults]:
+    """Read collected results back, by cell. Raises ResultError naming a file that is missing or damaged."""
+    inputs = checked(results)["inputs"]
+    checked(results.with_name(IMAGES_FILE))
+    content = read_sealed(results.with_name(CELLS_FILE))
+    rows = _by_cell(pq.read_table(results).cast(RESULTS))
+    images = _by_cell(pq.read_table(results.with_name(IMAGES_FILE)).cast(IMAGES))
+    collected = {}
+    for (path, _), rest in zip(content["spec"]["cells"], content["cells"], strict=True):
+        key = tuple(rest["cell"][name] for name, _ in CELL)
+        of_cell = rows[key].to_pylist() if key in rows else []
+        collected[path] = CellResults(of_cell, images.get(key, IMAGES.empty_table()), rest, inputs[path])
+    return collected
+
+
+def _by_cell(table: pa.Table) -> dict[tuple[Any, ...], pa.Table]:
+    """Return the rows of each cell, in their order."""
+    places: dict[tuple[Any, ...], list[int]] = {}
+    for i, row in enumerate(table.select([name for name, _ in CELL]).to_pylist()):
+        places.setdefault(tuple(row.values()), []).append(i)
+    return {key: table.take(rows) for key, rows in places.items()}
+
+
+def _of_metrics(file: Path, expected: str, config: str) -> CellResults:
+    """Return what is collected of a cell's metrics file, the digest of whose spec is `expected`."""
+    scored = _read(file, expected)
+    source: InputFile = {"file": str(file), "spec": expected, "sha256": sha256(file)}
+    rest = {key: scored[key] for key in KEPT if key in scored}
+    return CellResults(list(_rows(file, scored, config)), _outcomes(file, scored), rest, source)
 
 
 def _read(file: Path, expected: str) -> dict[str, Any]:
@@ -121,13 +171,13 @@ def _read(file: Path, expected: str) -> dict[str, Any]:
     return scored
 
 
-def _rows(file: Path, scored: dict[str, Any], spec: CollectSpec) -> Iterator[dict[str, Any]]:
+def _rows(file: Path, scored: dict[str, Any], config: str) -> Iterator[dict[str, Any]]:
     """Yield a cell's rows of the results."""
     computed_with = {
         "seconds": scored["seconds"],
         "environment": summaries(file, scored["environments"]),
         "commit": commits(scored["environments"]),
-        "config": spec["config"],
+        "config": config,
         "spec": digest(scored["spec"]),
     }
     for metric, estimate in scored["metrics"].items():

@@ -13,11 +13,20 @@ import yaml
 
 from bigain.core.columns import documentation
 from bigain.core.files import sha256, write_text
-from bigain.core.provenance import ResultError, digest, write_sealed
+from bigain.core.provenance import ResultError, checked, digest, write_sealed
 from bigain.core.records import environment
 from bigain.core.specs import CollectSpec
 from bigain.study.measurement_specs import probed
-from bigain.study.outcomes import CONFIG, MARGINS, NAME, SCHEMA, SPECTRUM, TOKENS, OutcomesReportSpec
+from bigain.study.outcomes import (
+    CONFIG,
+    MARGINS,
+    NAME,
+    SCHEMA,
+    SPECTRUM,
+    TOKENS,
+    OutcomesReportSpec,
+    read_outcomes,
+)
 from bigain.study.products import examine, products
 from bigain.study.report_specs import collect_spec, report_spec, sample_sheets
 from bigain.study.study import Study
@@ -25,6 +34,7 @@ from bigain.study.workload import Workload
 
 LARGEST = 10_000_000  # bytes of a folder, above which probes and sample sheets are left out
 DICTIONARY = "README.md"
+RESULTS = "results.parquet"
 DESCRIBED = (  # kinds of files, as columns.yaml names them
     *("results.parquet", "images.parquet", "cells.json", "efficiency", "spectrum", "margins", "tokens", "generated"),
     "provenance",
@@ -48,17 +58,51 @@ class Published(NamedTuple):
 
     cells: int
     planned_cells: int
+    kept_cells: int  # of earlier outcomes
     bytes: int
     not_shown: list[str]
 
 
-class FinishedStudy(Workload):
-    """A study's finished cells: those that are scored. Their results are collected and reported as the study's are."""
+class EarlierOutcomes:
+    """What a folder of outcomes holds already: digests of specs, by which a study knows its own among them."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._cells: dict[str, str] = {}
+        self._files: dict[str, str] = {}
+        if (folder / NAME).exists():
+            content, _ = read_outcomes(folder)
+            collected = checked(folder / RESULTS)["inputs"]
+            self._cells = {path: source["spec"] for path, source in collected.items()}
+            self._files = content["report"]["files"]
+
+    def has_cell(self, path: str, spec: str) -> bool:
+        """Return whether the metrics of a cell are here, computed as the spec says."""
+        return self._cells.get(path) == digest(spec)
+
+    def has_file(self, name: str, spec: str) -> bool:
+        """Return whether another file is here, computed as the spec says."""
+        return self._files.get(name) == digest(spec)
+
+
+class FinishedStudy(Workload):
+    """A study's finished cells: those that are scored, or of which earlier outcomes hold the metrics.
+
+    Their results are collected and reported as the study's are. So a study that was computed in parts, or on several
+    machines, is published part by part; nothing that was computed with other settings or code is kept.
+    """
+
+    def __init__(self, study: Study, earlier: EarlierOutcomes) -> None:
         self._products = {str(product.file): product for product in products(study)}
-        of_cells = zip(study.cells, study.score_files(), strict=True)
-        super().__init__(study.config, [cell for cell, file in of_cells if self._is_finished(file)])
+        self._earlier = earlier
+        finished, self.kept = [], set[str]()
+        for cell, file in zip(study.cells, study.score_files(), strict=True):
+            if not self._is_finished(file):
+                if not earlier.has_cell(cell.path, self._products[file].spec()):
+                    continue
+                self.kept.add(cell.path)
+            finished.append(cell)
+        super().__init__(study.config, finished)
         self.planned_cells = len(study.cells)
         if not self.cells:
             raise ValueError(f"{study.results}: no cell of {study.name} is finished and scored")
@@ -74,37 +118,36 @@ class FinishedStudy(Workload):
         ResultError naming a file that is damaged.
         """
         spec = report_spec(self, digest(self.collect_spec()))
-        kept = [f"{self.results}/efficiency/{backbone}.csv" for backbone in self.backbones()]
-        for file in kept:
-            if not self._is_finished(file):
+        shown = [f"{self.results}/efficiency/{backbone}.csv" for backbone in self.backbones()]
+        for file in shown:
+            if not self._files(file):
                 raise ValueError(f"{file} is missing, and most tables show it: `snakemake {file}` makes it")
-        size = sum(file.stat().st_size for file in folder.iterdir()) + sum(map(self._bytes, kept))
+        size = sum(file.stat().st_size for file in folder.iterdir()) + sum(map(self._bytes, shown))
         not_shown = []
         for what, files in self._optional():
             added = sum(map(self._bytes, files))
-            if unfinished := [file for file in files if not self._is_finished(file)]:
+            if unfinished := [file for file in files if not self._files(file)]:
                 not_shown.append(f"{what}: {unfinished[0]} is not finished")
             elif size + added > LARGEST:
                 not_shown.append(f"{what}: {added / 1e6:.1f} MB, too large to be kept here")
             else:
-                kept, size = [*kept, *files], size + added
-        for file in kept:
-            for source in self._products[file].files:
-                target = folder / source.relative_to(self.results)
+                shown, size = [*shown, *files], size + added
+        for file in shown:
+            for source, name in self._files(file).items():
+                target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, target)
-        names = {file: str(Path(file).relative_to(self.results)) for file in kept}
         report: OutcomesReportSpec = {
             **spec,
-            "files": {names[file]: digest(self._products[file].spec()) for file in kept},
-            "probed": {SPECTRUM, TOKENS} <= {Path(file).name for file in kept},
+            "files": {self._name(file): digest(self._products[file].spec()) for file in shown},
+            "probed": {SPECTRUM, TOKENS} <= {Path(file).name for file in shown},
             "shown_cells": len(self.cells),
             "planned_cells": self.planned_cells,
             "not_shown": not_shown,
         }
         self._describe(folder, report)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        return Published(len(self.cells), self.planned_cells, size, not_shown)
+        return Published(len(self.cells), self.planned_cells, len(self.kept), size, not_shown)
 
     def _is_finished(self, file: str) -> bool:
         """Return whether a result file is there and as it was computed. Raises ResultError if it is damaged."""
@@ -113,8 +156,21 @@ class FinishedStudy(Workload):
             raise ResultError(file, finding.state, finding.message.removeprefix(f"{file} "))
         return finding is None
 
+    def _name(self, file: str | Path) -> str:
+        """Return the name of a result file in a folder of outcomes."""
+        return Path(file).relative_to(self.results).as_posix()
+
+    def _files(self, file: str) -> dict[Path, str]:
+        """Return a finished result file and its provenance, of the study or of earlier outcomes, each with its name."""
+        product = self._products[file]
+        if self._is_finished(file):
+            return {part: self._name(part) for part in product.files}
+        if self._earlier.has_file(self._name(file), product.spec()):
+            return {self._earlier.folder / self._name(part): self._name(part) for part in product.files}
+        return {}
+
     def _bytes(self, file: str) -> int:
-        return sum(part.stat().st_size for part in self._products[file].files if part.exists())
+        return sum(part.stat().st_size for part in self._files(file))
 
     def _optional(self) -> Iterator[tuple[str, list[str]]]:
         """Yield what the report shows besides, each with its files: probes, and the sheets of generated images."""

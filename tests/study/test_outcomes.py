@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from bigain.cli.main import app
@@ -177,6 +178,33 @@ def test_a_cell_that_the_config_lacks_is_refused(study):
     reseal(cells=["generation/mini_dit/fashion/none/full/seed-0"])
     with pytest.raises(OutcomesError, match=r"generation/mini_dit/.* is not a cell of config\.yaml"):
         Outcomes(str(FOLDER))
+
+
+def test_outcomes_keep_what_the_study_no_longer_has(study):
+    write()
+    before = {file.relative_to(FOLDER): file.read_bytes() for file in FOLDER.rglob("*") if file.is_file()}
+    for part in (f"cells/{NONE}", "cells/generation", "efficiency"):
+        shutil.rmtree(Path(study.results, part))
+    kept = 1 + sum(cell.task == "generation" for cell in study.cells)
+    assert f"5 of 5 cells ({kept} kept from before)" in write()
+    assert {file.relative_to(FOLDER): file.read_bytes() for file in FOLDER.rglob("*") if file.is_file()} == before
+
+
+def test_outcomes_of_other_settings_are_not_kept(study):
+    write()
+    Path(study.results, "cells", NONE, "metrics.json").unlink()
+    small = Path("small.yaml")
+    config = yaml.safe_load(small.read_text())
+    config["classification"] = config.get("classification", {}) | {"loss": "l1"}
+    small.write_text(yaml.safe_dump(config))
+    assert "2 of 5 cells, " in write()  # the generated ones, which have no loss
+    assert {cell.task for cell in Outcomes(str(FOLDER)).cells} == {"generation"}
+
+
+def test_earlier_outcomes_that_are_damaged_are_refused(study):
+    write()
+    (FOLDER / "cells.json").write_text("{}")
+    assert "cells.json is damaged" in write(succeeds=False)
 
 
 def test_outcomes_replace_earlier_outcomes_but_nothing_else(study):
