@@ -17,6 +17,7 @@ from bigain.core import failures
 # Panels of `bigain --help`, in the order of their first command.
 STUDY_PANEL = "Plan and check a study"
 METHODS_PANEL = "Methods and their cost"
+IMAGES_PANEL = "Your own prompts and images"
 JOBS_PANEL = "Run by the workflow"
 REPORTS_PANEL = "Figures and tables"
 TRAINING_PANEL = "Train the embedded models"

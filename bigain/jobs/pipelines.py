@@ -1,0 +1,99 @@
+"""Diffusers pipelines of any kind that the commands on one's own images run: loading, and what their inputs may be."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+
+from bigain.core.places import located
+from bigain.jobs.common import device_of
+
+SHOWN = 60  # characters of a prompt in a message
+
+
+def load_pipeline(folder: Path | str, device: str, dtype: str) -> DiffusionPipeline:
+    """Return the pipeline of a folder in diffusers' format, on a device and in a precision, from safetensors alone.
+
+    Raises FileNotFoundError or ValueError naming the folder if it is missing or cannot be loaded.
+    """
+    path = located(folder)
+    if not (path / "model_index.json").is_file():
+        raise FileNotFoundError(f"{path} is not a diffusers pipeline folder: model_index.json is missing in it")
+    try:
+        pipe = DiffusionPipeline.from_pretrained(
+            path, torch_dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True
+        )
+    except (OSError, RuntimeError, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ValueError(f"{path} could not be loaded as a diffusers pipeline: {error}") from error
+    pipe.set_progress_bar_config(disable=True)
+    return pipe.to(device_of(device))
+
+
+def condition_of(pipe: DiffusionPipeline) -> str:
+    """Return what a pipeline generates from: "prompt" or "class_labels". Raises TypeError if it is neither."""
+    parameters = inspect.signature(type(pipe).__call__).parameters
+    for name in ("class_labels", "prompt"):
+        if name in parameters:
+            return name
+    raise TypeError(f"{type(pipe).__name__} takes neither a prompt nor class labels: {', '.join(parameters)}")
+
+
+def check_candidates(pipe: DiffusionPipeline, prompts: list[str] | None, class_ids: Mapping[int, str] | None) -> None:
+    """Raise ValueError unless exactly one of prompts and class ids is there, of the pipeline's kind, and in range."""
+    kind, name = condition_of(pipe), type(pipe).__name__
+    if (prompts is None) == (class_ids is None):
+        raise ValueError("give either prompts or class ids")
+    if kind == "class_labels" and class_ids is None:
+        raise ValueError(f"{name} is conditioned on classes: give class ids, not prompts")
+    if kind == "prompt" and prompts is None:
+        raise ValueError(f"{name} is conditioned on text: give prompts, not class ids")
+    if prompts is not None:
+        refuse_long(pipe, prompts)
+    if class_ids is not None:
+        known = class_names(pipe)
+        if unknown := [number for number in class_ids if number not in known]:
+            raise ValueError(
+                f"class id {unknown[0]} is not one of {name}'s {len(known)} classes, from {min(known)} to {max(known)}"
+            )
+
+
+def class_names(pipe: DiffusionPipeline) -> dict[int, str]:
+    """Return the classes of a class-conditioned pipeline by id, with their names, empty where it states none."""
+    names: dict[int, str] = {}
+    for name, number in (getattr(pipe, "labels", None) or {}).items():  # ImageNet's have several names per class
+        names[number] = f"{names[number]}, {name}" if number in names else name
+    return names or dict.fromkeys(range(pipe.transformer.config.num_embeds_ada_norm), "")
+
+
+def refuse_long(pipe: DiffusionPipeline, prompts: Iterable[str]) -> None:
+    """Raise ValueError naming the first prompt that no tokenizer of the pipeline reads to its end.
+
+    Diffusers cuts such prompts off with a line in the log. Where several text encoders read a prompt (FLUX.1, Stable
+    Diffusion 3), it is enough that one of them reads all of it.
+    """
+    limits = [(tokenizer, _limit(pipe, tokenizer)) for tokenizer in _tokenizers(pipe)]
+    for prompt in prompts:
+        lengths = [(len(tokenizer(prompt).input_ids), limit) for tokenizer, limit in limits]
+        if lengths and all(length > limit for length, limit in lengths):
+            length, limit = max(lengths, key=lambda pair: pair[1])
+            raise ValueError(
+                f"{prompt[:SHOWN]!r}... has {length} tokens; {type(pipe).__name__} reads {limit} and would drop the "
+                "rest: shorten it"
+            )
+
+
+def _tokenizers(pipe: DiffusionPipeline) -> list[Any]:
+    return [part for name, part in pipe.components.items() if name.startswith("tokenizer") and part is not None]
+
+
+def _limit(pipe: DiffusionPipeline, tokenizer: Any) -> int:
+    """Return how many tokens the pipeline reads: for T5, its own default instead of the tokenizer's."""
+    limit = inspect.signature(type(pipe).__call__).parameters.get("max_sequence_length")
+    if limit is not None and isinstance(limit.default, int) and not type(tokenizer).__name__.startswith("CLIP"):
+        return limit.default
+    return tokenizer.model_max_length
