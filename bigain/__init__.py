@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bigain.methods.method import Method
+from bigain.methods.method import Linear, Method
 from bigain.methods.presets import METHODS
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["METHODS", "Attachment", "Method", "__version__", "apply", "attached_to", "compressed", "remove"]
+__all__ = ["METHODS", "Attachment", "Linear", "Method", "__version__", "apply", "attached_to", "compressed", "remove"]
 
 # Names that need torch. They are imported when first used: planning and reporting start without torch.
 _NEED_TORCH = ("Attachment", "apply", "attached_to", "compressed", "remove")

@@ -19,7 +19,7 @@ from torch import Tensor
 from bigain.backbones.base import Backbone
 from bigain.backbones.chunked_feed_forward import chunked_feed_forward
 from bigain.classifier.elimination import Elimination
-from bigain.classifier.engine import Engine, ImageGroup, Row, batches_by_timestep, padded_batches, sent
+from bigain.classifier.engine import Engine, ImageGroup, Row, batches_by_mode, batches_by_timestep, sent
 from bigain.classifier.noise import GroupNoise, keyed_noise
 from bigain.classifier.shared_prefix import shared_between_classes
 from bigain.classifier.timesteps import Stages
@@ -105,7 +105,6 @@ class Classifier:
 
         Raises ValueError if an error is not finite, and BatchTooLarge if a batch does not fit into memory.
         """
-        batches_of = batches_by_timestep if self.settings.noise_per == "image" else padded_batches
         survivors = [list(range(self.classes)) for _ in images.ids]
         errors: list[dict[int, list[float]]] = [{c: [] for c in classes} for classes in survivors]
         trials: list[Trial] = []
@@ -119,7 +118,7 @@ class Classifier:
             ]
             if not rows:
                 break
-            wave = self.engine.submit(images, batches_of(rows, self.engine.batch_size))
+            wave = self.engine.submit(images, self._batches(rows))
             if self.draws_ahead:
                 _draw_after(stage, images, coming, [i for i, classes in enumerate(survivors) if len(classes) > 1])
             error_of = wave.read()
@@ -128,6 +127,12 @@ class Classifier:
                 errors[row.image][row.class_index].append(error_of[row])
             survivors = [_survivors(self.settings, stage, *state) for state in zip(survivors, errors, strict=True)]
         return trials
+
+    def _batches(self, rows: list[Row]) -> list[list[Row]]:
+        """Cut the rows of a stage into batches that the method can compress as a whole."""
+        if self.settings.noise_per == "image":
+            return batches_by_timestep(rows, self.engine.batch_size)
+        return batches_by_mode(rows, self.engine.batch_size, self.engine.attachment.mode)
 
 
 def classify_images(

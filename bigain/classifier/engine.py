@@ -10,7 +10,7 @@ waits for the host between the batches of a stage.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -170,6 +170,14 @@ def padded_batches(rows: list[Row], size: int) -> list[list[Row]]:
     batches = [rows[start : start + size] for start in range(0, len(rows), size)]
     batches[-1] = batches[-1] + [batches[-1][-1]] * (size - len(batches[-1]))
     return batches
+
+
+def batches_by_mode(rows: list[Row], size: int, mode: Callable[[int], Hashable]) -> list[list[Row]]:
+    """Cut rows into batches of timesteps at which a method does the same (`Attachment.mode`)."""
+    by_mode: dict[Hashable, list[Row]] = {}
+    for row in rows:
+        by_mode.setdefault(mode(row.t), []).append(row)
+    return [batch for alike in by_mode.values() for batch in padded_batches(alike, size)]
 
 
 def batches_by_timestep(rows: list[Row], size: int) -> list[list[Row]]:

@@ -20,7 +20,8 @@ from diffusers.models.unets.unet_2d_blocks import CrossAttnDownBlock2D, DownBloc
 from torch import Tensor, nn
 
 from bigain.compression.attachment import Attachment
-from bigain.compression.hooks import Args, Hook, Kwargs, remove_hook
+from bigain.compression.hooks import Args, Hook, Kwargs
+from bigain.compression.instances import remove_hook
 from bigain.compression.sites import DistinctRows, Site
 from bigain.compression.token_attachment import TokenAttachment
 

@@ -65,5 +65,14 @@ class Stages:
 
     def evaluations(self, classes: int) -> int:
         """Return the number of noise predictions per image: new timesteps times surviving classes, over all stages."""
+        return sum(self._predictions(classes).values())
+
+    def shares(self, classes: int) -> dict[int, float]:
+        """Return the share of an image's noise predictions that each timestep has."""
+        predictions = self._predictions(classes)
+        return {t: count / sum(predictions.values()) for t, count in predictions.items()}
+
+    def _predictions(self, classes: int) -> dict[int, int]:
         candidates = (classes, *self.keep)
-        return sum(len(new) * min(c, classes) for new, c in zip(self.timesteps(), candidates, strict=False))
+        stages = zip(self.timesteps(), candidates, strict=False)
+        return {t: min(c, classes) for new, c in stages for t in new}

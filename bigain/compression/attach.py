@@ -14,8 +14,8 @@ from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from bigain.compression import structural
-from bigain.compression.attachment import Attachment, Uncompressed
-from bigain.compression.checkpoints import checkpointing, release
+from bigain.compression.attachment import ATTRIBUTE, HOOK, Attachment, Uncompressed
+from bigain.compression.checkpoints import checkpointing
 from bigain.compression.hooks import (
     BlockHook,
     GridHook,
@@ -23,10 +23,8 @@ from bigain.compression.hooks import (
     MergeHook,
     ReduceHook,
     TimestepHook,
-    hide_from_compiler,
-    remove_hook,
-    show_to_compiler,
 )
+from bigain.compression.instances import show_to_compiler
 from bigain.compression.options import checked
 from bigain.compression.sites import Site
 from bigain.compression.targets import family_of, plan_groups, select
@@ -34,11 +32,10 @@ from bigain.compression.token_attachment import TokenAttachment
 from bigain.methods.ids import method_of
 from bigain.methods.method import STRENGTHS, ByTask, Method
 from bigain.methods.options import Options
+from bigain.methods.schedules import Constant, Schedule, Varying
 
 logger = logging.getLogger(__name__)
 
-HOOK = "bigain"  # name of the structural methods' hooks in diffusers' registries
-ATTRIBUTE = "_bigain_attachment"  # of the denoiser
 WRAPPERS = (OptimizedModule, DataParallel, DistributedDataParallel)
 
 
@@ -63,8 +60,12 @@ def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options:
     """Compress a diffusers U-Net, DiT or pipeline, in place, until `remove`. Return what is attached.
 
     `method` is an id (`bigain_tm`, `bigain_tm~protect-0.1`) or a `Method`. Options, all of which may be left out:
-        ratio: fraction of all tokens that a merging method merges away, from 0 to below 1.
-        factor: downsample factor of keys and values per axis, for downsampling methods.
+        ratio: fraction of all tokens that a merging method merges away, from 0 to below 1. It may depend on the
+            timestep: `bigain.Linear(0.7, 0.3)` goes from 0.7 at t = 999 to 0.3 at t = 0, a function gets t.
+        factor: downsample factor of keys and values per axis, for downsampling methods; it may depend on t, too
+            (`Linear` is rounded to whole factors).
+        timesteps: first and last timestep at which the method acts, such as (900, 200); the model stays as it is at all
+            others. Timesteps are those of training, 0 (image) to 999 (noise); a flow model's is 1000 sigma.
         task: "generation" (default) or "classification"; picks the paper's alpha of bigain_td.
         seed: seed of the method's random draws (default 0).
         levels: U-Net levels to compress, 0 being the highest resolution (default: the highest that has attention).
@@ -74,7 +75,7 @@ def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options:
             "norm1_output" (a DiT's).
         calibration: file of a structural method (dip_go, mosaicdiff), which takes no other option.
 
-    Levels or blocks in the id itself (`bigain_tm~levels-1`) override the options. "none" leaves the model
+    Levels, blocks or timesteps in the id itself (`bigain_tm~levels-1`) override the options. "none" leaves the model
     untouched.
 
     Raises TypeError for an unknown option or a model of another kind; ValueError for an unknown method or value, a
@@ -91,9 +92,11 @@ def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options:
     if calibration is not None:
         attachment = structural.attach(denoiser, method, calibration, HOOK)
     else:
-        strength = method.check_strength(options.get("ratio") if options.get("factor") is None else options["factor"])
+        strength = options.get("ratio") if options.get("factor") is None else options["factor"]
+        if isinstance(strength, int | float | None):
+            strength = method.check_strength(strength)
         attachment = Uncompressed(method) if strength is None else _attach(denoiser, method, strength, options)
-    setattr(denoiser, ATTRIBUTE, attachment)
+    attachment.attach_to(denoiser)
     logger.info("%s", attachment)
     return attachment
 
@@ -104,8 +107,10 @@ def _check_options(method: Method, options: Options) -> Path | str | None:
     if method.acts_on == "model":
         if calibration is None:
             raise ValueError(f"{method.id} needs calibration=FILE: `bigain calibrate` and the study make one")
-        if any(options.get(name) is not None for name in ("ratio", "factor", "levels", "blocks")):
-            raise ValueError(f"{method.id} takes no ratio, factor, levels or blocks: its calibration says all of it")
+        if any(options.get(name) is not None for name in ("ratio", "factor", "timesteps", "levels", "blocks")):
+            raise ValueError(
+                f"{method.id} takes no ratio, factor, timesteps, levels or blocks: its calibration says all of it"
+            )
         return calibration
     if calibration is not None:
         raise ValueError(f"{method.id} takes no calibration")
@@ -116,14 +121,15 @@ def _check_options(method: Method, options: Options) -> Path | str | None:
     return None
 
 
-def _attach(denoiser: ModelMixin, method: Method, strength: float | int, options: Options) -> TokenAttachment:
+def _attach(denoiser: ModelMixin, method: Method, strength: Constant | Varying, options: Options) -> TokenAttachment:
     family, task = family_of(denoiser), options.get("task", "generation")
     resolved = {k: v.resolve(family, task) if isinstance(v, ByTask) else v for k, v in method.options.items()}
     metric_site = options.get("metric_site") or ("block_input" if family == "unet" else "norm1_output")
     blocks = select(denoiser, method.levels or options.get("levels"), method.blocks or options.get("blocks"))
     sites = [Site(block, block.grid, group) for block, group in zip(blocks, plan_groups(blocks), strict=True)]
     _check_layers(method, sites)
-    attachment = TokenAttachment(method, strength, resolved, metric_site, options.get("seed", 0), sites)
+    schedule = Schedule(method, strength, method.timesteps or options.get("timesteps"))
+    attachment = TokenAttachment(schedule, resolved, metric_site, options.get("seed", 0), sites)
     _register(denoiser, attachment)
     return attachment
 
@@ -170,18 +176,10 @@ def remove(model: nn.Module | DiffusionPipeline) -> None:
 
     Raises ValueError if no method is attached.
     """
-    denoiser = denoiser_of(model)
-    attachment = attached_to(denoiser)
+    attachment = attached_to(model)
     if attachment is None:
         raise ValueError("no method is applied to this model")
-    delattr(denoiser, ATTRIBUTE)
-    for handle in attachment.handles:
-        handle.remove()
-    for site in attachment.sites:
-        hide_from_compiler(site.block.module.attn1)
-    for module in denoiser.modules():
-        remove_hook(module, HOOK)
-    release(checkpointing(denoiser))
+    attachment.remove()
 
 
 @contextmanager
@@ -196,10 +194,8 @@ def compressed(
     ...     image = pipe("a photo of a bag").images[0]
     >>> print(attachment)  # which blocks, and how many tokens each of them kept
     """
-    denoiser = denoiser_of(model)
-    attachment = apply(denoiser, method, **options)
+    attachment = apply(model, method, **options)
     try:
         yield attachment
     finally:
-        if attached_to(denoiser) is attachment:
-            remove(denoiser)
+        attachment.remove()

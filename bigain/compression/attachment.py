@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from diffusers import ModelMixin
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from bigain.compression.checkpoints import checkpointing, release
+from bigain.compression.instances import hide_from_compiler, remove_hook
 from bigain.compression.sites import Site
 from bigain.methods.method import Method
+from bigain.methods.options import Options
 from bigain.methods.presets import METHODS
+
+HOOK = "bigain"  # name of the structural methods' hooks in diffusers' registries
+ATTRIBUTE = "_bigain_attachment"  # of the denoiser
+FIXED = frozenset({"method", "strength", "schedule", "sites", *Options.__optional_keys__})  # checked when attached
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,36 @@ class Attachment(ABC):
     method: Method
     sites: Sequence[Site]
     handles: Sequence[RemovableHandle] = ()  # of its hooks
+    attached_model: ModelMixin | None = None  # once it is attached
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute. Raises AttributeError for an option of `apply`: nothing would follow from it."""
+        if self.attached_model is not None and (name in FIXED or not hasattr(self, name)):
+            raise AttributeError(f"{name} of an attached method cannot change: remove the method and apply it anew")
+        super().__setattr__(name, value)
+
+    def attach_to(self, denoiser: ModelMixin) -> None:
+        """Make this the method of a model whose hooks are in place."""
+        setattr(denoiser, ATTRIBUTE, self)
+        self.attached_model = denoiser
+
+    def remove(self) -> None:
+        """Detach the method: the model computes what it did before, bit for bit. A second time changes nothing."""
+        denoiser = self.attached_model
+        if denoiser is None or vars(denoiser).get(ATTRIBUTE) is not self:
+            return
+        delattr(denoiser, ATTRIBUTE)
+        for handle in self.handles:
+            handle.remove()
+        for site in self.sites:
+            hide_from_compiler(site.block.module.attn1)
+        for module in denoiser.modules():
+            remove_hook(module, HOOK)
+        release(checkpointing(denoiser))
+
+    def mode(self, t: float) -> Hashable:
+        """Return what the method does at a timestep: timesteps share a batch only if it is equal."""
+        return None
 
     @abstractmethod
     def set_rows(self, keys: Sequence[RowKey], seeds: Tensor | None = None) -> None:

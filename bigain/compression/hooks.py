@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -48,39 +47,6 @@ class Hook:
         if type(self).after is not Hook.after:
             handles.append(module.register_forward_hook(self.after, with_kwargs=True, always_call=self.ends_failed))
         return handles
-
-
-def remove_hook(module: nn.Module, name: str) -> None:
-    """Remove diffusers' hook of that name from a module, if it has one, and what diffusers leaves behind.
-
-    That is an empty registry and a `forward` on the instance, which would shadow that of a swapped class.
-    """
-    registry = vars(module).get("_diffusers_hook")
-    if registry is None:
-        return
-    registry.remove_hook(name, recurse=False)
-    if registry.hooks:
-        return
-    del module._diffusers_hook
-    forward = vars(module).get("forward")
-    if inspect.ismethod(forward) and forward.__func__ is type(module).forward and forward.__self__ is module:
-        del module.forward
-
-
-def show_to_compiler(module: nn.Module) -> None:
-    """Give a module a `forward` of its own that does what its class's does.
-
-    A model compiled before has no guard on hooks, but it has one on this, and notices that it is compressed.
-    """
-    if "forward" not in vars(module):
-        module.forward = partial(type(module).forward, module)
-
-
-def hide_from_compiler(module: nn.Module) -> None:
-    """Take that `forward` off, unless something stands on top of it."""
-    forward = vars(module).get("forward")
-    if type(forward) is partial and forward.func is type(module).forward:
-        del module.forward
 
 
 class TimestepHook(Hook):
@@ -133,8 +99,11 @@ class BlockHook(Hook):
         """Plan, if similarity is measured here."""
         attachment, site = self.attachment, self.site
         forward_pass = attachment.forward_pass
-        if attachment.metric_site == "block_input" and not forward_pass.is_skipped:
-            x = args[0] if args else kwargs["hidden_states"]
+        x = args[0] if args else kwargs["hidden_states"]
+        if forward_pass.strength is None:
+            if attachment.method.depends_on_image:
+                site.observe([x.shape[1]] * len(x))
+        elif attachment.metric_site == "block_input":
             _check_tokens(attachment, site, module, x)
             forward_pass.plans[site.block.name] = attachment.plan(site, x)
 
@@ -159,7 +128,7 @@ class MergeHook(Hook):
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
         """Reduce the tokens."""
         forward_pass = self.attachment.forward_pass
-        if forward_pass.is_skipped:
+        if forward_pass.strength is None:
             return None
         x = args[0] if args else kwargs["hidden_states"]
         _check_tokens(self.attachment, self.site, module, x)
@@ -172,7 +141,7 @@ class MergeHook(Hook):
     def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> Any:
         """Restore them."""
         forward_pass, name, distinct = self.attachment.forward_pass, self.site.block.name, self.site.distinct_rows
-        if forward_pass.is_skipped:
+        if forward_pass.strength is None:
             return None
         plan = forward_pass.plans[name]
         if isinstance(plan, RaggedPlan):
@@ -217,7 +186,7 @@ class ReduceHook(Hook):
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
         """Expect a reduction, and follow the projections if others (LoRA) have replaced them."""
         forward_pass, name = self.attachment.forward_pass, self.site.block.name
-        if forward_pass.is_skipped:
+        if forward_pass.strength is None:
             return
         _check_tokens(self.attachment, self.site, module, args[0] if args else kwargs["hidden_states"])
         _check_plain(module, args, kwargs, name)

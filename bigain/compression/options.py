@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from typing import Any, cast, get_args
 
 from bigain.core.messages import unknown
-from bigain.methods.method import Task
+from bigain.methods.method import Linear, Task
 from bigain.methods.options import MetricSite, Options
 from bigain.methods.places import PARTS
+from bigain.methods.schedules import checked_window
 
 CHOICES: dict[str, tuple[str, ...]] = {"task": get_args(Task), "metric_site": get_args(MetricSite)}
 
@@ -31,7 +32,12 @@ def _read(name: str, value: Any) -> Any:
         if value not in CHOICES[name]:
             raise ValueError(f"{name}: " + unknown("value", str(value), CHOICES[name]))
     elif name in ("ratio", "factor"):
-        return _number(name, value)
+        return value if isinstance(value, Linear) or callable(value) else _number(name, value)
+    elif name == "timesteps":
+        window = tuple(_number(name, bound) for bound in value) if isinstance(value, Iterable) else ()
+        if len(window) != 2:
+            raise TypeError(f"timesteps: {value!r} is not a pair (first, last), as in (900, 200)")
+        return checked_window(*window)
     elif name == "seed":
         return _whole(name, value)
     elif name == "blocks" and isinstance(value, str):

@@ -47,7 +47,7 @@ class Site:
     block: Block
     grid: TokenGrid
     plan_group: str
-    tokens_left: Callable[[int, int], tuple[int, int]] = lambda height, width: (height * width, height * width)
+    tokens_left: Callable[[int, int], tuple[float, float]] = lambda height, width: (height * width, height * width)
     salt: int = field(init=False)  # of its random draws
     distinct_rows: DistinctRows | None = None  # of the coming batch, where its rows repeat one another up to this block
     observed: tuple[int, int] = (0, 0)  # samples so far, and the tokens left of them
@@ -56,14 +56,14 @@ class Site:
         self.salt = seed_for(self.block.name)
 
     @property
-    def kept(self) -> int | float:
-        """N' on the present grid; the mean over all samples so far where it depends on the sample."""
+    def kept(self) -> float:
+        """N' on the present grid: the mean over t where it depends on t, over all samples so far where on them."""
         samples, tokens = self.observed
         return tokens / samples if samples else self.tokens_left(self.grid.height, self.grid.width)[0]
 
     @property
-    def keys(self) -> int | float:
-        """M on the present grid; the mean over all samples so far where it depends on the sample."""
+    def keys(self) -> float:
+        """M on the present grid, as `kept`."""
         return self.kept if self.observed[0] else self.tokens_left(self.grid.height, self.grid.width)[1]
 
     def observe(self, tokens_left: list[int]) -> None:

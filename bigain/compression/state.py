@@ -39,7 +39,7 @@ class ForwardPass:
     timestep: Tensor | float | None
     row_seeds: Tensor | None  # [B]; without them the rows of a batch share what a method draws
     number: Tensor | None = None  # without `row_seeds`, the key of what it draws
-    is_skipped: bool = False  # by `skip_t0`
+    strength: float | int | None = None  # None where the method does not act
     grids: dict[str, TokenGrid] = field(default_factory=dict)
     plans: dict[str, Plan] = field(default_factory=dict)
     reductions: dict[str, Reduction] = field(default_factory=dict)

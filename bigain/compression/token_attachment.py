@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,22 +18,22 @@ from bigain.compression.state import ForwardPass, ForwardState
 from bigain.core.rng import seed_for
 from bigain.methods.method import Draw, Linear, Method
 from bigain.methods.options import MetricSite
+from bigain.methods.schedules import Constant, Schedule, Varying
 from bigain.tokens import OPERATORS, Plan, RaggedPlan, TokenGrid
 from bigain.tokens.draws import normals, uniform_places
-
-FIXED = ("method", "strength", "options", "metric_site", "seed", "sites")  # checked when attached
 
 
 @dataclass
 class TokenAttachment(Attachment):
     """A token method attached to a model. `sites` are the compressed blocks; their grids are those of the last pass."""
 
-    method: Method
-    strength: float | int
+    schedule: Schedule
     options: dict[str, Any]
     metric_site: MetricSite
     seed: int
     sites: list[Site]
+    method: Method = field(init=False)
+    constant: float | int | None = field(init=False)  # the strength at all timesteps; None if it depends on them
     operator: Callable[..., Any] = field(init=False)
     call_seed: int = field(init=False)
     state: ForwardState = field(default_factory=ForwardState)
@@ -44,16 +43,22 @@ class TokenAttachment(Attachment):
 
     def __post_init__(self) -> None:
         """Raise ValueError if the strength cannot be reached on the grid of a site."""
+        self.method = self.schedule.method
+        self.constant = None if self.schedule.reads_timestep else self.schedule.at(0)
         self.operator = OPERATORS[self.method.operator]
         self.call_seed = seed_for(self.seed, "calls")  # hashed, so that neighbouring seeds share no draws
         for site in self.sites:
-            site.tokens_left = partial(self.method.tokens_left, self.strength)
+            site.tokens_left = self.schedule.tokens_left
             site.tokens_left(site.grid.height, site.grid.width)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in FIXED and name in vars(self):
-            raise AttributeError(f"{name} of an attached method cannot change: remove the method and apply it anew")
-        super().__setattr__(name, value)
+    @property
+    def strength(self) -> Constant | Varying:
+        """The strength as `apply` got it."""
+        return self.schedule.strength
+
+    def mode(self, t: float) -> float | int | None:
+        """Return the strength at a timestep; None where the method does not act."""
+        return self.schedule.at(t)
 
     @property
     def is_random(self) -> bool:
@@ -87,22 +92,23 @@ class TokenAttachment(Attachment):
         ]
 
     def visits(self) -> list[tuple[float, float]]:
-        """Return a single timestep: all cost the same."""
-        return [(500.0, 1.0)]
+        """Return timesteps that stand for t = 0 to 999; a single one if all cost the same."""
+        return self.schedule.visits()
 
     def __str__(self) -> str:
-        return f"{self.method.id} {self.strength} on {len(self.sites)} blocks\n" + "\n".join(map(str, self.sites))
+        lines = [f"{self.method.id} {self.schedule} on {len(self.sites)} blocks", *map(str, self.sites)]
+        return "\n".join(lines)
 
     # -- called by the hooks, in the order of a forward pass -----------------------------------------------------------
 
     def begin(self, timestep: Tensor | float | None) -> None:
         """Begin a forward pass.
 
-        Raises ValueError for timesteps of which `skip_t0` skips some, and where a checkpoint runs the whole model again
-        with random draws that nothing keys.
+        Raises ValueError for timesteps at which the method acts differently, and where a checkpoint runs the whole
+        model again with random draws that nothing keys.
         """
         forward_pass = self.state.begin(timestep)
-        forward_pass.is_skipped = self.method.skip_t0 and self._all_zero(timestep)
+        forward_pass.strength = self._strength_at(timestep)
         if torch.compiler.is_compiling() or not torch.is_grad_enabled():
             return
         keep_passes(self.checkpointing, self.state)
@@ -127,11 +133,21 @@ class TokenAttachment(Attachment):
         """Return the plan of a site in the forward pass that runs, if it has any yet."""
         return self.forward_pass.plans.get(site.block.name)
 
-    def _all_zero(self, timestep: Tensor | float | None) -> bool:
-        is_zero = {value == 0 for value in torch.as_tensor(timestep).flatten().tolist()}
-        if len(is_zero) > 1:
-            raise ValueError(f"{self.method.id}: skip_t0 needs one timestep for the whole batch, or none that is 0")
-        return is_zero == {True}
+    def _strength_at(self, timestep: Tensor | float | None) -> float | int | None:
+        """Return the strength of a forward pass; None if the method does not act at its timestep.
+
+        Raises ValueError if the strength differs between the rows of the batch.
+        """
+        if self.constant is not None:
+            return self.constant
+        modes = {t: self.mode(t) for t in _values(timestep)}
+        if len(set(modes.values())) > 1:
+            shown = ", ".join(f"t = {t:g}: {'none' if mode is None else f'{mode:g}'}" for t, mode in modes.items())
+            raise ValueError(
+                f"{self.method.id} {self.schedule} needs batches in which its strength is the same for all rows, but "
+                f"it differs ({shown}): use one timestep for the whole batch"
+            )
+        return next(iter(modes.values()))
 
     def plan(self, site: Site, x: Tensor) -> Plan:
         """Return the plan for a block's tokens x [B, N, C], shared as `plan_for` says; where rows repeat one another,
@@ -162,8 +178,9 @@ class TokenAttachment(Attachment):
             raise ValueError(f"{site.block.name}: its tokens are not all finite; check the model's inputs")
         if site.distinct_rows is not None:
             x = site.distinct_rows.narrow_if_whole(x)
-        grid = self._grid(site)
-        strength = self.method.strength_on(self.strength, grid.height, grid.width)
+        grid, strength = self._grid(site), self.forward_pass.strength
+        assert strength is not None, "hooks leave blocks alone where the method does not act"
+        strength = self.method.strength_on(strength, grid.height, grid.width)
         options = self.operator_options(site, x.device)
         with self.planning, _in_full_precision(x.device):
             return self.operator(x, grid, strength, **options)
@@ -192,6 +209,12 @@ class TokenAttachment(Attachment):
         if seeds is None:  # a CUDA graph could not carry the number of the pass, which is on the CPU
             seeds = self.call_seed ^ self.state.number(self.forward_pass).view(1)
         return _narrowed(seeds.to(device, non_blocking=True), site)  # without waiting for the device
+
+
+@torch.compiler.disable(reason="bigain: what the method does depends on the timestep, which is read on the host")
+def _values(timestep: Tensor | float | None) -> list[float]:
+    """Return the distinct timesteps of a batch, high to low. On a GPU this waits for the device."""
+    return sorted(set(torch.as_tensor(timestep).flatten().tolist()), reverse=True)
 
 
 def _in_full_precision(device: torch.device) -> AbstractContextManager[Any]:

@@ -16,13 +16,16 @@ from diffusers import DiTTransformer2DModel, ModelMixin, UNet2DConditionModel
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from bigain.compression.attach import apply, remove
+from bigain.compression.attach import apply
 from bigain.compression.attachment import Attachment
 from bigain.compression.structural.operations import forward
 from bigain.compression.token_attachment import TokenAttachment
 from bigain.core.messages import unknown
 from bigain.methods.ids import method_of
+from bigain.methods.method import Method
 from bigain.methods.options import Options
+from bigain.methods.presets import METHODS
+from bigain.methods.schedules import Schedule
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
 CLASSES = {"UNet2DConditionModel": UNet2DConditionModel, "DiTTransformer2DModel": DiTTransformer2DModel}
@@ -31,17 +34,17 @@ PROMPT_TOKENS = 77  # CLIP's length, as in the paper
 
 @dataclass(frozen=True)
 class Flops:
-    """Operations of one forward pass, by part."""
+    """Operations of one forward pass, by part: means over t = 0 to 999 where they depend on the timestep."""
 
-    self_attention: int  # of all blocks, compressed or not
-    cross_attention: int
-    feed_forward: int
-    planning: int  # scores and similarities that a method computes
-    rest: int
+    self_attention: float  # of all blocks, compressed or not
+    cross_attention: float
+    feed_forward: float
+    planning: float  # scores and similarities that a method computes
+    rest: float
     sparsity: float  # fraction of keys and values that compressed blocks leave out
 
     @property
-    def total(self) -> int:
+    def total(self) -> float:
         """Sum of all parts."""
         return self.self_attention + self.cross_attention + self.feed_forward + self.planning + self.rest
 
@@ -72,12 +75,35 @@ def architecture(name: str) -> ModelMixin:
 def count(model: ModelMixin, method_id: str, **options: Unpack[Options]) -> Flops:
     """Count one forward pass of a model on the meta device under a method; options and errors are those of `apply`.
 
-    Raises ValueError also for methods that cannot be counted so: structural ones, and those whose plan depends on the
-    image.
+    A strength that depends on the timestep counts as the mean over those at which it is visited. Raises ValueError also
+    for methods that cannot be counted so: structural ones, and those whose plan depends on the image.
     """
-    if method_of(method_id).acts_on == "model":
+    method = method_of(method_id)
+    if method.acts_on == "model":
         raise ValueError(f"{method_id} is a structural method, whose calibration says how many operations it saves")
-    attachment = apply(model, method_id, **options)
+    attachment = apply(model, method, **options)
+    attachment.remove()
+    if not isinstance(attachment, TokenAttachment):
+        return _counted(model, method, options)
+    mean = dict.fromkeys((part.name for part in fields(Flops)), 0.0)
+    for t, share in attachment.visits():
+        flops = _counted(model, *_constant(attachment.schedule, attachment.mode(t), options))
+        mean = {part: so_far + share * getattr(flops, part) for part, so_far in mean.items()}
+    return Flops(**mean)
+
+
+def _constant(schedule: Schedule, strength: float | int | None, options: Options) -> tuple[Method, Options]:
+    """Return the method and options that have a strength at every timestep; None is no compression."""
+    rest: Options = {**options, "timesteps": None, "ratio": None, "factor": None}
+    if strength is None:
+        return METHODS["none"], rest
+    if schedule.method.strength_kind == "merge_ratio":
+        return schedule.constant_method(), {**rest, "ratio": strength}
+    return schedule.constant_method(), {**rest, "factor": int(strength)}
+
+
+def _counted(model: ModelMixin, method: Method, options: Options) -> Flops:
+    attachment = apply(model, method, **options)
     planning = PlanningCounter()
     if isinstance(attachment, TokenAttachment):
         attachment.planning = planning
@@ -85,7 +111,7 @@ def count(model: ModelMixin, method_id: str, **options: Unpack[Options]) -> Flop
         with FlopCounterMode(display=False) as counter:
             forward(model, _condition(model))
     finally:
-        remove(model)
+        attachment.remove()
     layers = {"attn1": 0, "attn2": 0, "ff": 0}
     for module, operations in counter.get_flop_counts().items():
         layer = module.rsplit(".", 1)[-1]

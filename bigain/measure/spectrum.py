@@ -6,6 +6,7 @@ D(t, eps) is the sum of Delta_k(t, eps) over the bands.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -85,17 +86,26 @@ def band_errors(
     shape = tuple(latents.shape[1:])
     eps_of = {place: keyed_noise(seed, images[place[0]], place[1], shape) for place in {row[:2] for row in rows}}
     conditions = backbone.to_device(conditions)
-    energies = []
-    for start in range(0, len(rows), batch_size):
-        batch = rows[start : start + batch_size]
+    energies = np.empty((len(rows), band_count))
+    for places in _batches(rows, batch_size, attachment):
+        batch = [rows[place] for place in places]
         padded = batch + [batch[-1]] * (batch_size - len(batch))  # one shape for every batch
         index, t, classes = (torch.tensor(column) for column in zip(*padded, strict=True))
         eps = torch.stack([eps_of[row[:2]] for row in padded])
         x_t = backbone.noised(latents[index], eps, t).to(backbone.device, backbone.dtype)
         attachment.set_rows([RowKey(images[row.latent], row.condition, row.t) for row in padded])
         eps_theta = backbone.predict_noise(x_t, t.to(backbone.device), conditions[classes.to(backbone.device)])
-        energies.append(band_energies(eps - eps_theta.float().cpu(), band_count)[: len(batch)])
-    return np.concatenate(energies)
+        energies[places] = band_energies(eps - eps_theta.float().cpu(), band_count)[: len(batch)]
+    return energies
+
+
+def _batches(rows: list[Row], size: int, attachment: Attachment) -> Iterator[list[int]]:
+    """Yield the places of the rows of each batch, which the method treats alike (`Attachment.mode`)."""
+    by_mode: dict[Hashable, list[int]] = {}
+    for place, row in enumerate(rows):
+        by_mode.setdefault(attachment.mode(row.t), []).append(place)
+    for places in by_mode.values():
+        yield from (places[start : start + size] for start in range(0, len(places), size))
 
 
 def differences(

@@ -14,6 +14,7 @@ from bigain.methods.method import Linear, Method
 from bigain.methods.options import Strength
 from bigain.methods.places import PARTS
 from bigain.methods.presets import METHODS
+from bigain.methods.schedules import checked_window
 
 # Names that stand for several ids in a config. `official`: what the paper's released code computes.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -56,6 +57,22 @@ def _fraction(text: str) -> float:
 def _alpha(text: str) -> float | Linear:
     start, to, end = text.partition("to")
     return Linear(float(start), float(end)) if to else float(start)
+
+
+def _linear(text: str) -> Linear:
+    value = _alpha(text)
+    if not isinstance(value, Linear):
+        raise ValueError("allowed are the values at t = 999 and at t = 0, as in 1.2to0.8")
+    if min(value.start, value.end) < 0:
+        raise ValueError("a factor of the ratio is at least 0")
+    return value
+
+
+def _window(text: str) -> tuple[float, float]:
+    first, to, last = text.partition("to")
+    if not to:
+        raise ValueError("allowed are the first and the last timestep, as in 900to200")
+    return checked_window(float(first), float(last))
 
 
 def _switch(text: str) -> bool:
@@ -114,12 +131,14 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "noise": ("noise_per", _noise),
     "skip_t0": ("skip_t0", _switch),
     "clamp": ("clamp", _switch),
+    "timesteps": ("timesteps", _window),
+    "ratio_times": ("ratio_times", _linear),
 }
 # Of these, the ones that apply, by what a method acts on.
 APPLICABLE_FIELDS: dict[str, tuple[str, ...]] = {
     "nothing": ("noise",),
-    "keys_values": ("skip_t0", "levels", "blocks"),
-    "tokens": ("skip_t0", "clamp", "plan_for", "levels", "blocks"),
+    "keys_values": ("skip_t0", "timesteps", "levels", "blocks"),
+    "tokens": ("skip_t0", "timesteps", "ratio_times", "clamp", "plan_for", "levels", "blocks"),
     "model": (),
 }
 LAYERS = ("sa", "ca", "mlp")

@@ -16,7 +16,7 @@ StrengthKind = Literal["none", "merge_ratio", "downsample_factor", "flops_reduct
 
 @dataclass(frozen=True)
 class Linear:
-    """An option that is linear in the timestep: `start` at t = 999 (noise), `end` at t = 0 (image)."""
+    """A value that is linear in the timestep: `start` at t = 999 (noise), `end` at t = 0 (image)."""
 
     start: float
     end: float
@@ -65,6 +65,8 @@ class Method:
     clamp: lower a merge ratio that a grid cannot reach to the largest it can, which is an error otherwise.
     noise_per: how often the classifier draws an image's noise: for every timestep, or once for all timesteps, which are
         then visited from high to low as in sampling (for methods that reuse what an earlier step computed).
+    timesteps: the first and the last timestep at which the method acts, high to low; everywhere without.
+    ratio_times: factor of a merge ratio at every timestep; 1 without.
     levels, blocks: where a method acts in a U-Net and in a DiT (blocks may be named, as in
         `bigain.methods.places.part_of`); they override the backbone's.
     """
@@ -81,6 +83,8 @@ class Method:
     skip_t0: bool = False
     clamp: bool = False
     noise_per: Literal["timestep", "image"] = "timestep"
+    timesteps: tuple[float, float] | None = None
+    ratio_times: Linear | None = None
     levels: tuple[int, ...] | None = None
     blocks: tuple[int, ...] | str | None = None
 

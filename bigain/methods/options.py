@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from bigain.methods.method import Task
+from bigain.methods.schedules import Varying
 
 MetricSite = Literal["block_input", "norm1_output"]
 
@@ -13,8 +14,8 @@ MetricSite = Literal["block_input", "norm1_output"]
 class Strength(TypedDict, total=False):
     """Strength of a method: a merge ratio or a downsample factor, whichever it takes."""
 
-    ratio: float | None
-    factor: int | None
+    ratio: float | Varying | None
+    factor: int | Varying | None
 
 
 class Sites(TypedDict, total=False):
@@ -28,6 +29,7 @@ class Sites(TypedDict, total=False):
 class Options(Strength, Sites, total=False):
     """Every option of `apply`, which documents them; all may be left out."""
 
+    timesteps: tuple[float, float] | None
     task: Task
     seed: int
     calibration: Path | str | None

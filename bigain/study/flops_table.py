@@ -3,26 +3,50 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from bigain.methods.ids import method_of
+from bigain.methods.schedules import Schedule
 
 TABLE = Path(__file__).with_name("flops.csv")
 
 
-def gflops(backbone: str, method: str, strength: float | int | None) -> float:
-    """Return the GFLOPs of one noise prediction.
+def gflops(
+    backbone: str, method: str, strength: float | int | None, timesteps: Mapping[int, float] | None = None
+) -> float:
+    """Return the GFLOPs of one noise prediction: a mean over `timesteps`, with their shares (default: all, evenly).
 
-    A variant that is not in the table counts as its preset, a structural method as what it is calibrated to. All cells
-    of a backbone that is not in the table count alike, as 1.
+    A variant that is not in the table counts as its preset, a structural method as what it is calibrated to, a strength
+    between those of the table as linear between them. All cells of a backbone that is not in the table count alike.
     """
-    table = _table()
+    table, changed = _table(), method_of(method)
     uncompressed = table.get((backbone, "none", None), 1.0)
-    if method_of(method).acts_on == "model" and strength is not None:
+    if strength is None:
+        return uncompressed
+    if changed.acts_on == "model":
         return uncompressed * (1 - strength / 100)
-    preset = table.get((backbone, method.split("~")[0], strength), uncompressed)
-    return table.get((backbone, method, strength), preset)
+    counted = {s: gf for (b, m, s), gf in table.items() if (b, m) == (backbone, method) and s is not None}
+    preset = method.split("~")[0]
+    counted = counted or {s: gf for (b, m, s), gf in table.items() if (b, m) == (backbone, preset) and s is not None}
+    if not counted:
+        return uncompressed
+    schedule, at = Schedule(changed, strength, changed.timesteps), {0.0: uncompressed, **counted}
+    mean = 0.0
+    for t, share in schedule.visits(timesteps):
+        value = schedule.at(t)
+        mean += share * (uncompressed if value is None else _between(at, value))
+    return mean
+
+
+def _between(counted: Mapping[float, float], strength: float) -> float:
+    """Return the linear interpolation of counted operations; beyond the largest strength, what it counts."""
+    if strength in counted:
+        return counted[strength]
+    below = max(s for s in counted if s <= strength)
+    above = min((s for s in counted if s >= strength), default=below)
+    return counted[below] + (counted[above] - counted[below]) * (strength - below) / ((above - below) or 1)
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import Any
 
 from bigain.methods.ids import method_of
 from bigain.methods.method import Method
+from bigain.methods.schedules import Schedule
 from bigain.study.cells import Config
 from bigain.study.denoisers import Denoiser, denoiser_of
 from bigain.study.weights import WeightsError
@@ -80,12 +81,12 @@ def _unreachable(config: Config, number: int, method: Method, sites: Sites, plac
     assert sites.denoiser is not None
     kind, entry = method.strength_kind, config["cells"][number]
     where = f"cells.{number}.strengths.{kind}" if kind in entry["strengths"] else f"strengths.{kind}"
-    factors: dict[tuple[int, ...], float] = {}
+    factors: dict[tuple[float, ...], float] = {}
     for strength in {**config["strengths"], **entry["strengths"]}[kind]:
         keys = []
         for place in places:
             try:
-                keys.append(method.tokens_left(strength, *sites.denoiser.grid_at(place))[1])
+                keys.append(Schedule(method, strength).tokens_left(*sites.denoiser.grid_at(place))[1])
             except ValueError as error:
                 at = f"at level {place} of" if sites.denoiser.family == "unet" else "on"
                 yield f"{where}: {strength} is not reachable by {method.id} {at} {sites.name}: {error}"

@@ -77,13 +77,16 @@ SPEC_VALUES = {
     "draws_per": {"forward": "forward", "noised_image": "noise"},
 }
 
+LATER_FIELDS = ("timesteps", "ratio_times")  # that specs without them do not have: only an id sets them
+
 
 def method_part(name: str) -> MethodDefinition:
     """Return a method's definition without its name, so that a changed preset computes its cells again."""
     method = method_of(name)
     definition: MethodDefinition = {}
     for field in fields(Method):
-        if field.name not in ("id", "label", "options"):
+        absent = field.name in LATER_FIELDS and getattr(method, field.name) is None
+        if field.name not in ("id", "label", "options") and not absent:
             value = str(getattr(method, field.name))
             definition[SPEC_NAMES.get(field.name, field.name)] = SPEC_VALUES.get(field.name, {}).get(value, value)
     return definition | {"options": {option: str(value) for option, value in method.options.items()}}

@@ -129,9 +129,14 @@ class Workload:
         return stages.evaluations(classes)
 
     def gflops(self, cell: Cell) -> float:
-        """Return the GFLOPs of one noise prediction of a cell."""
-        name = self.config["backbones"][cell.backbone]["architecture"] or cell.backbone
-        return gflops(name, cell.method, cell.strength)
+        """Return the GFLOPs of one noise prediction of a cell: a mean over the timesteps of its predictions.
+
+        In classification these are the grid's; in generation, whose steps only a scheduler knows, all timesteps evenly.
+        """
+        name, shares = self.config["backbones"][cell.backbone]["architecture"] or cell.backbone, None
+        if cell.task == "classification":
+            shares = self.stages(cell.dataset).shares(self.size(cell.dataset)[1])
+        return gflops(name, cell.method, cell.strength, shares)
 
     @cached_property
     def cost(self) -> dict[str, float]:

@@ -12,4 +12,4 @@ def test_every_method_is_listed_with_what_it_acts_on_and_its_options():
     assert set(METHODS) <= set(rows)
     assert "keys_values" in rows["bigain_td"]
     assert "downsample_factor" in rows["bigain_td"]
-    assert rows["bigain_td"].endswith("alpha, site, skip_t0, levels, blocks")
+    assert rows["bigain_td"].endswith("alpha, site, skip_t0, timesteps, levels, blocks")

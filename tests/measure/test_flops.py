@@ -6,6 +6,7 @@ import pytest
 from bigain.measure.flops import architecture, count
 from bigain.measure.flops_table import EXTRA, row, rows
 from bigain.methods.ids import strength_of
+from bigain.study.flops_table import gflops as table_gflops
 
 N, C, D = 4096, 320, 1024  # SD 2.0's five highest-resolution blocks
 
@@ -114,3 +115,23 @@ def test_an_embedded_model_is_counted_from_its_folder(root):
 def test_an_unknown_backbone_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown backbone 'sd3'\. Did you mean 'sd2'\? Allowed: dit_xl2, sd2\."):
         architecture("sd3")
+
+
+def test_a_strength_that_depends_on_t_counts_as_the_mean_over_timesteps():
+    small = architecture("resources/mini-unet")
+    plain, merged = count(small, "none"), count(small, "bigain_tm", ratio=0.75)
+    mixed = count(small, "bigain_tm~timesteps-999to250", ratio=0.75)
+    assert mixed.total == pytest.approx(0.25 * plain.total + 0.75 * merged.total)
+    assert mixed.sparsity == pytest.approx(0.75 * merged.sparsity)
+
+
+def test_planning_counts_the_mean_of_what_is_counted_at_each_timestep():
+    plain, half, whole = (table_gflops("sd2", *arm) for arm in (("none", None), ("bigain_tm", 0.5), ("bigain_tm", 0.7)))
+    assert table_gflops("sd2", "bigain_tm~timesteps-899to200", 0.5) == pytest.approx(0.3 * plain + 0.7 * half)
+    assert table_gflops("sd2", "bigain_tm~timesteps-899to200", 0.5, {300: 0.9, 100: 0.1}) == pytest.approx(
+        0.1 * plain + 0.9 * half
+    )
+    assert table_gflops("sd2", "bigain_tm", 0.6, {5: 1.0}) == pytest.approx((half + whole) / 2, rel=2e-3)
+    linear = table_gflops("sd2", "bigain_tm~ratio_times-1.2to0.8", 0.5)
+    assert min(plain, whole) < linear < plain
+    assert linear == pytest.approx(half, rel=2e-3)

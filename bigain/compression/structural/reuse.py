@@ -12,7 +12,7 @@ from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
 from bigain.compression.attachment import Attachment, RowKey
-from bigain.compression.hooks import remove_hook
+from bigain.compression.instances import remove_hook
 from bigain.compression.structural.artefact import Calibration
 from bigain.compression.targets import blocks_of, family_of
 from bigain.methods.method import Method

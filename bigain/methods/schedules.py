@@ -1,0 +1,131 @@
+"""Strength of a method over the timesteps of denoising: a window, and a ratio or factor that depends on t. No torch.
+
+Timesteps are those of training, 0 (image) to 999 (noise), fractions included; a flow model's is 1000 sigma.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
+
+from bigain.methods.method import Linear, Method
+
+Constant = float | int
+Varying = Linear | Callable[[float], float]
+TIMESTEPS = range(1000)
+MOST_VISITS = 10  # strengths at which the cost of one that changes continuously is measured
+
+
+def even(timesteps: range = TIMESTEPS) -> dict[int, float]:
+    """Return equal shares of all timesteps."""
+    return dict.fromkeys(timesteps, 1 / len(timesteps))
+
+
+def checked_window(first: float, last: float) -> tuple[float, float]:
+    """Return a window of timesteps. Raises ValueError unless it goes from high to low, within 1000 and 0."""
+    if not 1000 >= first >= last >= 0:
+        raise ValueError(
+            f"timesteps ({first:g}, {last:g}) are not allowed: they go from high (noise) to low (image), from at most "
+            "1000 to at least 0, as in (900, 200)"
+        )
+    return first, last
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The strength of a method at every timestep.
+
+    `strength` is constant, linear in t or a function of t; a linear factor is rounded to a whole number. `window`
+    (high, low) holds the timesteps at which the method acts, both included; None is all of them.
+    """
+
+    method: Method
+    strength: Constant | Varying
+    window: tuple[float, float] | None = None
+
+    @property
+    def is_constant(self) -> bool:
+        """Return whether the strength is the same at every timestep, but perhaps at t = 0 (`skip_t0`)."""
+        fixed = isinstance(self.strength, int | float)
+        return fixed and self.window is None and self.method.ratio_times is None
+
+    @property
+    def reads_timestep(self) -> bool:
+        """Return whether what the method does depends on the timestep."""
+        return self.method.skip_t0 or not self.is_constant
+
+    def at(self, t: float) -> Constant | None:
+        """Return the strength at t; None where the model stays as it is.
+
+        Raises ValueError for a strength that the method does not take.
+        """
+        if self.method.skip_t0 and t == 0:
+            return None
+        if self.window is not None and not self.window[1] <= t <= self.window[0]:
+            return None
+        t = min(max(t, 0), TIMESTEPS[-1])
+        strength = self.strength
+        if isinstance(strength, Linear):
+            strength = strength.at(t)
+            if self.method.strength_kind == "downsample_factor":
+                strength = round(strength)
+        elif not isinstance(strength, int | float):
+            strength = strength(t)
+        if self.method.ratio_times is not None:
+            strength *= self.method.ratio_times.at(t)
+        try:
+            return self.method.check_strength(strength)
+        except ValueError as error:
+            raise ValueError(f"{error} (at t = {t:g})") if not self.is_constant else error from None
+
+    @cached_property
+    def strengths(self) -> dict[Constant, float]:
+        """Every strength that occurs at t = 0 to 999, with its share of them. Raises as `at` does."""
+        shares: dict[Constant, float] = {}
+        for t, share in even().items():
+            strength = self.at(t)
+            if strength is not None:
+                shares[strength] = shares.get(strength, 0.0) + share
+        return shares
+
+    def visits(self, shares: Mapping[int, float] | None = None) -> list[tuple[float, float]]:
+        """Return timesteps that stand for those in `shares` (default: all, evenly), in order, each with its share.
+
+        One stands for a run of equal strengths, or for a tenth of them where there are more runs than ten. A constant
+        strength has a single one.
+        """
+        if self.is_constant:
+            return [(500.0, 1.0)]
+        items = sorted((even() if shares is None else shares).items())
+        runs = [list(run) for _, run in groupby(items, key=lambda item: self.at(item[0]))]
+        if len(runs) > MOST_VISITS:
+            size = -(-len(items) // MOST_VISITS)
+            runs = [
+                list(run)
+                for start in range(0, len(items), size)
+                for _, run in groupby(items[start : start + size], key=lambda item: self.at(item[0]) is None)
+            ]
+        return [(run[len(run) // 2][0], sum(share for _, share in run)) for run in runs]
+
+    def tokens_left(self, height: int, width: int) -> tuple[float, float]:
+        """Return N' queries and M keys of a height x width grid, as `Method.tokens_left` does: means over t = 0 to 999
+        where they depend on t. Raises ValueError if a strength cannot be reached on it."""
+        if self.is_constant:
+            return self.method.tokens_left(self.at(1), height, width)
+        left = [(share, self.method.tokens_left(strength, height, width)) for strength, share in self.strengths.items()]
+        rest = (1 - sum(share for share, _ in left)) * height * width
+        queries, keys = (rest + sum(share * tokens[kind] for share, tokens in left) for kind in (0, 1))
+        return queries, keys
+
+    def constant_method(self) -> Method:
+        """Return the method without what makes it depend on t."""
+        return replace(self.method, timesteps=None, ratio_times=None)
+
+    def __str__(self) -> str:
+        strength = self.strength
+        text = f"{strength.start:g} to {strength.end:g}" if isinstance(strength, Linear) else f"{strength}"
+        if callable(strength):
+            text = getattr(strength, "__name__", repr(strength)) + "(t)"
+        return text if self.window is None else f"{text} at t = {self.window[0]:g} to {self.window[1]:g}"
