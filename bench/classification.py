@@ -14,12 +14,13 @@ from bench import reference_loop
 from bench.rounds import ROUNDS, Row, compare
 from bigain import backbones
 from bigain.backbones.base import Backbone
+from bigain.backbones.devices import missing_compiler
+from bigain.backbones.images import to_float
 from bigain.classifier.classify import ClassificationSettings, Classifier, Trial, classify_images
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Uncompressed
 from bigain.datasets import load as load_dataset
 from bigain.datasets.photos import centre_crop, pixels
-from bigain.jobs.common import missing_compiler, to_float
 from bigain.methods.method import Family
 from bigain.metrics.accuracy import decisions
 

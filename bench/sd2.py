@@ -24,9 +24,9 @@ from bench.ceilings import SIDE, product
 from bench.classification import engine
 from bench.operators import captured
 from bench.rounds import ROUNDS, Row, compare, runnable
+from bigain.backbones.devices import missing_compiler
 from bigain.classifier.classify import ClassificationSettings, Classifier
 from bigain.classifier.timesteps import Stages
-from bigain.jobs.common import missing_compiler
 
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "RTX 4090": 165e12}  # operations a second, dense, half
 GUIDED = 8  # rows of a forward pass: four images, both halves of guidance

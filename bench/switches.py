@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 
 import bigain
+from bigain.backbones.images import to_float
 from bigain.backbones.unet import StableDiffusion
 from bigain.classifier.noise import keyed_noise
 from bigain.compression.token_attachment import TokenAttachment
 from bigain.datasets import load
 from bigain.datasets.photos import crops
-from bigain.jobs.common import to_float
 from bigain.tokens import TokenGrid, matching
 from bigain.tokens.scores import SCORES
 

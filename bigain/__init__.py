@@ -19,10 +19,22 @@ from bigain.methods.presets import METHODS
 if TYPE_CHECKING:
     from bigain.compression.attach import apply, attached_to, compressed, remove
     from bigain.compression.attachment import Attachment
+    from bigain.zero_shot.classifier import DiffusionClassifier
 
     __version__: str
 
-__all__ = ["METHODS", "Attachment", "Linear", "Method", "__version__", "apply", "attached_to", "compressed", "remove"]
+__all__ = [
+    "METHODS",
+    "Attachment",
+    "DiffusionClassifier",
+    "Linear",
+    "Method",
+    "__version__",
+    "apply",
+    "attached_to",
+    "compressed",
+    "remove",
+]
 
 # Names that need torch. They are imported when first used: planning and reporting start without torch.
 _NEED_TORCH = ("Attachment", "apply", "attached_to", "compressed", "remove")
@@ -33,6 +45,10 @@ def __getattr__(name: str) -> Any:
         from bigain.compression import attach
 
         return getattr(attach, name)
+    if name == "DiffusionClassifier":
+        from bigain.zero_shot.classifier import DiffusionClassifier
+
+        return DiffusionClassifier
     if name == "__version__":
         return _version()
     raise AttributeError(f"module 'bigain' has no attribute {name!r}")

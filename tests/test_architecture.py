@@ -34,6 +34,7 @@ FLOORS = {
         *("classifier.timesteps", "classifier.elimination"),
     ],
     # where the wings meet
+    "zero_shot": ["core", "methods", "datasets", "compression", "backbones", "classifier", "metrics"],
     "jobs": [
         *("core", "methods", "datasets", "tokens", "compression", "backbones", "sampling", "classifier"),
         *("measure", "calibration", "metrics"),
@@ -44,7 +45,7 @@ FLOORS = {
     ],
     # the root
     "__main__": ["cli"],
-    "__init__": ["methods", "compression"],
+    "__init__": ["methods", "compression", "zero_shot"],
 }
 WITHOUT_TORCH = ("core", "methods", "datasets", "metrics", "study", "reporting", "cli")
 PLAIN_MODULES = (

@@ -19,7 +19,7 @@ from bench.gpu.processes import end_with_parent
 from bench.gpu.stages import STAGES, Need
 from bench.gpu.work import Run
 from bench.messages import in_a_line
-from bigain.jobs.common import missing_compiler
+from bigain.backbones.devices import missing_compiler
 from bigain.tokens import kernels
 
 RESERVED = 8.0  # seconds before it is stopped in which a stage tells what it has

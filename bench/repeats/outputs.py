@@ -11,10 +11,10 @@ from bench.classification import DATA
 from bench.repeats.images import Size, Subject, difference
 from bench.rounds import Row
 from bigain.backbones.base import Backbone
+from bigain.backbones.images import to_float
 from bigain.compression.attach import compressed
 from bigain.datasets import load as load_dataset
 from bigain.datasets.photos import crops
-from bigain.jobs.common import to_float
 from bigain.jobs.features import features_of
 from bigain.measure.features import load_network
 from bigain.sampling.generate import sample_latents

@@ -57,8 +57,8 @@ class Backbone(ABC):
     def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:
         """Return the conditions of prompts (U-Net) or of class ids (DiT)."""
 
-    def prompt_tokens(self, prompts: list[str]) -> tuple[list[int], int]:
-        """Return the number of tokens of each prompt, start and end included, and the most that the model reads."""
+    def prompt_tokens(self, prompts: list[str]) -> tuple[list[list[int]], int]:
+        """Return the tokens of each prompt, start and end included, and the most of them that the model reads."""
         raise TypeError(f"{type(self).__name__} is conditioned on {self.conditioned_on}")
 
     @abstractmethod

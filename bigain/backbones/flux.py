@@ -41,10 +41,10 @@ class Flux(Backbone):
         side = vae["sample_size"] // 2 ** (len(vae["block_out_channels"]) - 1)
         return vae["latent_channels"], side, side
 
-    def prompt_tokens(self, prompts: list[str]) -> tuple[list[int], int]:
+    def prompt_tokens(self, prompts: list[str]) -> tuple[list[list[int]], int]:
         """Return T5's: CLIP's pooled vector, of a prompt's first 77 tokens, only modulates."""
         t5 = self.load_tokenizer(AutoTokenizer, "tokenizer_2")
-        return [len(ids) for ids in t5(prompts).input_ids], min(PROMPT_TOKENS, t5.model_max_length)
+        return t5(prompts).input_ids, min(PROMPT_TOKENS, t5.model_max_length)
 
     @torch.inference_mode()
     def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:

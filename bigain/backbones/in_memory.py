@@ -7,7 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from diffusers import DiffusionPipeline
+import torch
+from diffusers import DiffusionPipeline, ModelMixin
 from torch import nn
 
 from bigain import backbones
@@ -45,6 +46,7 @@ def from_pipeline(pipe: DiffusionPipeline) -> Backbone:
     classes["unet" if "unet" in classes else "transformer"] = type(denoiser).__name__
     family = _family(name, classes)
     _check_inputs(name, family, denoiser.config, pipe.vae.config)
+    _evaluating("denoiser", denoiser)
     return _in_memory(backbones.class_of(family))(pipe)
 
 
@@ -98,9 +100,21 @@ class InMemory(Backbone):
 
     def __init__(self, pipe: DiffusionPipeline) -> None:
         self.pipe, self.path = pipe, Path(type(pipe).__name__)  # a name for messages
-        self.denoiser = _evaluating("denoiser", denoiser_of(pipe))
-        self.device = pipe._execution_device  # where parts run that are offloaded until they are needed
-        self.dtype = self.denoiser.dtype
+
+    @property
+    def denoiser(self) -> ModelMixin:
+        """The pipeline's U-Net or transformer. Raises ValueError if it is in training mode."""
+        return _evaluating("denoiser", denoiser_of(self.pipe))
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        """Where the pipeline runs, also its parts that are offloaded until they are needed."""
+        return self.pipe._execution_device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the denoiser."""
+        return self.denoiser.dtype
 
     def load_part(self, cls: Any, folder: str) -> Any:
         """Return the pipeline's part. Raises ValueError if it has none, or if it is in training mode."""

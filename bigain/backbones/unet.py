@@ -46,8 +46,8 @@ class StableDiffusion(Backbone):
         """The tokenizer."""
         return self.load_tokenizer(CLIPTokenizer, "tokenizer")
 
-    def prompt_tokens(self, prompts: list[str]) -> tuple[list[int], int]:
-        return [len(ids) for ids in self.tokenizer(prompts).input_ids], self.tokenizer.model_max_length
+    def prompt_tokens(self, prompts: list[str]) -> tuple[list[list[int]], int]:
+        return self.tokenizer(prompts).input_ids, self.tokenizer.model_max_length
 
     @torch.inference_mode()
     def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:

@@ -128,6 +128,20 @@ class Classifier:
             survivors = [_survivors(self.settings, stage, *state) for state in zip(survivors, errors, strict=True)]
         return trials
 
+    @torch.inference_mode()
+    def maps(self, images: ImageGroup, classes: list[int]) -> tuple[list[int], Tensor]:
+        """Return the timesteps of a group of one image, rising, and the errors of classes at each of them and at each
+        place of the latent, averaged over its channels: [classes, M, H, W], on the CPU.
+
+        Timesteps and noise are those of `classify`. Raises BatchTooLarge if a batch does not fit into memory.
+        """
+        timesteps = sorted(t for stage in images.timesteps for new in stage for t in new)
+        rows = [Row(0, c, t) for c in classes for t in timesteps]
+        batches = self._batches(rows)
+        place = {row: k for k, row in enumerate(row for batch in batches for row in batch)}
+        maps = self.engine.maps(images, batches)[[place[row] for row in rows]]
+        return timesteps, maps.view(len(classes), len(timesteps), *maps.shape[1:])
+
     def _batches(self, rows: list[Row]) -> list[list[Row]]:
         """Cut the rows of a stage into batches that the method can compress as a whole."""
         if self.settings.noise_per == "image":

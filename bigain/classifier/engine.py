@@ -99,16 +99,27 @@ class Engine:
 
         Raises BatchTooLarge if a batch does not fit into memory.
         """
+        errors = self._losses(images, batches, over=(1, 2, 3))
+        return Wave(images.ids, [row for batch in batches for row in batch], errors)
+
+    def maps(self, images: ImageGroup, batches: list[list[Row]]) -> Tensor:
+        """Return the losses of all rows of the batches, averaged over the latent's channels only: [B, H, W] on the CPU.
+
+        Raises BatchTooLarge if a batch does not fit into memory.
+        """
+        return self._losses(images, batches, over=(1,)).cpu()
+
+    def _losses(self, images: ImageGroup, batches: list[list[Row]], over: tuple[int, ...]) -> Tensor:
         try:
-            errors = self._errors(images, batches)
+            return self._averaged(images, batches, over)
         except torch.OutOfMemoryError as error:
             raise BatchTooLarge(
                 f"a batch of {self.batch_size} rows does not fit into the memory of {self.backbone.device}: set "
-                "`classification.batch` to a smaller number in the config"
+                "`classification.batch` of the config, or `batch_size` of a DiffusionClassifier, to a smaller number"
             ) from error
-        return Wave(images.ids, [row for batch in batches for row in batch], errors)
 
-    def _errors(self, images: ImageGroup, batches: list[list[Row]]) -> Tensor:
+    def _averaged(self, images: ImageGroup, batches: list[list[Row]], over: tuple[int, ...]) -> Tensor:
+        """Return the losses of all rows, averaged over the dimensions `over` of a latent."""
         device = self.backbone.device
         pairs = list(dict.fromkeys((row.image, row.t) for batch in batches for row in batch))
         keys = [[RowKey(images.ids[row.image], row.class_index, row.t) for row in batch] for batch in batches]
@@ -122,7 +133,7 @@ class Engine:
             distinct = DistinctRows(tables["first"][k], tables["inverse"][k]) if "first" in tables else None
             self.prefix.set_batch(classes[k], distinct)
             eps_theta = self.backbone.predict_noise(x_t[pair[k]], t[pair[k]], self.conditions[classes[k]])
-            errors.append(LOSSES[self.loss](eps[pair[k]] - eps_theta.float()).mean(dim=(1, 2, 3)))
+            errors.append(LOSSES[self.loss](eps[pair[k]] - eps_theta.float()).mean(dim=over))
         return torch.cat(errors)
 
     def _tables(

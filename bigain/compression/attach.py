@@ -92,13 +92,24 @@ def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options:
     if calibration is not None:
         attachment = structural.attach(denoiser, method, calibration, HOOK)
     else:
-        strength = options.get("ratio") if options.get("factor") is None else options["factor"]
-        if isinstance(strength, int | float | None):
-            strength = method.check_strength(strength)
+        strength = _strength(method, options)
         attachment = Uncompressed(method) if strength is None else _attach(denoiser, method, strength, options)
     attachment.attach_to(denoiser)
     logger.info("%s", attachment)
     return attachment
+
+
+def check(method: str | Method, **options: Unpack[Options]) -> None:
+    """Raise what `apply` raises about a method and its options, as far as it is known without a model."""
+    method, options = method if isinstance(method, Method) else method_of(method), checked(options)
+    if _check_options(method, options) is None:
+        _strength(method, options)
+
+
+def _strength(method: Method, options: Options) -> Constant | Varying | None:
+    """Return the strength in its kind's type; one that varies with t as it is, since it is checked on the grids."""
+    strength = options.get("ratio") if options.get("factor") is None else options["factor"]
+    return method.check_strength(strength) if isinstance(strength, int | float | None) else strength
 
 
 def _check_options(method: Method, options: Options) -> Path | str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from bigain.backbones.base import Backbone
+from bigain.backbones.images import images_per_batch, to_float
 from bigain.calibration import dip_go, mosaicdiff
 from bigain.calibration.data import CalibrationData
 from bigain.calibration.runs import ClassificationRun, GenerationRun, Run
@@ -15,8 +16,7 @@ from bigain.classifier.timesteps import Stages
 from bigain.core.specs import CalibrateSpec
 from bigain.datasets import load as load_dataset
 from bigain.datasets.photos import crops
-from bigain.jobs.common import Stopwatch, backbone_of, to_float
-from bigain.jobs.photos import images_per_batch
+from bigain.jobs.common import Stopwatch, backbone_of
 from bigain.methods.ids import method_of
 
 

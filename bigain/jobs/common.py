@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from bigain import backbones
+from bigain.backbones import devices
 from bigain.backbones.base import Backbone
+from bigain.backbones.devices import device_of
 from bigain.core.files import whole_file
 from bigain.core.places import located
 from bigain.core.provenance import InputFile, write_provenance
@@ -39,27 +39,11 @@ def compile_denoiser(spec: CellJobSpec, backbone: Backbone) -> dict[str, Any]:
     mode = spec["backbone"]["compile"]
     if mode == "off":
         return {}
-    if method_of(spec["method"]).acts_on == "model":
-        return {"compile": f"off: {spec['method']} changes the model"}
-    missing = missing_compiler(backbone.device)
+    missing = devices.no_compilation(backbone.device, method_of(spec["method"]))
     if missing:
         return {"compile": f"off: {missing}"}
-    backbone.denoiser.compile(mode=mode, dynamic=False)
+    devices.compile_denoiser(backbone, mode)
     return {"compile": mode}
-
-
-def missing_compiler(device: torch.device) -> str | None:
-    """Return what torch.compile lacks on a device: Triton on a GPU, a C++ compiler on the CPU; None if nothing."""
-    if device.type == "cuda":
-        return None if importlib.util.find_spec("triton") else "no Triton"
-    from torch._inductor.cpp_builder import get_cpp_compiler
-    from torch._inductor.exc import InvalidCxxCompiler
-
-    try:
-        get_cpp_compiler()
-    except InvalidCxxCompiler:
-        return "no C++ compiler"
-    return None
 
 
 def sites_of(spec: BackboneSpec) -> Sites:
@@ -73,13 +57,6 @@ def sites_of(spec: BackboneSpec) -> Sites:
 
 def _tuple(value: list[int] | None) -> tuple[int, ...] | None:
     return None if value is None else tuple(value)
-
-
-def device_of(name: str) -> str:
-    """Resolve "auto" to the GPU if there is one, else to the CPU."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], spec: Mapping[str, Any]) -> None:
@@ -113,8 +90,3 @@ def environment_of(device: torch.device) -> dict[str, Any]:
 def token_kernels(device: torch.device) -> dict[str, str]:
     """Return what computes the token operators on a GPU, as far as is known by now; nothing on a CPU."""
     return {"kernels": kernels.described(device)} if device.type == "cuda" else {}
-
-
-def to_float(images: np.ndarray) -> Tensor:
-    """Convert uint8 [n, C, H, W] to float32 in [0, 1]."""
-    return torch.from_numpy(images).float() / 255

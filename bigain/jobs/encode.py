@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bigain.backbones.base import Backbone, padded
+from bigain.backbones.base import Backbone
+from bigain.backbones.images import encode_batch, images_per_batch
 from bigain.core.specs import EncodeConditionsSpec, EncodeImagesSpec
 from bigain.datasets import load as load_dataset
 from bigain.datasets.base import Dataset
 from bigain.datasets.photos import centre_crop, pixels
-from bigain.jobs.common import Stopwatch, backbone_of, save_tensors, to_float
-from bigain.jobs.photos import check_unreadable, images_per_batch, read_images
+from bigain.jobs.common import Stopwatch, backbone_of, save_tensors
+from bigain.jobs.photos import check_unreadable, read_images
 
 
 def encode_images(spec: EncodeImagesSpec, output: Path) -> None:
@@ -35,7 +36,7 @@ def encode_images(spec: EncodeImagesSpec, output: Path) -> None:
         photos = read_images(dataset, range(start, min(start + step, len(dataset))), errors)
         if photos and len(errors) <= spec["dataset"]["allow_missing"]:
             images = np.stack([pixels(centre_crop(photo, size), channels) for photo in photos.values()])
-            latents[list(photos)] = backbone.encode_images(padded(to_float(images), step))[: len(images)]
+            latents[list(photos)] = encode_batch(backbone, images)
     check_unreadable(spec["dataset"], errors)
     save_tensors(output, {"latents": latents, "unreadable": torch.tensor(sorted(errors), dtype=torch.int64)}, spec)
     stopwatch.write_provenance(output, spec, {}, backbone.device)

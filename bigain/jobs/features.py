@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bigain.backbones.devices import device_of
 from bigain.core.places import located
 from bigain.core.specs import FeatureNetworkSpec
-from bigain.jobs.common import device_of
 from bigain.measure.features import FeatureNetwork, load_network
 
 

@@ -1,4 +1,4 @@
-"""Real images for the jobs that read them: how many are encoded together, and what happens to unreadable ones."""
+"""Real images for the jobs that read them: what happens to unreadable ones."""
 
 from __future__ import annotations
 
@@ -8,13 +8,6 @@ from PIL import Image
 
 from bigain.core.specs import DatasetSpec
 from bigain.datasets.base import Dataset, UnreadableImage, unreadable_message
-
-PIXELS_PER_BATCH = 64 * 32 * 32  # 64 images of the embedded study, or one photo of 512 x 512
-
-
-def images_per_batch(size: int) -> int:
-    """Return how many images of size x size are encoded together."""
-    return max(1, PIXELS_PER_BATCH // size**2)
 
 
 def read_images(dataset: Dataset, positions: Iterable[int], errors: dict[int, str]) -> dict[int, Image.Image]:

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from bigain.backbones.devices import device_of
+from bigain.backbones.images import to_float
 from bigain.core.specs import ReferenceSpec
 from bigain.datasets import load as load_dataset
 from bigain.datasets.photos import centre_crop, pixels
-from bigain.jobs.common import Stopwatch, device_of, save_tensors, to_float
+from bigain.jobs.common import Stopwatch, save_tensors
 from bigain.jobs.features import feature_network, features_of
 from bigain.jobs.photos import check_unreadable, read_images
 from bigain.metrics.frechet import statistics

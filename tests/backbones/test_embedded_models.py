@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from bigain import backbones
+from bigain.backbones.images import to_float
 from bigain.classifier.classify import ClassificationSettings, classify_images
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Uncompressed
 from bigain.datasets import load
 from bigain.datasets.photos import crops
-from bigain.jobs.common import to_float
 from bigain.metrics import accuracy as acc
 
 IMAGES = 200

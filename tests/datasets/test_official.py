@@ -313,7 +313,7 @@ def test_pixels_reach_the_autoencoder_as_a_plain_diffusers_encode_would_have_the
     from diffusers import StableDiffusionPipeline
 
     from bigain import backbones
-    from bigain.jobs.common import to_float
+    from bigain.backbones.images import to_float
     from tests.helpers.random_pipelines import stable_diffusion
 
     folder = stable_diffusion(tmp_path / "model", small=True)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from bigain.backbones.devices import missing_compiler
 from bigain.backbones.unet import StableDiffusion
 from bigain.classifier.classify import Classifier
 from bigain.core.columns import column_of
@@ -19,7 +20,6 @@ from bigain.core.provenance import checked, write_provenance
 from bigain.core.records import canonical
 from bigain.jobs.calibrate import calibrate
 from bigain.jobs.classify import classify, trials_table
-from bigain.jobs.common import missing_compiler
 from bigain.jobs.encode import encode_conditions, encode_images
 from bigain.jobs.generate import generate
 from bigain.jobs.shards import group_after
@@ -361,7 +361,7 @@ def test_without_a_compiler_a_job_runs_as_it_is_and_says_so(inputs, tmp_path, mo
     family, folder = inputs
     spec = classification(family, "none", tmp_path)
     run(spec, folder, tmp_path / "plain.parquet")
-    monkeypatch.setattr("bigain.jobs.common.missing_compiler", lambda device: "no C++ compiler")
+    monkeypatch.setattr("bigain.backbones.devices.missing_compiler", lambda device: "no C++ compiler")
     spec = spec | {"backbone": spec["backbone"] | {"compile": "default"}, "results": str(tmp_path / "other")}
     inputs = shutil.copytree(folder, tmp_path / "inputs")
     for file in (inputs / "latents.safetensors", inputs / "conditions.safetensors"):  # encoded under the same config

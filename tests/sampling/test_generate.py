@@ -51,9 +51,9 @@ def test_an_image_depends_on_its_id_not_on_its_neighbours(backbone, method, stre
 
 
 def test_the_autoencoder_reconstructs_images(backbone, root):
+    from bigain.backbones.images import to_float
     from bigain.datasets import load
     from bigain.datasets.photos import crops
-    from bigain.jobs.common import to_float
 
     dataset = load({"reader": "fashion", "path": root / "resources/fashion"})
     images = to_float(crops(dataset, range(20), size=32, channels=1))

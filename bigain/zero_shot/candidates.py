@@ -1,0 +1,91 @@
+"""The candidates of a classifier: prompts or class ids, checked, and encoded as conditions."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+from bigain.backbones.base import Backbone
+from bigain.backbones.dit import DiT
+
+Candidates: TypeAlias = Sequence[str] | Sequence[int] | Mapping[Any, str] | Mapping[Any, int]
+
+
+def names_of(candidates: Candidates) -> list[Any]:
+    """Return the classes' names: the keys of a mapping, else the prompts or class ids themselves.
+
+    Raises TypeError for a single prompt, ValueError for fewer than two classes, and for a name that occurs twice.
+    """
+    if isinstance(candidates, str):
+        raise TypeError(f"candidates are a list of prompts or class ids, or a mapping to them, not {candidates!r}")
+    names = list(candidates)
+    if len(names) < 2:
+        raise ValueError(f"candidates are {names}: a classifier chooses between at least two")
+    twice = [name for k, name in enumerate(names) if name in names[:k]]
+    if twice:
+        raise ValueError(f"candidate {twice[0]!r} occurs twice")
+    return names
+
+
+def values_of(candidates: Candidates) -> list[Any]:
+    """Return the candidates' prompts or class ids."""
+    return list(candidates.values() if isinstance(candidates, Mapping) else candidates)
+
+
+def conditions_of(backbone: Backbone, candidates: Candidates) -> Tensor:
+    """Return the conditions of the candidates [K, ...]. Raises what `check` raises."""
+    values = check(backbone, candidates)
+    if backbone.conditioned_on == "class ids":
+        return backbone.conditions([], values)
+    return backbone.conditions(values, [])
+
+
+def check(backbone: Backbone, candidates: Candidates) -> list[Any]:
+    """Return the candidates' prompts or class ids.
+
+    Raises TypeError for prompts where the model is conditioned on class ids, and the other way round; ValueError naming
+    a prompt that the tokenizer would cut off or that is empty, a class id that the model does not have, or two
+    candidates that are the same to the model.
+    """
+    values = values_of(candidates)
+    if isinstance(backbone, DiT):
+        values = [_class_id(value, backbone.classes) for value in values]
+        _refuse_equal(values, values)
+        return values
+    for value in values:
+        if not isinstance(value, str):
+            raise TypeError(f"the model is conditioned on prompts, not on {value!r}")
+        if not value.strip():
+            raise ValueError(f"candidates hold the empty prompt {value!r}")
+    tokens, most = backbone.prompt_tokens(values)
+    for prompt, ids in zip(values, tokens, strict=True):
+        if len(ids) > most:
+            raise ValueError(
+                f"prompt {prompt!r} has {len(ids)} tokens, and the model reads {most}: the rest is ignored. Shorten it"
+            )
+    _refuse_equal(values, map(tuple, tokens))
+    return values
+
+
+def _class_id(value: Any, classes: int) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        class_id = operator.index(value)
+    except TypeError:
+        raise TypeError(f"the model is conditioned on class ids, 0 to {classes - 1}, not on {value!r}") from None
+    if not 0 <= class_id < classes:
+        raise ValueError(f"class id {class_id} does not exist: the model's are 0 to {classes - 1}")
+    return class_id
+
+
+def _refuse_equal(values: list[Any], keys: Iterable[Any]) -> None:
+    """Raise ValueError for two candidates with the same key: prompts that differ in capitals alone, say."""
+    first: dict[Any, Any] = {}
+    for value, key in zip(values, keys, strict=True):
+        if key in first:
+            raise ValueError(f"candidates {first[key]!r} and {value!r} are the same to the model")
+        first[key] = value

@@ -1,0 +1,391 @@
+"""The diffusion classifier for anyone's pipeline, images and classes, in scikit-learn's manner."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal, Self, TypeAlias
+
+import numpy as np
+import pandas as pd
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor
+from tqdm import tqdm
+
+from bigain import backbones
+from bigain.backbones.base import Backbone
+from bigain.backbones.devices import compiled, device_of
+from bigain.backbones.images import encode_batch, images_per_batch
+from bigain.backbones.in_memory import family_of_folder, from_pipeline
+from bigain.classifier.classify import ClassificationSettings, Classifier, Trial
+from bigain.classifier.elimination import Elimination
+from bigain.classifier.engine import LOSSES
+from bigain.classifier.timesteps import Stages
+from bigain.compression.attach import check as check_method
+from bigain.compression.attach import compressed
+from bigain.core.messages import unknown
+from bigain.datasets.images import ImageLike
+from bigain.methods.ids import method_of
+from bigain.methods.method import Method
+from bigain.methods.options import Options
+from bigain.methods.schedules import Varying
+from bigain.metrics.calibration import fit_temperature, paired_differences, probabilities
+from bigain.metrics.timestep_weights import WeightFunction, class_indices, predicted, weight_function, weights_at
+from bigain.metrics.trial_arrays import trial_arrays
+from bigain.zero_shot import candidates as classes
+from bigain.zero_shot.candidates import Candidates
+from bigain.zero_shot.explanation import Explanation
+from bigain.zero_shot.images import as_seen, checked_ids, content_id, listed
+
+Images: TypeAlias = ImageLike | Iterable[ImageLike]
+COLUMNS = ["image", "class", "t", "stage", "error"]
+
+
+class DiffusionClassifier:
+    """The diffusion classifier (Algorithm 1) on a pipeline, for candidates that are prompts or class ids.
+
+    >>> classifier = bigain.DiffusionClassifier("resources/mini-unet", ["a photo of a bag", "a photo of a coat"])
+    >>> image = pipe("a photo of a bag", num_inference_steps=5).images[0]
+    >>> classifier.predict([image]).tolist()
+    ['a photo of a bag']
+
+    It needs no fitting. Its methods take images of any kind: paths, PIL images, arrays [H, W] or [H, W, C] (uint8, or
+    floats from 0 to 1), tensors [C, H, W], a list of these, or a batch as one array or tensor. Their short side is
+    resized to the model's and the middle is cropped. Where a method takes images, it also takes the errors that
+    `errors` returned for them, and then computes nothing with the model.
+
+    The noise of an image is keyed by `seed` and the image's pixels: its results depend neither on its name, nor on its
+    place in a list, nor on the other images, but for rounding (batches hold rows of several images).
+
+    pipe: a pipeline in memory, whose modules are used themselves, or a folder in diffusers' format. Supported are
+        pipelines like StableDiffusionPipeline, DiTPipeline and FluxPipeline.
+    candidates: prompts or, for a model conditioned on classes, class ids; or a mapping from names of your own to them.
+    stages, keep: trials per class by the end of each stage, and how many classes survive it. Without `keep`, one stage
+        keeps 1, and two keep 5 and 1, as in the paper.
+    method, ratio, factor, calibration: a compression method and its strength, as in `bigain.apply`.
+    elimination: drops classes that are far enough behind, in place of `stages`, whose last number of trials holds.
+    loss: "l2", "l1" or "huber".
+    timesteps: a fixed "grid", or "random" ones for each image, as Algorithm 1 is printed.
+    weights: w(t) of the decision between the classes that reach the last stage, and of probabilities: a name in
+        `bigain.metrics.timestep_weights.WEIGHTS` or a function of t in [0, 1]. The elimination weighs all t equally.
+    temperature: of probabilities; None, until `calibrate` has fitted it, counts as 1.
+    batch_size: rows of a forward pass. A pass is always full, so use a small number for few images and classes.
+    block: images that are classified together.
+    compile: mode of torch.compile, for the length of a call: "off", "default" or "max-autotune".
+    device, dtype: where and in which precision a folder is loaded; a pipeline in memory keeps its own.
+    progress: show a progress bar.
+
+    Raises TypeError for a pipeline of another kind, and for prompts where class ids are needed or the other way round;
+    ValueError for fewer than two candidates, two that are the same, prompts longer than the model reads, class ids that
+    do not exist, and settings that are not allowed.
+    """
+
+    def __init__(
+        self,
+        pipe: DiffusionPipeline | Path | str,
+        candidates: Candidates,
+        *,
+        stages: Sequence[int] = (5, 20),
+        keep: Sequence[int] | None = None,
+        method: str | Method = "none",
+        ratio: float | Varying | None = None,
+        factor: int | Varying | None = None,
+        calibration: Path | str | None = None,
+        elimination: Elimination | None = None,
+        loss: Literal["l2", "l1", "huber"] = "l2",
+        timesteps: Literal["grid", "random"] = "grid",
+        seed: int = 0,
+        weights: str | WeightFunction = "uniform",
+        temperature: float | None = None,
+        batch_size: int = 32,
+        block: int = 16,
+        compile: Literal["off", "default", "max-autotune"] = "off",
+        device: str = "auto",
+        dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+        progress: bool = True,
+    ) -> None:
+        self.pipe, self.candidates = pipe, candidates
+        self.stages, self.keep = stages, keep
+        self.method, self.ratio, self.factor, self.calibration = method, ratio, factor, calibration
+        self.elimination, self.loss, self.timesteps, self.seed = elimination, loss, timesteps, seed
+        self.weights, self.temperature = weights, temperature
+        self.batch_size, self.block, self.compile = batch_size, block, compile
+        self.device, self.dtype, self.progress = device, dtype, progress
+        self._check()
+
+    # -- scikit-learn's conventions ------------------------------------------------------------------------------------
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The classes' names, in the order of `candidates`."""
+        names = classes.names_of(self.candidates)
+        array = np.empty(len(names), dtype=object)
+        array[:] = names
+        return array if any(not isinstance(name, str | int) for name in names) else np.array(names)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {name: getattr(self, name) for name in _parameters()}
+
+    def set_params(self, **changes: Any) -> Self:
+        """Change arguments of the constructor; return the classifier. Raises ValueError as the constructor does."""
+        for name in changes:
+            if name not in _parameters():
+                raise ValueError(unknown("parameter", name, _parameters()))
+        before = self.get_params()
+        vars(self).update(changes)
+        try:
+            self._check()
+        except Exception:
+            vars(self).update(before)
+            raise
+        return self
+
+    def __sklearn_clone__(self) -> Self:
+        """Return a classifier with the same parameters on the same model, of which there is no second copy."""
+        copy = object.__new__(type(self))
+        vars(copy).update(vars(self))
+        return copy
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return True: nothing has to be fitted."""
+        return True
+
+    def __repr__(self) -> str:
+        pipe = str(self.pipe) if isinstance(self.pipe, str | Path) else type(self.pipe).__name__
+        return f"DiffusionClassifier({pipe}, {len(self.classes_)} classes, {method_id(self.method)})"
+
+    # -- classification ------------------------------------------------------------------------------------------------
+
+    def predict(self, images: Images | pd.DataFrame) -> np.ndarray:
+        """Return the class of every image [N]: the lowest mean error among those that reached the last stage.
+
+        Raises UnreadableImage naming an image that cannot be read; ValueError for images that do not fit the model, and
+        if a batch does not fit into memory.
+        """
+        return self.classes_[predicted(trial_arrays(self._errors_of(images)), self.weights)]
+
+    def predict_proba(self, images: Images | pd.DataFrame) -> np.ndarray:
+        """Return the probability of every class [N, K]: softmax of minus the mean errors over the temperature.
+
+        **Uncalibrated probabilities say nothing**: until `calibrate` has fitted the temperature (or you have set it),
+        it is 1, far above any difference between errors, and all classes come out almost equally probable.
+
+        A class that was eliminated early is compared with the predicted class on the trials that it has, which share
+        their noise (`bigain.metrics.calibration.paired_differences`). Errors are those of `predict`.
+        """
+        arrays = trial_arrays(self._errors_of(images))
+        return probabilities(paired_differences(arrays, self.weights), self.temperature or 1.0)
+
+    def score(self, images: Images | pd.DataFrame, labels: Sequence[Any]) -> float:
+        """Return the share of images whose predicted class is the right one; `labels` are names in `classes_`.
+
+        Raises ValueError for a label that is not a class, or another number of labels than images.
+        """
+        trials = self._errors_of(images)
+        right = self._label_indices(labels, trials)
+        return float((predicted(trial_arrays(trials), self.weights) == right).mean())
+
+    def calibrate(self, images: Images | pd.DataFrame, labels: Sequence[Any]) -> Self:
+        """Fit `temperature` to labelled images, or their errors, that are not evaluated later; return the classifier.
+
+        The temperature is the one with the highest likelihood of the labels, for the classifier's weights. Raises
+        ValueError as `score` does, and if the images determine no temperature: all are classified correctly, or the
+        errors say nothing about the labels.
+        """
+        trials = self._errors_of(images)
+        differences = paired_differences(trial_arrays(trials), self.weights)
+        self.temperature = fit_temperature(differences, self._label_indices(labels, trials))
+        return self
+
+    def errors(self, images: Images, ids: Sequence[int] | None = None) -> pd.DataFrame:
+        """Return the error of every trial: columns image, class, t, stage, error, a row per image, class and timestep.
+
+        `image` is the image's place in the list, `class` the class's place in `classes_`, `t` the timestep of 1,000,
+        `stage` the stage that evaluated it, `error` the loss averaged over the latent. These are the columns of a
+        study's trials, so all functions of `bigain.metrics` take them. `ids` are ids of your own, whole numbers that
+        key the noise instead of the pixels and fill the column `image`: with those of a data set and the study's seed,
+        batch and block, the errors are the study's, bit for bit. Raises what `predict` raises.
+        """
+        items = listed(images)
+        chosen = checked_ids(ids, len(items))
+        keys, latents = self._encoded(items, chosen)
+        distinct = list(dict.fromkeys(keys))  # an image that occurs twice is computed once
+        trials: dict[int, list[Trial]] = {key: [] for key in distinct}
+        with self._opened() as classifier:
+            groups = [distinct[start : start + self.block] for start in range(0, len(distinct), self.block)]
+            for group in tqdm(groups, desc="classify", unit="block", disable=not self.progress):
+                x_0 = torch.stack([latents[key] for key in group])
+                for trial in classifier.classify(classifier.group(group, x_0)):
+                    trials[trial.image].append(trial)
+        shown = keys if chosen is not None else range(len(keys))
+        rows = [
+            (place, trial.class_index, trial.t, trial.stage, trial.error)
+            for place, key in zip(shown, keys, strict=True)
+            for trial in trials[key]
+        ]
+        return pd.DataFrame(rows, columns=COLUMNS).astype({"error": np.float32})
+
+    def explain(self, image: ImageLike, winner: Any = None, rival: Any = None) -> Explanation:
+        """Return which timesteps and which regions of the latent speak for one class over another on an image.
+
+        Without `winner` and `rival`, these are the predicted class and the second best. Both are evaluated at all
+        timesteps with the noise of `errors`. Raises ValueError for a class that is not in `classes_`, and what
+        `predict` raises.
+        """
+        (item,) = listed(image)
+        (key,), latents = self._encoded([item], None)
+        with self._opened() as classifier:
+            group = classifier.group([key], latents[key][None])
+            first, second = self._pair(classifier.classify(group), winner, rival)
+            timesteps, maps = classifier.maps(group, [first, second])
+        t, errors = np.array(timesteps), maps.double().numpy()
+        weights = weights_at(self.weights, t.astype(float))
+        evidence = (errors[1] - errors[0]) * (weights / weights.mean())[:, None, None]
+        (picture,) = as_seen([item], *self._backbone.image_shape)
+        return Explanation(self.classes_[first], self.classes_[second], t, evidence, picture)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _backbone(self) -> Backbone:
+        """The backbone of the parameters as they are, loaded once."""
+        source = (self.pipe, self.device, self.dtype)
+        if vars(self).get("_loaded", (None,))[0] != source:
+            self._loaded = source, self._load()
+        return self._loaded[1]
+
+    @property
+    def _conditions(self) -> Tensor:
+        """The conditions of the candidates as they are, encoded once."""
+        of = (self._backbone, classes.names_of(self.candidates), classes.values_of(self.candidates))
+        if vars(self).get("_encoded_candidates", (None,))[0] != of:
+            self._encoded_candidates = of, classes.conditions_of(self._backbone, self.candidates)
+        return self._encoded_candidates[1]
+
+    def _load(self) -> Backbone:
+        """Return the backbone; a folder's parts are loaded when they are first used."""
+        if not isinstance(self.pipe, str | Path):
+            if not isinstance(self.pipe, DiffusionPipeline):
+                raise TypeError(f"pipe is a {type(self.pipe).__name__}; pass a diffusers pipeline or its folder")
+            return from_pipeline(self.pipe)
+        folder = Path(self.pipe)
+        return backbones.load(family_of_folder(folder), folder, device_of(self.device), self.dtype)
+
+    def _check(self) -> None:
+        """Raise for parameters that are not allowed, before anything is computed."""
+        classes.names_of(self.candidates)
+        classes.check(self._backbone, self.candidates)
+        check_method(self.method, **self._options())
+        for name, allowed in {"loss": tuple(LOSSES), "timesteps": ("grid", "random"), "compile": COMPILE}.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}: {unknown('value', getattr(self, name), allowed)}")
+        for name in ("batch_size", "block"):
+            if not isinstance(value := getattr(self, name), int) or value < 1:
+                raise ValueError(f"{name} is {value!r}; it has to be a whole number of at least 1")
+        if self.temperature is not None and not 0 < self.temperature < np.inf:
+            raise ValueError(f"temperature is {self.temperature!r}; it has to be positive and finite, or None")
+        weight_function(self.weights)
+        _ = self._settings
+
+    @property
+    def _settings(self) -> ClassificationSettings:
+        method = self.method if isinstance(self.method, Method) else method_of(self.method)
+        return ClassificationSettings(
+            stages=Stages(tuple(self.stages), self._kept()),
+            seed=self.seed,
+            batch_size=self.batch_size,
+            loss=self.loss,
+            random_timesteps=self.timesteps == "random",
+            noise_per=method.noise_per,
+            elimination=self.elimination,
+        )
+
+    def _kept(self) -> tuple[int, ...]:
+        if self.keep is not None:
+            return tuple(self.keep)
+        if len(self.stages) > 2:
+            raise ValueError(f"stages {list(self.stages)}: say with `keep` how many classes survive each of them")
+        return (5, 1)[2 - len(self.stages) :]
+
+    def _encoded(self, items: list[ImageLike], ids: list[int] | None) -> tuple[list[int], dict[int, Tensor]]:
+        """Return the id of every image and the latents [C, H, W] by id."""
+        channels, size = self._backbone.image_shape
+        keys: list[int] = []
+        latents: dict[int, Tensor] = {}
+        step, seen = images_per_batch(size), as_seen(items, channels, size)
+        for start in range(0, len(items), step):
+            batch = np.stack([next(seen) for _ in items[start : start + step]])
+            new = [content_id(image) for image in batch] if ids is None else ids[start : start + step]
+            keys += new
+            latents.update(zip(new, encode_batch(self._backbone, batch), strict=True))
+        return keys, latents
+
+    @contextmanager
+    def _opened(self) -> Iterator[Classifier]:
+        """Attach the method and prepare the model, for the length of a with block; both are undone afterwards."""
+        self._check()  # again, since parameters are plain attributes
+        backbone, conditions, settings = self._backbone, self._conditions, self._settings
+        with ExitStack() as stack:
+            attachment = stack.enter_context(compressed(backbone.denoiser, self.method, **self._options()))
+            stack.enter_context(compiled(backbone, self.compile, attachment.method))
+            yield stack.enter_context(Classifier.open(backbone, conditions, settings, attachment))
+
+    def _options(self) -> Options:
+        """Return the options of `bigain.apply`."""
+        strength: Options = {"ratio": self.ratio, "factor": self.factor, "calibration": self.calibration}
+        return {**strength, "task": "classification", "seed": self.seed}
+
+    def _errors_of(self, images: Images | pd.DataFrame) -> pd.DataFrame:
+        """Return errors as they are, and the errors of images."""
+        if not isinstance(images, pd.DataFrame):
+            return self.errors(images)
+        present = sorted(set(images["class"])) if "class" in images else []
+        if present != list(range(len(self.classes_))):
+            raise ValueError(f"errors of {len(present)} classes, and the classifier has {len(self.classes_)}")
+        return images
+
+    def _label_indices(self, labels: Sequence[Any], trials: pd.DataFrame) -> np.ndarray:
+        """Return the place in `classes_` of every image's label."""
+        images = trials["image"].drop_duplicates().tolist()
+        places = {name: c for c, name in enumerate(self.classes_.tolist())}
+        labels = list(labels)
+        if len(labels) != len(images):
+            raise ValueError(f"{len(labels)} labels for {len(images)} images")
+        for label in labels:
+            if label not in places:
+                raise ValueError(unknown("label", label, [str(name) for name in places]))
+        named = dict(zip(images, (places[label] for label in labels), strict=True))
+        return class_indices(trial_arrays(trials), named)
+
+    def _pair(self, trials: list[Trial], winner: Any, rival: Any) -> list[int]:
+        """Return the classes to compare, as their places in `classes_`."""
+        names = self.classes_.tolist()
+        chosen = [name for name in (winner, rival) if name is not None]
+        for name in chosen:
+            if name not in names:
+                raise ValueError(unknown("class", name, map(str, names)))
+        rows = [(0, trial.class_index, trial.t, trial.stage, trial.error) for trial in trials]
+        behind = paired_differences(trial_arrays(pd.DataFrame(rows, columns=COLUMNS)), self.weights)[0]
+        ranked = [c for c in np.argsort(behind, kind="stable").tolist() if names[c] not in chosen]
+        first = names.index(winner) if winner is not None else ranked.pop(0)
+        second = names.index(rival) if rival is not None else ranked.pop(0)
+        if first == second:
+            raise ValueError(f"winner and rival are both {winner!r}")
+        return [first, second]
+
+
+COMPILE = ("off", "default", "max-autotune")
+
+
+def method_id(method: str | Method) -> str:
+    """Return the id of a method."""
+    return method if isinstance(method, str) else method.id
+
+
+def _parameters() -> list[str]:
+    """Return the names of the constructor's arguments."""
+    return list(inspect.signature(DiffusionClassifier.__init__).parameters)[1:]

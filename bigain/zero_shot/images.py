@@ -1,0 +1,63 @@
+"""Images of any kind as the model sees them, and the ids that their noise is keyed by."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bigain.core.rng import seed_for
+from bigain.datasets.images import ImageLike, open_image
+from bigain.datasets.photos import centre_crop, pixels
+
+
+def listed(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
+    """Return images as a list: a single one, a list of them, or a batch [N, H, W, C] (array) or [N, C, H, W] (tensor).
+
+    Raises ValueError if there are none.
+    """
+    if isinstance(images, str | Path | Image.Image):
+        return [images]
+    if isinstance(images, np.ndarray | torch.Tensor) and images.ndim < 4:
+        return [images]
+    items = list(images)
+    if not items:
+        raise ValueError("images are empty: pass at least one image")
+    return items
+
+
+def as_seen(images: Sequence[ImageLike], channels: int, size: int) -> Iterator[np.ndarray]:
+    """Yield each image as the model sees it: its short side resized to `size`, the middle cropped, uint8 [C, S, S].
+
+    Raises UnreadableImage naming an image that cannot be read, and ValueError naming one in colour for a model in grey.
+    """
+    for position, image in enumerate(images):
+        name = str(image) if isinstance(image, str | Path) else f"image {position}"
+        photo = open_image(image, name)
+        if channels == 1 and photo.mode != "L" and not _is_grey(photo):
+            raise ValueError(f"{name} is in colour, and the model sees grey: pass image.convert('L')")
+        yield pixels(centre_crop(photo, size), channels)
+
+
+def content_id(image: np.ndarray) -> int:
+    """Return an id of an image's pixels, so that neither its place in a list nor its name changes its noise."""
+    return seed_for("image", hashlib.sha256(image.tobytes()).hexdigest())
+
+
+def checked_ids(ids: Sequence[Any] | None, count: int) -> list[int] | None:
+    """Return the caller's image ids. Raises ValueError unless there is a whole number for each image, all distinct."""
+    if ids is None:
+        return None
+    if len(ids) != count or len(set(ids)) < count:
+        raise ValueError(f"ids have to be {count} distinct whole numbers, one for each image, not {len(set(ids))}")
+    return [int(image_id) for image_id in ids]
+
+
+def _is_grey(photo: Image.Image) -> bool:
+    red, green, blue = (np.asarray(channel) for channel in photo.split())
+    return bool((red == green).all() and (green == blue).all())

@@ -1,0 +1,150 @@
+"""What cannot be classified is an error that names it and says what to do, before anything is computed."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import bigain
+from bigain.datasets.base import UnreadableImage
+
+PROMPTS = ["a photo of a bag", "a photo of a coat"]
+
+
+def on_prompts(root, candidates=PROMPTS, **options):
+    return bigain.DiffusionClassifier(root / "resources/mini-unet", candidates, progress=False, **options)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "message"),
+    [
+        ([], r"candidates are \[\]: a classifier chooses between at least two"),
+        (["a photo of a bag"], "chooses between at least two"),
+        (["a bag", "a coat", "a bag"], "candidate 'a bag' occurs twice"),
+        (["a bag", "a " * 25], r"prompt 'a a .*' has 27 tokens, and the model reads 20"),
+        (["a bag", " "], "candidates hold the empty prompt ' '"),
+    ],
+)
+def test_candidates_that_cannot_be_told_apart_or_read(candidates, message, root):
+    with pytest.raises(ValueError, match=message):
+        on_prompts(root, candidates)
+
+
+def test_a_prompt_in_place_of_a_list_of_prompts(root):
+    with pytest.raises(
+        TypeError, match="candidates are a list of prompts or class ids, or a mapping to them, not 'a b"
+    ):
+        on_prompts(root, "a bag")
+
+
+def test_two_prompts_that_are_the_same_to_the_tokenizer(root):
+    with pytest.raises(ValueError, match="'A photo of a bag' and 'a photo of a  bag' are the same to the model"):
+        on_prompts(root, ["A photo of a bag", "a photo of a  bag"])
+    with pytest.raises(ValueError, match="candidates 3 and 3 are the same to the model"):
+        bigain.DiffusionClassifier(root / "resources/mini-dit", {"dress": 3, "coat": 3})
+
+
+@pytest.mark.parametrize(
+    ("model", "candidates", "kind", "message"),
+    [
+        ("mini-dit", PROMPTS, TypeError, "conditioned on class ids, 0 to 999, not on 'a photo of a bag'"),
+        ("mini-dit", [0, True], TypeError, "conditioned on class ids, 0 to 999, not on True"),
+        ("mini-dit", [0, 1000], ValueError, "class id 1000 does not exist: the model's are 0 to 999"),
+        ("mini-dit", [0, -1], ValueError, "class id -1 does not exist"),
+        ("mini-unet", [0, 1], TypeError, "conditioned on prompts, not on 0"),
+    ],
+)
+def test_candidates_of_the_other_kind(model, candidates, kind, message, root):
+    with pytest.raises(kind, match=message):
+        bigain.DiffusionClassifier(root / "resources" / model, candidates)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "bigain_tn"}, "unknown method 'bigain_tn'. Did you mean 'bigain_tm'"),
+        ({"method": "bigain_tm"}, "bigain_tm: strength None is not allowed; it takes a merge ratio from 0"),
+        ({"method": "bigain_tm", "ratio": 1.0}, "strength 1.0 is not allowed"),
+        (
+            {"method": "bigain_td", "ratio": 0.5},
+            "bigain_td takes a whole downsample factor of at least 1 .*, not ratio=0.5",
+        ),
+        ({"method": "dip_go"}, "dip_go needs calibration=FILE"),
+        ({"calibration": "pruned.safetensors"}, "none takes no calibration"),
+        ({"stages": (5, 7), "keep": (5, 1)}, "each has to divide the last"),
+        ({"stages": (1, 5, 20)}, r"stages \[1, 5, 20\]: say with `keep` how many classes survive"),
+        ({"loss": "l3"}, "loss: unknown value 'l3'"),
+        ({"compile": "fast"}, "compile: unknown value 'fast'"),
+        ({"timesteps": "all"}, "timesteps: unknown value 'all'"),
+        ({"weights": "exp(7t)"}, r"unknown weights 'exp\(7t\)'; allowed are uniform, exp\(-7t\)"),
+        ({"batch_size": 0}, "batch_size is 0; it has to be a whole number of at least 1"),
+        ({"temperature": 0.0}, "temperature is 0.0; it has to be positive and finite, or None"),
+    ],
+)
+def test_settings_that_are_not_allowed(options, message, root):
+    with pytest.raises(ValueError, match=message):
+        on_prompts(root, **options)
+
+
+def test_a_parameter_that_does_not_exist_and_a_refused_change_leave_the_classifier_as_it_was(root):
+    classifier = on_prompts(root)
+    before = classifier.get_params()
+    with pytest.raises(ValueError, match=r"unknown parameter 'temprature'. Did you mean 'temperature'"):
+        classifier.set_params(temprature=1)
+    with pytest.raises(ValueError, match="loss"):
+        classifier.set_params(seed=4, loss="l3")
+    assert classifier.get_params() == before
+
+
+def test_a_pipe_that_is_no_pipeline(root):
+    with pytest.raises(TypeError, match="pipe is a Linear; pass a diffusers pipeline or its folder"):
+        bigain.DiffusionClassifier(torch.nn.Linear(1, 1), PROMPTS)
+    with pytest.raises(FileNotFoundError, match="is not a diffusers pipeline folder"):
+        bigain.DiffusionClassifier(root / "docs", PROMPTS)
+
+
+def test_a_method_on_the_pipeline_already(root):
+    from diffusers import DiffusionPipeline
+
+    pipe = DiffusionPipeline.from_pretrained(root / "resources/mini-unet")
+    with (
+        bigain.compressed(pipe, "tome", ratio=0.5),
+        pytest.raises(ValueError, match="tome is already applied to this model: remove it first"),
+    ):
+        bigain.DiffusionClassifier(pipe, PROMPTS, progress=False).predict(np.zeros((32, 32)))
+
+
+@pytest.mark.parametrize(
+    ("images", "kind", "message"),
+    [
+        ([], ValueError, "images are empty: pass at least one image"),
+        (["nowhere.png"], UnreadableImage, "nowhere.png is missing"),
+        ([np.zeros((32, 32)), np.full((32, 32), 255.0)], UnreadableImage, "image 1 has values from 255 to 255"),
+        (np.zeros((2, 32, 32, 5)), UnreadableImage, r"image 0 is an array \[32, 32, 5\]"),
+        (Image.new("RGB", (32, 32), "red"), ValueError, r"image 0 is in colour, and the model sees grey: .*'L'"),
+        ([3], TypeError, "image 0 is a int; allowed are a path"),
+    ],
+)
+def test_images_that_do_not_fit(images, kind, message, root):
+    with pytest.raises(kind, match=message):
+        on_prompts(root).errors(images)
+
+
+def test_ids_that_do_not_tell_images_apart(root):
+    with pytest.raises(ValueError, match="ids have to be 2 distinct whole numbers, one for each image"):
+        on_prompts(root).errors(np.zeros((2, 32, 32, 1)), ids=[1, 1])
+
+
+def test_labels_that_do_not_fit_the_classes_or_the_images(root):
+    classifier = on_prompts(root, dict(zip(["bag", "coat"], PROMPTS, strict=True)), stages=(1,), batch_size=2)
+    errors = classifier.errors(np.zeros((32, 32)))
+    with pytest.raises(ValueError, match=r"unknown label 'bags'. Did you mean 'bag'"):
+        classifier.score(errors, ["bags"])
+    with pytest.raises(ValueError, match="2 labels for 1 images"):
+        classifier.score(errors, ["bag", "coat"])
+    with pytest.raises(ValueError, match="errors of 1 classes, and the classifier has 2"):
+        classifier.predict(errors[errors["class"] == 0])
+    with pytest.raises(ValueError, match="winner and rival are both 'bag'"):
+        classifier.explain(np.zeros((32, 32)), "bag", "bag")
+    with pytest.raises(ValueError, match="unknown class 'bags'"):
+        classifier.explain(np.zeros((32, 32)), "bags")
