@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from diffusers import DiffusionPipeline, ModelMixin
 from torch import nn
@@ -30,12 +30,17 @@ from bigain.compression.sites import Site
 from bigain.compression.targets import family_of, plan_groups, select
 from bigain.compression.token_attachment import TokenAttachment
 from bigain.methods.ids import method_of
-from bigain.methods.method import STRENGTHS, ByTask, Method
+from bigain.methods.method import STRENGTHS, ByTask, Method, StrengthKind
 from bigain.methods.options import Options
 from bigain.methods.schedules import Constant, Schedule, Varying
 
 logger = logging.getLogger(__name__)
 
+STRENGTH_KINDS: dict[str, StrengthKind] = {  # by the option that takes it
+    "ratio": "merge_ratio",
+    "threshold": "threshold",
+    "factor": "downsample_factor",
+}
 WRAPPERS = (OptimizedModule, DataParallel, DistributedDataParallel)
 
 
@@ -62,6 +67,7 @@ def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options:
     `method` is an id (`bigain_tm`, `bigain_tm~protect-0.1`) or a `Method`. Options, all of which may be left out:
         ratio: fraction of all tokens that a merging method merges away, from 0 to below 1. It may depend on the
             timestep: `bigain.Linear(0.7, 0.3)` goes from 0.7 at t = 999 to 0.3 at t = 0, a function gets t.
+        threshold: least similarity at which a method with a threshold merges, from 0 to 1; it may depend on t, too.
         factor: downsample factor of keys and values per axis, for downsampling methods; it may depend on t, too
             (`Linear` is rounded to whole factors).
         timesteps: first and last timestep at which the method acts, such as (900, 200); the model stays as it is at all
@@ -108,7 +114,7 @@ def check(method: str | Method, **options: Unpack[Options]) -> None:
 
 def _strength(method: Method, options: Options) -> Constant | Varying | None:
     """Return the strength in its kind's type; one that varies with t as it is, since it is checked on the grids."""
-    strength = options.get("ratio") if options.get("factor") is None else options["factor"]
+    strength = next(iter(_strengths(options).values()), None)
     return method.check_strength(strength) if isinstance(strength, int | float | None) else strength
 
 
@@ -118,18 +124,22 @@ def _check_options(method: Method, options: Options) -> Path | str | None:
     if method.acts_on == "model":
         if calibration is None:
             raise ValueError(f"{method.id} needs calibration=FILE: `bigain calibrate` and the study make one")
-        if any(options.get(name) is not None for name in ("ratio", "factor", "timesteps", "levels", "blocks")):
+        if {*STRENGTH_KINDS, "timesteps", "levels", "blocks"} & set(options):
             raise ValueError(
-                f"{method.id} takes no ratio, factor, timesteps, levels or blocks: its calibration says all of it"
+                f"{method.id} takes no strength, timesteps, levels or blocks: its calibration says all of it"
             )
         return calibration
     if calibration is not None:
         raise ValueError(f"{method.id} takes no calibration")
-    strengths = (("ratio", "merge_ratio", options.get("ratio")), ("factor", "downsample_factor", options.get("factor")))
-    for name, kind, strength in strengths:
-        if strength is not None and method.strength_kind != kind:
+    for name, strength in _strengths(options).items():
+        if method.strength_kind != STRENGTH_KINDS[name]:
             raise ValueError(f"{method.id} takes {STRENGTHS[method.strength_kind]}, not {name}={strength!r}")
     return None
+
+
+def _strengths(options: Options) -> dict[str, Any]:
+    """Return the options that are strengths, by name."""
+    return {name: value for name, value in options.items() if name in STRENGTH_KINDS}
 
 
 def _attach(denoiser: ModelMixin, method: Method, strength: Constant | Varying, options: Options) -> TokenAttachment:
@@ -150,7 +160,7 @@ MODULES = {"ca": "attn2", "mlp": "ff"}  # of a block, by the layer's name in an 
 
 def _check_layers(method: Method, sites: list[Site]) -> None:
     if "ca" in method.layers and method.depends_on_image:
-        raise ValueError(f"{method.id}: the quantile rule leaves samples different numbers of tokens; drop ca")
+        raise ValueError(f"{method.id} leaves samples different numbers of tokens; drop ca")
     for site in sites:
         if "ca" in method.layers and site.block.module.attn2 is None:
             raise ValueError(f"{method.id}: {site.block.name} has no cross-attention to merge around")

@@ -31,7 +31,7 @@ def _read(name: str, value: Any) -> Any:
     if name in CHOICES:
         if value not in CHOICES[name]:
             raise ValueError(f"{name}: " + unknown("value", str(value), CHOICES[name]))
-    elif name in ("ratio", "factor"):
+    elif name in ("ratio", "threshold", "factor"):
         return value if isinstance(value, Linear) or callable(value) else _number(name, value)
     elif name == "timesteps":
         window = tuple(_number(name, bound) for bound in value) if isinstance(value, Iterable) else ()

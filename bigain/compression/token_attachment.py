@@ -20,7 +20,7 @@ from bigain.methods.method import Draw, Linear, Method
 from bigain.methods.options import MetricSite
 from bigain.methods.schedules import Constant, Schedule, Varying
 from bigain.tokens import OPERATORS, Plan, RaggedPlan, TokenGrid
-from bigain.tokens.draws import normals, uniform_places
+from bigain.tokens.draws import bits, normals, uniform_places
 
 
 @dataclass
@@ -201,6 +201,9 @@ class TokenAttachment(Attachment):
                 return uniform_places(self._seeds(site, device), site.salt, cells, height * width)
             case Draw.NORMALS:
                 return normals(self._seeds(site, device), site.salt, self._grid(site).tokens)
+            case Draw.INTEGERS:
+                tokens = self._grid(site).tokens
+                return bits(self._seeds(site, device), site.salt, 3 * tokens).unflatten(1, (3, tokens))
         return value
 
     def _seeds(self, site: Site, device: torch.device) -> Tensor:

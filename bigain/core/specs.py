@@ -85,7 +85,7 @@ class CellSpec(TypedDict):
     dataset: str
     method: str
     strength: float | int | None
-    strength_kind: Literal["none", "merge_ratio", "downsample_factor", "flops_reduction_percent"]
+    strength_kind: Literal["none", "merge_ratio", "threshold", "downsample_factor", "flops_reduction_percent"]
     seed: int
 
 

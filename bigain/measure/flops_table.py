@@ -11,6 +11,7 @@ from tqdm import tqdm
 from bigain.core.files import whole_file
 from bigain.measure.flops import architecture, count
 from bigain.methods.ids import method_of, strength_of
+from bigain.methods.method import Method
 from bigain.methods.presets import METHODS
 
 STRENGTHS: dict[str, list[float | int | None]] = {
@@ -32,10 +33,16 @@ COLUMNS = ("self_attention", "cross_attention", "feed_forward", "planning", "res
 
 def rows(backbone: str) -> Iterator[tuple[str, float | int | None]]:
     """List the methods and strengths that are counted on a backbone."""
-    on_tokens = [name for name, method in METHODS.items() if method.acts_on != "model"]  # those are calibrated
-    for method in (*on_tokens, *EXTRA[backbone]):
+    counted = [name for name, method in METHODS.items() if _is_counted(method, backbone)]
+    for method in (*counted, *EXTRA[backbone]):
         for strength in STRENGTHS[method_of(method).strength_kind]:
             yield method, strength
+
+
+def _is_counted(method: Method, backbone: str) -> bool:
+    """Return whether a preset runs on a backbone, uncalibrated, and its operations do not depend on the image."""
+    fits = method.blocks is None or "dit" in backbone
+    return fits and method.acts_on != "model" and not method.depends_on_image
 
 
 def row(backbone: str, method: str, strength: float | int | None) -> dict[str, str | float | int | None]:

@@ -36,6 +36,29 @@ def merged_cells(ratio: float, height: int, width: int, cell: tuple[int, int], r
     return removed // (size - 1)
 
 
+def whole_cells(height: int, width: int, cell: tuple[int, int]) -> int:
+    """Return the number of cells that lie wholly on a grid. Raises ValueError if no cell fits."""
+    cells = (height // cell[0]) * (width // cell[1])
+    if cells == 0:
+        raise ValueError(f"a cell of {cell[0]}x{cell[1]} tokens does not fit into a {height}x{width} grid")
+    return cells
+
+
+def left_of_tile(ratio: float, tile: tuple[int, int]) -> int:
+    """Return how many of a tile's T tokens are left: T - int(T * ratio), at least one below a ratio of 1."""
+    size = tile[0] * tile[1]
+    return size - int(size * ratio)
+
+
+def left_of_tiles(ratio: float, height: int, width: int, tile: tuple[int, int]) -> int:
+    """Return the tokens left where every whole tile keeps `left_of_tile`, and what lies outside of them is kept.
+
+    Raises ValueError if no tile fits into the grid.
+    """
+    merged = tile[0] * tile[1] - left_of_tile(ratio, tile)
+    return height * width - whole_cells(height, width, tile) * merged
+
+
 def largest_ratio(height: int, width: int, cell: tuple[int, int], protect: float = 0.0) -> float:
     """Return the largest merge ratio of a grid, plus half a token so that rounding down keeps the last one."""
     tokens = height * width

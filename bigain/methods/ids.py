@@ -54,6 +54,12 @@ def _fraction(text: str) -> float:
     return float(text)
 
 
+def _share(text: str) -> float:
+    if not 0 < float(text) <= 1:
+        raise ValueError("allowed are fractions above 0, up to 1")
+    return float(text)
+
+
 def _alpha(text: str) -> float | Linear:
     start, to, end = text.partition("to")
     return Linear(float(start), float(end)) if to else float(start)
@@ -113,6 +119,9 @@ SCORE_NAMES = (
 OPTIONS: dict[str, Callable[[str], Any]] = {
     "score": _one_of(*SCORE_NAMES),
     "cell": _cell,
+    "tile": _cell,
+    "rho": _share,
+    "permute": _one_of("none", "channels"),
     "destinations": _one_of("cell_argmin", "cell_argmax", "official_v1"),
     "protect": _fraction,
     "rule": _one_of("token_matched", "tile_fraction", "quantile"),
@@ -141,6 +150,7 @@ APPLICABLE_FIELDS: dict[str, tuple[str, ...]] = {
     "tokens": ("skip_t0", "timesteps", "ratio_times", "clamp", "plan_for", "levels", "blocks"),
     "model": (),
 }
+OF_A_RATIO = ("ratio_times", "clamp")  # fields that change a merge ratio
 LAYERS = ("sa", "ca", "mlp")
 # Changes that turn one preset into another: BiGain_TM without a score to pick destinations is ToMe, and a rule that is
 # random has a preset of its own, which says what is drawn.
@@ -178,7 +188,10 @@ def method_of(name: str) -> Method:
 
 def options_of(method: Method) -> list[str]:
     """Return what `~` can change in a method's id: options of its operator, then fields of the method."""
-    return [*(option for option in method.options if option in OPTIONS), *APPLICABLE_FIELDS[method.acts_on]]
+    fields = APPLICABLE_FIELDS[method.acts_on]
+    if method.acts_on == "tokens" and method.strength_kind != "merge_ratio":
+        fields = tuple(field for field in fields if field not in OF_A_RATIO)
+    return [*(option for option in method.options if option in OPTIONS), *fields]
 
 
 def _at_layers(name: str, base: Method, layers: list[str]) -> Method:
@@ -214,11 +227,13 @@ def _changed(name: str, base: Method, option: str, text: str) -> Method:
 
 
 def strength_of(method_id: str, strength: float | None) -> Strength:
-    """Return a method's strength as an option of `apply`: `ratio`, `factor`, or neither for "none" and for structural
-    methods, whose strength is in their calibration."""
+    """Return a method's strength as an option of `apply`: `ratio`, `threshold`, `factor`, or none of them for "none"
+    and for structural methods, whose strength is in their calibration."""
     kind = method_of(method_id).strength_kind
     if kind == "merge_ratio":
         return {"ratio": strength}
+    if kind == "threshold":
+        return {"threshold": strength}
     if kind == "downsample_factor" and strength is not None:
         return {"factor": int(strength)}
     return {}

@@ -11,7 +11,7 @@ from bigain.methods import counts
 
 Family = Literal["unet", "dit", "flux"]
 Task = Literal["classification", "generation"]
-StrengthKind = Literal["none", "merge_ratio", "downsample_factor", "flops_reduction_percent"]
+StrengthKind = Literal["none", "merge_ratio", "threshold", "downsample_factor", "flops_reduction_percent"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Draw(Enum):
 
     PLACES = "a uniformly drawn place in every cell: integers [B, D] below the cell's size"
     NORMALS = "a standard normal number for every token: [B, N]"
+    INTEGERS = "three integers for every token, uniform below 2^31: [B, 3, N]"
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ class Method:
                 return None
             case "merge_ratio", int() | float() if 0 <= strength < 1:
                 return float(strength)
+            case "threshold", int() | float() if 0 <= strength <= 1:
+                return float(strength)
             case "downsample_factor", int() | float() if strength >= 1 and strength == int(strength):
                 return int(strength)
             case "flops_reduction_percent", int() | float() if 0 < strength < 100:
@@ -106,15 +109,20 @@ class Method:
 
     def strength_on(self, strength: float | int, height: int, width: int) -> float | int:
         """Return the strength that the operator gets on a height x width grid: the largest possible if clamped."""
-        if not self.clamp or self.options.get("rule") in ("tile_fraction", "quantile"):  # these reach every ratio
+        if not self.clamp or not self._is_bounded:
             return strength
         protect = self.options.get("protect", 0.0)
         return min(strength, counts.largest_ratio(height, width, self.options["cell"], protect))
 
     @property
+    def _is_bounded(self) -> bool:
+        """Return whether there is a largest ratio below 1, because every cell keeps a token."""
+        return "cell" in self.options and self.options.get("rule") not in ("tile_fraction", "quantile")
+
+    @property
     def depends_on_image(self) -> bool:
         """Return whether the number of tokens left depends on the image."""
-        return self.options.get("rule") == "quantile"
+        return self.strength_kind == "threshold" or self.options.get("rule") == "quantile"
 
     def tokens_left(self, strength: float | int | None, height: int, width: int) -> tuple[int, int]:
         """Return N' queries and M keys of a height x width grid; the fewest possible where they depend on the image.
@@ -129,7 +137,13 @@ class Method:
         if self.acts_on == "keys_values":
             rows, columns = counts.reduced_grid(int(strength), height, width)
             return tokens, rows * columns
+        if "tile" in self.options:
+            left = counts.left_of_tiles(strength, height, width, self.options["tile"])
+            return left, left
         cell, strength = self.options["cell"], self.strength_on(strength, height, width)
+        if self.strength_kind == "threshold":
+            left = counts.whole_cells(height, width, cell)  # every source is merged
+            return left, left
         if self.options.get("destinations") == "official_v1" and width % cell[1]:
             raise ValueError(
                 f"{self.id} needs rows of whole cells; {cell[0]}x{cell[1]} do not fill the width of {height}x{width}"
@@ -145,6 +159,7 @@ class Method:
 STRENGTHS: dict[StrengthKind, str] = {
     "none": "no strength",
     "merge_ratio": "a merge ratio from 0 to below 1 (the fraction of all tokens that is merged away)",
+    "threshold": "a similarity from 0 to 1 (sources whose best cosine is at least this are merged)",
     "downsample_factor": "a whole downsample factor of at least 1 (per axis)",
     "flops_reduction_percent": "a reduction of operations, above 0 and below 100 percent, and a calibration for it",
 }

@@ -12,9 +12,10 @@ MetricSite = Literal["block_input", "norm1_output"]
 
 
 class Strength(TypedDict, total=False):
-    """Strength of a method: a merge ratio or a downsample factor, whichever it takes."""
+    """Strength of a method: a merge ratio, a similarity threshold or a downsample factor, whichever it takes."""
 
     ratio: float | Varying | None
+    threshold: float | Varying | None
     factor: int | Varying | None
 
 

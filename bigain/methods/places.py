@@ -8,8 +8,9 @@ from bigain.methods.method import Family
 
 # DiT-XL/2's ten blocks, as released (0-based; its own flags skip 0 and 6).
 DIT_XL_BLOCKS = (1, 2, 3, 4, 5, 7, 8, 9, 10, 11)
-# Parts of a DiT's 28 blocks that the paper compares (B.3.1): the first block, and the one after the last.
-PARTS = {"first_12": (0, 12), "1_6": (0, 6), "7_12": (6, 12)}
+# Parts of a DiT's 28 blocks: the first block, and the one after the last. The paper compares three (B.3.1); the second
+# half is where PixArt-Sigma's configs compress keys and values.
+PARTS = {"first_12": (0, 12), "1_6": (0, 6), "7_12": (6, 12), "15_28": (14, 28)}
 
 
 def chosen(

@@ -19,6 +19,9 @@ IE_KVD = {"alpha": ALPHA, "site": "nearest_exact"}
 GATED = {"cell": CELL, "score": "laplacian_l1", "destinations": "cell_argmin", "protect": 0.0}
 SHUFFLED = {"cell": CELL, "score": "laplacian_l1", "order": Draw.NORMALS}
 WHOLE_CELLS = {"cell": CELL, "score": "laplacian_l1", "rule": "token_matched", "aggregate": "max", "score_twice": False}
+TILES = {"tile": (4, 4), "scale": 1000.0}  # 256 tiles on the 64x64 tokens of SDXL at 1024x1024 pixels, as released
+SPECTRA = {"cell": CELL, "rho": 0.6, "permute": "none", "offsets": Draw.PLACES}  # rho: 0.6 to 1 in its experiments
+BLIND = {"cell": CELL, "integers": Draw.INTEGERS}
 SITO = {"cell": CELL, "similarity_weight": 1.0, "noise_weight": 0.1, "noise": Draw.NORMALS, "full_gram": True}
 EXTREME = {"score": "laplacian_l1"}
 # The three phases of denoising that MosaicDiff reports (fast learning from t = 200 to 600), and our damping of H.
@@ -33,8 +36,8 @@ def _structural(id: str, label: str, options: Mapping[str, Any], **where: Any) -
     return Method(id, label, id, "model", "flops_reduction_percent", options, **where)
 
 
-def _downsampling(id: str, label: str, operator: str, options: Mapping[str, Any]) -> Method:
-    return Method(id, label, operator, "keys_values", "downsample_factor", options)
+def _downsampling(id: str, label: str, operator: str, options: Mapping[str, Any], **where: Any) -> Method:
+    return Method(id, label, operator, "keys_values", "downsample_factor", options, **where)
 
 
 # Comments give the paper's Acc@1 with Stable Diffusion 2.0: at merge ratio 0.7 or factor 3 on Pets (Tables 1, 2, 4, 8),
@@ -53,8 +56,13 @@ METHODS: dict[str, Method] = {
             "bigain_tm_shuffled", "BiGain_TM, shuffled", "merge_shuffled", SHUFFLED, draws_per="noised_image"
         ),  # ours
         _merging("bigain_tm_block", "BiGain_TM, block", "merge_cells", WHOLE_CELLS),
+        _merging("toma", "ToMA", "merge_tiles", TILES),
+        Method("ca_tome", "CA-ToMe", "merge_above", "tokens", "threshold", ANY_PLACE, draws_per="noised_image"),
+        _merging("fourier_tm", "Fourier TM", "merge_fourier", SPECTRA, draws_per="noised_image"),
+        _merging("random_plan", "random plan", "merge_blindly", BLIND, draws_per="noised_image"),  # ours
         _downsampling("avg_pool", "average pooling", "average", {}),  # 73.45
         _downsampling("todo", "ToDo", "nearest", {"site": "nearest_exact"}),  # 79.15; 72.30
+        _downsampling("pixart_kv", "PixArt KV", "nearest", {"site": "top_left"}, blocks="15_28"),
         _downsampling("bigain_td", "BiGain_TD", "interpolate_extrapolate", IE_KVD),  # 79.91
         _downsampling("kv_high_frequency", "high-frequency keys", "most_detailed", EXTREME),  # 26.56
         _downsampling("kv_low_frequency", "low-frequency keys", "smoothest", EXTREME),  # 45.58

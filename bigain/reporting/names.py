@@ -46,6 +46,7 @@ DISTANCES = ("fid", "fd")  # Fréchet distances, with features of either network
 MAPS = {"per_image": "map", "per_image_released": "map_released", "macro": "map_macro"}  # by their names in a config
 STRENGTHS = {
     "merge_ratio": "merge ratio",
+    "threshold": "threshold",
     "downsample_factor": "factor",
     "flops_reduction_percent": "fewer operations",
 }

@@ -12,6 +12,7 @@ from bigain.methods.method import StrengthKind, Task
 Config = dict[str, Any]  # as `bigain.study.config.load` returns it: checked, defaults filled in
 STRENGTH_NAMES: dict[StrengthKind, str] = {
     "merge_ratio": "ratio",
+    "threshold": "threshold",
     "downsample_factor": "factor",
     "flops_reduction_percent": "reduction",
 }

@@ -41,7 +41,7 @@ class Denoiser:
     def check_layers(self, method: Method) -> None:
         """Raise ValueError if a method acts around cross-attention and the model or the method rules that out."""
         if "ca" in method.layers and method.depends_on_image:
-            raise ValueError("the quantile rule leaves samples different numbers of tokens; drop ca")
+            raise ValueError("it leaves samples different numbers of tokens; drop ca")
         if "ca" in method.layers and self.family == "dit":
             raise ValueError("a DiT has no cross-attention to merge around; allowed are sa and mlp")
 

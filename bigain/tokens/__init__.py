@@ -6,13 +6,17 @@ An operator that merges or prunes returns a plan, one that downsamples returns t
 from collections.abc import Callable
 from typing import Any
 
+from bigain.tokens.adaptive import merge_above
 from bigain.tokens.blocks import RaggedPlan, merge_cells
+from bigain.tokens.controls import merge_blindly
 from bigain.tokens.downsample import average, interpolate_extrapolate, most_detailed, nearest, smoothest
+from bigain.tokens.facility import TilePlan, merge_tiles
+from bigain.tokens.fourier import merge_fourier
 from bigain.tokens.grid import TokenGrid
 from bigain.tokens.merge import TokenPlan, merge_random, merge_shuffled, merge_smooth, merge_top_left
 from bigain.tokens.prune import PrunePlan, prune_similar
 
-Plan = TokenPlan | RaggedPlan | PrunePlan
+Plan = TokenPlan | TilePlan | RaggedPlan | PrunePlan
 
 OPERATORS: dict[str, Callable[..., Any]] = {
     function.__name__: function
@@ -22,6 +26,10 @@ OPERATORS: dict[str, Callable[..., Any]] = {
         merge_smooth,
         merge_shuffled,
         merge_cells,
+        merge_tiles,
+        merge_above,
+        merge_fourier,
+        merge_blindly,
         prune_similar,
         nearest,
         average,
@@ -31,4 +39,4 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     )
 }
 
-__all__ = ["OPERATORS", "Plan", "PrunePlan", "RaggedPlan", "TokenGrid", "TokenPlan"]
+__all__ = ["OPERATORS", "Plan", "PrunePlan", "RaggedPlan", "TilePlan", "TokenGrid", "TokenPlan"]

@@ -65,6 +65,31 @@ def test_tokens_left_by_the_quantile_rule_are_measured(unet):
         bigain.apply(unet, "bigain_tm_block@sa+ca~rule-quantile", ratio=0.7)
 
 
+def test_a_threshold_leaves_each_image_its_own_number_of_tokens(unet):
+    plain = run_unet(unet)
+    with bigain.compressed(unet, "ca_tome", threshold=0.8) as attachment:
+        assert all(site.kept == 64 for site in attachment.sites)  # the fewest, before any image was seen
+        changed = run_unet(unet)
+        assert all(64 < site.kept < 256 for site in attachment.sites)
+    assert not torch.equal(changed, plain)
+    assert torch.equal(run_unet(unet), plain)
+    with pytest.raises(ValueError, match="drop ca"):
+        bigain.apply(unet, "ca_tome@sa+ca", threshold=0.2)
+    with pytest.raises(ValueError, match=r"ca_tome takes a similarity from 0 to 1 .*, not ratio=0\.5"):
+        bigain.apply(unet, "ca_tome", ratio=0.5)
+    with pytest.raises(ValueError, match=r"strength 1\.5 is not allowed; it takes a similarity from 0 to 1"):
+        bigain.apply(unet, "ca_tome", threshold=1.5)
+
+
+def test_pixart_s_keys_are_those_of_todo_s_first_tokens_in_the_second_half_of_the_blocks(dit):
+    with bigain.compressed(dit, "pixart_kv", factor=2) as attachment:
+        blocks, changed = [site.block.place for site in attachment.sites], RUN["dit"](dit)
+    depth = len(dit.transformer_blocks)
+    assert blocks == list(range(depth // 2, depth))
+    with bigain.compressed(dit, "todo~site-top_left", factor=2, blocks=tuple(blocks)):
+        assert torch.equal(RUN["dit"](dit), changed)
+
+
 class Counted:
     """Counts the token rows that a layer is really given."""
 

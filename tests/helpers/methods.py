@@ -6,11 +6,24 @@ from bigain.methods.ids import method_of, strength_of
 from bigain.methods.options import Strength
 from bigain.methods.presets import METHODS
 
-STRENGTHS = {"none": None, "merge_ratio": 0.5, "downsample_factor": 2, "flops_reduction_percent": 10}
-COMPRESSING_TOKENS = [id for id, method in METHODS.items() if method.acts_on in ("tokens", "keys_values")]
-WITHOUT_CALIBRATION = [id for id, method in METHODS.items() if method.acts_on != "model"]
+STRENGTHS = {
+    "none": None,
+    "merge_ratio": 0.5,
+    "threshold": 0.8,
+    "downsample_factor": 2,
+    "flops_reduction_percent": 10,
+}
+# Presets that need no calibration and run on every family, one graph for all images.
+WITHOUT_CALIBRATION = [
+    id
+    for id, method in METHODS.items()
+    if method.acts_on != "model" and method.blocks is None and not method.depends_on_image
+]
+COMPRESSING_TOKENS = [id for id in WITHOUT_CALIBRATION if METHODS[id].acts_on != "nothing"]
 WITH_VARIANTS = [
     *WITHOUT_CALIBRATION,
+    "ca_tome",
+    "toma@sa+ca+mlp",
     "bigain_tm@sa+ca+mlp",
     "bigain_tm@sa+mlp",
     "sito@sa+ca",
