@@ -8,12 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from diffusers import ModelMixin
-from diffusers.hooks import HookRegistry
 
 from bigain.compression.hooks import TimestepHook
 from bigain.compression.structural.artefact import Calibration
 from bigain.compression.structural.phases import PhaseHook, PhaseSubnets
-from bigain.compression.structural.reuse import ReusedSteps, gated_blocks_of
+from bigain.compression.structural.reuse import PassedGatesHook, ReusedSteps, gated_blocks_of
 from bigain.methods.method import Method
 
 
@@ -25,13 +24,13 @@ def attach(denoiser: ModelMixin, method: Method, file: Path | str, hook: str) ->
     calibration = Calibration.load(file, method.id)
     if method.operator == "mosaicdiff":
         subnets = PhaseSubnets(method, denoiser, calibration)
-        HookRegistry.check_if_exists_or_initialize(denoiser).register_hook(PhaseHook(subnets), hook)
+        subnets.handles = PhaseHook(subnets).put_on(denoiser)
         return subnets
     blocks = gated_blocks_of(denoiser)
     if blocks.names != calibration.about["blocks"]:
         raise ValueError(f"{file} is for a model with blocks {calibration.about['blocks']}, not {blocks.names}")
     steps = ReusedSteps(method, blocks, calibration)
-    steps.handles = TimestepHook(steps.begin, denoiser).put_on(denoiser)
+    steps.handles = TimestepHook(steps.begin, denoiser).put_on(denoiser) + PassedGatesHook(steps.gates).put_on(denoiser)
     steps.gates.put_on(hook)
     return steps
 

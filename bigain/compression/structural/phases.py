@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import torch
 from diffusers import ModelMixin
-from diffusers.hooks import ModelHook
 from torch import Tensor, nn
 
 from bigain.compression.attachment import Attachment, RowKey
+from bigain.compression.hooks import Args, Hook, Kwargs
 from bigain.compression.structural import operations
 from bigain.compression.structural.artefact import Calibration
 from bigain.compression.structural.layers import layers_of, pruned
@@ -99,31 +100,73 @@ class PhaseSubnets(Attachment):
         )
 
 
-class PhaseHook(ModelHook):
-    """On the model: runs every row of a batch through the subnet of its phase."""
+@dataclass
+class SplitBatch:
+    """A batch of several phases: its rows [n] by phase, and its arguments, of all rows."""
+
+    rows: dict[int, Tensor]
+    arguments: dict[str, Any]
+
+    def arguments_of(self, phase: int) -> dict[str, Any]:
+        """Return the arguments for the rows of a phase."""
+        batch = sum(map(len, self.rows.values()))
+        return {name: _rows(value, self.rows[phase], batch) for name, value in self.arguments.items()}
+
+
+class PhaseHook(Hook):
+    """On the model: runs every row of a batch through the subnet of its phase.
+
+    The first phase runs in the call itself and the others after it. Nothing replaces the model's `forward`, which
+    offloading would put back.
+    """
+
+    ends_failed = True
 
     def __init__(self, attachment: PhaseSubnets) -> None:
-        super().__init__()
         self.attachment = attachment
         self.signature = inspect.signature(type(attachment.denoiser).forward)
+        self.installed: ExitStack | None = None  # the layers of the phase that runs
+        self.split: SplitBatch | None = None
 
-    def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        bound = self.signature.bind(module, *args, **kwargs).arguments
-        del bound["self"]
-        x = next(iter(bound.values()))
-        phases = self.attachment.phase_of(torch.as_tensor(bound["timestep"]).flatten()).expand(len(x))
-        outputs: list[tuple[Tensor, Any]] = []
-        for phase in phases.unique().tolist():
-            rows = (phases == phase).nonzero().flatten()
-            part = {name: _rows(value, rows, len(x)) for name, value in bound.items()}
+    def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
+        """Install the first phase's layers and select its rows."""
+        arguments = self.signature.bind(module, *args, **kwargs).arguments
+        del arguments["self"]
+        batch = len(next(iter(arguments.values())))
+        phases = self.attachment.phase_of(torch.as_tensor(arguments["timestep"]).flatten()).expand(batch)
+        rows = {phase: (phases == phase).nonzero().flatten() for phase in phases.unique().tolist()}
+        self.split = SplitBatch(rows, arguments)
+        self._install(min(rows))
+        return (), self.split.arguments_of(min(rows)) if len(rows) > 1 else arguments
+
+    def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> Any:
+        """Run the other phases, put the model's own layers back, and return all rows in their order.
+
+        Without an output the first phase has failed.
+        """
+        self._uninstall()
+        split, self.split = self.split, None
+        if output is None or split is None or len(split.rows) == 1:
+            return None
+        first, *others = sorted(split.rows)
+        outputs = [output]
+        for phase in others:
             with self.attachment.installed(phase):
-                outputs.append((rows, self.fn_ref.original_forward(**part)))
-        if len(outputs) == 1:
-            return outputs[0][1]
-        order = torch.cat([rows for rows, _ in outputs]).argsort()
-        if isinstance(outputs[0][1], tuple):
-            return (torch.cat([output[0] for _, output in outputs])[order],)
-        return type(outputs[0][1])(sample=torch.cat([output.sample for _, output in outputs])[order])
+                outputs.append(module.forward(**split.arguments_of(phase)))
+        order = torch.cat([split.rows[phase] for phase in (first, *others)]).argsort()
+        if isinstance(output, tuple):
+            return (torch.cat([part[0] for part in outputs])[order],)
+        return type(output)(sample=torch.cat([part.sample for part in outputs])[order])
+
+    def _install(self, phase: int) -> None:
+        self._uninstall()
+        self.installed = ExitStack()
+        self.installed.enter_context(self.attachment.installed(phase))
+
+    def _uninstall(self) -> None:
+        if self.installed is not None:
+            self.installed.close()
+            self.installed = None
 
 
 def _rows(value: Any, rows: Tensor, batch: int) -> Any:

@@ -12,6 +12,8 @@ from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
 from bigain.compression.attachment import Attachment, RowKey
+from bigain.compression.beside import others_on
+from bigain.compression.hooks import Args, Hook, Kwargs
 from bigain.compression.instances import remove_hook
 from bigain.compression.structural.artefact import Calibration
 from bigain.compression.targets import blocks_of, family_of
@@ -79,6 +81,7 @@ class Gates:
     idle: frozenset[int] = frozenset()
     mix: Tensor | None = None  # [blocks] gates, 1 to run and 0 to reuse, while they are trained
     cache: dict[int, Any] = field(default_factory=dict)
+    passed: set[int] = field(default_factory=set)  # blocks whose gates the present forward pass has met
 
     def put_on(self, name: str) -> None:
         """Register a hook of that name on every block."""
@@ -101,6 +104,7 @@ class GateHook(ModelHook):
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         gates, block = self.gates, self.number
+        gates.passed.add(block)
         x = args[0] if args else kwargs["hidden_states"]
         if block in gates.idle:
             return x + gates.cache[block] if gates.blocks.residual else gates.cache[block]
@@ -111,6 +115,26 @@ class GateHook(ModelHook):
             output = x + kept if gates.blocks.residual else kept
         gates.cache[block] = kept
         return output
+
+
+class PassedGatesHook(Hook):
+    """On the model: checks after a forward pass that every block met its gate.
+
+    Others who replace a block's `forward` (offloading) may take the gate off without a word.
+    """
+
+    def __init__(self, gates: Gates) -> None:
+        self.gates = gates
+
+    def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> None:
+        """Raise ValueError naming a block without its gate."""
+        names, passed = self.gates.blocks.names, self.gates.passed
+        lost = [number for number in range(len(names)) if number not in passed]
+        if lost:
+            raise ValueError(
+                f"dip_go: {names[lost[0]]} ran without its gate, which something else has taken off since: remove the "
+                f"method and apply it last; {others_on(module, self.gates.blocks.modules[lost[0]])}"
+            )
 
 
 def _mixed(gate: Tensor, new: Any, old: Any) -> Any:
@@ -163,6 +187,7 @@ class ReusedSteps(Attachment):
                 )
         self.position = position
         self.gates.idle = self.idle[position]
+        self.gates.passed.clear()
         self.stored[self.batch_key] = (position, self.gates.cache)
 
     def report(self) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from accelerate import cpu_offload_with_hook
+from accelerate.hooks import remove_hook_from_module
 from diffusers import StableDiffusionPipeline
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -286,3 +288,33 @@ def test_a_calibration_serves_a_plain_pipeline(root, method, tmp_path):
             with pytest.raises(ValueError, match="was calibrated for timesteps"):
                 sample(steps=5)
     assert (sample() == plain).all()
+
+
+@pytest.mark.parametrize("method", ["mosaicdiff", "dip_go"])
+def test_offloading_that_comes_and_goes_loses_no_structural_method(backbone, tmp_path, method):
+    path, _ = calibrated(backbone, method, 5, tmp_path)
+    plain, network = RUN[backbone.family](backbone.denoiser, t=62), backbone.denoiser
+    outputs = []
+    for offloaded in (False, True):
+        if offloaded:
+            cpu_offload_with_hook(network, "cpu")
+        with bigain.compressed(network, method, calibration=path) as at:
+            t = at.visits()[-1 if method == "mosaicdiff" else 0][0]
+            outputs.append(RUN[backbone.family](network, t=t))
+            if offloaded:
+                remove_hook_from_module(network, recurse=True)
+                outputs.append(RUN[backbone.family](network, t=t))
+    assert torch.equal(outputs[0], outputs[1])
+    assert torch.equal(outputs[0], outputs[2])
+    assert torch.equal(RUN[backbone.family](network, t=62), plain)
+
+
+def test_a_gate_that_is_lost_is_named(backbone, tmp_path):
+    path, _ = calibrated(backbone, "dip_go", 5, tmp_path)
+    network = backbone.denoiser
+    block = gated_blocks_of(network).modules[0]
+    with bigain.compressed(network, "dip_go", calibration=path) as at:
+        block.forward = type(block).forward.__get__(block)
+        with pytest.raises(ValueError, match="ran without its gate"):
+            RUN[backbone.family](network, t=at.visits()[0][0])
+        del block.forward
