@@ -37,7 +37,7 @@ FLOORS = {
     "zero_shot": ["core", "methods", "datasets", "compression", "backbones", "classifier", "metrics"],
     "jobs": [
         *("core", "methods", "datasets", "tokens", "compression", "backbones", "sampling", "classifier"),
-        *("measure", "calibration", "metrics"),
+        *("measure", "calibration", "metrics", "zero_shot"),
     ],
     "cli": [
         *("core", "methods", "datasets", "study", "reporting", "jobs", "measure", "training"),

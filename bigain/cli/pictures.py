@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bigain.cli.options import IMAGES_PANEL, fail
 from bigain.core.gpu_locks import locked_gpu
 from bigain.methods.options import Options
+
+if TYPE_CHECKING:
+    from bigain.jobs.classify_images import Outcome
 
 app = typer.Typer()
 command = partial(app.command, rich_help_panel=IMAGES_PANEL)
@@ -102,3 +105,104 @@ def generate_images(
             write_json(folder / "settings.json", settings)
             write_pictures(folder, settings, rows)
     typer.echo(f"{len(rows)} {'pairs of images' if method != 'none' else 'images'}: {out / 'index.html'}")
+
+
+@command("classify-images")
+def classify_images(
+    folder: Annotated[Path, typer.Argument(help="Folder of images, read with its sub-folders.")],
+    model: Model,
+    out: Annotated[Path, typer.Option(help="CSV file for the classes; its settings go to the same name and .json.")],
+    prompts: Annotated[
+        Path | None, typer.Option(help="Text file with one prompt, or name of a class, per line.")
+    ] = None,
+    template: Annotated[str, typer.Option(help="Prompt of a name: 'a photo of a {}'.")] = "{}",
+    class_ids: ClassIds = None,
+    method: MethodId = "none",
+    ratio: Ratio = None,
+    factor: Factor = None,
+    calibration: Calibration = None,
+    stages: Annotated[str, typer.Option(help="Trials per class by the end of each stage.")] = "5,20",
+    keep: Annotated[str | None, typer.Option(help="Classes that survive each stage; 5,1 for two stages.")] = None,
+    weights: Annotated[str, typer.Option(help="Weights of the trials over t: uniform, or exp(-7t).")] = "uniform",
+    temperature: Annotated[float | None, typer.Option(help="Temperature of the probabilities, fitted before.")] = None,
+    calibrate_on: Annotated[
+        Path | None,
+        typer.Option(help="Folder of other, labelled images to fit the temperature to: a sub-folder per class."),
+    ] = None,
+    errors: Annotated[Path | None, typer.Option(help="Parquet file for the error of every trial.")] = None,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, and list their faults.")
+    ] = False,
+    seed: Seed = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows of a forward pass.")] = 32,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+) -> None:
+    """Classify a folder of images with a diffusion model, between prompts or classes.
+
+    Writes a CSV file with a row per image. A killed run resumes where it was.
+    """
+    with model_on(device, dtype):
+        from bigain.datasets.candidates import prompts_of, read_class_ids, read_prompts
+
+        if (prompts is None) == (class_ids is None):
+            raise ValueError("give either --prompts or --class-ids")
+        if temperature is not None and calibrate_on is not None:
+            raise ValueError("give either --temperature or --calibrate-on")
+        candidates = prompts_of(read_prompts(prompts), template) if prompts else read_class_ids(class_ids or "")
+        settings = {
+            "stages": numbers("stages", stages),
+            "keep": None if keep is None else numbers("keep", keep),
+            "method": method,
+            "calibration": None if calibration is None else str(calibration),
+        }
+        from bigain.jobs import classify_images as job
+
+        request = job.request_of(
+            candidates,
+            model,
+            **settings,
+            ratio=ratio,
+            factor=factor,
+            weights=weights,
+            seed=seed,
+            batch_size=batch_size,
+            device=device,
+            dtype=dtype,
+        )
+        outcome = job.classify_images(
+            request,
+            folder,
+            out,
+            errors=errors,
+            temperature=temperature,
+            calibrate_on=calibrate_on,
+            skip_unreadable=skip_unreadable,
+        )
+    for line in lines_on(outcome):
+        typer.echo(line)
+    typer.echo(out)
+
+
+def numbers(name: str, text: str) -> tuple[int, ...]:
+    """Return a list of whole numbers. Raises ValueError naming the option if it is something else."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ValueError(f"--{name} is {text!r}; whole numbers joined by commas are needed, as in 5,20")
+    return tuple(map(int, parts))
+
+
+def lines_on(outcome: Outcome) -> Iterator[str]:
+    """Yield what a user of `classify-images` has to know about its outcome."""
+    yield f"{outcome.images} images classified" + (f", {outcome.left_out} left out" if outcome.left_out else "")
+    if outcome.resumed:
+        yield f"{outcome.resumed} of them by an earlier run"
+    if outcome.others:
+        yield f"{len(outcome.others)} files are no images by their endings: {', '.join(outcome.others[:3])}"
+    fitted = outcome.calibrated_on
+    if fitted is not None:
+        before, after = fitted["ece"]
+        yield f"temperature {outcome.temperature:.4g}, fitted to {fitted['images']} images of {fitted['folder']}: "
+        yield f"  accuracy {fitted['accuracy']:.1f}%, calibration error (ECE) {before:.1f}% before, {after:.1f}% after"
+    elif outcome.temperature is None:
+        yield "probabilities are not calibrated and say nothing: use --calibrate-on, or --temperature"

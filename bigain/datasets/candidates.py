@@ -40,6 +40,13 @@ def read_class_ids(source: str) -> dict[int, str]:
     return names
 
 
+def prompts_of(names: list[str], template: str) -> dict[str, str]:
+    """Return the prompt of every name: the template with {} replaced. Raises ValueError unless it has one {}."""
+    if template.count("{}") != 1:
+        raise ValueError(f"template {template!r} has to hold {{}} once, for the name: 'a photo of a {{}}'")
+    return {name: template.replace("{}", name) for name in names}
+
+
 def _lines(path: Path, kind: str) -> list[tuple[int, str]]:
     """Return the lines that are not blank, without surrounding space, each with its number from 1."""
     if not path.is_file():

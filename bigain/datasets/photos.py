@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from bigain.datasets.base import Dataset, UnreadableImage
-from bigain.datasets.images import ImageLike, decode, known_formats, open_image, refuse_large, standard
+from bigain.datasets.images import decode, known_formats, refuse_large, standard
 
 Value = TypeVar("Value", str, int)
 
@@ -134,15 +134,6 @@ def pixels(image: Image.Image, channels: int) -> np.ndarray:
 def crops(dataset: Dataset, positions: Sequence[int], size: int, channels: int) -> np.ndarray:
     """Return images as a backbone of that size sees them: uint8 [n, C, size, size]. Raises UnreadableImage."""
     return np.stack([pixels(centre_crop(dataset.open(i), size), channels) for i in positions])
-
-
-def model_input(images: Sequence[ImageLike], size: int, channels: int) -> np.ndarray:
-    """Return images from anywhere (see `open_image`) as a backbone of that size sees them: uint8 [n, C, size, size].
-
-    Raises UnreadableImage with the name of the first that cannot be read, or its place: "image 3", from 0.
-    """
-    opened = [open_image(image, f"image {k}") for k, image in enumerate(images)]
-    return np.stack([pixels(centre_crop(image, size), channels) for image in opened])
 
 
 def as_jpeg(image: Image.Image) -> Image.Image:

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
+from bigain.backbones.devices import device_of
+from bigain.core.files import read_json
 from bigain.core.places import located
-from bigain.jobs.common import device_of
 
 SHOWN = 60  # characters of a prompt in a message
 
@@ -68,6 +69,13 @@ def class_names(pipe: DiffusionPipeline) -> dict[int, str]:
     for name, number in (getattr(pipe, "labels", None) or {}).items():  # ImageNet's have several names per class
         names[number] = f"{names[number]}, {name}" if number in names else name
     return names or dict.fromkeys(range(pipe.transformer.config.num_embeds_ada_norm), "")
+
+
+def names_of_classes(folder: Path) -> dict[int, str]:
+    """Return the names of classes by id that a pipeline folder states; none if it states none."""
+    index = read_json(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
+    stated = index.get("id2label") if isinstance(index, dict) else None
+    return {int(number): str(name) for number, name in (stated or {}).items()}
 
 
 def refuse_long(pipe: DiffusionPipeline, prompts: Iterable[str]) -> None:

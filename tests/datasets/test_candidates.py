@@ -2,7 +2,7 @@
 
 import pytest
 
-from bigain.datasets.candidates import read_class_ids, read_prompts
+from bigain.datasets.candidates import prompts_of, read_class_ids, read_prompts
 
 
 def test_a_line_is_a_prompt_and_blank_lines_are_none(tmp_path):
@@ -54,3 +54,10 @@ def test_repeated_ids_and_missing_files_are_named():
         read_class_ids("1,2,1")
     with pytest.raises(FileNotFoundError, match=r"ids\.txt is missing: a text file with class ids"):
         read_class_ids("ids.txt")
+
+
+def test_a_template_makes_prompts_of_names():
+    assert prompts_of(["dog", "{}"], "a {}, a pet") == {"dog": "a dog, a pet", "{}": "a {}, a pet"}
+    for template in ("a photo", "{} and {}"):
+        with pytest.raises(ValueError, match=r"has to hold \{\} once"):
+            prompts_of(["dog"], template)

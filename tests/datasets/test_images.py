@@ -13,7 +13,7 @@ from PIL import Image
 from bigain.datasets import images
 from bigain.datasets.base import UnreadableImage
 from bigain.datasets.images import UPRIGHT, image_names, open_image
-from bigain.datasets.photos import Pictures, Store, centre_crop, model_input, pixels
+from bigain.datasets.photos import Pictures, Store, centre_crop, pixels
 
 RAMP = np.array([[0, 100, 200], [250, 50, 150]], dtype=np.uint8)  # 2 x 3: no turn of it equals another
 
@@ -29,6 +29,11 @@ def opened(source):
     image = open_image(source)
     assert image.mode in ("L", "RGB")
     return np.asarray(image)
+
+
+def seen(source, channels):
+    """Return an image as a model of 32 x 32 pixels sees it."""
+    return pixels(centre_crop(open_image(source), 32), channels)
 
 
 def fault(source, name="image"):
@@ -140,7 +145,7 @@ def test_an_upright_rgb_photo_is_the_same_in_both(tmp_path):
     save(tmp_path / "x.jpg", noise)
     for channels in (1, 3):
         official = pixels(centre_crop(Store(tmp_path).open("x.jpg"), 32), channels)
-        assert np.array_equal(model_input([tmp_path / "x.jpg"], 32, channels)[0], official)
+        assert np.array_equal(seen(tmp_path / "x.jpg", channels), official)
 
 
 def test_a_camera_s_previews_are_not_frames(tmp_path):
@@ -181,12 +186,13 @@ def test_a_pil_image_is_not_changed():
 @pytest.mark.parametrize("size", [(1, 1), (1, 90), (7, 500), (32, 32), (333, 222)])
 def test_any_size_in_grey_or_colour_becomes_the_model_s(channels, size):
     grey = Image.new("L", size, 120)
-    assert np.array_equal(model_input([grey, grey.convert("RGB")], 32, channels), np.full((2, channels, 32, 32), 120))
+    for image in (grey, grey.convert("RGB")):
+        assert np.array_equal(seen(image, channels), np.full((channels, 32, 32), 120))
 
 
 def test_other_channels_than_grey_and_rgb_are_refused():
     with pytest.raises(ValueError, match=r"the model's images have 4 channels; images are read in grey \(1\) or RGB"):
-        model_input([np.zeros((8, 8))], 8, 4)
+        seen(np.zeros((8, 8)), 4)
 
 
 # -- faults
@@ -296,7 +302,7 @@ def test_something_else_is_a_type_error():
     with pytest.raises(
         TypeError, match=r"image 1 is a int; allowed are a path, a PIL image, a numpy array or a tensor"
     ):
-        model_input([np.zeros((4, 4)), 3], 4, 1)
+        open_image(3, "image 1")
 
 
 def test_names_are_split_by_their_endings_and_hidden_files_left_out():

@@ -1,0 +1,245 @@
+"""`bigain classify-images`: what `DiffusionClassifier` says of a folder, resumed, calibrated, and every fault named."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import bigain
+from bigain.cli.main import app
+from bigain.core.columns import columns_of
+from bigain.datasets import load
+from bigain.zero_shot.classifier import DiffusionClassifier
+from tests.helpers.repository import ROOT
+
+UNET, DIT = str(ROOT / "resources/mini-unet"), str(ROOT / "resources/mini-dit")
+FASHION = load({"reader": "fashion", "path": str(ROOT / "resources/fashion")})
+PROMPTS = {name: f"a photo of a {name}" for name in ("bag", "shirt", "sneaker")}
+FAST = ["--stages", "1,2", "--keep", "2,1", "--batch-size", "6", "--device", "cpu"]
+
+
+def write_images(folder, places, by_class=False):
+    for place in places:
+        file = folder / (FASHION.class_names[FASHION.labels[place][0]] if by_class else "") / f"{place:03d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        FASHION.open(place).save(file)
+    return folder
+
+
+def of_classes(count, skip=0):
+    """Return the places of the first images of the three classes, `count` of each, after `skip` others."""
+    places = {name: [] for name in PROMPTS}
+    for place, labels in enumerate(FASHION.labels):
+        places.get(FASHION.class_names[labels[0]], []).append(place)
+    return sorted(place for listed in places.values() for place in listed[skip : skip + count])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_images(tmp_path / "images", of_classes(1))
+
+
+@pytest.fixture
+def names(tmp_path):
+    (tmp_path / "names.txt").write_text("\n".join(PROMPTS))
+    return ["--prompts", str(tmp_path / "names.txt"), "--template", "a photo of a {}"]
+
+
+def classify(folder, out, *arguments):
+    return CliRunner().invoke(app, ["classify-images", str(folder), "--out", str(out), *FAST, *arguments])
+
+
+def refusal(folder, out, *arguments):
+    done = classify(folder, out, *arguments)
+    assert done.exit_code == 2, done.output
+    assert not out.exists()
+    return " ".join(done.stderr.split())
+
+
+def classifier(**options):
+    return DiffusionClassifier(UNET, PROMPTS, stages=(1, 2), keep=(2, 1), batch_size=6, progress=False, **options)
+
+
+def test_predictions_are_those_of_the_classifier(tmp_path, folder, names):
+    (folder / "notes.txt").write_text("not an image")
+    arguments = ["--method", "bigain_tm", "--ratio", "0.5", "--errors", str(tmp_path / "errors.parquet")]
+    done = classify(folder, tmp_path / "out.csv", "--model", UNET, *names, *arguments)
+    assert done.exit_code == 0, done.output
+    frame = pd.read_csv(tmp_path / "out.csv")
+    files = sorted(path.name for path in folder.glob("*.png"))
+    assert frame["file"].tolist() == files
+    direct = classifier(method="bigain_tm", ratio=0.5)
+    trials = direct.errors([folder / name for name in files])
+    assert frame["predicted"].tolist() == direct.predict(trials).tolist()
+    columns = [f"p({name})" for name in PROMPTS]
+    assert np.allclose(frame[columns], direct.predict_proba(trials), rtol=1e-9)
+    assert frame["probability"].tolist() == frame[columns].max(axis=1).tolist()
+    assert not frame["calibrated"].any()
+    assert frame["fault"].isna().all()
+    both = trials[trials["image"] == 0].pivot(index="t", columns="class", values="error").dropna(axis=1).astype(float)
+    assert frame["margin"][0] <= np.diff(np.sort(both.mean()))[0] + 1e-9
+    stored = pd.read_parquet(tmp_path / "errors.parquet")
+    assert np.array_equal(stored["error"], trials["error"])
+    assert stored["file"].unique().tolist() == files
+    assert direct.predict(stored).tolist() == frame["predicted"].tolist()
+    described = [name for name in columns_of("predictions") if name != "p(CLASS)"]
+    assert list(frame) == [*described, *columns]
+    assert list(stored) == list(columns_of("errors"))
+    assert "3 images classified" in done.output
+    assert "1 files are no images by their endings: notes.txt" in done.output
+    assert "probabilities are not calibrated and say nothing" in done.output
+    spec = json.loads((tmp_path / "out.csv.json").read_text())["spec"]
+    assert spec["candidates"] == [list(pair) for pair in PROMPTS.items()]
+
+
+def test_a_killed_run_resumes_and_gives_the_same_file(tmp_path, names, monkeypatch):
+    monkeypatch.setitem(DiffusionClassifier.__init__.__kwdefaults__, "block", 2)
+    folder = write_images(tmp_path / "images", of_classes(1))  # a group of two, and one of one
+    whole = classify(folder, tmp_path / "whole.csv", "--model", UNET, *names)
+    assert whole.exit_code == 0, whole.output
+    computed, errors = [], DiffusionClassifier.errors
+
+    def killed(self, images, ids=None):
+        computed.append(len(images))
+        if len(computed) == 2:
+            raise KeyboardInterrupt
+        return errors(self, images, ids)
+
+    monkeypatch.setattr(DiffusionClassifier, "errors", killed)
+    assert classify(folder, tmp_path / "out.csv", "--model", UNET, *names).exit_code != 0
+    assert not (tmp_path / "out.csv").exists()
+    done = classify(folder, tmp_path / "out.csv", "--model", UNET, *names)
+    assert "2 of them by an earlier run" in done.output
+    assert computed == [2, 1, 1]
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_is_resumed_has_the_same_settings_and_images(tmp_path, folder, names, monkeypatch):
+    counted = []
+
+    def made_up(self, images):
+        counted.append(1)
+        rows = [(k, c, 500, 0, 1.0 + c) for k in range(len(images)) for c in range(3)]
+        return pd.DataFrame(rows, columns=["image", "class", "t", "stage", "error"])
+
+    monkeypatch.setattr(DiffusionClassifier, "errors", made_up)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # as if each run were killed at the end
+    out = tmp_path / "out.csv"
+    for count, changes in enumerate((names, ["--seed", "1", *names], [*names, "--method", "todo", "--factor", "2"])):
+        assert classify(folder, out, "--model", UNET, *changes).exit_code == 0
+        assert len(counted) == count + 1
+    Path(names[1]).write_text("\n".join(reversed(PROMPTS)))
+    assert classify(folder, out, "--model", UNET, *names).exit_code == 0
+    write_images(folder, of_classes(1, skip=1))
+    assert classify(folder, out, "--model", UNET, *names).exit_code == 0
+    assert len(counted) == 5
+    assert "6 of them by an earlier run" in classify(folder, out, "--model", UNET, *names).output
+    assert len(counted) == 5
+
+
+def test_classes_have_the_model_s_names_or_those_of_the_list(tmp_path, folder):
+    (tmp_path / "ids.txt").write_text("8\n6 a shirt\n")
+    done = classify(folder, tmp_path / "out.csv", "--model", DIT, "--class-ids", str(tmp_path / "ids.txt"))
+    assert done.exit_code == 0, done.output
+    assert list(pd.read_csv(tmp_path / "out.csv"))[-2:] == ["p(bag)", "p(a shirt)"]
+
+
+def test_probabilities_are_calibrated_on_labelled_images(tmp_path, folder, names):
+    labelled = write_images(tmp_path / "labelled", of_classes(2, skip=1), by_class=True)
+    done = classify(folder, tmp_path / "out.csv", "--model", UNET, *names, "--calibrate-on", str(labelled))
+    assert done.exit_code == 0, done.output
+    files = sorted(labelled.rglob("*.png"))
+    direct = classifier().calibrate(files, [path.parent.name for path in files])
+    spec = json.loads((tmp_path / "out.csv.json").read_text())["spec"]
+    assert spec["temperature"] == pytest.approx(direct.temperature, rel=1e-4)
+    assert spec["calibrated_on"]["images"] == 6
+    assert f"temperature {spec['temperature']:.4g}, fitted to 6 images" in done.output
+    frame = pd.read_csv(tmp_path / "out.csv")
+    assert frame["calibrated"].all()
+    images = [folder / name for name in frame["file"]]
+    columns = [f"p({name})" for name in PROMPTS]
+    assert np.allclose(frame[columns], direct.predict_proba(images), atol=1e-3)
+    stated = classify(folder, tmp_path / "b.csv", "--model", UNET, *names, "--temperature", str(spec["temperature"]))
+    assert "not calibrated" not in stated.output
+    assert np.allclose(pd.read_csv(tmp_path / "b.csv")[columns], frame[columns], atol=1e-6)
+
+
+def test_all_unreadable_images_are_named_or_listed_with_their_faults(tmp_path, folder, names):
+    (folder / "empty.png").touch()
+    (folder / "text.jpg").write_text("no image")
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(folder / "red.png")
+    message = refusal(folder, tmp_path / "out.csv", "--model", UNET, *names)
+    assert "3 of 6 images cannot be classified; --skip-unreadable leaves them out" in message
+    expected = {"empty.png": "is empty", "text.jpg": "not an image in a format", "red.png": "is in colour"}
+    for name, fault in expected.items():
+        assert name in message
+        assert fault in message
+    done = classify(folder, tmp_path / "out.csv", "--model", UNET, *names, "--skip-unreadable")
+    assert "3 images classified, 3 left out" in done.output
+    frame = pd.read_csv(tmp_path / "out.csv").set_index("file")
+    assert frame.index.tolist() == sorted(path.name for path in folder.iterdir())
+    for name, fault in expected.items():
+        assert fault in frame["fault"][name]
+        assert frame.loc[name].drop("fault").isna().all()
+    for path in folder.glob("[0-9]*"):
+        path.unlink()
+    message = refusal(folder, tmp_path / "none.csv", "--model", UNET, *names, "--skip-unreadable")
+    assert "none of its 3 images can be classified" in message
+
+
+def test_calibration_on_unfit_folders_is_refused(tmp_path, folder, names):
+    def refused(labelled):
+        return refusal(folder, tmp_path / "out.csv", "--model", UNET, *names, "--calibrate-on", str(labelled))
+
+    labelled = write_images(tmp_path / "labelled", of_classes(1, skip=1), by_class=True)
+    shutil.rmtree(labelled / "bag")
+    assert f"{labelled} has no images of bag: every class needs some" in refused(labelled)
+    write_images(labelled, [0])
+    assert f"{labelled}/000.png lies in no sub-folder of a class; sub-folders are named after" in refused(labelled)
+    (labelled / "000.png").unlink()
+    write_images(labelled, of_classes(1), by_class=True)
+    assert "which is classified: calibrate on other images" in refused(labelled)
+    assert f"{tmp_path}/nowhere is not a folder" in refused(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "nowhere", "--class-ids", "1,2"], "model_index.json is missing"),
+        (["--model", DIT], "give either --prompts or --class-ids"),
+        (["--model", DIT, "--class-ids", "1"], "a classifier chooses between at least two"),
+        (["--model", DIT, "--class-ids", "1,1000"], "class id 1000 does not exist: the model's are 0 to 999"),
+        (["--model", UNET, "--class-ids", "1,2"], "the model is conditioned on prompts, not on 1"),
+        (
+            ["--model", DIT, "--class-ids", "1,2", "--stages", "1,x"],
+            "--stages is '1,x'; whole numbers joined by commas",
+        ),
+        (["--model", DIT, "--class-ids", "1,2", "--keep", "2"], "both of the same length"),
+        (["--model", DIT, "--class-ids", "1,2", "--weights", "high"], "unknown weights 'high'; allowed are uniform"),
+        (["--model", DIT, "--class-ids", "1,2", "--method", "tom"], "unknown method 'tom'. Did you mean 'tome'?"),
+        (["--model", DIT, "--class-ids", "1,2", "--temperature", "0"], "it has to be positive and finite"),
+        (["--model", DIT, "--class-ids", "1,2", "--temperature", "1", "--calibrate-on", "x"], "give either --temperat"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path, folder, arguments, message):
+    assert message in refusal(folder, tmp_path / "out.csv", *arguments)
+
+
+def test_folders_without_images_and_bad_templates_are_refused(tmp_path, names):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/notes.txt").touch()
+    message = refusal(tmp_path / "empty", tmp_path / "out.csv", "--model", UNET, *names)
+    assert "empty holds no images; of its files notes.txt are none by their endings" in message
+    assert "nowhere is not a folder" in refusal(tmp_path / "nowhere", tmp_path / "out.csv", "--model", UNET, *names)
+    message = refusal(tmp_path / "empty", tmp_path / "out.csv", "--model", UNET, *names[:2], "--template", "a photo")
+    assert "template 'a photo' has to hold {} once" in message
+
+
+def test_the_classifier_is_public():
+    assert bigain.DiffusionClassifier is DiffusionClassifier
