@@ -11,7 +11,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pytest
 import torch
 
-from tests.helpers.models import tiny_dit, tiny_unet
+from tests.helpers.models import tiny_dit, tiny_flux, tiny_mmdit, tiny_unet
 from tests.helpers.repository import ROOT
 
 
@@ -33,3 +33,13 @@ def unet():
 @pytest.fixture(scope="session")
 def dit():
     return tiny_dit()
+
+
+@pytest.fixture(scope="session")
+def mmdit():
+    return tiny_mmdit()
+
+
+@pytest.fixture(scope="session")
+def flux():
+    return tiny_flux()

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from diffusers import ModelMixin
-from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.attention import BasicTransformerBlock, JointTransformerBlock
 
 from bigain.compression.attachment import Attachment
-from bigain.compression.targets import SUPPORTED, Block, blocks_of
+from bigain.compression.targets import Block, blocks_of, family_of, is_supported
 
 CACHE_BYTES = 2**21  # of the widest tensor of a chunk: about the second-level cache of a core
 
@@ -35,10 +35,10 @@ def chunked_feed_forward(denoiser: ModelMixin, rows: int, attachment: Attachment
 
 def _chunk_sizes(
     denoiser: ModelMixin, rows: int, attachment: Attachment
-) -> Iterator[tuple[BasicTransformerBlock, int]]:
+) -> Iterator[tuple[BasicTransformerBlock | JointTransformerBlock, int]]:
     """Yield the blocks whose feed-forward layer is chunked, with the rows of a chunk."""
-    known = isinstance(denoiser, SUPPORTED) and attachment.method.acts_on != "model"
-    if not known or denoiser.device.type != "cpu":
+    known = is_supported(denoiser) and family_of(denoiser) != "flux"  # whose blocks cannot chunk
+    if not known or attachment.method.acts_on == "model" or denoiser.device.type != "cpu":
         return
     merged = [site.block.module for site in attachment.sites] if "mlp" in attachment.method.layers else []
     for block in blocks_of(denoiser):
@@ -54,7 +54,7 @@ def rows_per_chunk(block: Block, rows: int) -> int | None:
     return max(fitting, default=None)
 
 
-def _widened_token_bytes(block: BasicTransformerBlock) -> int:
+def _widened_token_bytes(block: BasicTransformerBlock | JointTransformerBlock) -> int:
     """Return the size of a token after the first projection of a block's feed-forward layer."""
     weight = block.ff.net[0].proj.weight
     return weight.shape[0] * weight.element_size()

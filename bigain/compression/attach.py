@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Unpack
 
-from diffusers import DiffusionPipeline, ModelMixin
+from diffusers import DiffusionPipeline, FluxTransformer2DModel, ModelMixin
 from torch import nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DataParallel, DistributedDataParallel
@@ -16,9 +16,11 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from bigain.compression import structural
 from bigain.compression.attachment import ATTRIBUTE, HOOK, Attachment, Uncompressed
 from bigain.compression.checkpoints import checkpointing
+from bigain.compression.flux import MergeStreamHook, PositionsHook, RestoreStreamHook, StreamAttentionHook
 from bigain.compression.hooks import (
     BlockHook,
     GridHook,
+    KeysHook,
     MergeAttentionHook,
     MergeHook,
     ReduceHook,
@@ -26,13 +28,17 @@ from bigain.compression.hooks import (
 )
 from bigain.compression.instances import show_to_compiler
 from bigain.compression.options import checked
+from bigain.compression.rotary import PlacedKeysHook, ProcessorHook, RotaryProcessor, put_processors_on
 from bigain.compression.sites import Site
 from bigain.compression.targets import family_of, plan_groups, select
 from bigain.compression.token_attachment import TokenAttachment
 from bigain.methods.ids import method_of
-from bigain.methods.method import STRENGTHS, ByTask, Method, StrengthKind
+from bigain.methods.method import STRENGTHS, ByTask, Family, Method, StrengthKind
 from bigain.methods.options import Options
+from bigain.methods.places import NAMES
 from bigain.methods.schedules import Constant, Schedule, Varying
+from bigain.tokens import TokenGrid
+from bigain.tokens.downsample import PLACES
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +47,7 @@ STRENGTH_KINDS: dict[str, StrengthKind] = {  # by the option that takes it
     "threshold": "threshold",
     "factor": "downsample_factor",
 }
+T_SCALES: dict[Family, float] = {"flux": 1000.0}  # of a model's timesteps to 0 ... 999, where they are others
 WRAPPERS = (OptimizedModule, DataParallel, DistributedDataParallel)
 
 
@@ -62,7 +69,7 @@ def denoiser_of(model: nn.Module | DiffusionPipeline) -> ModelMixin:
 
 
 def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options: Unpack[Options]) -> Attachment:
-    """Compress a diffusers U-Net, DiT or pipeline, in place, until `remove`. Return what is attached.
+    """Compress a diffusers U-Net, transformer or pipeline, in place, until `remove`. Return what is attached.
 
     `method` is an id (`bigain_tm`, `bigain_tm~protect-0.1`) or a `Method`. Options, all of which may be left out:
         ratio: fraction of all tokens that a merging method merges away, from 0 to below 1. It may depend on the
@@ -75,10 +82,11 @@ def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options:
         task: "generation" (default) or "classification"; picks the paper's alpha of bigain_td.
         seed: seed of the method's random draws (default 0).
         levels: U-Net levels to compress, 0 being the highest resolution (default: the highest that has attention).
-        blocks: DiT blocks to compress, from 0 (default: the released code's ten of DiT-XL/2; of another depth all but
-            the first and the last).
+        blocks: blocks of a transformer to compress, from 0, those of FLUX double stream first, or the name of a part
+            (default: the released code's ten of DiT-XL/2; of another depth all but the first and the last).
         metric_site: where similarity and score are measured, "block_input" (before norm1; a U-Net's default) or
-            "norm1_output" (a DiT's).
+            "norm1_output" (a transformer's).
+        grid: height and width of FLUX's token grid, where the positions in img_ids do not show it.
         calibration: file of a structural method (dip_go, mosaicdiff), which takes no other option.
 
     Levels, blocks or timesteps in the id itself (`bigain_tm~levels-1`) override the options. "none" leaves the model
@@ -124,9 +132,9 @@ def _check_options(method: Method, options: Options) -> Path | str | None:
     if method.acts_on == "model":
         if calibration is None:
             raise ValueError(f"{method.id} needs calibration=FILE: `bigain calibrate` and the study make one")
-        if {*STRENGTH_KINDS, "timesteps", "levels", "blocks"} & set(options):
+        if {*STRENGTH_KINDS, "timesteps", "levels", "blocks", "grid"} & set(options):
             raise ValueError(
-                f"{method.id} takes no strength, timesteps, levels or blocks: its calibration says all of it"
+                f"{method.id} takes no strength, timesteps, levels, blocks or grid: its calibration says all of it"
             )
         return calibration
     if calibration is not None:
@@ -147,22 +155,41 @@ def _attach(denoiser: ModelMixin, method: Method, strength: Constant | Varying, 
     resolved = {k: v.resolve(family, task) if isinstance(v, ByTask) else v for k, v in method.options.items()}
     metric_site = options.get("metric_site") or ("block_input" if family == "unet" else "norm1_output")
     blocks = select(denoiser, method.levels or options.get("levels"), method.blocks or options.get("blocks"))
-    sites = [Site(block, block.grid, group) for block, group in zip(blocks, plan_groups(blocks), strict=True)]
-    _check_layers(method, sites)
-    schedule = Schedule(method, strength, method.timesteps or options.get("timesteps"))
-    attachment = TokenAttachment(schedule, resolved, metric_site, options.get("seed", 0), sites)
-    _register(denoiser, attachment)
+    grid = _grid_for(family, options)
+    sites = [Site(block, grid or block.grid, group) for block, group in zip(blocks, plan_groups(blocks), strict=True)]
+    _check_layers(family, method, sites)
+    schedule, t_scale = (
+        Schedule(method, strength, method.timesteps or options.get("timesteps")),
+        T_SCALES.get(family, 1.0),
+    )
+    attachment = TokenAttachment(schedule, resolved, metric_site, options.get("seed", 0), sites, t_scale)
+    if family == "flux":
+        _register_flux(denoiser, attachment, grid)
+    else:
+        _register(denoiser, attachment)
     return attachment
+
+
+def _grid_for(family: Family, options: Options) -> TokenGrid | None:
+    grid = options.get("grid")
+    if grid is not None and family != "flux":
+        raise ValueError(f"grid={grid}: {NAMES[family]} shows its token grid itself; only FLUX takes one")
+    return None if grid is None else TokenGrid(*grid)
 
 
 MODULES = {"ca": "attn2", "mlp": "ff"}  # of a block, by the layer's name in an id
 
 
-def _check_layers(method: Method, sites: list[Site]) -> None:
-    if "ca" in method.layers and method.depends_on_image:
+def _check_layers(family: Family, method: Method, sites: list[Site]) -> None:
+    is_joint = family in ("mmdit", "flux")
+    if method.depends_on_image and is_joint:
+        raise ValueError(
+            f"{method.id} leaves samples different numbers of tokens, which attention shared with the text cannot take"
+        )
+    if method.depends_on_image and "ca" in method.layers:
         raise ValueError(f"{method.id} leaves samples different numbers of tokens; drop ca")
     for site in sites:
-        if "ca" in method.layers and site.block.module.attn2 is None:
+        if "ca" in method.layers and (is_joint or site.block.module.attn2 is None):
             raise ValueError(f"{method.id}: {site.block.name} has no cross-attention to merge around")
 
 
@@ -172,19 +199,54 @@ def _register(denoiser: ModelMixin, attachment: TokenAttachment) -> None:
     by_map: dict[nn.Module, list[Site]] = {}
     for site in attachment.sites:
         by_map.setdefault(site.block.map_module, []).append(site)
-        block, attention = site.block.module, site.block.module.attn1
-        show_to_compiler(attention)
-        if attachment.method.acts_on == "keys_values":
-            reducing = ReduceHook(attachment, site)
-            attachment.handles += reducing.put_on(attention)
-            reducing.follow(attention)
-            continue
-        attachment.handles += BlockHook(attachment, site).put_on(block)
-        attachment.handles += MergeAttentionHook(attachment, site).put_on(attention)
-        for layer in attachment.method.layers[1:]:
-            attachment.handles += MergeHook(attachment, site).put_on(getattr(block, MODULES[layer]))
+        _compress(attachment, site)
     for module, sites in by_map.items():
         attachment.handles += GridHook(attachment, sites).put_on(module)
+
+
+def _register_flux(denoiser: FluxTransformer2DModel, attachment: TokenAttachment, grid: TokenGrid | None) -> None:
+    attachment.handles += put_processors_on(attachment, denoiser.pos_embed)
+    attachment.checkpointing = checkpointing(denoiser)
+    attachment.handles += TimestepHook(attachment.begin, denoiser, attachment.state.end).put_on(denoiser)
+    attachment.handles += PositionsHook(attachment, denoiser, grid).put_on(denoiser)
+    for site in attachment.sites:
+        attachment.handles += ProcessorHook(attachment, site).put_on(site.block.module.attn)
+        if site.block.single_stream and "mlp" in attachment.method.layers:
+            _merge_stream(attachment, site)
+        else:
+            _compress(attachment, site)
+
+
+def _compress(attachment: TokenAttachment, site: Site) -> None:
+    """Put the hooks of a method on a block."""
+    block, method = site.block.module, attachment.method
+    for attention in site.block.self_attention:
+        show_to_compiler(attention)
+        if method.acts_on == "keys_values":
+            has_positions = isinstance(attention.processor, RotaryProcessor)
+            keys = PlacedKeysHook if has_positions and method.operator in PLACES else KeysHook
+            reducing = ReduceHook(attachment, site, keys)
+            attachment.handles += reducing.put_on(attention)
+            reducing.follow(attention)
+        else:
+            attachment.handles += MergeAttentionHook(attachment, site).put_on(attention)
+    if method.acts_on == "tokens":
+        attachment.handles += BlockHook(attachment, site).put_on(block)
+    for layer in method.layers[1:]:
+        attachment.handles += MergeHook(attachment, site).put_on(getattr(block, MODULES[layer]))
+
+
+def _merge_stream(attachment: TokenAttachment, site: Site) -> None:
+    """Put the hooks on a single-stream block that run its attention and its MLP on the same merged tokens."""
+    block = site.block.module
+    show_to_compiler(block.attn)
+    for hook, module in (
+        (BlockHook, block),
+        (MergeStreamHook, block.norm),
+        (StreamAttentionHook, block.attn),
+        (RestoreStreamHook, block.proj_out),
+    ):
+        attachment.handles += hook(attachment, site).put_on(module)
 
 
 def attached_to(model: nn.Module | DiffusionPipeline) -> Attachment | None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from diffusers import ModelMixin
 from torch import Tensor
-from torch.utils.hooks import RemovableHandle
 
 from bigain.compression.checkpoints import checkpointing, release
 from bigain.compression.instances import hide_from_compiler, remove_hook
@@ -32,12 +31,19 @@ class RowKey:
     t: int
 
 
+class Handle(Protocol):
+    """What takes something off a model again."""
+
+    def remove(self) -> None:
+        """Take it off."""
+
+
 class Attachment(ABC):
     """A compression method attached to a model. `sites` are the blocks whose tokens it compresses."""
 
     method: Method
     sites: Sequence[Site]
-    handles: Sequence[RemovableHandle] = ()  # of its hooks
+    handles: Sequence[Handle] = ()  # of its hooks
     attached_model: ModelMixin | None = None  # once it is attached
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -60,7 +66,8 @@ class Attachment(ABC):
         for handle in self.handles:
             handle.remove()
         for site in self.sites:
-            hide_from_compiler(site.block.module.attn1)
+            for attention in site.block.self_attention:
+                hide_from_compiler(attention)
         for module in denoiser.modules():
             remove_hook(module, HOOK)
         release(checkpointing(denoiser))

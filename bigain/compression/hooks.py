@@ -2,8 +2,9 @@
 
 They are PyTorch's module hooks, which run no matter who replaces a module's `forward` before or after them (offloading,
 caches), and are removed with their handle. The model's hook begins the pass, the map module's reads the grid, the
-block's sees the tokens before norm1, attn1's reduces and restores around the untouched attention; to_k's and to_v's
-hand it fewer keys and values, whatever its processor.
+block's sees the tokens before norm1, self-attention's reduces and restores around the untouched attention; to_k's and
+to_v's hand it fewer keys and values, whatever its processor. Where text takes part in attention, hooks touch only the
+image's tokens.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ class BlockHook(Hook):
 
 
 class MergeHook(Hook):
-    """On attn1, attn2 or the feed-forward: runs it on the tokens that the block's plan leaves, and restores them.
+    """On attention or the feed-forward: runs it on the tokens that the block's plan leaves, and restores them.
 
     Where samples keep different numbers of tokens, the first runs in the call itself and the others after it.
     """
@@ -127,16 +128,16 @@ class MergeHook(Hook):
 
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
         """Reduce the tokens."""
-        forward_pass = self.attachment.forward_pass
+        forward_pass, site = self.attachment.forward_pass, self.site
         if forward_pass.strength is None:
             return None
         x = args[0] if args else kwargs["hidden_states"]
-        _check_tokens(self.attachment, self.site, module, x)
+        _check_tokens(self.attachment, site, module, forward_pass.image_of(x, site.block.name))
         plan = self.plan(module, args, kwargs, x)
         if isinstance(plan, RaggedPlan):
-            forward_pass.whole[self.site.block.name] = x
+            forward_pass.whole[site.block.name] = x
             return _with_first(args, kwargs, plan.plans[0].reduce(x[:1]))
-        return _with_first(args, kwargs, plan.reduce(x))
+        return _with_first(args, kwargs, forward_pass.on_image(plan.reduce, x, site.block.name))
 
     def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> Any:
         """Restore them."""
@@ -151,36 +152,43 @@ class MergeHook(Hook):
                 other_args, other_kwargs = _with_first(args, kwargs, of_sample.reduce(sample))
                 outputs.append(of_sample.restore(module.forward(*other_args, **other_kwargs)))
             y = torch.cat(outputs)
+        elif isinstance(output, tuple):  # joint attention: of the image, then of the text
+            return plan.restore(output[0]), *output[1:]
         else:
-            y = plan.restore(output)
+            y = forward_pass.on_image(plan.restore, output, self.site.block.name)
         if distinct is not None and len(y) < len(distinct.inverse):  # the layers after it may run on all rows
             forward_pass.plans[name] = plan.of_rows(distinct.inverse)
         return y
 
 
 class MergeAttentionHook(MergeHook):
-    """On attn1: as `MergeHook`, and plans from the tokens after norm1 where the block has no plan yet."""
+    """On self-attention: as `MergeHook`, and plans from the tokens after norm1 where the block has no plan yet."""
 
     def plan(self, module: nn.Module, args: Args, kwargs: Kwargs, x: Tensor) -> Plan:
         """Return the plan of the block, made here or before."""
         name, plans = self.site.block.name, self.attachment.forward_pass.plans
-        _check_plain(module, args, kwargs, name)
+        self.check(module, args, kwargs)
+        if name not in plans:
+            image = self.attachment.forward_pass.image_of(x, self.site.block.name)
+            plans[name] = self.attachment.plan(self.site, image)
+        return plans[name]
+
+    def check(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
+        """Raise ValueError for a mask, and for a hook that keeps what attention returned."""
+        _check_plain(module, args, kwargs, self.site.block.name)
         kept_from = stateful_hooks(module)
         if kept_from:
             raise ValueError(
-                f"{name}: diffusers' hook {kept_from[0]!r} reuses what attention returned at an earlier step, but the "
-                "merged tokens of two steps differ: remove one of the two"
+                f"{self.site.block.name}: diffusers' hook {kept_from[0]!r} reuses what attention returned at an "
+                "earlier step, but the merged tokens of two steps differ: remove one of the two"
             )
-        if name not in plans:
-            plans[name] = self.attachment.plan(self.site, x)
-        return plans[name]
 
 
 class ReduceHook(Hook):
-    """On attn1: checks that its processor uses the tokens that `KeysHook` and `ValuesHook` reduce."""
+    """On self-attention: checks that its processor uses the tokens that `KeysHook` and `ValuesHook` reduce."""
 
-    def __init__(self, attachment: TokenAttachment, site: Site) -> None:
-        self.attachment, self.site = attachment, site
+    def __init__(self, attachment: TokenAttachment, site: Site, keys: type[KeysHook]) -> None:
+        self.attachment, self.site, self.keys = attachment, site, keys
         self.projections: list[nn.Module] = []  # that have their hooks
 
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
@@ -188,7 +196,8 @@ class ReduceHook(Hook):
         forward_pass, name = self.attachment.forward_pass, self.site.block.name
         if forward_pass.strength is None:
             return
-        _check_tokens(self.attachment, self.site, module, args[0] if args else kwargs["hidden_states"])
+        x = forward_pass.image_of(args[0] if args else kwargs["hidden_states"], self.site.block.name)
+        _check_tokens(self.attachment, self.site, module, x)
         _check_plain(module, args, kwargs, name)
         if getattr(module, "fused_projections", False):
             raise ValueError(f"{name}: undo fuse_qkv_projections() first; it projects queries with the keys")
@@ -197,7 +206,7 @@ class ReduceHook(Hook):
 
     def follow(self, attention: nn.Module) -> None:
         """Put the hooks of keys and values on the attention's projections, where they are not yet."""
-        for name, hook in (("to_k", KeysHook), ("to_v", ValuesHook)):
+        for name, hook in (("to_k", self.keys), ("to_v", ValuesHook)):
             projection = attention.get_submodule(name)
             if not any(projection is hooked for hooked in self.projections):
                 self.attachment.handles += hook(self.attachment, self.site).put_on(projection)
@@ -216,21 +225,26 @@ class ReduceHook(Hook):
 
 
 class KeysHook(Hook):
-    """On attn1's to_k: hands it the reduced tokens, whatever the attention's processor is."""
+    """On to_k of self-attention: hands it the reduced tokens, whatever the attention's processor is."""
 
     def __init__(self, attachment: TokenAttachment, site: Site) -> None:
         self.attachment, self.site = attachment, site
 
     def reduced(self, x: Tensor) -> Tensor | None:
         """Return the reduced tokens in place of x, or None for other tokens."""
-        forward_pass = self.attachment.forward_pass
-        reduction = forward_pass.reductions.get(self.site.block.name)
+        forward_pass, block = self.attachment.forward_pass, self.site.block
+        reduction = forward_pass.reductions.get(block.name)
         if reduction is None or any(x is short for _, short in reduction.pairs):
             return None
-        if x.shape[1] != forward_pass.grids[self.site.block.name].tokens:
+        if forward_pass.image_of(x, block.name).shape[1] != forward_pass.grids[block.name].tokens:
             return None
-        reduction.pairs.append((x, self.attachment.call_operator(self.site, x)))
-        return reduction.pairs[-1][1]
+        short = forward_pass.on_image(self.short, x, block.name)
+        reduction.pairs.append((x, short))
+        return short
+
+    def short(self, image: Tensor) -> Tensor:
+        """Return the reduced tokens of the image."""
+        return self.attachment.call_operator(self.site, image)
 
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
         """Replace the tokens."""
@@ -239,7 +253,8 @@ class KeysHook(Hook):
 
 
 class ValuesHook(KeysHook):
-    """On attn1's to_v: hands it the tokens that to_k got. Others are values without keys (perturbed attention)."""
+    """On to_v of self-attention: hands it the tokens that to_k got. Others are values without keys, as in perturbed
+    attention."""
 
     def reduced(self, x: Tensor) -> Tensor | None:
         """Return the reduced tokens in place of x, or None for other tokens."""
@@ -270,5 +285,11 @@ def _check_tokens(attachment: TokenAttachment, site: Site, module: nn.Module, x:
 def _check_plain(module: nn.Module, args: Args, kwargs: Kwargs, name: str) -> None:
     context = args[1] if len(args) > 1 else kwargs.get("encoder_hidden_states")
     mask = args[2] if len(args) > 2 else kwargs.get("attention_mask")
-    if context is not None or mask is not None:
+    is_joint = getattr(module, "added_kv_proj_dim", None) is not None
+    if is_joint and mask is not None:
+        raise ValueError(
+            f"{name}: joint attention must run without a mask, which would be for the tokens before they are merged: "
+            "leave attention_mask out"
+        )
+    if not is_joint and (context is not None or mask is not None):
         raise ValueError(f"{name}: attn1 must be plain self-attention, without context or mask")

@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 from bigain.core.messages import unknown
 from bigain.methods.method import Linear, Task
 from bigain.methods.options import MetricSite, Options
-from bigain.methods.places import PARTS
+from bigain.methods.places import NAMED
 from bigain.methods.schedules import checked_window
 
 CHOICES: dict[str, tuple[str, ...]] = {"task": get_args(Task), "metric_site": get_args(MetricSite)}
@@ -41,8 +41,10 @@ def _read(name: str, value: Any) -> Any:
     elif name == "seed":
         return _whole(name, value)
     elif name == "blocks" and isinstance(value, str):
-        if value not in PARTS:
-            raise ValueError("blocks: " + unknown("part", value, tuple(PARTS)) + " Or block numbers.")
+        if value not in NAMED:
+            raise ValueError("blocks: " + unknown("part", value, NAMED) + " Or block numbers.")
+    elif name == "grid":
+        return _grid(value)
     elif name in ("levels", "blocks"):
         places = value if isinstance(value, Iterable) else (value,)
         return tuple(_whole(name, place) for place in places)
@@ -58,6 +60,13 @@ def _number(name: str, value: Any) -> float | int:
     if isinstance(value, numbers.Integral):
         return int(value)
     return value if isinstance(value, float) else float(str(value))
+
+
+def _grid(value: Any) -> tuple[int, int]:
+    sides = tuple(_whole("grid", side) for side in value) if isinstance(value, Iterable) else ()
+    if len(sides) != 2 or min(sides) < 1:
+        raise ValueError(f"grid: {value!r} is not a height and a width in tokens, as in grid=(64, 64)")
+    return sides[0], sides[1]
 
 
 def _whole(name: str, value: Any) -> int:

@@ -7,7 +7,7 @@ again in the backward pass keeps it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -22,18 +22,21 @@ PlanKey = tuple[str, int, int]  # plan group, height and width of the grid
 @dataclass
 class Reduction:
     """Keys and values of one attention call: `pairs` of whole and reduced tokens, and whether the values were made of
-    reduced tokens too."""
+    reduced tokens too. `places` [B, M] says which tokens the reduced are, where a method picks them by their score."""
 
     pairs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     reached_values: bool = False
+    places: Tensor | None = None
 
 
 @dataclass
 class ForwardPass:
     """One forward pass: its timestep, the number and seeds of its random draws, and what its blocks have so far.
 
-    `grids`, `plans`, `reductions` and `whole` (the tokens of a layer whose samples run one by one) are by the name of a
-    block, `shared_plans` by what shares them.
+    `grids`, `plans`, `reductions`, `whole` (the tokens of a layer whose samples run one by one) and `text_tokens` (how
+    many of the text come before those of the image) are by the name of a block, `shared_plans` by what shares them.
+    With rotary embeddings, `positions` [N, A] are those of the image's tokens, and `key_table` embeds those of pooled
+    keys.
     """
 
     timestep: Tensor | float | None
@@ -44,7 +47,20 @@ class ForwardPass:
     plans: dict[str, Plan] = field(default_factory=dict)
     reductions: dict[str, Reduction] = field(default_factory=dict)
     whole: dict[str, Tensor] = field(default_factory=dict)
+    text_tokens: dict[str, int] = field(default_factory=dict)
     shared_plans: dict[PlanKey, Plan] = field(default_factory=dict)
+    positions: Tensor | None = None
+    key_table: tuple[Tensor, Tensor] | None = None
+
+    def image_of(self, x: Tensor, block: str) -> Tensor:
+        """Return the image's tokens of x [B, T + N, C] in a block where T of the text come before them."""
+        text = self.text_tokens.get(block, 0)
+        return x[:, text:] if text else x
+
+    def on_image(self, function: Callable[[Tensor], Tensor], x: Tensor, block: str) -> Tensor:
+        """Return x with a function of the image's tokens in their place, and those of the text untouched."""
+        text = self.text_tokens.get(block, 0)
+        return torch.cat([x[:, :text], function(x[:, text:])], dim=1) if text else function(x)
 
 
 class ForwardState:

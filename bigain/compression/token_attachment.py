@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from bigain.compression.attachment import Attachment, RowKey
+from bigain.compression.attachment import Attachment, Handle, RowKey
 from bigain.compression.checkpoints import keep_passes
 from bigain.compression.sites import Site
 from bigain.compression.state import ForwardPass, ForwardState
@@ -32,13 +31,14 @@ class TokenAttachment(Attachment):
     metric_site: MetricSite
     seed: int
     sites: list[Site]
+    t_scale: float = 1.0  # of the model's timesteps to 0 ... 999
     method: Method = field(init=False)
     constant: float | int | None = field(init=False)  # the strength at all timesteps; None if it depends on them
     operator: Callable[..., Any] = field(init=False)
     call_seed: int = field(init=False)
     state: ForwardState = field(default_factory=ForwardState)
     planning: AbstractContextManager[Any] = field(default_factory=nullcontext)  # around the operator: a FLOP counter
-    handles: list[RemovableHandle] = field(default_factory=list)  # of all hooks
+    handles: list[Handle] = field(default_factory=list)  # of all hooks
     checkpointing: list[nn.Module] = field(default_factory=list)  # modules of the model that can checkpoint
 
     def __post_init__(self) -> None:
@@ -140,7 +140,7 @@ class TokenAttachment(Attachment):
         """
         if self.constant is not None:
             return self.constant
-        modes = {t: self.mode(t) for t in _values(timestep)}
+        modes = {t * self.t_scale: self.mode(t * self.t_scale) for t in _values(timestep)}
         if len(set(modes.values())) > 1:
             shown = ", ".join(f"t = {t:g}: {'none' if mode is None else f'{mode:g}'}" for t, mode in modes.items())
             raise ValueError(
@@ -168,8 +168,9 @@ class TokenAttachment(Attachment):
     def _grid(self, site: Site) -> TokenGrid:
         return self.forward_pass.grids[site.block.name]
 
-    def call_operator(self, site: Site, x: Tensor) -> Any:
-        """Return the operator's result for a block's tokens x [B, N, C]: a plan, or the reduced keys and values.
+    def call_operator(self, site: Site, x: Tensor, operator: Callable[..., Any] | None = None) -> Any:
+        """Return the operator's result for a block's tokens x [B, N, C]: a plan, or the reduced keys and values; or
+        that of another `operator` of the same arguments.
 
         Raises ValueError for tokens that are not finite on the CPU. Checking would stall a GPU and break a compiled
         graph: there, the task's results show it, which are checked.
@@ -183,7 +184,7 @@ class TokenAttachment(Attachment):
         strength = self.method.strength_on(strength, grid.height, grid.width)
         options = self.operator_options(site, x.device)
         with self.planning, _in_full_precision(x.device):
-            return self.operator(x, grid, strength, **options)
+            return (operator or self.operator)(x, grid, strength, **options)
 
     def operator_options(self, site: Site, device: torch.device) -> dict[str, Any]:
         """Return the options of one operator call, with timesteps resolved and random numbers drawn."""
@@ -193,6 +194,8 @@ class TokenAttachment(Attachment):
         match value:
             case Linear():
                 t = self.forward_pass.timestep
+                if self.t_scale != 1 and t is not None:
+                    t = t * self.t_scale
                 return value.at(_narrowed(t.to(device), site).float() if isinstance(t, Tensor) else t)
             case Draw.PLACES:
                 height, width = self.options["cell"]

@@ -12,7 +12,7 @@ from typing import Any
 from bigain.core.messages import unknown
 from bigain.methods.method import Linear, Method
 from bigain.methods.options import Strength
-from bigain.methods.places import PARTS
+from bigain.methods.places import NAMED
 from bigain.methods.presets import METHODS
 from bigain.methods.schedules import checked_window
 
@@ -98,7 +98,7 @@ def _noise(text: str) -> str:
 
 
 def _blocks(text: str) -> tuple[int, ...] | str:
-    return text if text in PARTS else _numbers(text)
+    return text if text in NAMED else _numbers(text)
 
 
 SCORE_NAMES = (

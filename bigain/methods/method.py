@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from bigain.methods import counts
 
-Family = Literal["unet", "dit", "flux"]
+Family = Literal["unet", "dit", "mmdit", "flux"]
 Task = Literal["classification", "generation"]
 StrengthKind = Literal["none", "merge_ratio", "threshold", "downsample_factor", "flops_reduction_percent"]
 
@@ -28,7 +28,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class ByTask:
-    """An option that depends on the backbone's family and the task."""
+    """An option that depends on the backbone's family and the task. `dit` is for every transformer."""
 
     unet_classification: float
     unet_generation: float | Linear
@@ -36,7 +36,7 @@ class ByTask:
 
     def resolve(self, family: Family, task: Task) -> float | Linear:
         """Return the value for one family and task."""
-        if family == "dit":
+        if family != "unet":
             return self.dit
         return self.unet_classification if task == "classification" else self.unet_generation
 
@@ -68,8 +68,8 @@ class Method:
         then visited from high to low as in sampling (for methods that reuse what an earlier step computed).
     timesteps: the first and the last timestep at which the method acts, high to low; everywhere without.
     ratio_times: factor of a merge ratio at every timestep; 1 without.
-    levels, blocks: where a method acts in a U-Net and in a DiT (blocks may be named, as in
-        `bigain.methods.places.part_of`); they override the backbone's.
+    levels, blocks: where a method acts in a U-Net and in a transformer (blocks may be named, as in
+        `bigain.methods.places`); they override the backbone's.
     """
 
     id: str

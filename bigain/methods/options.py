@@ -33,4 +33,5 @@ class Options(Strength, Sites, total=False):
     timesteps: tuple[float, float] | None
     task: Task
     seed: int
+    grid: tuple[int, int] | None
     calibration: Path | str | None

@@ -1,26 +1,37 @@
-"""Choose where a method acts: levels of a U-Net or blocks of a DiT, among those with self-attention. No torch."""
+"""Choose where a method acts: levels of a U-Net or blocks of a transformer that have self-attention. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from bigain.methods.method import Family
 
 # DiT-XL/2's ten blocks, as released (0-based; its own flags skip 0 and 6).
 DIT_XL_BLOCKS = (1, 2, 3, 4, 5, 7, 8, 9, 10, 11)
+NAMES: dict[Family, str] = {"unet": "a U-Net", "dit": "a DiT", "mmdit": "an MMDiT", "flux": "FLUX"}
 # Parts of a DiT's 28 blocks: the first block, and the one after the last. The paper compares three (B.3.1); the second
 # half is where PixArt-Sigma's configs compress keys and values.
 PARTS = {"first_12": (0, 12), "1_6": (0, 6), "7_12": (6, 12), "15_28": (14, 28)}
+# Kinds of blocks that only some transformers have: FLUX's double-stream and single-stream blocks, and the blocks of
+# SD3.5-medium with a second attention among the image tokens.
+KINDS = ("double", "single", "dual")
+NAMED = (*PARTS, *KINDS)
 
 
 def chosen(
-    family: Family, exist: Sequence[int], levels: Sequence[int] | None, blocks: Sequence[int] | str | None
+    family: Family,
+    exist: Sequence[int],
+    levels: Sequence[int] | None,
+    blocks: Sequence[int] | str | None,
+    kinds: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> tuple[int, ...]:
     """Return the places of a model where a method acts, of those that `exist`: levels of a U-Net (default: the
-    highest resolution), or blocks of a DiT, by number or by the name of a part (default: DiT-XL/2's ten, and at other
-    depths all but the first and the last).
+    highest resolution), or blocks of a transformer, by number, by the name of a part or by their kind (default:
+    DiT-XL/2's ten, and in other transformers all but the first and the last). `kinds` are the model's blocks by kind.
 
-    Raises ValueError for blocks of a U-Net, for levels of a DiT, and if places are none, repeated or do not exist.
+    Raises ValueError for blocks of a U-Net, for levels of a transformer, and if places are none, repeated or do not
+    exist.
     """
     if family == "unet":
         if blocks is not None:
@@ -30,16 +41,28 @@ def chosen(
             )
         return _checked(exist[:1] if levels is None else levels, exist, "level")
     if levels is not None:
-        raise ValueError(f"a DiT has one resolution and no levels: its blocks are chosen by `blocks` ({span(exist)})")
+        raise ValueError(
+            f"{NAMES[family]} has one resolution and no levels: its blocks are chosen by `blocks` ({span(exist)})"
+        )
     if blocks is None:
-        blocks = DIT_XL_BLOCKS if len(exist) == 28 else exist[1:-1]
+        blocks = DIT_XL_BLOCKS if family == "dit" and len(exist) == 28 else exist[1:-1]
     elif isinstance(blocks, str):
-        blocks = part_of(blocks, len(exist))
+        blocks = _named(blocks, len(exist), kinds)
     return _checked(blocks, exist, "block")
 
 
+def _named(name: str, depth: int, kinds: Mapping[str, Sequence[int]]) -> Sequence[int]:
+    if name in KINDS:
+        if name not in kinds:
+            raise ValueError(
+                f"there are no {name} blocks in this model; its named blocks are {', '.join((*kinds, *PARTS))}"
+            )
+        return kinds[name]
+    return part_of(name, depth)
+
+
 def part_of(name: str, depth: int) -> tuple[int, ...]:
-    """Return the block numbers, from 0, of a named part of a DiT of 28 blocks, scaled to another depth."""
+    """Return the block numbers, from 0, of a named part of a transformer of 28 blocks, scaled to another depth."""
     first, last = PARTS[name]
     return tuple(range(round(first * depth / 28), round(last * depth / 28)))
 

@@ -76,15 +76,28 @@ def _in_kernel(
 
 def most_detailed(x: Tensor, grid: TokenGrid, factor: int, score: str) -> Tensor:
     """Table 12: keep the highest-scoring tokens, as many as the reduced grid has. [B, N, C] -> [B, M, C]."""
-    return _highest(x, SCORES[score](x, grid), reduced_grid(grid, factor).tokens)
+    return rows(x, most_detailed_places(x, grid, factor, score))
 
 
 def smoothest(x: Tensor, grid: TokenGrid, factor: int, score: str) -> Tensor:
     """Table 12: keep the lowest-scoring tokens, as many as the reduced grid has. [B, N, C] -> [B, M, C]."""
-    return _highest(x, -SCORES[score](x, grid), reduced_grid(grid, factor).tokens)
+    return rows(x, smoothest_places(x, grid, factor, score))
 
 
-def _highest(x: Tensor, scores: Tensor, count: int) -> Tensor:
+def most_detailed_places(x: Tensor, grid: TokenGrid, factor: int, score: str) -> Tensor:
+    """Return the tokens that `most_detailed` keeps: [B, M]."""
+    return _highest(SCORES[score](x, grid), reduced_grid(grid, factor).tokens)
+
+
+def smoothest_places(x: Tensor, grid: TokenGrid, factor: int, score: str) -> Tensor:
+    """Return the tokens that `smoothest` keeps: [B, M]."""
+    return _highest(-SCORES[score](x, grid), reduced_grid(grid, factor).tokens)
+
+
+def _highest(scores: Tensor, count: int) -> Tensor:
     """Return the `count` tokens of highest score, in token order; ties go to the lowest index."""
-    _, chosen = split(highest(scores, count), scores.shape[1])
-    return rows(x, chosen)
+    return split(highest(scores, count), scores.shape[1])[1]
+
+
+# Of the operators that pick tokens by their score: which tokens.
+PLACES = {"most_detailed": most_detailed_places, "smoothest": smoothest_places}

@@ -24,12 +24,20 @@ class TilePlan:
     """A soft merge of the T tokens of each of G tiles into D, decided from one tensor and applicable to any other.
 
     Token indices: `tiles` [G, T], and `strip` [R] of those outside of whole tiles, which are kept. `weights`
-    [B, G, D, T], in float32: how much of a token goes to each destination of its tile; they sum to 1 over D.
+    [B, G, D, T], in float32: how much of a token goes to each destination of its tile; they sum to 1 over D. `chosen`
+    [B, G, D]: the places of the destinations in their tile.
     """
 
     tiles: Tensor
     strip: Tensor
     weights: Tensor
+    chosen: Tensor
+
+    @property
+    def left(self) -> Tensor:
+        """The token whose place each token of the short sequence takes: the strip, then the destinations, [B, N']."""
+        destinations = self.tiles.expand(len(self.chosen), -1, -1).gather(2, self.chosen)
+        return torch.cat([self.strip.expand(len(self.chosen), -1), destinations.flatten(1)], dim=1)
 
     def reduce(self, x: Tensor) -> Tensor:
         """[B, N, C] -> [B, R + G D, C]: the strip, then every destination's mean of its tile, weighted by A's rows."""
@@ -43,7 +51,7 @@ class TilePlan:
 
     def of_rows(self, rows: Tensor) -> TilePlan:
         """Return the plan of a batch whose k-th row is row `rows[k]` of this one."""
-        return TilePlan(self.tiles, self.strip, self.weights[rows])
+        return TilePlan(self.tiles, self.strip, self.weights[rows], self.chosen[rows])
 
     def restore(self, y: Tensor) -> Tensor:
         """[B, R + G D, C] -> [B, N, C]: every token the blend of its destinations' outputs, by the transpose of A."""
@@ -66,7 +74,7 @@ def merge_tiles(metric: Tensor, grid: TokenGrid, ratio: float, tile: tuple[int, 
     cosines = unit @ unit.transpose(2, 3)
     chosen = most_representative(cosines, left_of_tile(ratio, tile))
     of_chosen = cosines.gather(2, chosen.unsqueeze(-1).expand(-1, -1, -1, tiles.shape[1]))
-    return TilePlan(tiles, strip[0], torch.softmax(scale * of_chosen, dim=2))
+    return TilePlan(tiles, strip[0], torch.softmax(scale * of_chosen, dim=2), chosen)
 
 
 def most_representative(similarity: Tensor, count: int) -> Tensor:

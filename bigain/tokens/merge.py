@@ -42,6 +42,11 @@ class TokenPlan:
     destinations: Tensor
     maps: Maps | None = None
 
+    @property
+    def left(self) -> Tensor:
+        """The token whose place each token of the short sequence takes: kept sources, then destinations, [B, N']."""
+        return torch.cat([self.kept, self.destinations], dim=1)
+
     def reduce(self, x: Tensor) -> Tensor:
         """[B, N, C] -> [B, N', C]: kept sources, then destinations averaged with what they receive (equal weights)."""
         if self.maps is not None and kernels.uses("reduce", x):

@@ -23,6 +23,11 @@ class PrunePlan:
     pruned: Tensor
     target: Tensor
 
+    @property
+    def left(self) -> Tensor:
+        """The token whose place each token of the short sequence takes: [B, N - P]."""
+        return self.kept
+
     def reduce(self, x: Tensor) -> Tensor:
         """[B, N, C] -> [B, N - P, C]: the kept tokens as they are."""
         return matching.rows(x, self.kept)

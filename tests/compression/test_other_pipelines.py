@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from diffusers import PixArtTransformer2DModel, SD3Transformer2DModel, UNet2DConditionModel
+from diffusers import PixArtTransformer2DModel, UNet2DConditionModel
 
 import bigain
 from tests.helpers.methods import record_options
@@ -97,20 +97,3 @@ def test_pixart_self_attention_with_a_mask_is_refused(pixart):
     mask = torch.ones(2, 64)
     with bigain.compressed(pixart, "tome", ratio=0.5), pytest.raises(ValueError, match="context or mask"):
         pixart(torch.randn(2, 4, 16, 16), torch.randn(2, 5, 12), torch.tensor([7, 7]), attention_mask=mask)
-
-
-def test_joint_attention_is_refused():
-    model = SD3Transformer2DModel(
-        sample_size=8,
-        patch_size=2,
-        in_channels=4,
-        num_layers=1,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=16,
-        caption_projection_dim=16,
-        pooled_projection_dim=16,
-        out_channels=4,
-    )
-    with pytest.raises(TypeError, match="SD3Transformer2DModel is not supported"):
-        bigain.apply(model, "tome", ratio=0.5)

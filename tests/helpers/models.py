@@ -57,6 +57,45 @@ def tiny_dit():
     return model.eval()
 
 
+def tiny_mmdit(num_layers: int = 3, dual: tuple[int, ...] = (0, 1)):
+    """Return an SD3 transformer; like SD3.5-medium's, its first blocks have a second attention."""
+    from diffusers import SD3Transformer2DModel
+
+    torch.manual_seed(0)
+    return SD3Transformer2DModel(
+        sample_size=16,
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=num_layers,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=12,
+        caption_projection_dim=16,
+        pooled_projection_dim=10,
+        pos_embed_max_size=16,
+        dual_attention_layers=dual,
+        qk_norm="rms_norm",
+    ).eval()
+
+
+def tiny_flux(doubles: int = 2, singles: int = 2):
+    """Return a FLUX transformer."""
+    from diffusers import FluxTransformer2DModel
+
+    torch.manual_seed(0)
+    return FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=doubles,
+        num_single_layers=singles,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=12,
+        pooled_projection_dim=10,
+        axes_dims_rope=(4, 6, 6),
+    ).eval()
+
+
 def run_unet(model, batch: int = 2, height: int = 16, width: int = 16, t=500):
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(batch, 4, height, width, generator=generator)
@@ -74,7 +113,49 @@ def run_dit(model, batch: int = 2, t=500):
         ]
 
 
-RUN = {"unet": run_unet, "dit": run_dit}
+def mmdit_inputs(batch: int = 2, height: int = 16, width: int = 16, t=500):
+    """Return an SD3 transformer's arguments for latents of some size."""
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "hidden_states": torch.randn(batch, 4, height, width, generator=generator),
+        "encoder_hidden_states": torch.randn(batch, 5, 12, generator=generator),
+        "pooled_projections": torch.randn(batch, 10, generator=generator),
+        "timestep": torch.as_tensor(float(t)).expand(batch),
+        "return_dict": False,
+    }
+
+
+def run_mmdit(model, batch: int = 2, height: int = 16, width: int = 16, t=500):
+    with torch.no_grad():
+        return model(**mmdit_inputs(batch, height, width, t))[0]
+
+
+def flux_positions(height: int, width: int):
+    """Return img_ids as FluxPipeline makes them."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3).float()
+
+
+def flux_inputs(batch: int = 2, height: int = 8, width: int = 8, t=500):
+    """Return a FLUX's arguments for a grid of tokens."""
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "hidden_states": torch.randn(batch, height * width, 16, generator=generator),
+        "encoder_hidden_states": torch.randn(batch, 5, 12, generator=generator),
+        "pooled_projections": torch.randn(batch, 10, generator=generator),
+        "timestep": torch.as_tensor(t / 1000).expand(batch),
+        "img_ids": flux_positions(height, width),
+        "txt_ids": torch.zeros(5, 3),
+        "return_dict": False,
+    }
+
+
+def run_flux(model, batch: int = 2, height: int = 8, width: int = 8, t=500):
+    with torch.no_grad():
+        return model(**flux_inputs(batch, height, width, t))[0]
+
+
+RUN = {"unet": run_unet, "dit": run_dit, "mmdit": run_mmdit, "flux": run_flux}
 
 
 def count_rows(monkeypatch, module) -> list[int]:

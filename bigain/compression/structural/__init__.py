@@ -11,6 +11,7 @@ from diffusers import ModelMixin
 
 from bigain.compression.hooks import TimestepHook
 from bigain.compression.structural.artefact import Calibration
+from bigain.compression.structural.operations import check_family
 from bigain.compression.structural.phases import PhaseHook, PhaseSubnets
 from bigain.compression.structural.reuse import PassedGatesHook, ReusedSteps, gated_blocks_of
 from bigain.methods.method import Method
@@ -21,6 +22,7 @@ def attach(denoiser: ModelMixin, method: Method, file: Path | str, hook: str) ->
 
     Raises ValueError if the file is not a calibration of this method for this model.
     """
+    check_family(denoiser)
     calibration = Calibration.load(file, method.id)
     if method.operator == "mosaicdiff":
         subnets = PhaseSubnets(method, denoiser, calibration)

@@ -12,6 +12,7 @@ from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
+from bigain.compression.structural.operations import check_family
 from bigain.compression.targets import blocks_of
 
 
@@ -43,8 +44,9 @@ def output_of(module: Attention | FeedForward) -> nn.Linear:
 def layers_of(model: ModelMixin, context: int) -> list[Layer]:
     """Return the prunable layers in the order of the forward pass. `context` is the number of tokens of a prompt.
 
-    Raises ValueError for fused projections.
+    Raises ValueError for fused projections and for another family than U-Net and DiT.
     """
+    check_family(model)
     layers = []
     for block in blocks_of(model):
         tokens = block.grid.tokens

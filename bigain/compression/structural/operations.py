@@ -12,6 +12,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from bigain.compression.targets import family_of
 
 
+def check_family(model: ModelMixin) -> None:
+    """Raise ValueError for a model that structural methods have not been adapted to."""
+    if family_of(model) not in ("unet", "dit"):
+        raise ValueError(
+            f"{type(model).__name__}: dip_go and mosaicdiff change U-Nets and DiTs only; joint attention of text and "
+            "image takes the methods that act on tokens, or keys and values"
+        )
+
+
 def on_meta(model: ModelMixin) -> ModelMixin:
     """Copy a model without its weights."""
     return copy.deepcopy(model).to("meta")

@@ -16,6 +16,7 @@ from bigain.compression.beside import others_on
 from bigain.compression.hooks import Args, Hook, Kwargs
 from bigain.compression.instances import remove_hook
 from bigain.compression.structural.artefact import Calibration
+from bigain.compression.structural.operations import check_family
 from bigain.compression.targets import blocks_of, family_of
 from bigain.methods.method import Method
 
@@ -46,7 +47,8 @@ class GatedBlocks:
 
 
 def gated_blocks_of(model: ModelMixin) -> GatedBlocks:
-    """Return the blocks of a U-Net or DiT that can reuse their output."""
+    """Return the blocks of a U-Net or DiT that can reuse their output. Raises ValueError for another family."""
+    check_family(model)
     if family_of(model) == "dit":
         blocks = blocks_of(model)
         names, modules = [block.name for block in blocks], [block.module for block in blocks]
