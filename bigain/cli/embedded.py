@@ -96,6 +96,27 @@ def train_dit(
     embedded.dit(data, autoencoder.parent, work, output.parent, seed, threads, steps, start)
 
 
+@train_app.command("mmdit")
+def train_mmdit(
+    data: Data,
+    work: Work,
+    output: Target,
+    unet: Annotated[Path, typer.Option(help="The model_index.json of `mini_unet`: its autoencoder and text encoder.")],
+    dit: Annotated[
+        Path | None, typer.Option(help="The model_index.json of `mini_dit`, whose blocks the image stream starts from.")
+    ] = None,
+    seed: Seed = 0,
+    threads: Threads = 1,
+    steps: Steps = None,
+    start: Start = None,
+) -> None:
+    """Train `mini_mmdit`, a StableDiffusion3Pipeline."""
+    from bigain.training import embedded
+
+    blocks = None if dit is None else dit.parent
+    embedded.mmdit(data, unet.parent, blocks, work, output.parent, seed, threads, steps, start)
+
+
 @train_app.command("features")
 def train_features(data: Data, work: Work, output: Target, seed: Seed = 0, threads: Threads = 1) -> None:
     """Train `fashion-net`, the feature network."""

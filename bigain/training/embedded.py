@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, DiTPipeline, StableDiffusionPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline, DiTPipeline, StableDiffusion3Pipeline, StableDiffusionPipeline
 from safetensors.torch import save_file
 
 from bigain.core.files import read_json, whole_file, write_json
@@ -16,6 +16,7 @@ from bigain.datasets.fashion_mnist import CLASSES, pad, read_split
 from bigain.training import autoencoder as autoencoder_training
 from bigain.training import dit as dit_training
 from bigain.training import features as features_training
+from bigain.training import mmdit as mmdit_training
 from bigain.training import unet as unet_training
 from bigain.training.loop import Recipe
 
@@ -80,6 +81,30 @@ def dit(
     initial = None if start is None else DiTPipeline.from_pretrained(start, use_safetensors=True)
     pipeline = dit_training.train_dit(
         vae, latents, torch.from_numpy(labels), CLASSES, work, seed, recipe, start=initial
+    )
+    _save(pipeline, output)
+
+
+def mmdit(
+    data: Path,
+    unet: Path,
+    dit: Path | None,
+    work: Path,
+    output: Path,
+    seed: int,
+    threads: int,
+    steps: int | None,
+    start: Path | None,
+) -> None:
+    """Train `mini_mmdit` on the latents of items and scenes, and save the pipeline."""
+    torch.set_num_threads(threads)
+    dataset = corpus.read(data, seed)
+    encoders = StableDiffusionPipeline.from_pretrained(unet, use_safetensors=True)
+    recipe = _recipe(mmdit_training.RECIPE, steps)
+    image_stream = None if dit is None else DiTPipeline.from_pretrained(dit, use_safetensors=True)
+    initial = None if start is None else StableDiffusion3Pipeline.from_pretrained(start, use_safetensors=True)
+    pipeline = mmdit_training.train_mmdit(
+        encoders, image_stream, corpus.words(), dataset.images, dataset.draw, work, seed, recipe, start=initial
     )
     _save(pipeline, output)
 

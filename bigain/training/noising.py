@@ -1,4 +1,4 @@
-"""The forward process of training: x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps."""
+"""The forward processes of training: diffusion, x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, and flow."""
 
 from __future__ import annotations
 
@@ -12,3 +12,13 @@ def noised(x_0: Tensor, alphas_bar: Tensor, generator: torch.Generator) -> tuple
     eps = torch.randn(x_0.shape, generator=generator)
     alpha_bar = alphas_bar[t].view(-1, 1, 1, 1)
     return alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps, t, eps
+
+
+def interpolated(x_0: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw sigma and eps for a batch x_0 [B, C, H, W]; return x_t, sigma [B] and the velocity v = eps - x_0.
+
+    x_t = (1 - sigma) x_0 + sigma eps; sigma is logit-normal with mean 0 and variance 1, as for SD3.
+    """
+    sigma = torch.randn(len(x_0), generator=generator).sigmoid()
+    eps = torch.randn(x_0.shape, generator=generator)
+    return torch.lerp(x_0, eps, sigma.view(-1, 1, 1, 1)), sigma, eps - x_0

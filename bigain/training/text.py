@@ -1,4 +1,4 @@
-"""A CLIP tokenizer with one token per word of the embedded captions, and a CLIP text encoder to match."""
+"""Tokenizers with one token per word of the embedded captions, CLIP's and T5's, and text encoders to match."""
 
 from __future__ import annotations
 
@@ -6,10 +6,21 @@ import json
 import tempfile
 from pathlib import Path
 
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+import torch
+from torch import nn
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 MAX_LENGTH = 20  # the longest caption of a scene takes 19
 WIDTH = 64
+T5_WIDTH = 128
 
 
 def build_tokenizer(words: list[str]) -> CLIPTokenizer:
@@ -56,3 +67,37 @@ def build_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+
+
+def with_projection(encoder: CLIPTextModel) -> CLIPTextModelWithProjection:
+    """Return a CLIP text encoder with the identity as projection of its pooled vector, which SD3's format asks for."""
+    projected = CLIPTextModelWithProjection(encoder.config)
+    weights = {f"text_model.{name}": weight for name, weight in encoder.state_dict().items()}
+    projected.load_state_dict({**weights, "text_projection.weight": torch.eye(WIDTH)})
+    return projected
+
+
+def build_t5_tokenizer(words: list[str]) -> T5Tokenizer:
+    """Build a unigram tokenizer with a token for every word, at the start of a text's word and inside it ("t-shirt")."""
+    pieces = ["<pad>", "</s>", "<unk>", *(f"▁{word}" for word in words), *words]
+    vocabulary = [(piece, 0.0 if piece.startswith("<") else -1.0) for piece in pieces]
+    return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=MAX_LENGTH)
+
+
+def build_t5(tokenizer: T5Tokenizer) -> T5EncoderModel:
+    """Build an untrained T5 encoder: a layer of width 128."""
+    encoder = T5EncoderModel(
+        T5Config(
+            vocab_size=len(tokenizer),
+            d_model=T5_WIDTH,
+            d_kv=T5_WIDTH // 4,
+            d_ff=2 * T5_WIDTH,
+            num_layers=1,
+            num_heads=4,
+            dropout_rate=0.0,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+    nn.init.normal_(encoder.shared.weight)
+    return encoder
