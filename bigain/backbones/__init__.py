@@ -23,6 +23,10 @@ def class_of(family: Family) -> type[Backbone]:
         from bigain.backbones.unet import StableDiffusion
 
         return StableDiffusion
+    if family == "mmdit":
+        from bigain.backbones.sd3 import StableDiffusion3
+
+        return StableDiffusion3
     if family == "flux":
         from bigain.backbones.flux import Flux
 

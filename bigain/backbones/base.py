@@ -27,14 +27,14 @@ def padded(rows: Tensor, size: int) -> Tensor:
 class Backbone(ABC):
     """A latent diffusion model in diffusers' folder format, whose parts are loaded when they are first used.
 
-    Conditions are the rows of one tensor: prompt embeddings [K, L, D] for a U-Net, class ids [K] for a DiT. Parts come
-    from the folder through `load_part`, `load_scheduler`, `load_tokenizer` and `config_of`, which `bigain.backbones.
-    in_memory` replaces by a pipeline's parts.
+    Conditions are the rows of one tensor: prompt embeddings [K, L, D] for a U-Net, class ids [K] for a DiT, a vector
+    and a sequence packed together for a flow model (`bigain.backbones.flow.packed`). Parts come from the folder through
+    `load_part`, `has_part`, `load_scheduler`, `load_tokenizer` and `config_of`, which `bigain.backbones.in_memory`
+    replaces by a pipeline's parts.
     """
 
     conditioned_on: Literal["prompts", "class ids"] = "prompts"
     folder: str  # of the denoiser in a pipeline
-    prediction: Literal["epsilon", "velocity"] = "epsilon"  # velocity: of a flow model; v is the scheduler's matter
 
     def __init__(self, path: Path, device: str, dtype: str) -> None:
         if not (path / "model_index.json").is_file():
@@ -136,6 +136,10 @@ class Backbone(ABC):
             return part.to(self.device).eval()
         except (SafetensorError, RuntimeError, OSError) as error:
             raise ValueError(f"{self.path / folder} could not be loaded as {cls.__name__}: {error}") from error
+
+    def has_part(self, folder: str) -> bool:
+        """Return whether the pipeline has a part that may be missing."""
+        return (self.path / folder / "config.json").is_file()
 
     def load_scheduler(self, cls: Any, **changes: Any) -> Any:
         """Return a scheduler of a class with the pipeline's settings, except for `changes`."""

@@ -22,16 +22,23 @@ from bigain.methods.method import Family
 FAMILIES: dict[str, Family] = {
     "UNet2DConditionModel": "unet",
     "DiTTransformer2DModel": "dit",
+    "SD3Transformer2DModel": "mmdit",
     "FluxTransformer2DModel": "flux",
 }
 PARTS: dict[Family, Mapping[str, str]] = {
     "unet": {"vae": "AutoencoderKL", "text_encoder": "CLIPTextModel"},
     "dit": {"vae": "AutoencoderKL"},
+    "mmdit": {
+        "vae": "AutoencoderKL",
+        "text_encoder": "CLIPTextModelWithProjection",
+        "text_encoder_2": "CLIPTextModelWithProjection",
+    },
     "flux": {"vae": "AutoencoderKL", "text_encoder": "CLIPTextModel", "text_encoder_2": "T5EncoderModel"},
 }
 SUPPORTED = (
     "pipelines like StableDiffusionPipeline (UNet2DConditionModel without added conditions, one CLIPTextModel), "
-    "DiTPipeline (DiTTransformer2DModel) and FluxPipeline (FluxTransformer2DModel), all with an AutoencoderKL"
+    "DiTPipeline (DiTTransformer2DModel), StableDiffusion3Pipeline (SD3Transformer2DModel) and FluxPipeline "
+    "(FluxTransformer2DModel), all with an AutoencoderKL"
 )
 EXTRA_CONDITIONS = ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type")  # of a U-Net's config
 
@@ -119,6 +126,10 @@ class InMemory(Backbone):
     def load_part(self, cls: Any, folder: str) -> Any:
         """Return the pipeline's part. Raises ValueError if it has none, or if it is in training mode."""
         return _evaluating(folder, self._part(folder))
+
+    def has_part(self, folder: str) -> bool:
+        """Return whether the pipeline has a part that may be missing."""
+        return getattr(self.pipe, folder, None) is not None
 
     def load_scheduler(self, cls: Any, **changes: Any) -> Any:
         """Return a scheduler of a class with all settings of the pipeline's, defaults included, which differ between

@@ -22,7 +22,7 @@ class BackboneSpec(TypedDict):
     """A diffusion model on disk; `levels`, `blocks` and `metric_site` are there where a token method may act on it."""
 
     id: str  # name in the config
-    family: Literal["unet", "dit", "flux"]
+    family: Literal["unet", "dit", "mmdit", "flux"]
     path: str  # folder in diffusers' format
     dtype: Literal["float32", "float16", "bfloat16"]
     weights: str  # sha256 over the files, or "absent"
@@ -354,7 +354,7 @@ class ReportSpec(TypedDict):
     classification: dict[str, Any]  # that section of the config, defaults filled in
     generation: dict[str, Any]  # likewise
     datasets: dict[str, DatasetProtocol]
-    backbones: dict[str, Literal["unet", "dit", "flux"]]  # family of each
+    backbones: dict[str, Literal["unet", "dit", "mmdit", "flux"]]  # family of each
     seeds: list[int]
     probed: bool  # whether there are Figures 2 and 3 and Theorem 1
     certificate: NotRequired[EliminationCertificate]  # of `classification.elimination`, if the config names one
@@ -366,7 +366,7 @@ class ReportSpec(TypedDict):
 class FetchSpec(TypedDict, total=False):
     """`bigain fetch`: what a backbone, data set or feature network is downloaded from and to."""
 
-    family: Literal["unet", "dit", "flux"]  # of a backbone
+    family: Literal["unet", "dit", "mmdit", "flux"]  # of a backbone
     hub: str | None  # repository on the Hugging Face Hub, of a backbone
     revision: str | None  # of that repository; null: the newest
     path: str  # target folder

@@ -7,6 +7,7 @@ from diffusers import EulerDiscreteScheduler
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
+from bigain.backbones.flow import FlowBackbone
 
 
 class GuidedSampler:
@@ -60,7 +61,7 @@ class GuidedSampler:
 
 def sampler_for(backbone: Backbone, conditions: Tensor, null: Tensor, steps: int, guidance: float) -> GuidedSampler:
     """Return a sampler for a backbone; arguments are those of `GuidedSampler`."""
-    if backbone.prediction == "velocity":
+    if isinstance(backbone, FlowBackbone):
         from bigain.sampling.flow import FlowSampler  # imports FLUX, whose text encoders no other backbone needs
 
         return FlowSampler(backbone, conditions, null, steps, guidance)

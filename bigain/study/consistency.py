@@ -16,6 +16,7 @@ from bigain.study.cells import Cell, Config, expand
 from bigain.study.certificates import certificate_faults
 from bigain.study.sites import site_faults
 from bigain.study.sources import check_dataset, missing_files, share_images
+from bigain.study.weights import FLOWS
 
 MOST_TIMESTEPS, MOST_CELLS = 1000, 1_000_000
 METHOD_ID = re.compile(r"[A-Za-z0-9_.@~+-]+")  # an id is the name of a folder
@@ -68,8 +69,8 @@ def _unsupported_methods(config: Config) -> Iterator[str]:
     for number, entry in enumerate(config["cells"]):
         backbone, family = entry["backbone"], config["backbones"][entry["backbone"]]["family"]
         for method in map(method_of, entry["methods"]):
-            if family == "flux" and method.id != "none":
-                yield f"cells.{number}.methods: {method.id}: {backbone} is a flux, which supports no method yet"
+            if family in FLOWS and method.id != "none":
+                yield f"cells.{number}.methods: {method.id}: {backbone} is of family {family}, which takes none yet"
         reader = config["datasets"][entry["dataset"]]["reader"]
         if family == "dit" and not SOURCES[reader].of_models:
             fitting = [name for name, source in SOURCES.items() if source.of_models]

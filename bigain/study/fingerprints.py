@@ -42,7 +42,12 @@ JOB_PARTS = (
 )
 # Parts that jobs select: by the family of a backbone, the reader of a data set, the operator of a structural method.
 # Those of the other operators are read from `bigain.tokens`, see `operators`.
-BACKBONE_PARTS = {"unet": "backbones.unet", "dit": "backbones.dit", "flux": "backbones.flux"}
+BACKBONE_PARTS = {
+    "unet": "backbones.unet",
+    "dit": "backbones.dit",
+    "mmdit": "backbones.sd3",
+    "flux": "backbones.flux",
+}
 READER_PARTS = {
     "fashion": "datasets.fashion_study",
     "fashion_scenes": "datasets.fashion_study",

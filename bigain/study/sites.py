@@ -14,7 +14,7 @@ from bigain.methods.method import Method
 from bigain.methods.schedules import Schedule
 from bigain.study.cells import Config
 from bigain.study.denoisers import Denoiser, denoiser_of
-from bigain.study.weights import WeightsError
+from bigain.study.weights import FLOWS, WeightsError
 
 
 def site_faults(config: Config) -> Iterator[str]:
@@ -48,9 +48,11 @@ class Sites:
 
     def __post_init__(self) -> None:
         levels, blocks, family = (self.settings[key] for key in ("levels", "blocks", "family"))
-        if family == "flux":
+        if family in FLOWS:
             keys = [key for key in ("levels", "blocks") if self.settings[key] is not None]
-            self.fault = [f"backbones.{self.name}.{key}: a flux takes no method; only null is allowed" for key in keys]
+            self.fault = [
+                f"backbones.{self.name}.{key}: {family} takes no method; only null is allowed" for key in keys
+            ]
             return
         try:
             self.denoiser = denoiser_of(self.settings)

@@ -17,7 +17,13 @@ from bigain.datasets.manifest import MANIFEST, read_manifest
 from bigain.datasets.photos import leaves
 
 ARCHITECTURES = Path(__file__).parents[1] / "measure" / "architectures"
-DENOISER_FOLDERS = {"unet": "unet", "dit": "transformer", "flux": "transformer"}  # in a pipeline
+DENOISER_FOLDERS = {
+    "unet": "unet",
+    "dit": "transformer",
+    "mmdit": "transformer",
+    "flux": "transformer",
+}  # in a pipeline
+FLOWS = ("mmdit", "flux")  # families that predict a velocity
 CHECKSUMS = Path("results/checksums.json")  # sha256 of large files, so that planning reads them once
 LARGE = 1 << 24  # bytes
 ABSENT = "absent"  # identity of what is not on disk yet; only a dry run sees it
@@ -81,7 +87,7 @@ def _wrong_prediction_type(backbone: dict[str, Any]) -> Iterator[str]:
         yield f"{path} is missing: the pipeline is incomplete"
         return
     scheduler = read_mapping(path)
-    if backbone["family"] != "flux" and (fault := prediction_fault(scheduler)):
+    if backbone["family"] not in FLOWS and (fault := prediction_fault(scheduler)):
         yield f"{path}: {fault}"
     elif backbone["architecture"] == "sd2" and scheduler.get("prediction_type", "epsilon") != "epsilon":
         yield (

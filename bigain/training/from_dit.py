@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import DiTPipeline, SD3Transformer2DModel
+from diffusers import DiTPipeline, DiTTransformer2DModel, SD3Transformer2DModel
 from torch import Tensor
 
 from bigain.core.rng import torch_generator
@@ -65,7 +65,7 @@ def initialise(
 
 
 def _fit_modulation(
-    model: SD3Transformer2DModel, source: torch.nn.Module, alphas_bar: Tensor, vectors: Tensor, seed: int
+    model: SD3Transformer2DModel, source: DiTTransformer2DModel, alphas_bar: Tensor, vectors: Tensor, seed: int
 ) -> None:
     weights = [
         *model.time_text_embed.parameters(),
@@ -86,7 +86,8 @@ def _fit_modulation(
         loss.backward()
         optimizer.step()
         schedule.step()
-    print(f"modulation fitted: squared error {loss.item():.5f} of {wanted.var().item():.5f}")
+        if step + 1 == STEPS:
+            print(f"modulation fitted: squared error {loss.item():.5f} of {wanted.var().item():.5f}")
 
 
 def _fit_readout(
@@ -114,7 +115,7 @@ def _fit_readout(
         print(f"readout fitted: squared error {(x @ solution - y).square().mean().item():.4f} of {y.var().item():.4f}")
 
 
-def dit_modulation(source: torch.nn.Module, t: Tensor, classes: Tensor, norm: Tensor) -> Tensor:
+def dit_modulation(source: DiTTransformer2DModel, t: Tensor, classes: Tensor, norm: Tensor) -> Tensor:
     """Return the modulation of all blocks and of the output layer, [B, (6 L + 2) D], with gates times `norm` [B].
 
     Where the input of all blocks is smaller, what they add to it has to be, too.

@@ -102,7 +102,11 @@ class Prompts(nn.Module):
         clip = self.clip(self.tokenizer(caption, **padding).input_ids, output_hidden_states=True)
         tokens = torch.cat(2 * [clip.hidden_states[-2]], dim=-1)
         vector = torch.cat(2 * [clip.text_embeds], dim=-1)
-        return F.pad(tokens, (0, text.T5_WIDTH - tokens.shape[-1])), vector, self.t5_tokenizer(caption, **padding).input_ids
+        return (
+            F.pad(tokens, (0, text.T5_WIDTH - tokens.shape[-1])),
+            vector,
+            self.t5_tokenizer(caption, **padding).input_ids,
+        )
 
 
 def hidden_matrices(model: Conditional) -> list[str]:
@@ -131,8 +135,8 @@ def train_mmdit(
     """Train transformer and T5 encoder to predict v, sigma from the logit-normal distribution of SD3.
 
     `images` are uint8 [N, 32, 32]; `draw(generator)` draws (index of an image, caption); `words` are those of the
-    captions. Autoencoder and CLIP encoders are those of `unet`. The image stream starts from the blocks of `dit`, if there is one;
-    training starts from the weights of the pipeline `start` instead, if given.
+    captions. Autoencoder and CLIP encoders are those of `unet`. The image stream starts from the blocks of `dit`, if
+    there is one; training starts from the weights of the pipeline `start` instead, if given.
     """
     torch.manual_seed(seed)
     prompts = Prompts(text.with_projection(unet.text_encoder), unet.tokenizer, words)

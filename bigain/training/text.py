@@ -78,7 +78,7 @@ def with_projection(encoder: CLIPTextModel) -> CLIPTextModelWithProjection:
 
 
 def build_t5_tokenizer(words: list[str]) -> T5Tokenizer:
-    """Build a unigram tokenizer with a token for every word, at the start of a text's word and inside it ("t-shirt")."""
+    """Build a unigram tokenizer with a token for every word, at the start of a text's word and inside it (t-shirt)."""
     pieces = ["<pad>", "</s>", "<unk>", *(f"▁{word}" for word in words), *words]
     vocabulary = [(piece, 0.0 if piece.startswith("<") else -1.0) for piece in pieces]
     return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=MAX_LENGTH)

@@ -61,7 +61,7 @@ class DiffusionClassifier:
     place in a list, nor on the other images, but for rounding (batches hold rows of several images).
 
     pipe: a pipeline in memory, whose modules are used themselves, or a folder in diffusers' format. Supported are
-        pipelines like StableDiffusionPipeline, DiTPipeline and FluxPipeline.
+        pipelines like StableDiffusionPipeline, StableDiffusion3Pipeline, DiTPipeline and FluxPipeline.
     candidates: prompts or, for a model conditioned on classes, class ids; or a mapping from names of your own to them.
     stages, keep: trials per class by the end of each stage, and how many classes survive it. Without `keep`, one stage
         keeps 1, and two keep 5 and 1, as in the paper.

@@ -17,10 +17,18 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     FluxTransformer2DModel,
     PNDMScheduler,
+    SD3Transformer2DModel,
     UNet2DConditionModel,
 )
 from pytorch_fid import inception
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+)
 
 from bigain.core.files import read_json, write_json
 from bigain.measure.flops import ARCHITECTURES
@@ -135,6 +143,50 @@ def flux(folder: Path, guidance_embeds: bool) -> Path:
         "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
     }
     write_json(folder / "model_index.json", {"_class_name": "FluxPipeline", **parts})
+    return folder
+
+
+def sd3(folder: Path, t5: bool, shift: dict) -> Path:
+    """A small StableDiffusion3Pipeline folder, with or without T5, whose scheduler has the settings `shift`."""
+    torch.manual_seed(3)
+    model = SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=40,
+        caption_projection_dim=16,
+        pooled_projection_dim=48,
+        pos_embed_max_size=8,
+    )
+    torch.nn.init.normal_(model.proj_out.weight)
+    model.save_pretrained(folder / "transformer")
+    AutoencoderKL(**SMALL_KL, shift_factor=0.1).save_pretrained(folder / "vae")
+    _text(folder, SMALL_TEXT)
+    for suffix, projection in (("", 16), ("_2", 32)):
+        CLIPTokenizer.from_pretrained(folder / "tokenizer").save_pretrained(folder / f"tokenizer{suffix}")
+        config = CLIPTextConfig.from_pretrained(folder / "text_encoder", projection_dim=projection)
+        CLIPTextModelWithProjection(config).save_pretrained(folder / f"text_encoder{suffix}")
+    FlowMatchEulerDiscreteScheduler(**shift).save_pretrained(folder / "scheduler")
+    parts = {
+        "transformer": ["diffusers", "SD3Transformer2DModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        "text_encoder_3": ["transformers", "T5EncoderModel"] if t5 else [None, None],
+        "tokenizer_3": ["transformers", "CLIPTokenizer"] if t5 else [None, None],
+        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+    }
+    if t5:
+        CLIPTokenizer.from_pretrained(folder / "tokenizer").save_pretrained(folder / "tokenizer_3")
+        config = T5Config(vocab_size=600, d_model=40, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+        T5EncoderModel(config).save_pretrained(folder / "text_encoder_3")
+    write_json(folder / "model_index.json", {"_class_name": "StableDiffusion3Pipeline", **parts})
     return folder
 
 

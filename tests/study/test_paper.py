@@ -205,14 +205,15 @@ def test_what_cannot_work_is_refused_while_planning(raw, change, message):
         Study(raw)
 
 
-def test_a_dit_takes_only_its_own_classes_and_flux_no_methods(raw):
+def test_a_dit_takes_only_its_own_classes_and_a_flow_model_no_methods(raw):
     raw["cells"] = [{"task": "classification", "backbone": "dit_xl2", "dataset": "pets", "methods": ["none"]}]
     with pytest.raises(ConfigError, match=r"dit_xl2 is conditioned on its own classes.*imagenet1k, imagenet100"):
         Study(raw)
-    raw["backbones"]["flux"] = {"family": "flux", "hub": "someone/flux", "path": "models/flux"}
-    raw["cells"] = [{"task": "classification", "backbone": "flux", "dataset": "pets", "methods": ["none", "tome"]}]
-    with pytest.raises(ConfigError, match="tome: flux is a flux, which supports no method yet"):
-        Study(raw)
+    for family in ("mmdit", "flux"):
+        raw["backbones"]["flow"] = {"family": family, "hub": "someone/flow", "path": "models/flow"}
+        raw["cells"] = [{"task": "classification", "backbone": "flow", "dataset": "pets", "methods": ["none", "tome"]}]
+        with pytest.raises(ConfigError, match=f"tome: flow is of family {family}, which takes none yet"):
+            Study(raw)
 
 
 def test_prompts_stages_and_the_subset_are_in_the_specs(raw):

@@ -6,6 +6,7 @@ rule train_models:
     input:
         "training/mini-unet/model/model_index.json",
         "training/mini-dit/model/model_index.json",
+        "training/mini-mmdit/model/model_index.json",
         "training/fashion-net.safetensors",
 
 
@@ -37,6 +38,22 @@ rule train_pipeline:
     shell:
         "python -m bigain train {wildcards.family} --data {params.data:q} --autoencoder {input}"
         " --work training/mini-{wildcards.family} --output {output} --threads {threads} > {log} 2>&1"
+
+
+rule train_flow:
+    input:
+        unet="training/mini-unet/model/model_index.json",
+        dit="training/mini-dit/model/model_index.json",
+    output:
+        "training/mini-mmdit/model/model_index.json",
+    log:
+        "training/logs/mini-mmdit.log",
+    threads: 1
+    params:
+        data=study.config["fashion_mnist"],
+    shell:
+        "python -m bigain train mmdit --data {params.data:q} --unet {input.unet} --dit {input.dit}"
+        " --work training/mini-mmdit --output {output} --threads {threads} > {log} 2>&1"
 
 
 rule train_features:
