@@ -21,7 +21,7 @@ from bigain.compression.attachment import Attachment
 from bigain.compression.structural.operations import forward
 from bigain.compression.token_attachment import TokenAttachment
 from bigain.core.messages import unknown
-from bigain.methods.ids import method_of
+from bigain.methods.ids import method_of, strength_of
 from bigain.methods.method import Method
 from bigain.methods.options import Options
 from bigain.methods.presets import METHODS
@@ -94,12 +94,11 @@ def count(model: ModelMixin, method_id: str, **options: Unpack[Options]) -> Flop
 
 def _constant(schedule: Schedule, strength: float | int | None, options: Options) -> tuple[Method, Options]:
     """Return the method and options that have a strength at every timestep; None is no compression."""
-    rest: Options = {**options, "timesteps": None, "ratio": None, "factor": None}
+    rest: Options = {**options, "timesteps": None, "ratio": None, "threshold": None, "factor": None}
     if strength is None:
         return METHODS["none"], rest
-    if schedule.method.strength_kind == "merge_ratio":
-        return schedule.constant_method(), {**rest, "ratio": strength}
-    return schedule.constant_method(), {**rest, "factor": int(strength)}
+    named = strength_of(schedule.method.id, strength)
+    return schedule.constant_method(), {**rest, **named}
 
 
 def _counted(model: ModelMixin, method: Method, options: Options) -> Flops:
