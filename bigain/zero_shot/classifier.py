@@ -246,7 +246,8 @@ class DiffusionClassifier:
         weights = weights_at(self.weights, t.astype(float))
         evidence = (errors[1] - errors[0]) * (weights / weights.mean())[:, None, None]
         (picture,) = as_seen([item], *self._backbone.image_shape)
-        return Explanation(self.classes_[first], self.classes_[second], t, evidence, picture)
+        names = self.classes_.tolist()
+        return Explanation(names[first], names[second], t, evidence, picture)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

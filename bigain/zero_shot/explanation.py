@@ -42,19 +42,19 @@ class Explanation:
         return self.evidence.mean(axis=0)
 
     def figure(self) -> Figure:
-        """Return a matplotlib figure: the image, the regions over it, and the timesteps."""
+        """Return a matplotlib figure: the image, the regions beside it, and the timesteps."""
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(9, 2.8), layout="constrained")
         picture, regions, timesteps = figure.subplots(1, 3, width_ratios=(1, 1.2, 1.6))
         shown, extent = self.image.transpose(1, 2, 0), (0, 1, 1, 0)
         grey = {"cmap": "gray", "vmin": 0, "vmax": 255} if shown.shape[-1] == 1 else {}
+        picture.imshow(shown, extent=extent, **grey)
+        most = np.abs(self.by_region).max() or 1.0
+        layer = regions.imshow(self.by_region, cmap="RdBu", vmin=-most, vmax=most, extent=extent)
         for axes in (picture, regions):
-            axes.imshow(shown, extent=extent, **grey)
             axes.set_xticks([])
             axes.set_yticks([])
-        most = np.abs(self.by_region).max() or 1.0
-        layer = regions.imshow(self.by_region, cmap="RdBu", vmin=-most, vmax=most, alpha=0.75, extent=extent)
         figure.colorbar(layer, ax=regions, label="error difference")
         picture.set_title("image")
         regions.set_title("where")
@@ -63,5 +63,5 @@ class Explanation:
         timesteps.bar(self.t, self.by_timestep, width=width, color=colours)
         timesteps.axhline(0, color="black", linewidth=0.8)
         timesteps.set(title="when", xlabel="t (0: image, 999: noise)", xlim=(0, 1000))
-        figure.suptitle(f"blue: for {self.winner!r}; red: for {self.rival!r}")
+        figure.suptitle(f"blue: for {self.winner}; red: for {self.rival}")
         return figure

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline, LCMScheduler
+from diffusers import DDIMScheduler, DiffusionPipeline, FluxPipeline, LCMScheduler
 
 from bigain import backbones
 from bigain.backbones.in_memory import family_of_folder, from_pipeline
 from tests.helpers.pipelines import pipeline
+from tests.helpers.random_pipelines import flux
 
 PROMPTS = ["a photo of a bag", "a photo of a coat"]
 DENOISER = {"unet": "unet", "dit": "transformer"}
@@ -40,6 +41,19 @@ def test_all_numbers_are_those_of_the_folder(loaded):
     with torch.inference_mode():
         predictions = [backbone.predict_noise(x, t, conditions) for backbone in (in_memory, from_folder)]
     assert torch.equal(*predictions)
+
+
+def test_flux_too(tmp_path):
+    folder = flux(tmp_path / "model", guidance_embeds=False)
+    in_memory, from_folder = from_pipeline(FluxPipeline.from_pretrained(folder)), backbones.load("flux", folder)
+    assert family_of_folder(folder) == "flux"
+    assert in_memory.latent_shape == from_folder.latent_shape
+    conditions = from_folder.conditions(PROMPTS, [])
+    assert torch.equal(in_memory.conditions(PROMPTS, []), conditions)
+    x_t = torch.randn(2, *from_folder.latent_shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        a, b = (part.predict_noise(x_t, torch.tensor([25, 975]), conditions) for part in (in_memory, from_folder))
+    assert torch.equal(a, b)
 
 
 def test_noise_levels_are_those_of_the_pipeline_s_scheduler_whatever_its_class_s_defaults():

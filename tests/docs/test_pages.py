@@ -116,6 +116,18 @@ def test_the_table_of_the_readme_is_that_of_the_committed_study():
         assert " ".join(line.split()) in readme, line
 
 
+def test_the_calibration_of_the_classifier_s_page_is_the_measured_one():
+    page = (ROOT / "docs/classifier.md").read_text("utf-8")
+    kinds = {"exp(-7t)": "exp(-7t) of eps errors", "exp(-7t) of x_0": "exp(-7t) of x_0 errors"}
+    rows = list(csv.DictReader((ROOT / "docs/classifier/calibration.csv").open(encoding="utf-8")))
+    assert len(rows) == 8
+    for row in rows:
+        percent = [f"{float(row[name]):.1f}" for name in ("acc@1", "ece_before", "ece_after")]
+        nll = [f"{float(row[name]):.3f}" for name in ("nll_before", "nll_after")]
+        cells = [f"`{row['model']}`", kinds.get(row["weights"], row["weights"]), *percent, *nll]
+        assert f"| {' | '.join(cells)} |" in page
+
+
 def test_the_cost_of_the_papers_study_is_as_planned():
     command = [sys.executable, "-m", "bigain", "plan", "--configfile", "config/paper.yaml"]
     planned = subprocess.run(command, cwd=ROOT, env={"COLUMNS": "200"}, capture_output=True, text=True, check=True)

@@ -9,6 +9,7 @@ from diffusers import DiffusionPipeline
 from sklearn.base import clone
 
 import bigain
+from bigain.backbones.devices import compiled
 from bigain.classifier.elimination import Elimination
 from bigain.datasets import load
 from bigain.jobs.classify import classify
@@ -117,7 +118,7 @@ def test_predictions_are_names_and_probabilities_sum_to_one(classifier, errors, 
 
 def test_without_calibration_probabilities_are_flat_and_a_temperature_sharpens_them(classifier, errors):
     assert classifier.predict_proba(errors).max() < 0.2
-    sharp = clone(classifier).set_params(temperature=1e-3)
+    sharp = clone(classifier).set_params(temperature=1e-4)
     assert sharp.predict_proba(errors).max() > 0.5
     assert classifier.temperature is None
 
@@ -157,6 +158,16 @@ def test_elimination_stops_when_a_class_is_far_ahead(classifier, pictures):
     full = clone(classifier).set_params(stages=(4,), keep=None)
     dropping = clone(full).set_params(elimination=Elimination(z=0.1, every=2))
     assert len(dropping.errors(pictures[:1])) < len(full.errors(pictures[:1])) == 40
+
+
+def test_compilation_lasts_as_long_as_a_call_and_is_loud_where_it_cannot_be(classifier, pictures, monkeypatch):
+    backbone, method = classifier._backbone, bigain.METHODS["none"]
+    with compiled(backbone, "default", method):
+        assert backbone.denoiser._compiled_call_impl is not None
+    assert backbone.denoiser._compiled_call_impl is None
+    monkeypatch.setattr("bigain.backbones.devices.missing_compiler", lambda device: "no C++ compiler")
+    with pytest.raises(ValueError, match="compile is 'default', which does not work here: no C"):
+        clone(classifier).set_params(compile="default").predict(pictures)
 
 
 def test_it_follows_scikit_learn_s_conventions(classifier):
