@@ -10,12 +10,11 @@ from typing import Any, Unpack
 
 from diffusers import DiffusionPipeline, FluxTransformer2DModel, ModelMixin
 from torch import nn
-from torch._dynamo import OptimizedModule
-from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from bigain.compression import structural
 from bigain.compression.attachment import ATTRIBUTE, HOOK, Attachment, Uncompressed
 from bigain.compression.checkpoints import checkpointing
+from bigain.compression.denoiser import denoiser_of
 from bigain.compression.flux import MergeStreamHook, PositionsHook, RestoreStreamHook, StreamAttentionHook
 from bigain.compression.hooks import (
     BlockHook,
@@ -48,24 +47,6 @@ STRENGTH_KINDS: dict[str, StrengthKind] = {  # by the option that takes it
     "factor": "downsample_factor",
 }
 T_SCALES: dict[Family, float] = {"flux": 1000.0}  # of a model's timesteps to 0 ... 999, where they are others
-WRAPPERS = (OptimizedModule, DataParallel, DistributedDataParallel)
-
-
-def denoiser_of(model: nn.Module | DiffusionPipeline) -> ModelMixin:
-    """Return the U-Net or transformer of a pipeline, without what torch.compile or data parallelism wraps around it; a
-    model is its own denoiser. Raises TypeError for a pipeline that has neither."""
-    if isinstance(model, DiffusionPipeline):
-        parts = (getattr(model, "unet", None), getattr(model, "transformer", None))
-        denoiser = next((part for part in parts if part is not None), None)
-        if denoiser is None:
-            raise TypeError(
-                f"{type(model).__name__} has no unet and no transformer, which is what methods compress; it has "
-                f"{', '.join(sorted(model.components))}"
-            )
-        model = denoiser
-    while isinstance(model, WRAPPERS):
-        model = model._orig_mod if isinstance(model, OptimizedModule) else model.module
-    return model
 
 
 def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options: Unpack[Options]) -> Attachment:

@@ -78,6 +78,11 @@ def select(model: ModelMixin, levels: tuple[int, ...] | None, blocks: tuple[int,
     """Return the blocks to compress: those at the places that `bigain.methods.places.chosen` returns, which
     also raises all errors."""
     every = blocks_of(model)
+    if not every:
+        raise ValueError(
+            f"{type(model).__name__} has no transformer block with self-attention of its own, so there is nothing to "
+            "compress"
+        )
     places = chosen(family_of(model), sorted({block.place for block in every}), levels, blocks, _kinds(model, every))
     return [block for block in every if block.place in places]
 
@@ -150,7 +155,8 @@ def _unet_blocks(model: UNet2DConditionModel) -> Iterator[Block]:
     for prefix, unet_block in unet_blocks:
         for i, transformer in enumerate(getattr(unet_block, "attentions", None) or []):
             for j, module in enumerate(getattr(transformer, "transformer_blocks", [])):
-                if isinstance(module, BasicTransformerBlock):
+                # Elsewhere attn1 attends to the prompt, as in most blocks of the Stable Diffusion upscaler.
+                if isinstance(module, BasicTransformerBlock) and not module.only_cross_attention:
                     name = f"{prefix}.attentions.{i}.transformer_blocks.{j}"
                     yield Block(name, module, transformer, 1, level, TokenGrid(height >> level, width >> level))
         level += bool(getattr(unet_block, "downsamplers", None)) - bool(getattr(unet_block, "upsamplers", None))

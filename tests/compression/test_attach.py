@@ -263,3 +263,30 @@ def test_plans_are_made_in_full_precision_under_autocast(request, family, method
     ):
         half = RUN[family](network)
     assert ((full - half.float()).abs() < 0.1).float().mean() > 0.9
+
+
+def test_contexts_tolerate_removal_errors_and_one_another(unet):
+    plain = run_unet(unet)
+    with pytest.raises(RuntimeError, match="of the user"), bigain.compressed(unet, "bigain_tm_cached", ratio=0.5):
+        raise RuntimeError("of the user")
+    assert torch.equal(run_unet(unet), plain)
+    with bigain.compressed(unet, "todo", factor=2) as outer:
+        compressed = run_unet(unet)
+        with pytest.raises(ValueError, match="todo is already applied"), bigain.compressed(unet, "tome", ratio=0.5):
+            pass
+        assert torch.equal(run_unet(unet), compressed)
+        outer.remove()
+        outer.remove()
+        assert torch.equal(run_unet(unet), plain)
+        with bigain.compressed(unet, "tome", ratio=0.5):
+            outer.remove()
+            assert bigain.attached_to(unet).method.id == "tome"
+    assert torch.equal(run_unet(unet), plain)
+
+
+@pytest.mark.parametrize("name", ["strength", "ratio", "timesteps", "levels", "rato"])
+def test_an_attached_method_does_not_change(unet, name):
+    with bigain.compressed(unet, "tome", ratio=0.5) as attachment:
+        with pytest.raises(AttributeError, match=f"{name} of an attached method cannot change: remove the method"):
+            setattr(attachment, name, 0.1)
+        assert attachment.strength == 0.5
