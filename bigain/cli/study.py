@@ -48,9 +48,11 @@ def check(configfile: ConfigFiles = None) -> None:
     Exits with 1 if anything is missing.
     """
     from bigain.study.cost import StudyCost
-    from bigain.study.requirements import Needs, problems
+    from bigain.study.requirements import Needs, notes, problems
 
     study = study_of(configfile)
+    for note in notes(study):
+        typer.echo(f"note: {note}")
     missing = problems(study, StudyCost(study), Needs.of_study(study))
     for problem in missing:
         typer.echo(f"- {problem}")

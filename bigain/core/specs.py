@@ -42,6 +42,10 @@ class DatasetSpec(TypedDict):
     prompts: Literal["paper", "released"]
     candidates: list[int] | None  # classes to choose from; null: all
     data: str  # fingerprint of files, labels and captions, or "absent"
+    labels: NotRequired[str]  # CSV file in a folder of your images; classes are sub-folders without
+    prompt: NotRequired[str]  # template of their classes' prompts
+    class_names: NotRequired[str]  # CSV file in that folder
+    class_ids: NotRequired[dict[str, int]]  # of a class-conditioned model
     subset: NotRequired[str | None]  # which images are classified; null: all
     allow_missing: NotRequired[int]  # unreadable images that are left out before the job fails
 

@@ -71,6 +71,10 @@ class Dataset:
             raise ValueError(f"{self.name}: {count} images requested, {len(self)} available")
         return self.select(range(count))
 
+    def cycled(self, count: int) -> Dataset:
+        """Return `count` images, beginning anew after the last."""
+        return self.select([i % len(self) for i in range(count)])
+
     def select(self, positions: Sequence[int]) -> Dataset:
         """Return the images at these positions, in this order. Raises ValueError naming one that does not exist."""
         invalid = [position for position in positions if not 0 <= position < len(self)]

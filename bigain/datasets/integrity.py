@@ -10,10 +10,12 @@ from typing import Any
 
 from bigain.core.files import read_json, write_json
 from bigain.core.places import located
-from bigain.datasets import SOURCES, load
+from bigain.datasets import FOLDER_READERS, SOURCES, load, of_whole
 from bigain.datasets.base import Dataset, UnreadableImage, unreadable_message
+from bigain.datasets.folder import unnamed
 
 SAMPLE = 16  # images whose content is part of a data set's fingerprint
+OPENED = 500  # images of a folder of yours that are opened before the first job, which reads all
 CHECKSUMS = "bigain-checksums.json"  # in a downloaded data set's folder: the sha256 of a sample of images, by reader
 
 
@@ -26,7 +28,7 @@ def fingerprint(reader: str, path: str) -> str:
     dataset = load({"reader": reader, "path": path})
     described = repr([list(part) for part in (dataset.files, dataset.ids, dataset.labels, dataset.captions)])
     digest = hashlib.sha256(described.encode())
-    for i in _spread(len(dataset)):
+    for i in spread(len(dataset)):
         try:
             digest.update(dataset.store.read(dataset.files[i]))
         except UnreadableImage:  # reported by `problems`
@@ -41,14 +43,14 @@ def problems(settings: Mapping[str, Any]) -> list[str]:
     images a sample is opened, and compared with its checksums if it was downloaded.
     """
     try:
-        dataset = load({key: settings[key] for key in ("reader", "path", "prompts") if key in settings})
+        dataset = load(of_whole(settings))
     except (OSError, ValueError) as error:
         return [str(error)]
     official, faults = SOURCES[settings["reader"]].images, []
     if official not in (None, len(dataset)):
         faults.append(f"{settings['path']}: its lists name {len(dataset)} images; the official ones {official}")
     unreadable = [f"{file} is missing" for file in dataset.files if not dataset.store.has(file)]
-    for i in _spread(len(dataset)):
+    for i in spread(len(dataset), OPENED if settings["reader"] in FOLDER_READERS else SAMPLE):
         if dataset.store.has(dataset.files[i]):
             try:
                 dataset.open(i)
@@ -64,13 +66,25 @@ def problems(settings: Mapping[str, Any]) -> list[str]:
     return faults
 
 
+def left_out(settings: Mapping[str, Any]) -> list[str]:
+    """Return a line about images of a folder of yours that its label file does not name, if there are some."""
+    if settings["reader"] != "folder":
+        return []
+    path = located(settings["path"])
+    names = unnamed(path, settings)
+    if not names:
+        return []
+    count = f"{len(names)} images" if len(names) > 1 else "1 image"
+    return [f"{count} of {path}, such as {names[0]}, are left out: {settings['labels']} does not name them"]
+
+
 def record_checksums(reader: str, path: str) -> None:
     """Write the checksums of a sample of downloaded images beside them, for `problems` to compare with.
 
     Errors are those of `load`, and UnreadableImage.
     """
     dataset, file = load({"reader": reader, "path": path}), Path(path) / CHECKSUMS
-    sums = {dataset.files[i]: _sha256(dataset, i) for i in _spread(len(dataset))}
+    sums = {dataset.files[i]: _sha256(dataset, i) for i in spread(len(dataset))}
     write_json(file, _read_checksums(file) | {reader: sums})
 
 
@@ -100,6 +114,6 @@ def _sha256(dataset: Dataset, position: int) -> str:
     return hashlib.sha256(dataset.store.read(dataset.files[position])).hexdigest()
 
 
-def _spread(count: int) -> list[int]:
-    """Return up to SAMPLE positions, evenly spread."""
-    return sorted({count * k // SAMPLE for k in range(SAMPLE)}) if count else []
+def spread(count: int, most: int = SAMPLE) -> list[int]:
+    """Return up to `most` positions, evenly spread."""
+    return sorted({count * k // most for k in range(most)}) if count else []

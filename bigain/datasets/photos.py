@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from bigain.datasets.base import Dataset, UnreadableImage
-from bigain.datasets.images import decode, known_formats, refuse_large, standard
+from bigain.datasets.images import decode, known_formats, refuse_large, shows_colour, standard
 
 Value = TypeVar("Value", str, int)
 
@@ -131,9 +131,23 @@ def pixels(image: Image.Image, channels: int) -> np.ndarray:
     return array[None] if channels == 1 else array.transpose(2, 0, 1)
 
 
+def open_for(dataset: Dataset, position: int, channels: int) -> Image.Image:
+    """Open an image for a model of so many channels.
+
+    Raises UnreadableImage, also for one that shows colours which a model of grey images would not see.
+    """
+    image = dataset.open(position)
+    if channels == 1 and shows_colour(image):
+        raise UnreadableImage(
+            f"{dataset.files[position]} shows colours, and the model takes grey images: convert it to grey, or use a "
+            "model of RGB images"
+        )
+    return image
+
+
 def crops(dataset: Dataset, positions: Sequence[int], size: int, channels: int) -> np.ndarray:
     """Return images as a backbone of that size sees them: uint8 [n, C, size, size]. Raises UnreadableImage."""
-    return np.stack([pixels(centre_crop(dataset.open(i), size), channels) for i in positions])
+    return np.stack([pixels(centre_crop(open_for(dataset, i, channels), size), channels) for i in positions])
 
 
 def as_jpeg(image: Image.Image) -> Image.Image:

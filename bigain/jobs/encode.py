@@ -33,7 +33,7 @@ def encode_images(spec: EncodeImagesSpec, output: Path) -> None:
     errors: dict[int, str] = {}
     step = images_per_batch(size)
     for start in tqdm(range(0, len(dataset), step), desc="encode images"):
-        photos = read_images(dataset, range(start, min(start + step, len(dataset))), errors)
+        photos = read_images(dataset, range(start, min(start + step, len(dataset))), channels, errors)
         if photos and len(errors) <= spec["dataset"]["allow_missing"]:
             images = np.stack([pixels(centre_crop(photo, size), channels) for photo in photos.values()])
             latents[list(photos)] = encode_batch(backbone, images)
@@ -44,7 +44,10 @@ def encode_images(spec: EncodeImagesSpec, output: Path) -> None:
 
 def encode_conditions(spec: EncodeConditionsSpec, output: Path) -> None:
     """Encode the prompts of the candidates, the null condition, and the captions of the first `captions` images:
-    safetensors with `candidates` [K, ...], `null` [1, ...], and `captions` [k, ...] with `caption_of_image` [n]."""
+    safetensors with `candidates` [K, ...], `null` [1, ...], and `captions` [k, ...] with `caption_of_image` [n].
+
+    After the last image of the data set, captions begin anew.
+    """
     stopwatch, backbone = Stopwatch(), backbone_of(spec["backbone"])
     dataset = load_dataset(spec["dataset"])
     tensors = {
@@ -52,7 +55,7 @@ def encode_conditions(spec: EncodeConditionsSpec, output: Path) -> None:
         "null": backbone.null_condition(),
     }
     if spec["captions"]:
-        tensors |= _captions(backbone, dataset.first(spec["captions"]))
+        tensors |= _captions(backbone, dataset.cycled(spec["captions"]))
     save_tensors(output, tensors, spec)
     stopwatch.write_provenance(output, spec, {}, backbone.device)
 

@@ -31,7 +31,8 @@ def reference_features(spec: ReferenceSpec, output: Path) -> None:
     features = []
     for start in tqdm(range(0, len(dataset), recipe["batch"]), desc="features"):
         images = []
-        photos = read_images(dataset, range(start, min(start + recipe["batch"], len(dataset))), errors)
+        positions = range(start, min(start + recipe["batch"], len(dataset)))
+        photos = read_images(dataset, positions, network.channels, errors)
         for photo in photos.values():
             if recipe["crop"] == "centre":
                 photo = centre_crop(photo, recipe["size"], recipe["filter"])

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from bigain.core.provenance import digest, read_provenance
-from bigain.datasets import SOURCES
 from bigain.metrics.power import (
     detectable_difference,
     images_for_equivalence,
@@ -178,8 +177,7 @@ class Planned:
         config = self.study.config
         network = config.get("feature_network", {}).get("name")
         for cell in self.study.cells:
-            has_captions = SOURCES[config["datasets"][cell.dataset]["reader"]].own_captions
-            metrics = ("acc@1", *(MAPS if has_captions else ()))
+            metrics = ("acc@1", *(MAPS if self.study.multi_label(cell.dataset) else ()))
             if cell.task == "generation":
                 metrics = ("fid" if network == "inception" else "fd",)
             for metric in metrics:

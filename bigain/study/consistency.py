@@ -14,6 +14,7 @@ from bigain.datasets import SOURCES
 from bigain.methods.ids import method_of
 from bigain.study.cells import Cell, Config, expand
 from bigain.study.certificates import certificate_faults
+from bigain.study.folders import class_id_faults
 from bigain.study.sites import site_faults
 from bigain.study.sources import check_dataset, missing_files, share_images
 from bigain.study.weights import FLOWS
@@ -43,6 +44,7 @@ def contradictions(config: Config) -> Iterator[str]:
             _invalid_elimination,
             certificate_faults,
             missing_files,
+            class_id_faults,
         ),
     ):
         problems = [problem for check in checks for problem in check(config)]
@@ -72,7 +74,7 @@ def _unsupported_methods(config: Config) -> Iterator[str]:
             if family in FLOWS and method.id != "none":
                 yield f"cells.{number}.methods: {method.id}: {backbone} is of family {family}, which takes none yet"
         reader = config["datasets"][entry["dataset"]]["reader"]
-        if family == "dit" and not SOURCES[reader].of_models:
+        if family == "dit" and reader != "folder" and not SOURCES[reader].of_models:
             fitting = [name for name, source in SOURCES.items() if source.of_models]
             yield (
                 f"cells.{number}: {backbone} is conditioned on its own classes, which {entry['dataset']} lacks; "

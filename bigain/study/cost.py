@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 
-from bigain.datasets import SOURCES
 from bigain.study.cells import Cell, sections
 from bigain.study.workload import Workload
 
@@ -143,6 +142,6 @@ class StudyCost:
             images, classes = self.study.size(dataset)
             if task == "classification":
                 total += images * LATENT_BYTES + classes * PROMPT_BYTES
-            elif SOURCES[self.study.config["datasets"][dataset]["reader"]].own_captions:
+            elif self.study.multi_label(dataset):
                 total += self.study.generated(dataset) * PROMPT_BYTES
         return total / 1e9

@@ -57,6 +57,8 @@ READER_PARTS = {
     "imagenet1k": "datasets.imagenet",
     "imagenet100": "datasets.imagenet",
     "coco2017": "datasets.coco",
+    "folder": "datasets.folder",
+    "pictures": "datasets.folder",
 }
 KERNELS_PART = "tokens.kernels"  # of token operators on a GPU, where they give other numbers than torch does
 STRUCTURAL_PARTS = {"dip_go": "structural.dip_go", "mosaicdiff": "structural.mosaicdiff"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bigain.core.specs import EfficiencySpec, MarginsSpec, ProbeSpec, SpectrumSpec, TokenMapsSpec
-from bigain.datasets import SOURCES
 from bigain.methods.ids import method_of
 from bigain.methods.presets import METHODS
 from bigain.study.cell_specs import calibration_file
@@ -41,13 +40,9 @@ def efficiency_spec(work: Workload, backbone: str) -> EfficiencySpec:
 
 
 def probed(work: Workload) -> list[tuple[str, str]]:
-    """Return the (backbone, data set) pairs to probe: those with token methods and a single label per image.
-
-    Data sets with captions of their own have several labels per image.
-    """
+    """Return the (backbone, data set) pairs to probe: those with token methods and a single label per image."""
     pairs = dict.fromkeys((cell.backbone, cell.dataset) for cell in work.cells if _is_probed(cell))
-    readers = {name: SOURCES[settings["reader"]] for name, settings in work.config["datasets"].items()}
-    return [(b, d) for b, d in pairs if not readers[d].own_captions and work.size(d)[1] > 1]
+    return [(b, d) for b, d in pairs if not work.multi_label(d) and work.size(d)[1] > 1]
 
 
 def in_figures(work: Workload) -> list[tuple[str, str]]:

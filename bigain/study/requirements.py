@@ -11,10 +11,13 @@ from pathlib import Path
 from bigain.core import gpu_locks
 from bigain.core.files import sha256
 from bigain.core.places import located
+from bigain.datasets import of_whole, reference_of
+from bigain.datasets.integrity import left_out
 from bigain.datasets.integrity import problems as dataset_problems
 from bigain.datasets.urls import INCEPTION
 from bigain.study.cells import Cell
 from bigain.study.cost import StudyCost
+from bigain.study.folders import model_faults
 from bigain.study.study import Study
 from bigain.study.weights import WeightsError, check
 
@@ -115,6 +118,12 @@ def problems(study: Study, cost: StudyCost, needs: Needs, local: bool = True, co
     return list(dict.fromkeys(lines))
 
 
+def notes(study: Study) -> list[str]:
+    """Return what is left out of the data that the study uses without standing in its way, one line each."""
+    used = sorted({cell.dataset for cell in study.cells})
+    return [f"datasets.{name}: {line}" for name in used for line in left_out(study.config["datasets"][name])]
+
+
 def _weights(study: Study, needs: Needs) -> Iterator[str]:
     for name in sorted(needs.backbones):
         try:
@@ -126,11 +135,13 @@ def _weights(study: Study, needs: Needs) -> Iterator[str]:
 def _data(study: Study, needs: Needs) -> Iterator[str]:
     for name in sorted(needs.datasets | needs.references):
         settings = study.config["datasets"][name]
-        readers = [settings["reader"]] if name in needs.datasets else []
-        if name in needs.references:
-            readers.append(settings["reference"] or settings["reader"])
-        for reader in dict.fromkeys(readers):
-            yield from (f"datasets.{name}: {problem}" for problem in dataset_problems({**settings, "reader": reader}))
+        read = [of_whole(settings)] if name in needs.datasets else []
+        if name in needs.references and reference_of(settings) not in read:
+            read.append(reference_of(settings))
+        for whole in read:
+            allowed = {"allow_missing": settings["allow_missing"]}
+            yield from (f"datasets.{name}: {problem}" for problem in dataset_problems(whole | allowed))
+    yield from model_faults(study.config, sorted(needs.cells))
 
 
 def _network(study: Study, needs: Needs) -> Iterator[str]:

@@ -14,6 +14,7 @@ from bigain.datasets import load as load_dataset
 from bigain.datasets.integrity import fingerprint
 from bigain.metrics import FEWEST_IMAGES
 from bigain.study.cells import Config
+from bigain.study.folders import folder_faults, in_common, misplaced_settings, reference_faults
 from bigain.study.weights import WeightsError, digest, sha256_of
 from bigain.study.weights import check as check_weights
 
@@ -31,10 +32,13 @@ def missing_files(config: Config) -> Iterator[str]:
         backbone = config["backbones"][name]
         if not backbone["hub"]:
             yield from _prefixed(f"backbones.{name}", partial(check_weights, name, backbone))
-    generating = {entry["dataset"] for entry in config["cells"] if entry["task"] == "generation"}
+    of_task: dict[str, set[str]] = {"classification": set(), "generation": set()}
+    for entry in config["cells"]:
+        of_task[entry["task"]].add(entry["dataset"])
+    generating = of_task["generation"]
     for name in sorted({entry["dataset"] for entry in config["cells"]}):
-        generated = _generated(config, name) if name in generating else 0
-        yield from check_dataset(f"datasets.{name}", config["datasets"][name], generated)
+        generated, classified = _generated(config, name) if name in generating else 0, name in of_task["classification"]
+        yield from check_dataset(f"datasets.{name}", config["datasets"][name], generated, classified)
     if generating:
         yield from _missing_network(config, sorted(generating))
 
@@ -52,6 +56,7 @@ def _missing_network(config: Config, generating: list[str]) -> Iterator[str]:
     fewest = FEWEST_IMAGES[network["name"]]
     for name in generating:
         count = _generated(config, name)
+        yield from reference_faults(f"datasets.{name}", config["datasets"][name], network["name"], count)
         if count < fewest and not config["generation"]["allow_few"]:
             where = "generation.images" if config["datasets"][name]["generate"] is None else f"datasets.{name}.generate"
             yield (
@@ -69,19 +74,23 @@ def _check_network(network: dict[str, Any]) -> None:
         digest(network["weights"])
 
 
-def check_dataset(where: str, settings: dict[str, Any], generated: int) -> Iterator[str]:
+def check_dataset(where: str, settings: dict[str, Any], generated: int, classified: bool = False) -> Iterator[str]:
     """Find what is wrong with a data set's settings, one line per problem, beginning with `where`.
 
-    `generated` images are to be generated from its captions.
+    `generated` images are to be generated from its captions; `classified` is whether its images are classified.
     """
     source = SOURCES[settings["reader"]]
+    if settings["prompts"] not in source.forms:
+        yield f"{where}.prompts: {settings['reader']} has no {settings['prompts']!r} prompts"
+    if settings["reader"] == "folder":
+        yield from folder_faults(where, settings, generated, classified)
+        return
+    yield from misplaced_settings(where, settings)
     reference = settings["reference"]
     if reference is not None and reference not in SOURCES:
         yield f"{where}.reference: {unknown('reader', reference, SOURCES)}"
     elif reference is not None and SOURCES[reference].layout != source.layout:
         yield f"{where}.reference: {reference} and {settings['reader']} read different folder layouts"
-    if settings["prompts"] not in source.forms:
-        yield f"{where}.prompts: {settings['reader']} has no {settings['prompts']!r} prompts"
     if not source.official:
         yield from _prefixed(where, lambda: _check_embedded(settings, generated))
         return
@@ -92,6 +101,11 @@ def check_dataset(where: str, settings: dict[str, Any], generated: int) -> Itera
 
 def share_images(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Return whether two data sets have images in common: their readers take a common split of the same files."""
+    if one["reader"] == other["reader"] == "folder":
+        try:
+            return in_common(one, other)
+        except (OSError, ValueError):  # which `check_dataset` reports
+            return False
     first, second = SOURCES[one["reader"]], SOURCES[other["reader"]]
     if first.layout != second.layout or not set(first.splits) & set(second.splits):
         return False

@@ -13,12 +13,13 @@ from typing import Any
 
 from bigain.core.places import located
 from bigain.core.specs import BackboneSpec, CellSpec, DatasetSpec, FeatureNetworkSpec, MethodDefinition
-from bigain.datasets import SOURCES
+from bigain.datasets import FOLDER_READERS, OF_FOLDER, SOURCES, reference_of
 from bigain.datasets.integrity import fingerprint
 from bigain.methods.ids import method_of
 from bigain.methods.method import Method
 from bigain.study.cells import Cell, Config
 from bigain.study.fingerprints import BACKBONE_PARTS, KERNELS_PART, READER_PARTS, STRUCTURAL_PARTS, operators
+from bigain.study.folders import data_of
 from bigain.study.weights import ABSENT, WeightsError, digest, identity, sha256_of
 
 
@@ -44,7 +45,7 @@ def backbone_part(config: Config, name: str, compressed: bool) -> BackboneSpec:
 def dataset_part(config: Config, name: str, classified: bool = False) -> DatasetSpec:
     """Return a data set with its labels and captions: all of it, or the subset that is classified."""
     settings = config["datasets"][name]
-    part = _dataset(name, settings, settings["reader"])
+    part = _dataset(name, settings, settings)
     return part | {"subset": settings["subset"]} if classified else part
 
 
@@ -54,9 +55,9 @@ def photos_part(config: Config, name: str) -> DatasetSpec:
 
 
 def reference_part(config: Config, name: str) -> DatasetSpec:
-    """Return the real images that generated ones are compared with: the whole set, or its `reference` reader's."""
+    """Return the real images that generated ones are compared with: the whole set, or its `reference`."""
     settings = config["datasets"][name]
-    part = _dataset(name, settings, settings["reference"] or settings["reader"])
+    part = _dataset(name, settings, reference_of(settings))
     return part | {"allow_missing": settings["allow_missing"]}
 
 
@@ -134,16 +135,27 @@ def reader_code(config: Config, dataset: str) -> str:
 # -- identities --------------------------------------------------------------------------------------------------------
 
 
-def _dataset(name: str, settings: dict[str, Any], reader: str) -> DatasetSpec:
-    path = settings["path"]
-    return {
+def _dataset(name: str, settings: dict[str, Any], read: dict[str, Any]) -> DatasetSpec:
+    """Return a data set as the reader and folder of `read` present it."""
+    part: DatasetSpec = {
         "id": name,
-        "reader": reader,
-        "path": path,
+        "reader": read["reader"],
+        "path": read["path"],
         "prompts": settings["prompts"],
         "candidates": settings["candidates"],
-        "data": _official_data(reader, located(path).resolve()) if SOURCES[reader].official else digest(path),
+        "data": _data(read),
     }
+    of_folder: Any = {key: read[key] for key in OF_FOLDER if key in read}
+    return part | of_folder
+
+
+def _data(read: dict[str, Any]) -> str:
+    """Return the identity of the data that a reader reads."""
+    if read["reader"] in FOLDER_READERS:
+        return data_of(read)
+    if SOURCES[read["reader"]].official:
+        return _official_data(read["reader"], located(read["path"]).resolve())
+    return digest(read["path"])
 
 
 def _weights(backbone: dict[str, Any]) -> str:

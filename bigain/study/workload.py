@@ -8,7 +8,7 @@ from pathlib import Path
 from bigain.classifier.timesteps import Stages
 from bigain.core.files import write_json
 from bigain.core.messages import unknown
-from bigain.datasets import SOURCES, subset
+from bigain.datasets import SOURCES, multi_label, subset
 from bigain.datasets import load as load_dataset
 from bigain.methods.method import Task
 from bigain.study.cells import Cell, Config, expand
@@ -28,6 +28,7 @@ class Workload:
         self.cells = expand(config) if cells is None else cells
         self._by_path = {cell.path: cell for cell in self.cells}
         self._sizes: dict[str, tuple[int, int]] = {}
+        self._multi_label: dict[str, bool] = {}
 
     def cell(self, path: str) -> Cell:
         """Return the cell with this path. Raises ConfigError with a suggestion if the study has none."""
@@ -65,6 +66,12 @@ class Workload:
             return settings["images"] or len(loaded), len(loaded.prompts)
         images = len(subset(settings["subset"])) if settings["subset"] else source.images
         return settings["images"] or images, len(settings["candidates"] or range(source.classes))
+
+    def multi_label(self, dataset: str) -> bool:
+        """Return whether images of a data set have any number of labels."""
+        if dataset not in self._multi_label:
+            self._multi_label[dataset] = multi_label(self.config["datasets"][dataset])
+        return self._multi_label[dataset]
 
     def images(self, cell: Cell) -> int:
         """Return how many images a cell classifies or generates."""

@@ -1,0 +1,205 @@
+"""Check and identify folders of your own images, of which nothing is known before they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bigain.core.files import sha256, write_json
+from bigain.core.places import located
+from bigain.core.records import canonical
+from bigain.datasets import OF_FOLDER, load, of_whole, reference_of
+from bigain.datasets.base import Dataset, UnreadableImage
+from bigain.datasets.folder import equal_prompts
+from bigain.datasets.images import shows_colour
+from bigain.datasets.integrity import spread
+from bigain.metrics import FEWEST_IMAGES
+from bigain.metrics.fidelity import SUBSET
+from bigain.study.cells import Cell, Config
+from bigain.study.weights import CHECKSUMS, DENOISER_FOLDERS, read_mapping
+
+FEWEST_CLASSES = 2  # that a classifier tells apart
+FRAME_TOKENS = 2  # at the beginning and the end of a prompt
+
+
+def folder_faults(where: str, settings: dict[str, Any], generated: int, classified: bool) -> Iterator[str]:
+    """Find what is wrong with a folder of images, one line per problem, beginning with `where`.
+
+    `generated` images are to be generated from its captions; `classified` is whether its images are classified.
+    """
+    try:
+        captioned = load({**settings, "subset": None})
+        chosen = load(settings)
+    except (OSError, ValueError) as error:
+        yield f"{where}: {error}"
+        return
+    if (settings["images"] or 0) > len(chosen):
+        yield f"{where}.images: {settings['images']} requested, and the folder has {len(chosen)}"
+    if "" in captioned.captions[:generated]:
+        file = captioned.files[list(captioned.captions).index("")]
+        yield f"{where}: nothing says what to generate for {file}: give it a label, or the file a column `caption`"
+    if classified and len(chosen.prompts) < FEWEST_CLASSES:
+        yield f"{where}: {chosen.class_names[0]!r} is its only class; a classifier needs at least {FEWEST_CLASSES}"
+    if (pair := equal_prompts(chosen)) is not None:
+        one, other = (chosen.class_names[c] for c in pair)
+        names = f"two classes are called {one!r}" if one == other else f"{one!r} and {other!r}"
+        yield f"{where}: {names}: both have the prompt {chosen.prompts[pair[0]]!r}; name them apart in `class_names`"
+    if settings["reference"] is not None:
+        try:
+            load(reference_of(settings))
+        except (OSError, ValueError) as error:
+            yield f"{where}.reference: {error}"
+
+
+def reference_faults(where: str, settings: Mapping[str, Any], network: str, generated: int) -> Iterator[str]:
+    """Find a folder of too few real images for the distances of so many generated ones."""
+    if settings["reader"] != "folder" or network != "inception" or generated < FEWEST_IMAGES[network]:
+        return
+    with suppress(OSError, ValueError):  # which `folder_faults` reports
+        if (count := len(load(reference_of(settings)))) < SUBSET:
+            yield (
+                f"{where}.reference: generated images are compared with {count}, and KID needs at least {SUBSET}: name "
+                f"a folder with more, or generate fewer than {FEWEST_IMAGES[network]} with generation.allow_few, which "
+                "leaves the distances out"
+            )
+
+
+def misplaced_settings(where: str, settings: Mapping[str, Any]) -> Iterator[str]:
+    """Find settings of the reader `folder` at another reader, which would ignore them."""
+    for key in OF_FOLDER:
+        if key in settings:
+            yield f"{where}.{key}: only the reader `folder` has it, and this one is {settings['reader']}"
+
+
+def class_id_faults(config: Config) -> Iterator[str]:
+    """Find folders whose classes a class-conditioned backbone would not know, for every pair that has cells."""
+    pairs = dict.fromkeys((entry["backbone"], entry["dataset"]) for entry in config["cells"])
+    for backbone, name in pairs:
+        settings, model = config["datasets"][name], config["backbones"][backbone]
+        if model["family"] != "dit" or settings["reader"] != "folder":
+            continue
+        try:
+            dataset = load(of_whole(settings))
+        except (OSError, ValueError):  # which `folder_faults` reports
+            continue
+        where = f"datasets.{name}.class_ids"
+        if dataset.class_ids is None:
+            classes = ", ".join(f"{key}: ..." for key in dataset.class_names[:3])
+            yield (
+                f"{where}: {backbone} is conditioned on its own classes, so each of the {len(dataset.prompts)} classes "
+                f"needs the number of one, as in {{{classes}}}, or in a column class_id of `class_names`"
+            )
+        elif (known := _classes_of(model)) is not None and (largest := max(dataset.class_ids)) >= known:
+            yield f"{where}: {largest} is beyond the {known} classes of {backbone}, which are numbered from 0"
+
+
+def model_faults(config: Config, cells: Iterable[Cell]) -> Iterator[str]:
+    """Find prompts that the text encoder of a cell's backbone would cut off, and colours that the backbone would not
+    see, in a sample of a folder's images."""
+    generated: dict[tuple[str, str], int] = {}
+    for cell in cells:
+        settings = config["datasets"][cell.dataset]
+        if settings["reader"] == "folder":
+            count = (settings["generate"] or config["generation"]["images"]) if cell.task == "generation" else 0
+            pair = cell.backbone, cell.dataset
+            generated[pair] = max(count, generated.get(pair, 0))
+    for (backbone, name), count in generated.items():
+        settings, model = config["datasets"][name], config["backbones"][backbone]
+        try:
+            dataset = load({**settings, "subset": None})
+            shown = [*dataset.prompts, *dataset.captions[:count]]
+            yield from (f"datasets.{name}: {fault}" for fault in _cut_off(backbone, model, dict.fromkeys(shown)))
+            yield from (f"datasets.{name}: {fault}" for fault in _unseen_colours(backbone, model, dataset))
+        except (OSError, ValueError):  # of weights and data, which are reported by themselves
+            continue
+
+
+def _cut_off(backbone: str, model: Mapping[str, Any], prompts: Iterable[str]) -> Iterator[str]:
+    """Find prompts beyond the limit of a U-Net's tokenizer, by which the text encoder would cut them off."""
+    config, texts = located(model["path"]) / "tokenizer" / "tokenizer_config.json", list(prompts)
+    if model["family"] != "unet" or not config.is_file():
+        return
+    fitting = read_mapping(config).get("model_max_length", 0) - FRAME_TOKENS
+    if all(text.isascii() and len(text) <= fitting for text in texts):  # a token is at least a byte
+        return
+    from transformers import CLIPTokenizer  # which takes seconds to import
+
+    tokenizer = CLIPTokenizer.from_pretrained(located(model["path"]), subfolder="tokenizer")
+    counts = [len(ids) for ids in tokenizer(texts, verbose=False).input_ids]
+    limit = tokenizer.model_max_length
+    for text, count in zip(texts, counts, strict=True):
+        if count > limit:
+            yield (
+                f"the prompt {text!r:.200} has {count} tokens, and {backbone} takes {limit}: shorten the class's name "
+                "in `class_names`, the template in `prompt`, or the caption"
+            )
+
+
+def _unseen_colours(backbone: str, model: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
+    """Find the first image of a sample that shows colours to a model of grey images."""
+    vae = located(model["path"]) / "vae" / "config.json"
+    if not vae.is_file() or read_mapping(vae).get("in_channels") != 1:
+        return
+    for position in spread(len(dataset)):
+        with suppress(UnreadableImage):  # which `integrity.problems` reports
+            if shows_colour(dataset.open(position)):
+                yield f"{dataset.files[position]} shows colours, and {backbone} takes grey images: convert them to grey"
+                return
+
+
+def _classes_of(backbone: Mapping[str, Any]) -> int | None:
+    """Return how many classes a class-conditioned pipeline knows, None if it is not on disk."""
+    folder = located(backbone["path"])
+    index, denoiser = folder / "model_index.json", folder / DENOISER_FOLDERS[backbone["family"]] / "config.json"
+    if not index.is_file() or not denoiser.is_file():
+        return None
+    labels = read_mapping(index).get("id2label")
+    return len(labels) if labels else read_mapping(denoiser).get("num_embeds_ada_norm")
+
+
+def in_common(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Return whether two folders of images have an image in common: the same file, or files of the same content."""
+    by_size: dict[int, list[list[Path]]] = {}
+    for number, settings in enumerate((first, second)):
+        for file in _files(settings, load(of_whole(settings))):
+            by_size.setdefault(file.stat().st_size, [[], []])[number].append(file)
+    return any({*map(sha256, one)} & {*map(sha256, other)} for one, other in by_size.values() if one and other)
+
+
+def data_of(settings: Mapping[str, Any]) -> str:
+    """Return the sha256 of a folder of images: of what the reader makes of it, and of every image's content.
+
+    Errors are those of `load`. Computed once per process, and read again only if a file's size or time has changed.
+    """
+    return _data(canonical(of_whole(settings)))
+
+
+@cache
+def _data(text: str) -> str:
+    settings = json.loads(text)
+    dataset = load(settings)
+    parts = (dataset.files, dataset.ids, dataset.labels, dataset.captions, dataset.class_names, dataset.prompts)
+    described = repr([*map(list, parts), dataset.class_ids])
+    return hashlib.sha256(f"{described}\n{_content(_files(settings, dataset))}".encode()).hexdigest()
+
+
+def _content(files: list[Path]) -> str:
+    """Return the sha256 over the sha256 of every file; remember it while their sizes and times of change stay."""
+    state = hashlib.sha256()
+    for file in files:
+        status = file.stat()
+        state.update(f"{file.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
+    checksums, key = read_mapping(CHECKSUMS) if CHECKSUMS.is_file() else {}, f"images {state.hexdigest()}"
+    if key not in checksums:
+        checksums[key] = hashlib.sha256("\n".join(map(sha256, files)).encode()).hexdigest()
+        write_json(CHECKSUMS, checksums)
+    return checksums[key]
+
+
+def _files(settings: Mapping[str, Any], dataset: Dataset) -> list[Path]:
+    return [located(settings["path"]) / file for file in dataset.files]
