@@ -19,7 +19,7 @@ demo: $(INSTALLED)
 	@echo "Open reports/mini/index.html"
 
 test: $(INSTALLED)
-	$(BIN)/pytest -m "not slow and not system" --numprocesses 2 --dist loadfile --durations=10
+	$(BIN)/pytest -m "not slow and not system" --numprocesses 2 --dist worksteal --durations=10
 
 test-system: $(INSTALLED)
 	$(BIN)/pytest -m system --numprocesses 2 --dist loadfile --durations=10 --timeout 2400

@@ -9,14 +9,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
-import torch
 
-from tests.helpers.models import tiny_dit, tiny_flux, tiny_mmdit, tiny_unet
 from tests.helpers.repository import ROOT
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
+    import torch  # here and below, so that the process that hands tests to others starts without it
+
     torch.set_num_threads(1)
 
 
@@ -27,19 +27,27 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def unet():
+    from tests.helpers.models import tiny_unet
+
     return tiny_unet()
 
 
 @pytest.fixture(scope="session")
 def dit():
+    from tests.helpers.models import tiny_dit
+
     return tiny_dit()
 
 
 @pytest.fixture(scope="session")
 def mmdit():
+    from tests.helpers.models import tiny_mmdit
+
     return tiny_mmdit()
 
 
 @pytest.fixture(scope="session")
 def flux():
+    from tests.helpers.models import tiny_flux
+
     return tiny_flux()

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from multiprocessing import get_context
 
 import pytest
 import torch
@@ -55,7 +56,9 @@ def test_structural_methods_latents_features_and_two_jobs_are_compared(root, mon
     assert all(row["different"] == 0 < row["of"] for row in rows if "cut a block" not in row["how"])
 
 
-def test_a_job_that_fails_beside_another_is_told_in_a_line(tiny):
+def test_a_job_that_fails_beside_another_is_told_in_a_line(tiny, monkeypatch):
+    """In forks, which need not import everything first."""
+    monkeypatch.setattr(at_once, "get_context", lambda kind: get_context("fork"))
     with pytest.raises(at_once.JobFailed, match=r"^one of 2 jobs at once failed: .*no_such"):
         at_once.spawned([tiny], replace(TINY, dtypes=("no_such",)))
 

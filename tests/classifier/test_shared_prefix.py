@@ -15,7 +15,8 @@ from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Uncompressed
 from bigain.compression.token_attachment import TokenAttachment
 from tests.helpers.methods import WITH_VARIANTS, arguments_for
-from tests.helpers.models import RUN, count_rows
+from tests.helpers.models import RUN, count_rows, traced
+from tests.helpers.quick import in_turn
 from tests.helpers.tiny import TinyBackbone, latents
 
 
@@ -27,8 +28,7 @@ def classify(backbone, method, batch_size=24, classes=6, **where):
         return classify_images(backbone, latents(images), images, backbone.conditions_of(classes), settings, at)
 
 
-@pytest.mark.parametrize("method", WITH_VARIANTS)
-@pytest.mark.parametrize("metric_site", ["block_input", "norm1_output"])
+@pytest.mark.parametrize(("method", "metric_site"), in_turn(WITH_VARIANTS, ("block_input", "norm1_output")))
 def test_errors_are_those_of_rows_that_share_nothing(unet, monkeypatch, method, metric_site):
     backbone = TinyBackbone(unet, "unet")
     shared = classify(backbone, method, metric_site=metric_site)
@@ -130,16 +130,16 @@ def test_an_attachment_without_random_draws_hashes_no_rows(unet):
 
 @pytest.mark.parametrize("family", ["unet", "dit"])
 @pytest.mark.parametrize("method", ["none", "bigain_tm", "bigain_tm_cached", "tome", "tome_shared", "bigain_td"])
-def test_groups_after_the_first_trace_no_model(request, family, method):
+def test_groups_after_the_first_trace_no_model(family, method):
     """Nor do other stages, rows, classes and timesteps in the same shapes."""
     torch._dynamo.reset()
-    counter, network = CompileCounter(), copy.deepcopy(request.getfixturevalue(family))
+    counter, (network, blocks) = CompileCounter(), traced(family, method)
     network.compile(backend=counter, dynamic=False, fullgraph=True)
     backbone = TinyBackbone(network, family)
     settings = ClassificationSettings(Stages((2, 4), (3, 1)), seed=0, batch_size=24)
     graphs = []
     with (
-        bigain.compressed(network, method, task="classification", **arguments_for(method)) as at,
+        bigain.compressed(network, method, task="classification", **arguments_for(method), **blocks) as at,
         Classifier.open(backbone, backbone.conditions_of(6), settings, at) as classifier,
     ):
         assert classifier.engine.prefix.exists == (family == "unet")

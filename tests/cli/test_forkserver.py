@@ -33,6 +33,7 @@ def server():
     assert name not in sockets()
 
 
+@pytest.mark.system
 def test_what_commands_import_is_loaded_ahead():
     loaded = "{*sys.modules} >= {'torch', 'diffusers', 'matplotlib', 'bigain.jobs.classify', 'bigain.reporting.page'}"
     code = f"import sys; from bigain.cli import forkserver; forkserver._preload(); sys.exit(not {loaded})"

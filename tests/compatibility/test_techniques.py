@@ -209,7 +209,7 @@ def test_a_part_of_a_model_cannot_run_alone(unet):
         unet.forward(torch.zeros(1, 4, 16, 16), 1, encoder_hidden_states=torch.zeros(1, 5, 16))
 
 
-@pytest.mark.parametrize("method", ["bigain_tm_cached", "todo"])
+@pytest.mark.parametrize("method", ["bigain_tm_cached", pytest.param("todo", marks=pytest.mark.system)])
 def test_a_compiled_model_notices_methods_and_resolutions(method):
     torch._dynamo.reset()
     network, counter = one_block_unet(), CompileCounter()

@@ -9,10 +9,10 @@ from torch._dynamo.testing import CompileCounter
 
 import bigain
 from bigain.compression.token_attachment import all_finite
-from bigain.methods.ids import method_of
 from bigain.methods.presets import ALPHA
 from tests.helpers.methods import COMPRESSING_TOKENS, WITHOUT_CALIBRATION, arguments_for, record_options
-from tests.helpers.models import RUN, one_block_unet, run_unet, tiny_unet
+from tests.helpers.models import RUN, run_unet, tiny_unet, traced
+from tests.helpers.quick import in_turn
 
 EVERY_BLOCK = {"unet": {}, "dit": {"blocks": (0, 1, 2, 3)}}
 
@@ -151,18 +151,15 @@ def test_bigain_td_uses_its_schedule_in_generation(unet):
     assert at(500, "classification") == 0.9
 
 
-@pytest.mark.parametrize("method", WITHOUT_CALIBRATION)
-def test_it_survives_a_whole_graph_capture(model, method):
+@pytest.mark.parametrize(("family", "method"), in_turn(("unet", "dit"), WITHOUT_CALIBRATION))
+def test_it_survives_a_whole_graph_capture(family, method):
     """The second call draws anew and shares plans anew, and does not need another graph."""
-    family, network = model
-    shares_plans = method_of(method).plan_for != "block"
-    if family == "unet" and not shares_plans:
-        network = one_block_unet()
+    network, blocks = traced(family, method)
     outputs, counter = [], CompileCounter()
     for compiled in (False, True):
         torch._dynamo.reset()
         run = torch.compile(network, backend=counter, fullgraph=True) if compiled else network
-        with bigain.compressed(network, method, **arguments_for(method)):
+        with bigain.compressed(network, method, **arguments_for(method), **blocks):
             outputs.append([RUN[family](run) for _ in range(2)])
     for eager, captured in zip(*outputs, strict=True):
         assert torch.allclose(eager, captured, atol=1e-5)

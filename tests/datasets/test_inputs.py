@@ -75,11 +75,17 @@ def test_classes_that_share_a_prompt_stay_two_classes_of_a_dit(tmp_path):
     assert stored["candidates"].tolist() == list(range(1000))
 
 
+@pytest.fixture(scope="module")
+def inception(tmp_path_factory):
+    """The file of an Inception's random weights, and pytorch-fid's own network with them."""
+    weights = inception_weights(tmp_path_factory.mktemp("inception") / "inception.pth")
+    return weights, pytorch_fid_network(weights)
+
+
 @pytest.mark.parametrize("crop", ["centre", "squash"])
-def test_real_features_are_pytorch_fids(folder, tmp_path, crop):
+def test_real_features_are_pytorch_fids(inception, tmp_path, crop):
     """Squash: photos as they are, one by one, as `pytorch-fid --batch-size 1` does; both: its statistics."""
-    weights = inception_weights(tmp_path / "inception.pth")
-    small = tmp_path / "pets"
+    (weights, model), small = inception, tmp_path / "pets"
     official_layouts.write_pets(small, size=30)
     recipe = {"crop": crop, "size": 48, "filter": "bicubic", "batch": 5}
     network = {"name": "inception", "weights": str(weights), "sha256": sha256(weights)}
@@ -90,7 +96,6 @@ def test_real_features_are_pytorch_fids(folder, tmp_path, crop):
     stored = {name: tensor.numpy() for name, tensor in load_file(tmp_path / "real.safetensors").items()}
     assert stored["features"].shape == (12, 2048)
 
-    model = pytorch_fid_network(weights)
     files = [small / "images" / f"Abyssinian_{k}.jpg" for k in range(1, 13)]
     if crop == "centre":
         from bigain.datasets.photos import Store, centre_crop

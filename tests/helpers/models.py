@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from bigain.methods.ids import method_of
+
 
 def tiny_unet(sample_size: int = 16, layers: int = 1):
     from diffusers import UNet2DConditionModel
@@ -24,13 +26,18 @@ def tiny_unet(sample_size: int = 16, layers: int = 1):
 
 def one_block_unet():
     """Return a U-Net with a single transformer block, which is traced in half the time."""
+    return shallow_unet(1)
+
+
+def shallow_unet(blocks: int):
+    """Return a U-Net of a single stage with so many transformer blocks, which share their plans if they may."""
     from diffusers import UNet2DConditionModel
 
     torch.manual_seed(0)
     return UNet2DConditionModel(
         sample_size=16,
         block_out_channels=(16,),
-        layers_per_block=1,
+        layers_per_block=blocks,
         norm_num_groups=8,
         cross_attention_dim=16,
         attention_head_dim=1,
@@ -41,7 +48,7 @@ def one_block_unet():
     ).eval()
 
 
-def tiny_dit():
+def tiny_dit(layers: int = 4):
     from diffusers import DiTTransformer2DModel
 
     torch.manual_seed(0)
@@ -49,7 +56,7 @@ def tiny_dit():
         num_attention_heads=2,
         attention_head_dim=16,
         out_channels=8,
-        num_layers=4,
+        num_layers=layers,
         sample_size=16,
         patch_size=1,
         num_embeds_ada_norm=1000,
@@ -111,6 +118,15 @@ def run_dit(model, batch: int = 2, t=500):
         return model(x, timestep=torch.as_tensor(t).expand(batch), class_labels=torch.arange(batch), return_dict=False)[
             0
         ]
+
+
+def traced(family: str, method: str):
+    """Return the smallest model that a test can trace under a method, with every block compressed, and the blocks'
+    argument: two blocks for methods that share plans among them."""
+    count = 1 if method_of(method).plan_for == "block" else 2
+    if family == "unet":
+        return shallow_unet(count), {}
+    return tiny_dit(count), {"blocks": tuple(range(count))}
 
 
 def mmdit_inputs(batch: int = 2, height: int = 16, width: int = 16, t=500):

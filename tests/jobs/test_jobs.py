@@ -1,10 +1,10 @@
 """Jobs on the embedded models: records do not depend on shards, order or resume, and damaged files are errors."""
 
+import functools
 import json
 import shutil
 import subprocess
 import sys
-from functools import partialmethod
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -24,6 +24,7 @@ from bigain.jobs.encode import encode_conditions, encode_images
 from bigain.jobs.generate import generate
 from bigain.jobs.shards import group_after
 from tests.helpers.jobs import FASHION, backbone_spec, classification
+from tests.helpers.quick import in_turn
 from tests.helpers.repository import ROOT
 from tests.helpers.results import reseal
 
@@ -33,14 +34,31 @@ def _in_the_repository(root, monkeypatch):
     monkeypatch.chdir(root)
 
 
-@pytest.fixture(scope="module", params=["unet", "dit"])
-def inputs(request, tmp_path_factory):
-    """Family, latents and conditions of eight images."""
-    folder = tmp_path_factory.mktemp(request.param)
-    common = {"backbone": backbone_spec(request.param), "dataset": FASHION, "threads": 1}
-    encode_images(common | {"images": 8}, folder / "latents.safetensors")
-    encode_conditions(common | {"captions": 40}, folder / "conditions.safetensors")
-    return request.param, folder
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory):
+    """Return a function that encodes eight images for a family, once, and returns the folder of what is encoded."""
+
+    @functools.cache
+    def encode(family):
+        folder = tmp_path_factory.mktemp(family)
+        common = {"backbone": backbone_spec(family), "dataset": FASHION, "threads": 1}
+        encode_images(common | {"images": 8}, folder / "latents.safetensors")
+        encode_conditions(common | {"captions": 40}, folder / "conditions.safetensors")
+        return folder
+
+    return encode
+
+
+@pytest.fixture(params=["unet", "dit"])
+def inputs(request, encoded):
+    """Family, and the folder with latents and conditions of eight images."""
+    return request.param, encoded(request.param)
+
+
+QUICK_ON_A_DIT = pytest.mark.parametrize(
+    "inputs", [pytest.param("unet", marks=pytest.mark.system), "dit"], indirect=True
+)  # what does not depend on the model
+ON_A_UNET = pytest.mark.parametrize("inputs", ["unet"], indirect=True)
 
 
 def run(spec: dict, folder: Path, output: Path):
@@ -80,7 +98,9 @@ def command(spec: dict, folder: Path, output: Path) -> list[str]:
     return [sys.executable, "-m", "bigain", "classify", "--spec", canonical(spec), *options]
 
 
-@pytest.mark.parametrize("method", ["none", "tome", "bigain_tm", "bigain_td"])
+@pytest.mark.parametrize(
+    ("inputs", "method"), in_turn(("unet", "dit"), ("none", "tome", "bigain_tm", "bigain_td")), indirect=["inputs"]
+)
 def test_records_are_bit_identical_for_any_shards_and_order(inputs, method, tmp_path):
     family, folder = inputs
 
@@ -95,6 +115,7 @@ def test_records_are_bit_identical_for_any_shards_and_order(inputs, method, tmp_
     assert records("c0", (0, 2), shard=2).equals(whole.slice(0, 24))
 
 
+@QUICK_ON_A_DIT
 def test_records_are_bit_identical_for_one_two_and_seven_shards(inputs, tmp_path):
     """Seven groups of one image each."""
     family, folder = inputs
@@ -108,6 +129,7 @@ def test_records_are_bit_identical_for_one_two_and_seven_shards(inputs, tmp_path
     assert len(list((tmp_path / "1/work").rglob("images-*"))) == 7
 
 
+@QUICK_ON_A_DIT
 def test_a_half_done_shard_goes_on_at_its_next_block(inputs, tmp_path, monkeypatch):
     family, folder = inputs
     spec = classification(family, "tome", tmp_path / "a", shard=8)
@@ -121,12 +143,12 @@ def test_a_half_done_shard_goes_on_at_its_next_block(inputs, tmp_path, monkeypat
         blocks.append(images.ids)
         return classify_group(self, images, coming)
 
-    monkeypatch.setattr(Classifier, "classify", partialmethod(stopping, after=3))
+    monkeypatch.setattr(Classifier, "classify", functools.partialmethod(stopping, after=3))
     with pytest.raises(KeyboardInterrupt):
         run(spec, folder, tmp_path / "a.parquet")
     assert len(list((tmp_path / "a/work").rglob("images-*"))) == 3
     assert not (tmp_path / "a.parquet").exists()
-    monkeypatch.setattr(Classifier, "classify", partialmethod(stopping, after=-1))
+    monkeypatch.setattr(Classifier, "classify", functools.partialmethod(stopping, after=-1))
     resumed = run(spec, folder, tmp_path / "a.parquet")
     assert [len(images) for images in blocks] == [2, 2, 2, 2]
     (shard,) = (tmp_path / "a/work").rglob("images-*")
@@ -138,7 +160,7 @@ def test_a_half_done_shard_goes_on_at_its_next_block(inputs, tmp_path, monkeypat
     assert resumed.equals(run(spec | {"results": str(tmp_path / "b")}, folder, tmp_path / "b.parquet"))
 
 
-@pytest.mark.parametrize("noise", ["keyed", "released"])
+@pytest.mark.parametrize(("inputs", "noise"), in_turn(("unet", "dit"), ("keyed", "released")), indirect=["inputs"])
 def test_noise_drawn_ahead_for_the_next_group_changes_no_record(inputs, tmp_path, monkeypatch, noise):
     """As on a GPU; also after a resume, and where all images of a group are unreadable."""
     family, folder = inputs
@@ -165,6 +187,7 @@ def test_the_group_after_another_is_that_of_the_job(tmp_path):
     assert groups == [[2, 3, 4], [5, 6], [7, 8]]
 
 
+@QUICK_ON_A_DIT
 def test_what_it_took_and_where_is_kept_over_resumes(inputs, tmp_path, monkeypatch):
     family, folder = inputs
     spec = classification(family, "none", tmp_path, shard=2)
@@ -179,6 +202,7 @@ def test_what_it_took_and_where_is_kept_over_resumes(inputs, tmp_path, monkeypat
     assert info["images_computed"] == 4
 
 
+@QUICK_ON_A_DIT
 def test_a_shard_of_other_inputs_is_not_used(inputs, tmp_path):
     """Images whose latents changed under the same spec are computed again."""
     family, folder = inputs
@@ -207,7 +231,7 @@ def test_two_processes_at_the_same_work_do_not_disturb_each_other(inputs, tmp_pa
     assert {tuple(images) for images in shards} == {("000000", "000004"), ("000004", "000008")}
 
 
-@pytest.mark.parametrize("method", ["dip_go", "mosaicdiff"])
+@pytest.mark.parametrize(("inputs", "method"), in_turn(("unet", "dit"), ("dip_go", "mosaicdiff")), indirect=["inputs"])
 def test_structural_methods_are_calibrated_and_record_the_same_for_any_shards(inputs, root, method, tmp_path):
     family, folder = inputs
     data = {"id": "c", "reader": "fashion", "path": str(root / "resources/fashion-calibration"), "data": "-"}
@@ -243,6 +267,7 @@ def test_structural_methods_are_calibrated_and_record_the_same_for_any_shards(in
     assert any(row["kept"] < row["tokens"] for row in compressed)
 
 
+@QUICK_ON_A_DIT
 def test_released_noise_depends_on_an_images_place_not_on_shards(inputs, tmp_path):
     """One stream in the data set's order: a job on the last images draws the same for them as a job on all images."""
     family, folder = inputs
@@ -258,6 +283,7 @@ def test_released_noise_depends_on_an_images_place_not_on_shards(inputs, tmp_pat
     assert not keyed["error"].equals(whole["error"])
 
 
+@QUICK_ON_A_DIT
 def test_images_that_could_not_be_read_are_left_out(inputs, tmp_path):
     family, folder = inputs
     whole = run(classification(family, "tome", tmp_path / "a"), folder, tmp_path / "a.parquet")
@@ -270,6 +296,7 @@ def test_images_that_could_not_be_read_are_left_out(inputs, tmp_path):
     assert (same.loc[first.index] == first).all()  # a block without unreadable images is the same to the bit
 
 
+@QUICK_ON_A_DIT
 def test_a_changed_setting_never_meets_an_old_shard(inputs, tmp_path):
     family, folder = inputs
     first = run(classification(family, "none", tmp_path), folder, tmp_path / "a.parquet")
@@ -277,6 +304,7 @@ def test_a_changed_setting_never_meets_an_old_shard(inputs, tmp_path):
     assert not first.equals(second)
 
 
+@QUICK_ON_A_DIT
 def test_a_truncated_shard_is_an_error_that_names_it(inputs, tmp_path):
     family, folder = inputs
     run(classification(family, "none", tmp_path), folder, tmp_path / "a.parquet")
@@ -327,21 +355,19 @@ def small_memory(monkeypatch, rows):
     monkeypatch.setattr(StableDiffusion, "predict", limited)
 
 
+@ON_A_UNET
 def test_out_of_memory_names_the_setting_to_lower(inputs, tmp_path, monkeypatch):
     family, folder = inputs
-    if family == "dit":
-        pytest.skip("the memory of a U-Net's backbone is what is small here")
     small_memory(monkeypatch, 5)
     with pytest.raises(ValueError, match="a batch of 7 rows does not fit into the memory of cpu: set `classif"):
         run(classification(family, "none", tmp_path), folder, tmp_path / "a.parquet")
     assert not (tmp_path / "a.parquet").exists()
 
 
+@ON_A_UNET
 def test_the_smaller_batch_is_used_where_allowed_and_recorded(inputs, tmp_path, monkeypatch):
     """Records equal those of a study that uses the smaller batch from the start."""
     family, folder = inputs
-    if family == "dit":
-        pytest.skip("the memory of a U-Net's backbone is what is small here")
     small = classification(family, "none", tmp_path / "small")
     small["protocol"]["batch"] = 4
     run(small, folder, tmp_path / "small.parquet")
@@ -357,6 +383,7 @@ def test_the_smaller_batch_is_used_where_allowed_and_recorded(inputs, tmp_path, 
         run(spec | {"results": str(tmp_path / "again")}, folder, tmp_path / "again.parquet")
 
 
+@QUICK_ON_A_DIT
 def test_without_a_compiler_a_job_runs_as_it_is_and_says_so(inputs, tmp_path, monkeypatch):
     family, folder = inputs
     spec = classification(family, "none", tmp_path)

@@ -18,6 +18,8 @@ from bigain.jobs.background import OrderedWorker
 from bigain.jobs.encode import encode_conditions
 from bigain.sampling.generate import Sampling, generate_images, sample_latents
 from tests.helpers.jobs import FASHION, backbone_spec
+from tests.helpers.methods import arguments_for
+from tests.helpers.quick import in_turn
 
 COUNT, BLOCK = 6, 2
 
@@ -60,12 +62,11 @@ def on_meta(family: str):
     return without_weights, loaded.conditions(["a bag", "a coat"], [8, 4]), loaded.null_condition()
 
 
-@pytest.mark.parametrize("family", ["unet", "dit"])
-@pytest.mark.parametrize(("method", "strength"), [("none", {}), ("bigain_tm", {"ratio": 0.5}), ("todo", {"factor": 2})])
-def test_no_step_waits_for_the_device(family, method, strength):
+@pytest.mark.parametrize(("family", "method"), in_turn(("unet", "dit"), ("none", "bigain_tm", "todo")))
+def test_no_step_waits_for_the_device(family, method):
     """Reading back from the meta device is an error, or counted; what is sent does not grow with the steps."""
     backbone, conditions, null = on_meta(family)
-    with bigain.compressed(backbone.denoiser, method, **strength) as at:
+    with bigain.compressed(backbone.denoiser, method, **arguments_for(method)) as at:
         sample_latents(backbone, [0, 1], conditions, null, Sampling(3, 2.5, 0), at)
         traffic = []
         for steps in (2, 2, 7):  # the first loads the autoencoder

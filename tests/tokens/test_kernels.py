@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bigain.tokens import TokenGrid, blocks, kernels, matching, merge
 from bigain.tokens.downsample import interpolate_extrapolate
+from tests.helpers.quick import in_turn
 from tests.helpers.torch_path import split_at_random
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
@@ -58,8 +59,7 @@ def launches(dtype: torch.dtype) -> dict[str, list]:
 
 
 @needs_triton
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-@pytest.mark.parametrize("capability", [75, 80, 90])
+@pytest.mark.parametrize(("capability", "dtype"), in_turn((75, 80, 90), (torch.float32, torch.float16)))
 def test_they_are_built_for_gpus(capability, dtype, monkeypatch, tmp_path):
     """No GPU is needed to build for one; what the interpreter accepts, the compiler may refuse.
 
@@ -221,6 +221,7 @@ def test_a_shortage_of_memory_says_nothing_about_a_kernel(monkeypatch, unchecked
     assert kernels.failure("reduce", "cpu", "float16") is None
 
 
+@pytest.mark.system
 def test_nothing_imports_triton_before_it_is_used():
     """Neither do the operators need it."""
     code = "import sys; sys.modules['triton'] = None; import bigain.tokens; bigain.tokens.matching.kernels"

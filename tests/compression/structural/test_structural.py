@@ -1,5 +1,8 @@
 """DiP-GO and MosaicDiff on tiny real models: they reach their reduction, restore the model, and refuse misuse."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from accelerate import cpu_offload_with_hook
@@ -35,19 +38,28 @@ def data(backbone, count=6):
     return CalibrationData(images, latents(images), backbone.conditions_of(count), backbone.null_condition())
 
 
-def calibrated(backbone, method, reduction, tmp_path, updates=2, generation=False):
-    def run_of(part):
-        if generation:
-            return GenerationRun(backbone, part, steps=6, guidance=2.0, seed=0)
-        return ClassificationRun(backbone, part, STAGES, candidates=4, seed=0)
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory):
+    """Return a function that calibrates a family's backbone, once per setting, and returns the file and its facts."""
+    folder, done = tmp_path_factory.mktemp("calibrations"), {}
 
-    if method == "mosaicdiff":
-        found = mosaicdiff.calibrate(backbone, data(backbone), METHODS[method], reduction, seed=0)
-    else:
-        found = dip_go.calibrate(backbone, data(backbone), run_of, method_of(method), reduction, 0, updates)
-    path = tmp_path / f"{method}-{reduction}.safetensors"
-    found.save(path)
-    return path, found.about
+    def calibrate(backbone, method, reduction, generation=False):
+        def run_of(part):
+            if generation:
+                return GenerationRun(backbone, part, steps=6, guidance=2.0, seed=0)
+            return ClassificationRun(backbone, part, STAGES, candidates=4, seed=0)
+
+        key = (backbone.family, method, reduction, generation)
+        if key not in done:
+            if method == "mosaicdiff":
+                found = mosaicdiff.calibrate(backbone, data(backbone), METHODS[method], reduction, seed=0)
+            else:
+                found = dip_go.calibrate(backbone, data(backbone), run_of, method_of(method), reduction, 0, updates=2)
+            done[key] = folder / f"{len(done)}.safetensors", found.about
+            found.save(done[key][0])
+        return done[key]
+
+    return calibrate
 
 
 def classify(backbone, method, path=None, images=(0, 1, 2)):
@@ -89,10 +101,10 @@ def test_operations_of_a_unit_are_saved_by_pruning_it(backbone):
             model.set_submodule(layer.name, layer.module)
 
 
-def test_mosaicdiff_reaches_its_reduction_and_restores_the_model(backbone, tmp_path):
+def test_mosaicdiff_reaches_its_reduction_and_restores_the_model(backbone, calibrated):
     before = {name: value.clone() for name, value in backbone.denoiser.state_dict().items()}
     plain = RUN[backbone.family](backbone.denoiser)
-    path, about = calibrated(backbone, "mosaicdiff", 5, tmp_path)
+    path, about = calibrated(backbone, "mosaicdiff", 5)
     assert 5 <= about["reached_percent"] < 5.5
     with bigain.compressed(backbone.denoiser, "mosaicdiff", calibration=path) as at:
         changed = RUN[backbone.family](backbone.denoiser, t=100)
@@ -107,8 +119,8 @@ def test_mosaicdiff_reaches_its_reduction_and_restores_the_model(backbone, tmp_p
     assert not torch.equal(changed, RUN[backbone.family](backbone.denoiser, t=100))
 
 
-def test_the_rows_of_a_mixed_batch_run_in_their_phases(backbone, tmp_path):
-    path, _ = calibrated(backbone, "mosaicdiff", 5, tmp_path)
+def test_the_rows_of_a_mixed_batch_run_in_their_phases(backbone, calibrated):
+    path, _ = calibrated(backbone, "mosaicdiff", 5)
     x, conditions = data(backbone, 3).latents, backbone.conditions_of(3)
     t = torch.tensor([700, 50, 300])
     with bigain.compressed(backbone.denoiser, "mosaicdiff", calibration=path), torch.no_grad():
@@ -123,14 +135,14 @@ def test_the_middle_phase_is_pruned_least(backbone):
     assert 0.2 * reductions[0] + 0.4 * reductions[1] + 0.4 * reductions[2] == pytest.approx(10)
 
 
-def test_a_reduction_beyond_the_layers_is_refused(backbone, tmp_path):
+def test_a_reduction_beyond_the_layers_is_refused(backbone, calibrated):
     with pytest.raises(ValueError, match="ask for a smaller reduction"):
-        calibrated(backbone, "mosaicdiff", 90, tmp_path)
+        calibrated(backbone, "mosaicdiff", 90)
 
 
-def test_pruning_by_the_data_beats_pruning_blindly(backbone, tmp_path):
+def test_pruning_by_the_data_beats_pruning_blindly(backbone, calibrated, tmp_path):
     """The compensated subnet is nearer to the model than one without the same number of its last units."""
-    path, _ = calibrated(backbone, "mosaicdiff", 5, tmp_path)
+    path, _ = calibrated(backbone, "mosaicdiff", 5)
     x, conditions = data(backbone).latents, backbone.conditions_of(6)
     t = torch.full((6,), 700)
     found = Calibration.load(path, "mosaicdiff")
@@ -183,8 +195,8 @@ def test_no_running_block_reads_an_idle_one(unet):
 
 @pytest.mark.parametrize("method", ["dip_go", "dip_go~gates-trained"])
 @pytest.mark.parametrize("generation", [False, True])
-def test_dip_go_reaches_its_reduction(backbone, method, generation, tmp_path):
-    path, about = calibrated(backbone, method, 10, tmp_path, generation=generation)
+def test_dip_go_reaches_its_reduction(backbone, method, generation, calibrated):
+    path, about = calibrated(backbone, method, 10, generation=generation)
     assert 10 <= about["reached_percent"] < 20
     assert 0 < about["relative_error"] < 1
     reused = Calibration.load(path, method).tensors["reused"]
@@ -193,8 +205,8 @@ def test_dip_go_reaches_its_reduction(backbone, method, generation, tmp_path):
     assert not any({"forward", "_diffusers_hook"} & set(vars(module)) for module in backbone.denoiser.modules())
 
 
-def test_dip_go_saves_the_operations_it_reports(backbone, tmp_path):
-    path, about = calibrated(backbone, "dip_go", 10, tmp_path)
+def test_dip_go_saves_the_operations_it_reports(backbone, calibrated):
+    path, about = calibrated(backbone, "dip_go", 10)
     with bigain.compressed(backbone.denoiser, "dip_go", calibration=path) as at:
         flops = [
             (counted(lambda t=t: RUN[backbone.family](backbone.denoiser, 1, t=t)), share) for t, share in at.visits()
@@ -203,9 +215,9 @@ def test_dip_go_saves_the_operations_it_reports(backbone, tmp_path):
     assert 100 * (1 - mean / about["operations"]) == pytest.approx(about["reached_percent"])
 
 
-def test_classification_reuses_between_the_same_rows_only(backbone, tmp_path):
+def test_classification_reuses_between_the_same_rows_only(backbone, calibrated):
     """An image's trials do not depend on which other images are in the block, beyond rounding."""
-    path, _ = calibrated(backbone, "dip_go", 20, tmp_path)
+    path, _ = calibrated(backbone, "dip_go", 10)
     together = {(t.image, t.class_index, t.t): t.error for t in classify(backbone, "dip_go", path)}
     for image in (0, 1, 2):
         for trial in classify(backbone, "dip_go", path, images=(image,)):
@@ -228,8 +240,8 @@ def test_shared_noise_is_one_for_all_timesteps(backbone):
     assert len(errors["none"]) == 8
 
 
-def test_timesteps_out_of_order_are_refused(backbone, tmp_path):
-    path, about = calibrated(backbone, "dip_go", 10, tmp_path)
+def test_timesteps_out_of_order_are_refused(backbone, calibrated):
+    path, about = calibrated(backbone, "dip_go", 10)
     with bigain.compressed(backbone.denoiser, "dip_go", calibration=path):
         RUN[backbone.family](backbone.denoiser, t=about["timesteps"][0])
         with pytest.raises(ValueError, match="visit the timesteps in their order"):
@@ -238,7 +250,7 @@ def test_timesteps_out_of_order_are_refused(backbone, tmp_path):
             RUN[backbone.family](backbone.denoiser, t=1)
 
 
-def test_a_calibration_is_needed_whole_and_of_this_method(backbone, tmp_path):
+def test_a_calibration_is_needed_whole_and_of_this_method(backbone, calibrated, tmp_path):
     denoiser = backbone.denoiser
     with pytest.raises(ValueError, match="mosaicdiff needs calibration=FILE"):
         bigain.apply(denoiser, "mosaicdiff")
@@ -246,7 +258,7 @@ def test_a_calibration_is_needed_whole_and_of_this_method(backbone, tmp_path):
         bigain.apply(denoiser, "tome", ratio=0.5, calibration="x")
     with pytest.raises(ValueError, match=r"none\.safetensors is missing"):
         bigain.apply(denoiser, "dip_go", calibration=tmp_path / "none.safetensors")
-    path, _ = calibrated(backbone, "dip_go", 10, tmp_path)
+    path = Path(shutil.copy(calibrated(backbone, "dip_go", 10)[0], tmp_path))
     with pytest.raises(ValueError, match="a calibration of dip_go, not of mosaicdiff"):
         bigain.apply(denoiser, "mosaicdiff", calibration=path)
     with pytest.raises(ValueError, match="no ratio"):

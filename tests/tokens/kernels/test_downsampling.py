@@ -5,17 +5,18 @@ import torch
 
 from bigain.tokens import TokenGrid
 from bigain.tokens.downsample import average, interpolate_extrapolate, nearest
+from tests.helpers.quick import in_turn
 from tests.helpers.torch_path import DTYPES, GRIDS, tokens_of, torch_path
 
 ROUNDING = {torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 
 
+CASES = [(grid, factor) for grid in GRIDS[:3] for factor in (1, 2, 3, 5)] + [(TokenGrid(31, 47), 4)]
+
+
 @pytest.mark.parametrize(
-    ("grid", "factor"),
-    [(grid, factor) for grid in GRIDS[:3] for factor in (1, 2, 3, 5)] + [(TokenGrid(31, 47), 4)],
-    ids=str,
+    ("grid", "factor", "site"), in_turn(CASES, ("nearest_exact", "top_left", "cell_centre"), every=3)
 )
-@pytest.mark.parametrize("site", ["nearest_exact", "top_left", "cell_centre"])
 def test_nearest_picks_torchs_tokens(grid, factor, site):
     dtype = DTYPES[factor % 3]
     x = tokens_of(grid, 2, 5, dtype)
@@ -24,9 +25,7 @@ def test_nearest_picks_torchs_tokens(grid, factor, site):
     assert torch.equal(nearest(x, grid, factor, site), expected)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("grid", GRIDS[1:3], ids=str)
-@pytest.mark.parametrize("factor", [2, 3])
+@pytest.mark.parametrize(("dtype", "grid", "factor"), in_turn(DTYPES, GRIDS[1:3], (2, 3)))
 def test_averages_and_blends_are_rounded_once(dtype, grid, factor):
     x = tokens_of(grid, 3, 70, dtype)
     alphas = torch.tensor([0.0, 0.9, 1.3])

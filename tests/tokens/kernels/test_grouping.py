@@ -4,13 +4,14 @@ import pytest
 import torch
 
 from bigain.tokens.kernels import grouping
+from tests.helpers.quick import in_turn
 from tests.helpers.torch_path import split_at_random
 
+KINDS = ("random", "all to the first", "all to the last", "in turn")
+SHAPES = ((1, 1, 0), (2, 16, 30), (3, 70, 200), (5, 130, 130), (1, 5, 1100))
 
-@pytest.mark.parametrize("kind", ["random", "all to the first", "all to the last", "in turn"])
-@pytest.mark.parametrize(
-    ("batch", "count", "removed"), [(1, 1, 0), (2, 16, 30), (3, 70, 200), (5, 130, 130), (1, 5, 1100)]
-)
+
+@pytest.mark.parametrize(("kind", "batch", "count", "removed"), in_turn(KINDS, SHAPES))
 def test_each_destination_is_followed_by_its_sources_in_index_order(kind, batch, count, removed):
     tokens = count + removed + 3
     sources, destinations = split_at_random(batch, tokens, count)

@@ -5,16 +5,15 @@ import torch
 import torch.nn.functional as F
 
 from bigain.tokens import TokenGrid, matching
+from tests.helpers.quick import in_turn
 from tests.helpers.torch_path import DTYPES, split_at_random, tokens_of, torch_path, whole_numbers
 
 SHAPES = ((1, (4, 5), 1, 3), (2, (20, 10), 70, 40), (3, (10, 15), 129, 33), (2, (8, 8), 63, 1), (5, (20, 15), 128, 64))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_largest_cosine_wins(dtype, shape):
+@pytest.mark.parametrize(("dtype", "batch", "sides", "destinations", "channels"), in_turn(DTYPES, SHAPES))
+def test_the_largest_cosine_wins(dtype, batch, sides, destinations, channels):
     """In float64 its destination is at most 1e-6 less similar than the most similar one: float32's rounding."""
-    batch, sides, destinations, channels = shape
     grid = TokenGrid(*sides)
     x = tokens_of(grid, batch, channels, dtype)
     places = split_at_random(batch, grid.tokens, destinations)
@@ -26,11 +25,9 @@ def test_the_largest_cosine_wins(dtype, shape):
     torch.testing.assert_close(similarity.double(), chosen, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_first_of_equal_destinations_wins(dtype, shape):
+@pytest.mark.parametrize(("dtype", "batch", "sides", "destinations", "channels"), in_turn(DTYPES, SHAPES))
+def test_the_first_of_equal_destinations_wins(dtype, batch, sides, destinations, channels):
     """Signs are whole numbers of one length, so equal cosines are equal bit for bit."""
-    batch, sides, destinations, channels = shape
     grid = TokenGrid(*sides)
     x = whole_numbers(grid, batch, channels, dtype).sign()
     x = torch.where(x == 0, 1, x)

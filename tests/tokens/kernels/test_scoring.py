@@ -6,6 +6,7 @@ import torch
 from bigain.tokens import TokenGrid, kernels, matching
 from bigain.tokens.kernels import scoring
 from bigain.tokens.scores import SCORES
+from tests.helpers.quick import in_turn
 from tests.helpers.torch_path import DTYPES, GRIDS, tokens_of, torch_path, whole_numbers
 
 
@@ -23,10 +24,10 @@ def test_scores_and_norms_are_torchs(k, name):
     assert torch.equal(SCORES[name](x, grid), scores)  # which the operators call
 
 
-@pytest.mark.parametrize("cell", [(2, 2), (3, 2), (1, 3), (4, 4), (5, 7)])
-@pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_the_first_of_the_lowest_tokens_of_a_cell_is_picked(cell, grid):
+@pytest.mark.parametrize(("height", "width", "grid"), in_turn(((2, 2), (3, 2), (1, 3), (4, 4), (5, 7)), GRIDS))
+def test_the_first_of_the_lowest_tokens_of_a_cell_is_picked(height, width, grid):
     """Sums of whole numbers are exact, so ties are ties."""
+    cell = (height, width)
     dtype = DTYPES[cell[0] % 3]
     x = whole_numbers(grid, 3, 8, dtype)
     scores, _, lowest = scoring.score(x, grid.height, grid.width, *cell, "laplacian_l1")
@@ -35,7 +36,7 @@ def test_the_first_of_the_lowest_tokens_of_a_cell_is_picked(cell, grid):
         assert torch.equal(lowest, matching.cell_argmin(scores, grid, cell))
 
 
-@pytest.mark.parametrize("batch", [1, 4, 5])
+@pytest.mark.parametrize("batch", [1, 5])
 def test_samples_do_not_depend_on_one_another(batch):
     grid = TokenGrid(9, 7)
     x = tokens_of(grid, batch, 40, torch.float16)

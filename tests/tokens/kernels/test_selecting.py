@@ -5,6 +5,7 @@ import torch
 
 from bigain.tokens import matching
 from bigain.tokens.kernels import selecting
+from tests.helpers.quick import in_turn
 from tests.helpers.torch_path import split_at_random, torch_path
 
 
@@ -34,9 +35,11 @@ def similarities(kind: str, batch: int, count: int) -> torch.Tensor:
     return draw
 
 
-@pytest.mark.parametrize("kind", ["random", "ties", "equal", "protected", "extreme"])
-@pytest.mark.parametrize(("batch", "count"), [(1, 5), (5, 47), (2, 700)])
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.99, 1.0])
+KINDS = ("random", "ties", "equal", "protected", "extreme")
+SHAPES = ((1, 5), (5, 47), (2, 700))
+
+
+@pytest.mark.parametrize(("kind", "batch", "count", "share"), in_turn(KINDS, SHAPES, (0.0, 0.3, 0.99, 1.0), every=3))
 def test_the_first_of_the_highest_are_selected(kind, batch, count, share):
     similarity, removed = similarities(kind, batch, count), int(share * count)
     sources, destinations = matching.split(split_at_random(batch, count + 9, 9)[1], count + 9)
