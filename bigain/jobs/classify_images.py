@@ -102,6 +102,9 @@ def classify_images(
     Raises UnreadableImage naming all images that cannot be read, unless `skip_unreadable`; ValueError or TypeError for
     folders, candidates and settings that do not fit.
     """
+    for file in (output, errors):
+        if file is not None and file.is_dir():
+            raise ValueError(f"{file} is a folder; a file is needed")
     stopwatch = Stopwatch()
     classifier = DiffusionClassifier(
         request.model,

@@ -18,10 +18,16 @@ SHOWN = 5  # names in a message
 def listed_images(folder: Path) -> tuple[list[str], list[str]]:
     """Return the names of all images below a folder, sorted, and of the other files; hidden files are neither.
 
-    Raises ValueError for a folder that is missing or has no images.
+    Raises ValueError for a folder that is missing or has no images, a link to another folder in it, which is not
+    followed, and a file name that is not UTF-8.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder")
+    for path in folder.rglob("*"):
+        if path.is_symlink() and path.is_dir():
+            raise ValueError(f"{path} is a link to a folder, and links are not followed: copy or move the folder here")
+        if not is_text(path.name):
+            raise ValueError(f"{str(path)!r} is not a name in UTF-8: rename it")
     images, others = image_names(Store(folder).names())
     if not images:
         raise ValueError(f"{folder} holds no images; of its files {_named(others) or 'none'} are none by their endings")
@@ -65,6 +71,15 @@ def refuse_common(folder: Path, names: list[str], other: Path, others: list[str]
             raise ValueError(
                 f"{other / name} is {folder / here[digest]}, which is classified: calibrate on other images"
             )
+
+
+def is_text(name: str) -> bool:
+    """Return whether a file's name can be written as UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _named(names: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ def load_pipeline(folder: Path | str, device: str, dtype: str) -> DiffusionPipel
     if not (path / "model_index.json").is_file():
         raise FileNotFoundError(f"{path} is not a diffusers pipeline folder: model_index.json is missing in it")
     try:
-        pipe = DiffusionPipeline.from_pretrained(
-            path, torch_dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True
-        )
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of torch_dtype, which 0.35 needs
+            pipe = DiffusionPipeline.from_pretrained(
+                path, torch_dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True
+            )
     except (OSError, RuntimeError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise ValueError(f"{path} could not be loaded as a diffusers pipeline: {error}") from error
     pipe.set_progress_bar_config(disable=True)

@@ -1,6 +1,7 @@
 """`bigain classify-images`: what `DiffusionClassifier` says of a folder, resumed, calibrated, and every fault named."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -239,6 +240,22 @@ def test_folders_without_images_and_bad_templates_are_refused(tmp_path, names):
     assert "nowhere is not a folder" in refusal(tmp_path / "nowhere", tmp_path / "out.csv", "--model", UNET, *names)
     message = refusal(tmp_path / "empty", tmp_path / "out.csv", "--model", UNET, *names[:2], "--template", "a photo")
     assert "template 'a photo' has to hold {} once" in message
+
+
+def test_links_to_folders_and_other_names_than_text_are_refused(tmp_path, folder, names):
+    (folder / "linked").symlink_to(tmp_path)
+    assert "linked is a link to a folder, and links are not followed" in refusal(
+        folder, tmp_path / "out.csv", "--model", UNET, *names
+    )
+    (folder / "linked").unlink()
+    (folder / os.fsdecode(b"caf\xe9.png")).touch()
+    assert "is not a name in UTF-8: rename it" in refusal(folder, tmp_path / "out.csv", "--model", UNET, *names)
+
+
+def test_a_folder_in_place_of_the_output_is_refused_first(tmp_path, folder, names):
+    done = classify(folder, tmp_path, "--model", UNET, *names)
+    assert done.exit_code == 2
+    assert f"{tmp_path} is a folder; a file is needed" in " ".join(done.stderr.split())
 
 
 def test_the_classifier_is_public():

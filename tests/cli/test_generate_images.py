@@ -16,7 +16,7 @@ from bigain.cli.main import app
 from bigain.core.columns import columns_of
 from bigain.core.rng import torch_generator
 from bigain.jobs import pictures as job
-from tests.helpers.pipelines import pipeline
+from tests.helpers.pipelines import pipeline, xl_pipeline_with_text
 from tests.helpers.repository import ROOT
 
 UNET, DIT = str(ROOT / "resources/mini-unet"), str(ROOT / "resources/mini-dit")
@@ -108,6 +108,18 @@ def test_colours_and_names_of_the_list_are_used(tmp_path, tiny_dit_folder):
     page = (out / "index.html").read_text()
     assert "class 5: a &lt;b&gt;bold&lt;/b&gt; class" in page
     assert "<td>1.5</td>" in page
+
+
+def test_a_pipeline_with_two_text_encoders_is_compressed(tmp_path, prompts):
+    xl_pipeline_with_text().save_pretrained(tmp_path / "model")
+    out = tmp_path / "out"
+    model = ["--model", str(tmp_path / "model"), "--prompts", prompts]
+    done = generate(out, *model, "--method", "bigain_tm", "--ratio", "0.5")
+    assert done.exit_code == 0, done.output
+    settings = json.loads((out / "settings.json").read_text())
+    assert settings["pipeline"] == "StableDiffusionXLPipeline"
+    assert all(block["kept"] < block["tokens"] for block in settings["compressed"])
+    assert (pd.read_csv(out / "images.csv")["mean_absolute_difference"] > 0).all()
 
 
 def test_the_page_is_self_contained_and_links_to_its_files(tmp_path, prompts):

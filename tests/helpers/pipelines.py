@@ -19,8 +19,10 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from tests.helpers.models import tiny_dit, tiny_unet
+from tests.helpers.repository import ROOT
 
 PIPELINES = ("text", "image", "inpaint", "controlnet", "pag", "xl", "dit", "pixart")
 
@@ -105,6 +107,19 @@ def pipeline(kind: str):
                 built = StableDiffusionPipeline(**parts)
     built.set_progress_bar_config(disable=True)
     return built
+
+
+def xl_pipeline_with_text() -> StableDiffusionXLPipeline:
+    """Return the tiny SDXL pipeline with two tiny text encoders and the embedded tokenizer."""
+    torch.manual_seed(0)
+    tokenizer = CLIPTokenizer.from_pretrained(ROOT / "resources/mini-unet", subfolder="tokenizer")
+    sizes = {"vocab_size": len(tokenizer), "max_position_embeddings": 20, "bos_token_id": 104, "eos_token_id": 105}
+    sizes |= {"intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    first = CLIPTextModel(CLIPTextConfig(hidden_size=6, **sizes))
+    second = CLIPTextModelWithProjection(CLIPTextConfig(hidden_size=10, projection_dim=10, **sizes))
+    built = pipeline("xl")
+    parts = {"text_encoder": first.eval(), "text_encoder_2": second.eval(), "tokenizer": tokenizer}
+    return StableDiffusionXLPipeline(**{**built.components, **parts, "tokenizer_2": tokenizer}, add_watermarker=False)
 
 
 @torch.no_grad()
