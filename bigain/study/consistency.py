@@ -71,8 +71,11 @@ def _unsupported_methods(config: Config) -> Iterator[str]:
     for number, entry in enumerate(config["cells"]):
         backbone, family = entry["backbone"], config["backbones"][entry["backbone"]]["family"]
         for method in map(method_of, entry["methods"]):
-            if family in FLOWS and method.id != "none":
-                yield f"cells.{number}.methods: {method.id}: {backbone} is of family {family}, which takes none yet"
+            if family in FLOWS and method.acts_on == "model":
+                yield (
+                    f"cells.{number}.methods: {method.id}: {backbone} is of family {family}; structural methods act on "
+                    "U-Nets and DiTs"
+                )
         reader = config["datasets"][entry["dataset"]]["reader"]
         if family == "dit" and reader != "folder" and not SOURCES[reader].of_models:
             fitting = [name for name, source in SOURCES.items() if source.of_models]

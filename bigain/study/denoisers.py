@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bigain.core.places import located
 from bigain.methods.method import Family, Method
-from bigain.methods.places import chosen
+from bigain.methods.places import NAMES, chosen
 from bigain.study.weights import ABSENT, ARCHITECTURES, WeightsError, config_file, identity, read_mapping
 
 # Blocks of a diffusers U-Net that hold transformer blocks; the defaults of diffusers for keys that a config lacks.
 TRANSFORMERS = ("CrossAttnDownBlock2D", "UNetMidBlock2DCrossAttn", "CrossAttnUpBlock2D")
-MIDDLE, LAYERS = "UNetMidBlock2DCrossAttn", 28
+MIDDLE = "UNetMidBlock2DCrossAttn"
+LAYERS: dict[str, dict[Family, int]] = {  # of transformers whose configs lack the key
+    "num_layers": {"dit": 28, "mmdit": 18, "flux": 19},
+    "num_single_layers": {"flux": 38},
+}
 MOST_LAYERS = 10_000
 
 
@@ -22,16 +27,17 @@ class Denoiser:
     """A denoiser as its config file describes it.
 
     `grid` is the height and width of its tokens at the highest resolution. `places` are the levels of a U-Net that have
-    self-attention, or the block numbers of a DiT.
+    self-attention, or the block numbers of a transformer; `kinds` are its blocks by kind, as ids name them.
     """
 
     family: Family
     grid: tuple[int, int]
     places: tuple[int, ...]
+    kinds: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def chosen(self, levels: Sequence[int] | None, blocks: Sequence[int] | str | None) -> tuple[int, ...]:
         """Return the places where a method acts. Errors are those of `bigain.methods.places.chosen`."""
-        return chosen(self.family, self.places, levels, blocks)
+        return chosen(self.family, self.places, levels, blocks, self.kinds)
 
     def grid_at(self, place: int) -> tuple[int, int]:
         """Return the height and width of the token grid at a level or in a block."""
@@ -42,8 +48,8 @@ class Denoiser:
         """Raise ValueError if a method acts around cross-attention and the model or the method rules that out."""
         if "ca" in method.layers and method.depends_on_image:
             raise ValueError("it leaves samples different numbers of tokens; drop ca")
-        if "ca" in method.layers and self.family == "dit":
-            raise ValueError("a DiT has no cross-attention to merge around; allowed are sa and mlp")
+        if "ca" in method.layers and self.family != "unet":
+            raise ValueError(f"{NAMES[self.family]} has no cross-attention to merge around; allowed are sa and mlp")
 
 
 def denoiser_of(backbone: dict[str, Any]) -> Denoiser:
@@ -59,8 +65,25 @@ def denoiser_of(backbone: dict[str, Any]) -> Denoiser:
             f"{path} is missing: {backbone['path']} is not a diffusers pipeline of a {backbone['family']}"
         )
     settings, family = read_mapping(path), backbone["family"]
-    places = _levels(settings, path) if family == "unet" else range(_layers(settings, path))
-    return Denoiser(family, _grid(settings, path), tuple(places))
+    if family == "unet":
+        return Denoiser(family, _grid(settings, path), tuple(_levels(settings, path)))
+    layers = _layers(settings, "num_layers", family, path)
+    if family != "flux":
+        dual = settings.get("dual_attention_layers") or ()
+        return Denoiser(family, _grid(settings, path), tuple(range(layers)), {"dual": tuple(dual)} if dual else {})
+    every = tuple(range(layers + _layers(settings, "num_single_layers", family, path)))
+    return Denoiser(family, _flux_grid(backbone), every, {"double": every[:layers], "single": every[layers:]})
+
+
+def _flux_grid(backbone: dict[str, Any]) -> tuple[int, int]:
+    """Return FLUX's token grid, a token for 2x2 places of a latent at the autoencoder's resolution."""
+    path = located(backbone["path"]) / "vae" / "config.json"
+    settings = read_mapping(path)
+    size, blocks = settings.get("sample_size"), settings.get("block_out_channels")
+    if type(size) is not int or not isinstance(blocks, list):
+        raise WeightsError(f"{path}: sample_size {size!r:.50} and block_out_channels {blocks!r:.50} make no token grid")
+    side = size // 2 ** len(blocks)
+    return side, side
 
 
 def _grid(settings: dict[str, Any], path: Path) -> tuple[int, int]:
@@ -73,10 +96,10 @@ def _grid(settings: dict[str, Any], path: Path) -> tuple[int, int]:
     return sides[0] // patch, sides[1] // patch
 
 
-def _layers(settings: dict[str, Any], path: Path) -> int:
-    layers = settings.get("num_layers", LAYERS)
+def _layers(settings: dict[str, Any], key: str, family: Family, path: Path) -> int:
+    layers = settings.get(key, LAYERS[key][family])
     if type(layers) is not int or not 0 < layers <= MOST_LAYERS:
-        raise WeightsError(f"{path}: num_layers {layers!r:.50} is not a number of blocks from 1 to {MOST_LAYERS}")
+        raise WeightsError(f"{path}: {key} {layers!r:.50} is not a number of blocks from 1 to {MOST_LAYERS}")
     return layers
 
 

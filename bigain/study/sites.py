@@ -14,7 +14,7 @@ from bigain.methods.method import Method
 from bigain.methods.schedules import Schedule
 from bigain.study.cells import Config
 from bigain.study.denoisers import Denoiser, denoiser_of
-from bigain.study.weights import FLOWS, WeightsError
+from bigain.study.weights import WeightsError
 
 
 def site_faults(config: Config) -> Iterator[str]:
@@ -38,7 +38,7 @@ def site_faults(config: Config) -> Iterator[str]:
 class Sites:
     """Where methods act on a backbone unless their ids say otherwise; `fault` lists what is wrong with that.
 
-    `denoiser` is None for a family without methods, and for weights that `bigain.study.sources` reports as missing.
+    `denoiser` is None for weights that `bigain.study.sources` reports as missing.
     """
 
     name: str
@@ -48,12 +48,6 @@ class Sites:
 
     def __post_init__(self) -> None:
         levels, blocks, family = (self.settings[key] for key in ("levels", "blocks", "family"))
-        if family in FLOWS:
-            keys = [key for key in ("levels", "blocks") if self.settings[key] is not None]
-            self.fault = [
-                f"backbones.{self.name}.{key}: {family} takes no method; only null is allowed" for key in keys
-            ]
-            return
         try:
             self.denoiser = denoiser_of(self.settings)
         except WeightsError:

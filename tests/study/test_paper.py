@@ -205,14 +205,16 @@ def test_what_cannot_work_is_refused_while_planning(raw, change, message):
         Study(raw)
 
 
-def test_a_dit_takes_only_its_own_classes_and_a_flow_model_no_methods(raw):
+def test_a_dit_takes_only_its_own_classes_and_a_flow_model_no_structural_methods(raw):
     raw["cells"] = [{"task": "classification", "backbone": "dit_xl2", "dataset": "pets", "methods": ["none"]}]
     with pytest.raises(ConfigError, match=r"dit_xl2 is conditioned on its own classes.*imagenet1k, imagenet100"):
         Study(raw)
     for family in ("mmdit", "flux"):
         raw["backbones"]["flow"] = {"family": family, "hub": "someone/flow", "path": "models/flow"}
         raw["cells"] = [{"task": "classification", "backbone": "flow", "dataset": "pets", "methods": ["none", "tome"]}]
-        with pytest.raises(ConfigError, match=f"tome: flow is of family {family}, which takes none yet"):
+        Study(raw)
+        raw["cells"][0]["methods"].append("dip_go")
+        with pytest.raises(ConfigError, match=f"dip_go: flow is of family {family}; structural methods act on"):
             Study(raw)
 
 

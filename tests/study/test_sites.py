@@ -7,16 +7,16 @@ from functools import partial
 import pytest
 import torch
 import yaml
-from diffusers import DiTTransformer2DModel, UNet2DConditionModel
+from diffusers import DiTTransformer2DModel, FluxTransformer2DModel, SD3Transformer2DModel, UNet2DConditionModel
 
 import bigain
-from bigain.compression.targets import blocks_of
+from bigain.compression.targets import blocks_of, family_of
 from bigain.core.files import read_json, write_json
 from bigain.methods.ids import method_of, strength_of
 from bigain.study.config import ConfigError, load
 from bigain.study.denoisers import denoiser_of
 from bigain.study.sites import site_faults
-from bigain.study.weights import ARCHITECTURES, WeightsError
+from bigain.study.weights import ARCHITECTURES, DENOISER_FOLDERS, WeightsError
 
 CROSS = {"down": "CrossAttnDownBlock2D", "up": "CrossAttnUpBlock2D"}
 PLAIN = {"down": "DownBlock2D", "up": "UpBlock2D"}
@@ -37,6 +37,35 @@ def dit(layers: int, patch: int = 1):
     )
 
 
+def mmdit(layers: int, dual: tuple[int, ...] = ()):
+    return SD3Transformer2DModel(
+        sample_size=16,
+        patch_size=1,
+        in_channels=4,
+        num_layers=layers,
+        attention_head_dim=8,
+        num_attention_heads=1,
+        joint_attention_dim=8,
+        caption_projection_dim=8,
+        pooled_projection_dim=8,
+        pos_embed_max_size=16,
+        dual_attention_layers=dual,
+    )
+
+
+def flux(double: int, single: int):
+    return FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=double,
+        num_single_layers=single,
+        attention_head_dim=8,
+        num_attention_heads=1,
+        joint_attention_dim=8,
+        pooled_projection_dim=8,
+        axes_dims_rope=(2, 2, 4),
+    )
+
+
 MODELS = {
     "high": partial(unet, CROSS, PLAIN),
     "low": partial(unet, PLAIN, CROSS, CROSS),
@@ -48,10 +77,14 @@ MODELS = {
     "two blocks": partial(dit, 2),
     "six blocks": partial(dit, 6, patch=2),
     "twenty-eight blocks": partial(dit, 28),
+    "joint blocks": partial(mmdit, 4),
+    "dual blocks": partial(mmdit, 3, dual=(0, 1)),
+    "streams": partial(flux, 2, 3),
 }
 PLACES = [None, [], [0], [1], [0, 1], [1, 0], [2, 3], [1, 1], [-1], [1, 2, 99]]
 METHODS = ["none", "tome", "todo", "kv_low_frequency", "bigain_tm@sa+ca", "bigain_tm@sa+mlp", "bigain_tm~clamp-on"]
 METHODS += ["bigain_tm_block@sa+ca~rule-quantile", "bigain_tm~cell-16x4", "tome~levels-1", "todo~levels-0+7"]
+METHODS += ["tome~blocks-dual", "todo~blocks-single", "bigain_tm~blocks-double"]
 METHODS += ["tome~blocks-1+99", "todo~blocks-1_6", "bigain_tm~blocks-7_12", "bigain_tm~destinations-official_v1"]
 STRENGTHS = {"none": [None], "merge_ratio": [0.5, 0.76], "downsample_factor": [1, 8, 16]}
 
@@ -70,8 +103,11 @@ def refused(model, method: str, strength: float | None, levels, blocks) -> bool:
 @pytest.mark.parametrize("name", MODELS)
 def test_planning_refuses_what_the_attachment_refuses(name, tmp_path):
     model = MODELS[name]()
-    family = "unet" if isinstance(model, UNet2DConditionModel) else "dit"
-    model.save_config(tmp_path / {"unet": "unet", "dit": "transformer"}[family])
+    family = family_of(model)
+    model.save_config(tmp_path / DENOISER_FOLDERS[family])
+    if family == "flux":  # of 1,024 pixels, on which the attachment counts before a forward pass
+        (tmp_path / "vae").mkdir()
+        write_json(tmp_path / "vae" / "config.json", {"sample_size": 1024, "block_out_channels": [8] * 4})
     settings = {"family": family, "path": str(tmp_path), "hub": None, "architecture": None}
     for levels, blocks in [*((places, None) for places in PLACES), *((None, places) for places in PLACES), ([0], [1])]:
         set_wrongly = (levels, blocks) != (None, None) and refused(model, "todo", 1, levels, blocks)
