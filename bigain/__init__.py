@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bigain.methods.method import Linear, Method
+from bigain.methods.outside import add_methods
 from bigain.methods.presets import METHODS
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "Linear",
     "Method",
     "__version__",
+    "add_methods",
     "apply",
     "attached_to",
     "compressed",

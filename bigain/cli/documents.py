@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bigain.cli.options import REPORTS_PANEL, Log, Output, Results, SpecText, TablesFile, logged
+from bigain.cli.options import REPORTS_PANEL, Log, Output, Results, SpecText, TablesFile, logged, parsed
 
 app = typer.Typer()
 command = partial(app.command, rich_help_panel=REPORTS_PANEL)
@@ -26,7 +25,7 @@ def report(
     with logged(log):
         from bigain.reporting.latex import write_report
 
-        write_report(tables, json.loads(spec_text), output)
+        write_report(tables, parsed(spec_text), output)
 
 
 @command("compile")
@@ -54,7 +53,7 @@ def manifest(
     with logged(log):
         from bigain.reporting.manifest import write_manifest
 
-        write_manifest(files, json.loads(spec_text), output)
+        write_manifest(files, parsed(spec_text), output)
 
 
 @command()
@@ -73,6 +72,6 @@ def page(
         from bigain.reporting.collected import read_cells, read_results
         from bigain.reporting.page import write_page
 
-        spec = json.loads(spec_text)
+        spec = parsed(spec_text)
         numbers = read_results(results, spec), read_cells(results, spec)
         write_page(*numbers, tables, document, sheets or [], spec, output)

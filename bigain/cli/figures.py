@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bigain.cli.options import REPORTS_PANEL, Log, Measured, Output, Results, SpecText, Written, logged
+from bigain.cli.options import REPORTS_PANEL, Log, Measured, Output, Results, SpecText, Written, logged, parsed
 
 app = typer.Typer()
 command = partial(app.command, rich_help_panel=REPORTS_PANEL)
@@ -32,7 +31,7 @@ def token_figures(
         from bigain.reporting.collected import verified
         from bigain.reporting.token_figures import FigureFiles, write_token_figures
 
-        spec = json.loads(spec_text)
+        spec = parsed(spec_text)
         saliency = FigureFiles(saliency_pdf, saliency_png, saliency_csv)
         merged = FigureFiles(merged_pdf, merged_png, merged_csv)
         write_token_figures([verified(file, spec) for file in maps], saliency, merged)
@@ -53,7 +52,7 @@ def figure(
         from bigain.reporting.figures import write_figure_1
         from bigain.reporting.scores import Scores
 
-        write_figure_1(Scores(read_cells(results, json.loads(spec_text))), pdf, png, csv)
+        write_figure_1(Scores(read_cells(results, parsed(spec_text))), pdf, png, csv)
 
 
 @command()
@@ -72,7 +71,7 @@ def tradeoff(
         from bigain.reporting.scores import Scores
         from bigain.reporting.tradeoff import write_tradeoff
 
-        spec = json.loads(spec_text)
+        spec = parsed(spec_text)
         scores = Scores(read_cells(results, spec))
         write_tradeoff(read_results(results, spec), scores, read_measurements(measured, spec), pdf, png, csv)
 
@@ -91,7 +90,7 @@ def class_changes(
         from bigain.reporting.classes import write_class_changes
         from bigain.reporting.collected import read_cells
 
-        write_class_changes(read_cells(results, json.loads(spec_text)), pdf, png, csv)
+        write_class_changes(read_cells(results, parsed(spec_text)), pdf, png, csv)
 
 
 @command()
@@ -106,5 +105,5 @@ def sheet(
         from bigain.reporting.collected import verified
         from bigain.reporting.figures import write_sample_sheet
 
-        spec = json.loads(spec_text)
+        spec = parsed(spec_text)
         write_sample_sheet([verified(file, spec) for file in files], output)

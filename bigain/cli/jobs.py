@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bigain.cli.options import JOBS_PANEL, Log, Output, SpecText, logged
+from bigain.cli.options import JOBS_PANEL, Log, Output, SpecText, logged, parsed
 from bigain.core.gpu_locks import locked_gpu
 
 app = typer.Typer()
@@ -30,7 +29,7 @@ Chunks = Annotated[list[Path], typer.Argument(help="Outputs of the cell's jobs, 
 def model_job(spec_text: str, log: Path | None) -> Iterator[Any]:
     """Run a model job with its log, a GPU of its own and its number of threads; yield the parsed spec."""
     with logged(log):
-        spec = json.loads(spec_text)
+        spec = parsed(spec_text)
         device = (spec.get("backbone") or spec)["device"]
         with nullcontext() if device == "cpu" else locked_gpu():
             import torch
@@ -51,7 +50,7 @@ def with_provenance(output: Path, provenance: Path) -> Path:
 def _print_progress(spec_text: str, output: Path) -> None:
     from bigain.core.progress import progress_line
 
-    plan = Path(json.loads(spec_text)["results"]) / "plan.json"
+    plan = Path(parsed(spec_text)["results"]) / "plan.json"
     if plan.exists():
         typer.echo(progress_line(plan, output), err=True)
 
@@ -169,7 +168,7 @@ def score_classification(chunks: Chunks, spec_text: SpecText, output: Output, lo
     with logged(log):
         from bigain.jobs import score
 
-        score.score_classification(json.loads(spec_text), chunks, output)
+        score.score_classification(parsed(spec_text), chunks, output)
 
 
 @command("score-generation")
@@ -184,7 +183,7 @@ def score_generation(
     with logged(log):
         from bigain.jobs import score
 
-        score.score_generation(json.loads(spec_text), reference, chunks, output)
+        score.score_generation(parsed(spec_text), reference, chunks, output)
 
 
 @command()
@@ -197,4 +196,4 @@ def collect(
     with logged(log):
         from bigain.jobs import collect as job
 
-        job.collect(json.loads(spec_text), output.parent / "cells", output)
+        job.collect(parsed(spec_text), output.parent / "cells", output)

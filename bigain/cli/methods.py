@@ -61,6 +61,30 @@ def flops(
     typer.echo(f"saved {saved:.2f}% of all; keys and values {100 * counts['sparsity']:.1f}% fewer where compressed")
 
 
+@command("check-method")
+def check_method(
+    source: Annotated[str, typer.Argument(help="A file with methods (MINE.py), or an entry point of bigain.methods.")],
+) -> None:
+    """Test methods from outside on random tokens, and say which property of each fails."""
+    from bigain.methods import outside
+
+    try:
+        ids = outside.add_methods(source)
+    except (OSError, ValueError) as error:
+        fail(error)
+    from bigain.measure.method_check import check_method as findings_of
+
+    faults = 0
+    for id in ids:
+        typer.echo(id)
+        for finding in findings_of(outside.registered()[id]):
+            faults += finding.fault is not None
+            result = "ok" if finding.fault is None else f"FAILS: {finding.fault}"
+            typer.echo(f"  {finding.tested}: {result}")
+    if faults:
+        raise typer.Exit(1)
+
+
 @command()
 def statistics(
     reference: Annotated[Path, typer.Option(help="Features of real images, as a study stores them.")],

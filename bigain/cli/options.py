@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -43,6 +44,22 @@ def fail(message: object, code: int = 2) -> NoReturn:
     """Print an error for the user and exit."""
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(code)
+
+
+def parsed(spec_text: str) -> Any:
+    """Return the spec of a job after adding the methods from outside that it names.
+
+    Raises ValueError if the file of one is another than when the job was planned.
+    """
+    spec = json.loads(spec_text)
+    for source in spec.get("methods_from", ()):
+        from bigain.methods import outside
+
+        for id in outside.add_methods(source):
+            now = outside.registered()[id]
+            if spec["code"].get(now.method.operator, now.fingerprint) != now.fingerprint:
+                raise ValueError(f"{now.file} was changed since this job was planned: plan it anew")
+    return spec
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +20,7 @@ from bigain.cli.options import (
     Written,
     fail,
     logged,
+    parsed,
 )
 
 app = typer.Typer()
@@ -47,7 +47,7 @@ def table(
         from bigain.reporting.scores import Scores
         from bigain.reporting.table_files import write_table_files
 
-        spec = json.loads(spec_text)
+        spec = parsed(spec_text)
         scores = Scores(read_cells(results, spec))
         numbers = read_results(results, spec), scores, read_measurements(measured, spec)
         write_table_files(*numbers, tables, name, spec, tex, csv, html)
@@ -67,7 +67,7 @@ def efficiency_table(
         from bigain.reporting.collected import read_measurements
         from bigain.reporting.efficiency import write_efficiency
 
-        spec = json.loads(spec_text)
+        spec = parsed(spec_text)
         write_efficiency(read_measurements(measured, spec), spec, tex, csv, html)
 
 
@@ -81,7 +81,7 @@ def protocol_tables(
     with logged(log):
         from bigain.reporting.protocol import write_listings
 
-        write_listings(json.loads(spec_text), folder)
+        write_listings(parsed(spec_text), folder)
 
 
 @command()
@@ -101,7 +101,7 @@ def theorem(
         from bigain.reporting.collected import read_cells, verified
         from bigain.reporting.theorem import write_theorem
 
-        spec = json.loads(spec_text)
+        spec = parsed(spec_text)
         probed = [verified(file, spec) for file in spectra]
         write_theorem(probed, read_cells(results, spec), spec, tex, csv, html, pdf, png)
 
@@ -128,7 +128,7 @@ def frequency(
         from bigain.reporting.collected import read_cells, verified
         from bigain.reporting.frequency import write_frequency
 
-        spec = json.loads(spec_text)
+        spec = parsed(spec_text)
         measured = [verified(file, spec) for file in margins or []]
         write_frequency(measured, read_cells(results, spec), data, spec, tex, csv, html, pdf, png)
 
@@ -148,7 +148,7 @@ def overview(
         from bigain.reporting.collected import read_measurements, read_results
         from bigain.reporting.overview import write_overview
 
-        spec = json.loads(spec_text)
+        spec = parsed(spec_text)
         write_overview(read_results(results, spec), read_measurements(measured, spec), spec, tex, csv, html)
 
 
@@ -167,7 +167,7 @@ def claims(
         from bigain.reporting.claims_table import write_claims
         from bigain.reporting.collected import read_cells
 
-        spec = json.loads(spec_text)
+        spec = parsed(spec_text)
         write_claims(read_cells(results, spec), data, spec, tex, csv, html)
 
 
@@ -186,7 +186,7 @@ def answers(
         from bigain.reporting.answers import write_answers
         from bigain.reporting.collected import read_cells
 
-        spec = json.loads(spec_text)
+        spec = parsed(spec_text)
         write_answers(read_cells(results, spec), data, spec, tex, csv, html)
 
 
@@ -205,7 +205,7 @@ def beside(
         from bigain.reporting.collected import read_measurements, read_results
         from bigain.reporting.paper_comparison import write_comparison
 
-        spec = json.loads(spec_text)
+        spec = parsed(spec_text)
         write_comparison(read_results(results, spec), read_measurements(measured, spec), spec, tex, csv, html)
 
 
@@ -225,7 +225,7 @@ def schedules(results: Results, spec_text: SpecText, output: Output, log: Log = 
         from bigain.reporting.collected import read_cells
         from bigain.reporting.schedules import write_schedules
 
-        write_schedules(read_cells(results, json.loads(spec_text)), output)
+        write_schedules(read_cells(results, parsed(spec_text)), output)
 
 
 @command()

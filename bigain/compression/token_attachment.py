@@ -18,8 +18,9 @@ from bigain.core.rng import seed_for
 from bigain.methods.method import Draw, Linear, Method
 from bigain.methods.options import MetricSite
 from bigain.methods.schedules import Constant, Schedule, Varying
-from bigain.tokens import OPERATORS, Plan, RaggedPlan, TokenGrid
+from bigain.tokens import Plan, RaggedPlan, TokenGrid
 from bigain.tokens.draws import bits, normals, uniform_places
+from bigain.tokens.outside import operator_of
 
 
 @dataclass
@@ -45,7 +46,7 @@ class TokenAttachment(Attachment):
         """Raise ValueError if the strength cannot be reached on the grid of a site."""
         self.method = self.schedule.method
         self.constant = None if self.schedule.reads_timestep else self.schedule.at(0)
-        self.operator = OPERATORS[self.method.operator]
+        self.operator = operator_of(self.method.operator)
         self.call_seed = seed_for(self.seed, "calls")  # hashed, so that neighbouring seeds share no draws
         for site in self.sites:
             site.tokens_left = self.schedule.tokens_left

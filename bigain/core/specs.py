@@ -187,6 +187,7 @@ class CellJobSpec(TypedDict):
     method: str
     definition: MethodDefinition
     strength: float | int | None
+    methods_from: NotRequired[list[str]]  # files or entry points of a method from outside
     calibration: NotRequired[Calibration]  # of structural methods
     seed: int
     block: int  # images that go through the model together
@@ -256,6 +257,7 @@ class EfficiencySpec(TypedDict):
     definitions: dict[str, MethodDefinition]
     batch: int  # rows of a timed forward pass
     rounds: int  # times that every arm takes its turn
+    methods_from: NotRequired[list[str]]  # as in a cell's jobs
     threads: int
     code: CodeVersions
 
@@ -266,6 +268,7 @@ class ProbeSpec(TypedDict):
     backbone: BackboneSpec
     dataset: DatasetSpec
     definitions: dict[str, MethodDefinition]
+    methods_from: NotRequired[list[str]]  # as in a cell's jobs
     images: int  # how many are probed
     seed: int
     threads: int
@@ -361,6 +364,7 @@ class ReportSpec(TypedDict):
     backbones: dict[str, Literal["unet", "dit", "mmdit", "flux"]]  # family of each
     seeds: list[int]
     probed: bool  # whether there are Figures 2 and 3 and Theorem 1
+    methods_from: NotRequired[list[str]]  # as in a cell's jobs
     certificate: NotRequired[EliminationCertificate]  # of `classification.elimination`, if the config names one
     results: str  # digest of the spec of the results that are shown
     files: dict[str, str]  # of every other result file that is shown: measurements, probes, generated images

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from bigain.core.messages import unknown
+from bigain.methods import outside
 from bigain.methods.method import Linear, Method
 from bigain.methods.options import Strength
 from bigain.methods.places import NAMED
@@ -163,21 +164,27 @@ SAME_AS: dict[tuple[str, str], str] = {
 }
 
 
-@cache
 def method_of(name: str) -> Method:
     """Return the method of an id, under its shortest id: both `tome@sa` and `bigain_tm~destinations-random` are `tome`.
 
-    Raises ValueError, with a suggestion, for an id that names no method.
+    Methods that `bigain.add_methods` added count, too. Raises ValueError, with a suggestion, for an id that names no
+    method.
     """
+    return _method_of(name, outside.revision())
+
+
+@cache
+def _method_of(name: str, revision: int) -> Method:
+    presets = {**METHODS, **{id: added.method for id, added in outside.registered().items()}}
     head, *changes = name.split("~")
     preset, at, layers = head.partition("@")
-    if preset not in METHODS:
-        raise ValueError(unknown("method", preset, METHODS))
+    if preset not in presets:
+        raise ValueError(unknown("method", preset, presets))
     for (before, change), after in SAME_AS.items():
         if preset == before and change in changes:
             preset = after
             changes.remove(change)
-    method = METHODS[preset]
+    method = presets[preset]
     if at:
         method = _at_layers(name, method, layers.split("+"))
     for change in sorted(changes):

@@ -140,6 +140,9 @@ class Method:
         if "tile" in self.options:
             left = counts.left_of_tiles(strength, height, width, self.options["tile"])
             return left, left
+        if "cell" not in self.options:
+            left = 1 if self.strength_kind == "threshold" else tokens - int(tokens * strength)
+            return left, left
         cell, strength = self.options["cell"], self.strength_on(strength, height, width)
         if self.strength_kind == "threshold":
             left = counts.whole_cells(height, width, cell)  # every source is merged

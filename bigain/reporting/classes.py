@@ -139,8 +139,8 @@ def _draw_named(axis: plt.Axes, changes: pd.DataFrame, order: list[str]) -> None
         y = rows["class"].map(order.index) + APART * ((len(methods) - 1) / 2 - place)
         errors = [rows["change"] - rows["low"], rows["high"] - rows["change"]]
         look: dict[str, Any] = {
-            "color": style.COLOURS[method],
-            "fmt": style.MARKERS[method],
+            "color": style.colour(method),
+            "fmt": style.marker(method),
             "ms": 4,
             "elinewidth": 0.8,
         }
@@ -157,7 +157,7 @@ def _draw_sorted(axis: plt.Axes, changes: pd.DataFrame) -> None:
     """Draw each method's changes from the worst class to the best, above their intervals."""
     for method, rows in by_method(changes):
         rows = rows.sort_values("change")
-        colour = style.COLOURS[method]
+        colour = style.colour(method)
         axis.fill_between(range(len(rows)), rows["low"], rows["high"], color=colour, alpha=0.2, lw=0)
         axis.plot(rows["change"].to_numpy(), color=colour, label=_label(method, rows))
     axis.axhline(0, color="black", lw=0.8)

@@ -113,12 +113,12 @@ def _figure_1(shown: list[Change]) -> plt.Figure:
 
 def _legend(pair: tuple[str, str]) -> list[Artist]:
     points = [
-        plt.Line2D([], [], color=style.COLOURS[method], marker=style.MARKERS[method], label=style.label(method))
+        plt.Line2D([], [], color=style.colour(method), marker=style.marker(method), label=style.label(method))
         for method in pair
     ]
     shades = [
         plt.Rectangle(
-            (0, 0), 1, 1, color=style.COLOURS[method], alpha=SHADE, lw=0, label=f"{style.label(method)} better"
+            (0, 0), 1, 1, color=style.colour(method), alpha=SHADE, lw=0, label=f"{style.label(method)} better"
         )
         for method in pair
     ]
@@ -135,8 +135,8 @@ def _draw_panel(axis: plt.Axes, shown: list[Change], kind: StrengthKind, pair: t
         height = np.array([c.change_percent for c in points])
         errors = [height - [c.low for c in points], np.array([c.high for c in points]) - height]
         look: dict[str, Any] = {
-            "color": style.COLOURS[method],
-            "marker": style.MARKERS[method],
+            "color": style.colour(method),
+            "marker": style.marker(method),
             "ls": "",
             "ms": 5,
             "elinewidth": 1.2,
@@ -145,7 +145,7 @@ def _draw_panel(axis: plt.Axes, shown: list[Change], kind: StrengthKind, pair: t
     for lead in shown:
         if lead.against != "none" and lead.better is not None:
             middle = middles[lead.cell.strength] + (pair.index(lead.better) - 0.5) * 0.3
-            axis.axvspan(middle - 0.15, middle + 0.15, color=style.COLOURS[lead.better], alpha=SHADE, lw=0)
+            axis.axvspan(middle - 0.15, middle + 0.15, color=style.colour(lead.better), alpha=SHADE, lw=0)
     axis.set_xlim(-0.5, max(len(strengths), 1) - 0.5)
     if strengths:
         axis.axhline(0, color="black", lw=0.8)

@@ -63,6 +63,19 @@ MARKERS = {
 }
 
 
+ADDED = ("#666666", "o")  # of methods from outside
+
+
+def colour(preset: str) -> str:
+    """Return the colour of a preset."""
+    return COLOURS.get(preset, ADDED[0])
+
+
+def marker(preset: str) -> str:
+    """Return the marker of a preset."""
+    return MARKERS.get(preset, ADDED[1])
+
+
 def look() -> AbstractContextManager[None]:
     """Return a context in which figures are drawn with the report's settings."""
     return plt.rc_context({"font.size": 8, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False})

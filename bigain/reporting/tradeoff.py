@@ -117,11 +117,11 @@ def _panel(axis: plt.Axes, cells: pd.DataFrame, cost: str, label: str) -> None:
     on = cells[front(cells[cost].to_numpy(), cells["accuracy"].to_numpy())].sort_values(cost)
     axis.step(on[cost], on["accuracy"], where="post", color="#cccccc", lw=3, zorder=0, label="front of the estimates")
     for method, strengths in by_method(cells.sort_values("strength")):
-        colour, errors = style.COLOURS[method], [strengths["accuracy"] - strengths["low"]]
+        colour, errors = style.colour(method), [strengths["accuracy"] - strengths["low"]]
         errors.append(strengths["high"] - strengths["accuracy"])
         axis.errorbar(strengths[cost], strengths["accuracy"], errors, color=colour, lw=0.8, elinewidth=0.5, alpha=0.45)
         for point in records(strengths):
             look = PLACES[point[f"front_{cost}"]]
             size = 9 if method == "none" else 5
-            axis.plot(point[cost], point["accuracy"], style.MARKERS[method], color=colour, ms=size, **look)
-        axis.plot([], [], style.MARKERS[method], color=colour, ms=5, label=style.label(method))
+            axis.plot(point[cost], point["accuracy"], style.marker(method), color=colour, ms=size, **look)
+        axis.plot([], [], style.marker(method), color=colour, ms=5, label=style.label(method))

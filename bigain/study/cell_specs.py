@@ -25,6 +25,7 @@ from bigain.study.spec_parts import (
     cell_part,
     dataset_part,
     method_part,
+    methods_from,
     model_code,
     network_part,
     reader_code,
@@ -50,6 +51,8 @@ def job_spec(work: Workload, cell: Cell, chunk: int) -> ClassifySpec | GenerateS
         "threads": work.config["threads"],
         "code": code_of(*cell_code(work.config, cell)),
     }
+    if sources := methods_from([cell.method]):
+        spec["methods_from"] = sources
     if cell.structural:
         spec["calibration"] = {"file": calibration_file(work, cell), "spec": calibration_spec(work, cell)}
     if cell.task == "classification":

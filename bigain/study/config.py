@@ -7,7 +7,7 @@ data need not be on disk to plan: `bigain.study.requirements` looks for them bef
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from bigain.core.messages import unknown
 from bigain.core.validation import Validator
 from bigain.core.yaml_files import read_yaml
 from bigain.methods.ids import GROUPS
+from bigain.methods.outside import add_methods
 from bigain.study.cells import Config
 from bigain.study.consistency import contradictions, unknown_groups
 from bigain.study.values import retired_keys, unusable_values
@@ -44,6 +45,8 @@ def load(raw: dict[str, Any]) -> Config:
     _fill_in(config, schema, schema)
     problems = sorted({_explain(error) for error in Validator(schema).iter_errors(config)})
     if not problems:
+        problems = list(_missing_methods(config))
+    if not problems:
         for entry in config["cells"]:
             entry["methods"] = [method for name in entry["methods"] for method in GROUPS.get(name, (name,))]
         problems = list(unknown_groups(config))
@@ -53,6 +56,15 @@ def load(raw: dict[str, Any]) -> Config:
     if problems:
         raise refusal(problems)
     return config
+
+
+def _missing_methods(config: Config) -> Iterator[str]:
+    """Add the methods from outside that the config names; yield what is wrong with their files."""
+    for number, source in enumerate(config.get("methods_from", [])):
+        try:
+            add_methods(source)
+        except (OSError, ValueError) as error:
+            yield f"methods_from.{number}: {error}"
 
 
 def refusal(problems: list[str]) -> ConfigError:

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 from bigain.core.files import read_json, write_json
 from bigain.core.messages import unknown
+from bigain.core.syntax import DOCUMENTED, texts
+from bigain.methods import outside
 
 PACKAGE = Path(__file__).parents[1]
 RECORD = Path(__file__).with_name("fingerprints.json")
@@ -82,8 +84,6 @@ METHOD_IDS = "methods.ids"
 # Modules with tables of methods, operators, backbones or readers, which grow. Parts that import them depend on their
 # functions and classes alone.
 REGISTRIES = ("methods.presets", "tokens", "backbones", "datasets")
-DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-IGNORED_FIELDS = ("annotation", "returns", "type_comment", "kind", "ctx")  # of syntax trees
 
 
 @cache
@@ -113,8 +113,12 @@ def module_of(part: str) -> str:
 
 
 def code_of(*names: str) -> dict[str, str]:
-    """Return the entry of a spec about these parts: for each, the fingerprint that stands for its numbers."""
-    return {part: identity(part) for part in sorted(set(names))}
+    """Return the entry of a spec about these parts: for each, the fingerprint that stands for its numbers.
+
+    An operator from outside is a part of its own name, with the fingerprint of its file.
+    """
+    from_outside = {name: found.fingerprint for name in names if (found := outside.of_operator(name)) is not None}
+    return {part: from_outside.get(part) or identity(part) for part in sorted(set(names))}
 
 
 @cache
@@ -204,31 +208,10 @@ def _content(module: str) -> str:
     """Return a digest of a module's syntax tree, and of the .csv and .json files beside it that it names."""
     digest, tree = hashlib.sha256(), _tree(module)
     body = [node for node in tree.body if isinstance(node, DOCUMENTED)] if module in REGISTRIES else tree
-    for text in _texts(body):
+    for text in texts(body):
         digest.update(text.encode() + b"\0")
     names = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     for file in sorted(_file(module).parent.iterdir()):
         if file.name in names and file.suffix in (".csv", ".json"):
             digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def _texts(value: object) -> Iterator[str]:
-    """Yield a syntax tree as texts, without docstrings and annotations.
-
-    Empty fields are left out, so that a new Python, which adds such fields, may give the same texts.
-    """
-    if isinstance(value, ast.AST):
-        yield type(value).__name__
-        for name, content in ast.iter_fields(value):
-            if isinstance(value, DOCUMENTED) and name == "body" and ast.get_docstring(value, clean=False) is not None:
-                content = content[1:]
-            if content is not None and content != [] and name not in IGNORED_FIELDS:
-                yield name
-                yield from _texts(content)
-        yield "."
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
-    else:
-        yield repr(value)

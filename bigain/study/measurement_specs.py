@@ -11,7 +11,14 @@ from bigain.study.cell_specs import calibration_file
 from bigain.study.cells import Cell
 from bigain.study.fingerprints import code_of
 from bigain.study.finished import in_finished_order
-from bigain.study.spec_parts import backbone_part, method_part, model_code, photos_part, reader_code
+from bigain.study.spec_parts import (
+    backbone_part,
+    method_part,
+    methods_from,
+    model_code,
+    photos_part,
+    reader_code,
+)
 from bigain.study.workload import Workload
 
 FIGURE_3_METHODS = ("tome~cell-4x4", "bigain_tm~cell-4x4")
@@ -28,7 +35,7 @@ def efficiency_spec(work: Workload, backbone: str) -> EfficiencySpec:
             arms.setdefault((cell.method, cell.strength), calibration_file(work, cell) if cell.structural else None)
     methods = [method for method, _ in arms]
     in_order = [(method, strength, calibration) for (method, strength), calibration in arms.items()]
-    return {
+    spec: EfficiencySpec = {
         "backbone": backbone_part(work.config, backbone, compressed=True),
         "arms": in_finished_order(in_order, f"{work.results}/efficiency/{backbone}.csv"),
         "definitions": {method: method_part(method) for method in methods},
@@ -37,6 +44,9 @@ def efficiency_spec(work: Workload, backbone: str) -> EfficiencySpec:
         "threads": work.config["threads"],
         "code": code_of("jobs.efficiency", *model_code(work.config, backbone, methods)),
     }
+    if sources := methods_from(methods):
+        spec["methods_from"] = sources
+    return spec
 
 
 def probed(work: Workload) -> list[tuple[str, str]]:
@@ -117,8 +127,9 @@ def _is_probed(cell: Cell) -> bool:
 def _probe(
     work: Workload, backbone: str, dataset: str, images: int, methods: Iterable[str], job: str = "jobs.probes"
 ) -> ProbeSpec:
+    methods = list(methods)
     code = model_code(work.config, backbone, methods)
-    return {
+    spec: ProbeSpec = {
         "backbone": backbone_part(work.config, backbone, compressed=True),
         "dataset": photos_part(work.config, dataset),
         "definitions": {method: method_part(method) for method in methods},
@@ -127,3 +138,6 @@ def _probe(
         "threads": work.config["threads"],
         "code": code_of(job, *code, reader_code(work.config, dataset)),
     }
+    if sources := methods_from(methods):
+        spec["methods_from"] = sources
+    return spec

@@ -21,6 +21,7 @@ from bigain.study.measurement_specs import (
     token_maps_spec,
     with_margins,
 )
+from bigain.study.spec_parts import methods_from
 from bigain.study.workload import Workload
 
 
@@ -84,6 +85,8 @@ def report_spec(work: Workload, results: str) -> ReportSpec:
         "files": {file: digest(spec) for file, spec in files.items()},
         "code": code_of("cli_report"),
     }
+    if sources := methods_from(cell.method for cell in work.cells):
+        spec["methods_from"] = sources
     if (certificate := certificate_of(config)) is not None:
         spec["certificate"] = certificate
     return spec

@@ -17,6 +17,7 @@ from bigain.datasets import FOLDER_READERS, OF_FOLDER, SOURCES, reference_of
 from bigain.datasets.integrity import fingerprint
 from bigain.methods.ids import method_of
 from bigain.methods.method import Method
+from bigain.methods.outside import of_operator
 from bigain.study.cells import Cell, Config
 from bigain.study.fingerprints import BACKBONE_PARTS, KERNELS_PART, READER_PARTS, STRUCTURAL_PARTS, operators
 from bigain.study.folders import data_of
@@ -93,6 +94,12 @@ def method_part(name: str) -> MethodDefinition:
     return definition | {"options": {option: str(value) for option, value in method.options.items()}}
 
 
+def methods_from(methods: Iterable[str]) -> list[str]:
+    """Return the sources of those methods that come from outside, which a job adds before it uses them."""
+    added = (of_operator(method_of(method).operator) for method in methods)
+    return sorted({outside.source for outside in added if outside is not None})
+
+
 def cell_part(cell: Cell) -> CellSpec:
     """Return a cell as a row of the tidy results has it."""
     return {
@@ -121,7 +128,7 @@ def model_code(config: Config, backbone: str, methods: Iterable[str] = ()) -> li
     """Return the parts of the code of a backbone and of the methods attached to it, with the kernels that compute token
     operators on a GPU."""
     modules, named = operators(), [method_of(method).operator for method in methods]
-    attached = [modules[operator] for operator in named if operator]
+    attached = [modules.get(operator, operator) for operator in named if operator]  # from outside: a part itself
     on_tokens = any(part not in STRUCTURAL_PARTS.values() for part in attached)
     kernels = [KERNELS_PART] if config["device"] != "cpu" and on_tokens else []
     return [BACKBONE_PARTS[config["backbones"][backbone]["family"]], *attached, *kernels]

@@ -26,6 +26,7 @@ PAGES = {
     "docs/index.md": "Documentation",
     "README.md": "README",
     "docs/methods.md": "Methods",
+    "docs/extending.md": "Methods of your own",
     "docs/classifier.md": "Classifier",
     "docs/images.md": "Your own images",
     "docs/architecture.md": "Architecture",

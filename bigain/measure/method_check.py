@@ -1,0 +1,204 @@
+"""Check a method from outside on random tokens: which of the properties that a study relies on does it lack?"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bigain.methods.method import Draw
+from bigain.methods.outside import OutsideMethod
+from bigain.tokens import RaggedPlan, TokenGrid
+from bigain.tokens.draws import bits, normals, uniform_places
+from bigain.tokens.outside import operator_of
+
+GRIDS = (TokenGrid(8, 8), TokenGrid(12, 8))
+BATCH, CHANNELS, SALT, SEED = 3, 16, 5, 0
+STRENGTHS: dict[str, tuple[float, ...]] = {
+    "merge_ratio": (0.25, 0.5),
+    "threshold": (0.5,),
+    "downsample_factor": (2,),
+}
+CLOSE = 1e-4  # of outputs of the same tokens in another batch, whose rounding may differ
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A property of a method, and what is wrong with it; None if nothing is."""
+
+    tested: str
+    fault: str | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method on one grid at one strength."""
+
+    outside: OutsideMethod
+    grid: TokenGrid
+    strength: float
+
+    def __str__(self) -> str:
+        kind = self.outside.method.strength_kind.replace("_", " ")
+        return f"on {self.grid} tokens at {kind} {self.strength:g}"
+
+    def plan(self, x: Tensor, rows: list[int]) -> Any:
+        """Call the operator on tokens x [B, N, C], with the draws of those rows."""
+        method = self.outside.method
+        options = {name: self._drawn(value, rows) for name, value in method.options.items()}
+        strength = method.check_strength(self.strength)
+        return operator_of(method.operator)(x, self.grid, strength, **options)
+
+    def output(self, x: Tensor, rows: list[int]) -> Tensor:
+        """Return what attention that changes nothing would return: restored tokens, or reduced keys."""
+        planned = self.plan(x, rows)
+        if isinstance(planned, Tensor):
+            return planned
+        restored: Tensor = planned.around(lambda tokens: tokens, x)
+        return restored
+
+    def _drawn(self, value: Any, rows: list[int]) -> Any:
+        seeds = torch.tensor(rows)
+        match value:
+            case Draw.PLACES:
+                height, width = self.outside.method.options["cell"]
+                cells = (self.grid.height // height) * (self.grid.width // width)
+                return uniform_places(seeds, SALT, cells, height * width)
+            case Draw.NORMALS:
+                return normals(seeds, SALT, self.grid.tokens)
+            case Draw.INTEGERS:
+                return bits(seeds, SALT, 3 * self.grid.tokens).unflatten(1, (3, self.grid.tokens))
+        return value
+
+
+def check_method(outside: OutsideMethod) -> list[Finding]:
+    """Return a finding for every property, each tested in all cases; only the first if the operator raises."""
+    cases = [Case(outside, grid, s) for grid in GRIDS for s in STRENGTHS[outside.method.strength_kind]]
+    ran = _first(cases, _raises)
+    findings = [Finding("runs on random tokens", ran)]
+    if ran is not None:
+        return findings
+    return findings + [Finding(tested, _first(cases, fault_of)) for tested, fault_of in PROPERTIES.items()]
+
+
+def _first(cases: list[Case], fault_of: Callable[[Case], str | None]) -> str | None:
+    """Return the fault of the first case that has one, with the case."""
+    for case in cases:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(SEED)
+            fault = fault_of(case)
+        if fault is not None:
+            return f"{fault} ({case})"
+    return None
+
+
+def _tokens(case: Case, seed: int = SEED) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(BATCH, case.grid.tokens, CHANNELS, generator=generator)
+
+
+def _rows() -> list[int]:
+    return list(range(BATCH))
+
+
+def _raises(case: Case) -> str | None:
+    try:
+        case.output(_tokens(case), _rows())
+    except Exception as error:  # whatever a stranger's function raises is the finding
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _wrong_shapes(case: Case) -> str | None:
+    """Compare shapes and types with what the strength means."""
+    method = case.outside.method
+    queries, keys = method.tokens_left(case.strength, case.grid.height, case.grid.width)
+    for dtype in (torch.float32, torch.bfloat16):
+        x = _tokens(case).to(dtype)
+        planned = case.plan(x, _rows())
+        if method.acts_on == "keys_values":
+            results = {"it returns": (planned, keys)}
+        elif method.depends_on_image:
+            if not isinstance(planned, RaggedPlan):
+                return f"it returns a {type(planned).__name__}; a threshold needs a RaggedPlan, with a plan per sample"
+            if not all(queries <= left <= case.grid.tokens for left in planned.tokens_left):
+                return f"it leaves {planned.tokens_left} tokens; possible are {queries} to {case.grid.tokens}"
+            results = {"around returns": (planned.around(lambda tokens: tokens, x), case.grid.tokens)}
+        else:
+            reduced = planned.reduce(x)
+            results = {"reduce returns": (reduced, queries)}
+            if tuple(reduced.shape) == (BATCH, queries, CHANNELS):
+                results["restore returns"] = (planned.restore(reduced), case.grid.tokens)
+        for what, (result, count) in results.items():
+            shape = list(result.shape) if isinstance(result, Tensor) else type(result).__name__
+            if shape != [BATCH, count, CHANNELS]:
+                return f"{what} {shape} instead of {[BATCH, count, CHANNELS]}"
+            if result.dtype != dtype:
+                return f"{what} {result.dtype} for tokens of {dtype}"
+    return None
+
+
+def _changes_input(case: Case) -> str | None:
+    x = _tokens(case)
+    before = x.clone()
+    case.output(x, _rows())
+    if not torch.equal(x, before):
+        return f"{int((x != before).any(-1).sum())} of its {BATCH * case.grid.tokens} tokens are other ones afterwards"
+    return None
+
+
+def _draws_globally(case: Case) -> str | None:
+    before = _generators()
+    case.output(_tokens(case), _rows())
+    drawn = [name for name, state in _generators().items() if state != before[name]]
+    if drawn:
+        return f"it draws from the global generator of {' and '.join(drawn)}; name what it needs in `draws` instead"
+    return None
+
+
+def _generators() -> dict[str, Any]:
+    """Return the states of the global generators, comparable."""
+    numpy = np.random.get_state(legacy=False)["state"]  # noqa: NPY002 - to see who draws from it
+    return {
+        "torch": torch.get_rng_state().tolist(),
+        "random": random.getstate(),
+        "numpy.random": (numpy["key"].tolist(), numpy["pos"]),
+    }
+
+
+def _differs_between_calls(case: Case) -> str | None:
+    outputs = []
+    for _ in range(2):
+        torch.manual_seed(SEED)
+        outputs.append(case.output(_tokens(case), _rows()))
+    if not torch.equal(*outputs):
+        return "two calls on the same tokens and draws return different results"
+    return None
+
+
+def _depends_on_its_batch(case: Case) -> str | None:
+    """Compare a sample alone, among others, and among others that are different."""
+    x, others = _tokens(case), _tokens(case, SEED + 1)
+    others[1] = x[1]
+    torch.manual_seed(SEED)
+    together = case.output(x.clone(), _rows())[1]
+    for name, batch, rows in (("alone", x[1:2], [1]), ("among other samples", others, _rows())):
+        torch.manual_seed(SEED)
+        result = case.output(batch.clone(), rows)[rows.index(1)]
+        if result.shape != together.shape or (result - together).abs().max() > CLOSE:
+            return f"a sample's result is another one {name}"
+    return None
+
+
+PROPERTIES: dict[str, Callable[[Case], str | None]] = {
+    "returns the right shapes": _wrong_shapes,
+    "leaves its input as it is": _changes_input,
+    "draws from no global generator": _draws_globally,
+    "is deterministic": _differs_between_calls,
+    "treats every sample by itself": _depends_on_its_batch,
+}
