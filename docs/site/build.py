@@ -27,6 +27,7 @@ PAGES = {
     "README.md": "README",
     "docs/methods.md": "Methods",
     "docs/extending.md": "Methods of your own",
+    "docs/field.md": "The field",
     "docs/classifier.md": "Classifier",
     "docs/images.md": "Your own images",
     "docs/architecture.md": "Architecture",

@@ -66,6 +66,22 @@ def test_merging_follows_its_closed_form(sd2, ratio):
     assert flops.sparsity == pytest.approx(1 - left / N)
 
 
+@pytest.mark.parametrize("ratio", [0.3, 0.5])
+def test_a_merge_in_tiles_follows_its_closed_form(sd2, ratio):
+    """ToMA: 256 Gram matrices of 16 tokens, and a merge and an unmerge of D x 16 weights each."""
+    kept = 16 - int(16 * ratio)
+    left = 256 * kept
+    planning, moving = 2 * N * 16 * C, 2 * 2 * left * 16 * C
+    flops = count(sd2, "toma", ratio=ratio)
+    assert flops.total - count(sd2, "none").total == 5 * (attention(left, left) - attention(N, N) + planning + moving)
+    assert flops.planning == 5 * planning
+
+
+def test_a_threshold_is_not_counted(sd2):
+    with pytest.raises(ValueError, match="depends on the image: nothing to count"):
+        count(sd2, "ca_tome", threshold=0.5)
+
+
 def test_downsampling_follows_its_closed_form(sd2):
     flops, plain = count(sd2, "todo", factor=3), count(sd2, "none")
     assert flops.total - plain.total == 5 * (attention(N, 441) - attention(N, N))
