@@ -115,8 +115,15 @@ def _levels(settings: dict[str, Any], path: Path) -> list[int]:
 
 
 def _blocks(settings: dict[str, Any]) -> Iterator[tuple[int, str | None]]:
-    """Yield the level and kind of every block of a U-Net: each down block but the last halves the resolution."""
+    """Yield the level and kind of every block of a U-Net: each down block but the last halves the resolution.
+
+    Blocks whose tokens attend to the prompt only have no kind.
+    """
     down, up = settings["down_block_types"], settings["up_block_types"]
-    yield from enumerate(down)
+    crossed = settings.get("only_cross_attention") or False
+    crossed = crossed if isinstance(crossed, list) and len(crossed) == len(down) else [bool(crossed)] * len(down)
+    yield from ((i, None if crossed[i] else kind) for i, kind in enumerate(down))
     yield len(down) - 1, settings.get("mid_block_type", MIDDLE)
-    yield from ((len(down) - 1 - i, kind) for i, kind in enumerate(up))
+    for i, kind in enumerate(up):
+        level = len(down) - 1 - i
+        yield level, None if level >= 0 and crossed[level] else kind  # a config may have more of them

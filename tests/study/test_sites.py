@@ -72,6 +72,7 @@ MODELS = {
     "no middle": partial(unet, CROSS, PLAIN, mid_block_type=None),
     "plain middle": partial(unet, CROSS, PLAIN, CROSS, PLAIN, mid_block_type="UNetMidBlock2D"),
     "no transformer": partial(unet, ATTENTION, PLAIN, mid_block_type="UNetMidBlock2D"),
+    "upscaler": partial(unet, CROSS, CROSS, only_cross_attention=(True, False)),
     "wide": partial(unet, CROSS, CROSS, sample_size=(8, 24)),
     "one block": partial(dit, 1),
     "two blocks": partial(dit, 2),
@@ -84,6 +85,7 @@ MODELS = {
 PLACES = [None, [], [0], [1], [0, 1], [1, 0], [2, 3], [1, 1], [-1], [1, 2, 99]]
 METHODS = ["none", "tome", "todo", "kv_low_frequency", "bigain_tm@sa+ca", "bigain_tm@sa+mlp", "bigain_tm~clamp-on"]
 METHODS += ["bigain_tm_block@sa+ca~rule-quantile", "bigain_tm~cell-16x4", "tome~levels-1", "todo~levels-0+7"]
+METHODS += ["bigain_tm~ratio_times-1.6to0.8", "tome~timesteps-900to200"]
 METHODS += ["tome~blocks-dual", "todo~blocks-single", "bigain_tm~blocks-double"]
 METHODS += ["tome~blocks-1+99", "todo~blocks-1_6", "bigain_tm~blocks-7_12", "bigain_tm~destinations-official_v1"]
 STRENGTHS = {"none": [None], "merge_ratio": [0.5, 0.76], "downsample_factor": [1, 8, 16]}
