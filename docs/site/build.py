@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = {
     "docs/index.md": "Documentation",
     "README.md": "README",
+    "docs/tutorial.md": "Tutorial",
     "docs/methods.md": "Methods",
     "docs/extending.md": "Methods of your own",
     "docs/field.md": "The field",
