@@ -16,7 +16,15 @@ from bigain.jobs.classify import classify
 from bigain.jobs.encode import encode_conditions, encode_images
 from tests.helpers.jobs import FASHION, backbone_spec, classification
 
+TRIAL = ["image", "class", "t", "stage"]
 QUICK = {"stages": (1, 2), "keep": (2, 1), "batch_size": 7, "progress": False}
+
+
+def difference(ours: pd.DataFrame, theirs: pd.DataFrame) -> float:
+    """The largest difference between errors of the same trials, which may be in another order."""
+    ours, theirs = (frame.sort_values(TRIAL, ignore_index=True) for frame in (ours, theirs))
+    assert ours[TRIAL].to_numpy().tolist() == theirs[TRIAL].to_numpy().tolist()
+    return (ours["error"] - theirs["error"]).abs().max()
 
 
 @pytest.fixture(scope="module")
@@ -60,27 +68,23 @@ def test_errors_are_those_of_a_study_s_job_bit_for_bit(method, family, classifie
     encode_conditions(common | {"captions": 0}, inputs[1])
     spec = classification(family, method, tmp_path, images=(0, 4), block=2)
     classify(spec, *inputs, tmp_path / "job.parquet")
-    job = pq.read_table(tmp_path / "job.parquet").to_pandas()
     places = "~blocks-1+2" if (family, method) == ("dit", "tome") else ""
     strength = {} if method == "none" else {"ratio": spec["strength"]}
     ours = clone(classifier).set_params(method=method + places, block=2, **strength)
-    ours = ours.errors(pictures, ids=dataset.ids[:4])
-    keys = ["image", "class", "t", "stage"]
-    ours, job = (frame.sort_values(keys, ignore_index=True) for frame in (ours, job))
-    pd.testing.assert_frame_equal(ours, job, check_dtype=False, check_exact=True)
+    job = pq.read_table(tmp_path / "job.parquet").to_pandas()
+    assert difference(ours.errors(pictures, ids=dataset.ids[:4]), job) == 0
 
 
 def test_a_folder_gives_the_same_errors_as_its_pipeline_in_memory(family, classifier, errors, pictures, root):
     folder = clone(classifier).set_params(pipe=root / f"resources/mini-{family}", device="cpu")
-    pd.testing.assert_frame_equal(folder.errors(pictures), errors)
+    assert difference(folder.errors(pictures), errors) == 0
 
 
 def test_an_image_s_errors_do_not_depend_on_its_place_or_its_neighbours(classifier, errors, pictures):
     others = classifier.errors([pictures[3], pictures[1], pictures[3]])
     for place, before in ((0, 3), (1, 1), (2, 3)):
-        ours = others[others["image"] == place].set_index(["class", "t"])["error"].sort_index()
-        theirs = errors[errors["image"] == before].set_index(["class", "t"])["error"].sort_index()
-        pd.testing.assert_series_equal(ours, theirs, rtol=0, atol=1e-6)
+        theirs = errors[errors["image"] == before].assign(image=place)
+        assert difference(others[others["image"] == place], theirs) < 1e-6
 
 
 def test_every_kind_of_image_gives_the_same_errors(classifier, errors, pictures, tmp_path):
@@ -101,8 +105,8 @@ def test_every_kind_of_image_gives_the_same_errors(classifier, errors, pictures,
 
 def test_a_batch_is_an_array_or_a_tensor_of_four_dimensions(classifier, errors, pictures):
     batch = np.stack([np.asarray(picture) for picture in pictures])
-    pd.testing.assert_frame_equal(classifier.errors(batch[..., None]), errors)
-    pd.testing.assert_frame_equal(classifier.errors(torch.from_numpy(batch)[:, None]), errors)
+    assert difference(classifier.errors(batch[..., None]), errors) == 0
+    assert difference(classifier.errors(torch.from_numpy(batch)[:, None]), errors) == 0
 
 
 def test_predictions_are_names_and_probabilities_sum_to_one(classifier, errors, dataset):
@@ -188,7 +192,4 @@ def test_changed_candidates_are_used(classifier, pictures, family):
     names = classifier.classes_.tolist()
     changed.candidates = {name: classifier.candidates[name] for name in reversed(names)}
     first, second = classifier.errors(pictures[:1]), changed.errors(pictures[:1])
-    reversed_classes = second.assign(**{"class": 9 - second["class"]})
-    keys = ["class", "t"]
-    stage = [frame[frame["stage"] == 0].set_index(keys)["error"].sort_index() for frame in (first, reversed_classes)]
-    pd.testing.assert_series_equal(*stage, rtol=0, atol=1e-6)
+    assert difference(first, second.assign(**{"class": 9 - second["class"]})) < 1e-6
