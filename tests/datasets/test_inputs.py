@@ -12,6 +12,7 @@ from bigain.core.files import sha256
 from bigain.jobs.encode import encode_conditions, encode_images
 from bigain.jobs.reference import reference_features
 from tests.helpers import official_layouts
+from tests.helpers.own_images import labelled, picture
 from tests.helpers.random_pipelines import dit, inception_weights, pytorch_fid_network, stable_diffusion
 
 
@@ -118,3 +119,35 @@ def test_real_features_are_pytorch_fids(inception, tmp_path, crop):
     read_mu, read_sigma = compute_statistics_of_path(str(tmp_path / "real.npz"), model, 1, 2048, "cpu")
     assert np.array_equal(read_mu, stored["mu"])
     assert np.array_equal(read_sigma, stored["sigma"])
+
+
+def test_a_folder_of_images_is_encoded_with_its_captions_which_begin_anew(folder, tmp_path):
+    rows = "file,labels,caption\na.png,cat|dog,a cat and a dog\nb.png,,nobody\nc.png,dog,a dog\n"
+    dataset = {"id": "mine", "allow_missing": 0, **labelled(tmp_path / "mine", rows)}
+    picture(tmp_path / "mine" / "c.png", 5, size=(90, 70), mode="RGB")
+    job = {**spec(folder), "dataset": dataset}
+    encode_images(job | {"images": 3}, tmp_path / "latents.safetensors")
+    latents = load_file(tmp_path / "latents.safetensors")
+    assert latents["unreadable"].tolist() == []
+    assert (latents["latents"].flatten(1).abs().sum(1) > 0).all()
+    encode_conditions(job | {"captions": 7}, tmp_path / "conditions.safetensors")
+    stored = load_file(tmp_path / "conditions.safetensors")
+    assert stored["candidates"].shape == (2, 77, 16)
+    assert stored["caption_of_image"].tolist() == [0, 2, 1, 0, 2, 1, 0]  # in the sorted order of distinct captions
+
+
+def test_features_are_those_of_all_images_of_another_folder(tmp_path, root):
+    for k in range(3):
+        picture(tmp_path / "real" / "deep" / f"{k}.webp", k)
+    weights = root / "resources/fashion-net/fashion-net.safetensors"
+    job = {
+        "dataset": {"id": "mine", "reader": "pictures", "path": str(tmp_path / "real"), "allow_missing": 0},
+        "feature_network": {"name": "fashion-net", "weights": str(weights), "sha256": sha256(weights)},
+        "recipe": {"crop": "centre", "size": 32, "filter": "bicubic", "batch": 2},
+        "device": "cpu",
+    }
+    reference_features(job, tmp_path / "real.safetensors")
+    assert load_file(tmp_path / "real.safetensors")["features"].shape == (3, 64)
+    picture(tmp_path / "real" / "red.png", 9, mode="RGB")
+    with pytest.raises(ValueError, match=r"red\.png shows colours, and the model takes grey images"):
+        reference_features(job, tmp_path / "other.safetensors")
