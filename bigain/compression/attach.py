@@ -167,6 +167,10 @@ def _check_layers(family: Family, method: Method, sites: list[Site]) -> None:
         raise ValueError(
             f"{method.id} leaves samples different numbers of tokens, which attention shared with the text cannot take"
         )
+    if method.attention is not None and is_joint:
+        raise ValueError(
+            f"{method.id}: attention shared with the text takes no mask, which would hold the groups' sizes"
+        )
     if method.depends_on_image and "ca" in method.layers:
         raise ValueError(f"{method.id} leaves samples different numbers of tokens; drop ca")
     for site in sites:

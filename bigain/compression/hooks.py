@@ -23,6 +23,7 @@ from bigain.compression.state import Reduction
 from bigain.compression.token_attachment import TokenAttachment
 from bigain.tokens import Plan, RaggedPlan, TokenGrid
 
+MASKED = ("AttnProcessor", "AttnProcessor2_0")  # processors of attention that add a mask to the logits
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
@@ -136,8 +137,14 @@ class MergeHook(Hook):
         plan = self.plan(module, args, kwargs, x)
         if isinstance(plan, RaggedPlan):
             forward_pass.whole[site.block.name] = x
-            return _with_first(args, kwargs, plan.plans[0].reduce(x[:1]))
-        return _with_first(args, kwargs, forward_pass.on_image(plan.reduce, x, site.block.name))
+            first = plan.plans[0]
+            return _with_first(args, kwargs | self.mask(module, first, x), first.reduce(x[:1]))
+        short = forward_pass.on_image(plan.reduce, x, site.block.name)
+        return _with_first(args, kwargs | self.mask(module, plan, x), short)
+
+    def mask(self, module: nn.Module, plan: Any, x: Tensor) -> Kwargs:
+        """Return the layer's further arguments on merged tokens x: none."""
+        return {}
 
     def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> Any:
         """Restore them."""
@@ -149,7 +156,8 @@ class MergeHook(Hook):
             outputs = [plan.plans[0].restore(output)]
             samples = forward_pass.whole.pop(name).split(1)
             for of_sample, sample in zip(plan.plans[1:], samples[1:], strict=True):
-                other_args, other_kwargs = _with_first(args, kwargs, of_sample.reduce(sample))
+                further = kwargs | self.mask(module, of_sample, sample)
+                other_args, other_kwargs = _with_first(args, further, of_sample.reduce(sample))
                 outputs.append(of_sample.restore(module.forward(*other_args, **other_kwargs)))
             y = torch.cat(outputs)
         elif isinstance(output, tuple):  # joint attention: of the image, then of the text
@@ -172,6 +180,22 @@ class MergeAttentionHook(MergeHook):
             image = self.attachment.forward_pass.image_of(x, self.site.block.name)
             plans[name] = self.attachment.plan(self.site, image)
         return plans[name]
+
+    def mask(self, module: nn.Module, plan: Any, x: Tensor) -> Kwargs:
+        """Return the log of every key's group size as the attention's additive mask [B, 1, N'], if the method says so.
+
+        Raises ValueError for an attention processor that may not read it.
+        """
+        method = self.attachment.method
+        if method.attention is None:
+            return {}
+        processor = type(module.processor).__name__
+        if processor not in MASKED:
+            raise ValueError(
+                f"{self.site.block.name}: {method.id} adds the sizes of groups to the logits, for which the attention "
+                f"processor has to be {' or '.join(MASKED)}, not {processor}"
+            )
+        return {"attention_mask": plan.sizes.log().unsqueeze(1).to(x.dtype)}
 
     def check(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
         """Raise ValueError for a mask, and for a hook that keeps what attention returned."""

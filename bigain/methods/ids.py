@@ -143,12 +143,13 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "clamp": ("clamp", _switch),
     "timesteps": ("timesteps", _window),
     "ratio_times": ("ratio_times", _linear),
+    "attention": ("attention", _one_of("proportional")),
 }
 # Of these, the ones that apply, by what a method acts on.
 APPLICABLE_FIELDS: dict[str, tuple[str, ...]] = {
     "nothing": ("noise",),
     "keys_values": ("skip_t0", "timesteps", "levels", "blocks"),
-    "tokens": ("skip_t0", "timesteps", "ratio_times", "clamp", "plan_for", "levels", "blocks"),
+    "tokens": ("skip_t0", "timesteps", "ratio_times", "attention", "clamp", "plan_for", "levels", "blocks"),
     "model": (),
 }
 OF_A_RATIO = ("ratio_times", "clamp")  # fields that change a merge ratio
@@ -198,6 +199,8 @@ def options_of(method: Method) -> list[str]:
     fields = APPLICABLE_FIELDS[method.acts_on]
     if method.acts_on == "tokens" and method.strength_kind != "merge_ratio":
         fields = tuple(field for field in fields if field not in OF_A_RATIO)
+    if method.operator == "prune_similar":  # pruned tokens are in no group
+        fields = tuple(field for field in fields if field != "attention")
     return [*(option for option in method.options if option in OPTIONS), *fields]
 
 

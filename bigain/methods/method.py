@@ -68,6 +68,7 @@ class Method:
         then visited from high to low as in sampling (for methods that reuse what an earlier step computed).
     timesteps: the first and the last timestep at which the method acts, high to low; everywhere without.
     ratio_times: factor of a merge ratio at every timestep; 1 without.
+    attention: `proportional` adds the log of its group's size to the logits of every merged key; plain without.
     levels, blocks: where a method acts in a U-Net and in a transformer (blocks may be named, as in
         `bigain.methods.places`); they override the backbone's.
     """
@@ -86,6 +87,7 @@ class Method:
     noise_per: Literal["timestep", "image"] = "timestep"
     timesteps: tuple[float, float] | None = None
     ratio_times: Linear | None = None
+    attention: Literal["proportional"] | None = None
     levels: tuple[int, ...] | None = None
     blocks: tuple[int, ...] | str | None = None
 

@@ -45,7 +45,12 @@ class Denoiser:
         return self.grid[0] >> shift, self.grid[1] >> shift
 
     def check_layers(self, method: Method) -> None:
-        """Raise ValueError if a method acts around cross-attention and the model or the method rules that out."""
+        """Raise ValueError for a method that the model's kind of attention rules out."""
+        is_joint = self.family in ("mmdit", "flux")
+        if method.depends_on_image and is_joint:
+            raise ValueError("it leaves samples different numbers of tokens, which joint attention cannot take")
+        if method.attention is not None and is_joint:
+            raise ValueError("joint attention takes no mask, which would hold the sizes of groups")
         if "ca" in method.layers and method.depends_on_image:
             raise ValueError("it leaves samples different numbers of tokens; drop ca")
         if "ca" in method.layers and self.family != "unet":

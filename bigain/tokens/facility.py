@@ -39,6 +39,12 @@ class TilePlan:
         destinations = self.tiles.expand(len(self.chosen), -1, -1).gather(2, self.chosen)
         return torch.cat([self.strip.expand(len(self.chosen), -1), destinations.flatten(1)], dim=1)
 
+    @property
+    def sizes(self) -> Tensor:
+        """How many tokens each token of the short sequence stands for, in float32: [B, N']; not whole numbers."""
+        members = self.weights.sum(dim=-1).flatten(1)
+        return torch.cat([members.new_ones(len(members), len(self.strip)), members], dim=1)
+
     def reduce(self, x: Tensor) -> Tensor:
         """[B, N, C] -> [B, R + G D, C]: the strip, then every destination's mean of its tile, weighted by A's rows."""
         means = self.weights / self.weights.sum(dim=-1, keepdim=True)

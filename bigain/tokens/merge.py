@@ -70,6 +70,13 @@ class TokenPlan:
         maps = None if self.maps is None else self.maps.of_rows(rows)
         return TokenPlan(self.kept[rows], self.merged[rows], self.target[rows], self.destinations[rows], maps)
 
+    @property
+    def sizes(self) -> Tensor:
+        """How many tokens each token of the short sequence stands for, in float32: [B, N']."""
+        ones = torch.ones(self.kept.shape[0], self.destinations.shape[1], device=self.kept.device)
+        members = ones.scatter_add(1, self.target, torch.ones(self.target.shape, device=ones.device))
+        return torch.cat([torch.ones(self.kept.shape, device=ones.device), members], dim=1)
+
     def restore(self, y: Tensor) -> Tensor:
         """[B, N', C] -> [B, N, C]: every token at its place, every merged source a copy of its destination."""
         if self.maps is not None and kernels.uses("restore", y):
