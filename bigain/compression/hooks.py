@@ -232,9 +232,14 @@ class ReduceHook(Hook):
         """Put the hooks of keys and values on the attention's projections, where they are not yet."""
         for name, hook in (("to_k", self.keys), ("to_v", ValuesHook)):
             projection = attention.get_submodule(name)
-            if not any(projection is hooked for hooked in self.projections):
+            if not any(projection is hooked for hooked in self.projections) and not self._is_hooked(projection, hook):
                 self.attachment.handles += hook(self.attachment, self.site).put_on(projection)
                 self.projections.append(projection)
+
+    def _is_hooked(self, projection: nn.Module, kind: type[KeysHook]) -> bool:
+        """Return whether a projection has its hook already: replicas of data parallelism share their original's."""
+        hooks = (getattr(function, "__self__", None) for function in projection._forward_pre_hooks.values())
+        return any(type(hook) is kind and hook.attachment is self.attachment for hook in hooks)
 
     def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> None:
         """Raise ValueError if the reduced tokens did not reach keys and values."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from bigain.tokens import Plan, RaggedPlan, TokenGrid
 from bigain.tokens.draws import bits, normals, uniform_places
 from bigain.tokens.outside import operator_of
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass
 class TokenAttachment(Attachment):
@@ -39,6 +42,7 @@ class TokenAttachment(Attachment):
     call_seed: int = field(init=False)
     state: ForwardState = field(default_factory=ForwardState)
     planning: AbstractContextManager[Any] = field(default_factory=nullcontext)  # around the operator: a FLOP counter
+    passes: tuple[int, int] = (0, 0)  # if the strength depends on t: those in which the method acted, and all
     handles: list[Handle] = field(default_factory=list)  # of all hooks
     checkpointing: list[nn.Module] = field(default_factory=list)  # modules of the model that can checkpoint
 
@@ -96,6 +100,17 @@ class TokenAttachment(Attachment):
         """Return timesteps that stand for t = 0 to 999; a single one if all cost the same."""
         return self.schedule.visits()
 
+    def remove(self) -> None:
+        """Detach the method, and warn if it acted at none of the timesteps at which the model ran."""
+        acted, passes = self.passes
+        if passes and not acted:
+            logger.warning(
+                "%s %s: nothing was compressed, since no timestep of the %d forward passes lay within its window",
+                *(self.method.id, self.schedule, passes),
+            )
+            self.passes = 0, 0
+        super().remove()
+
     def __str__(self) -> str:
         lines = [f"{self.method.id} {self.schedule} on {len(self.sites)} blocks", *map(str, self.sites)]
         return "\n".join(lines)
@@ -148,7 +163,11 @@ class TokenAttachment(Attachment):
                 f"{self.method.id} {self.schedule} needs batches in which its strength is the same for all rows, but "
                 f"it differs ({shown}): use one timestep for the whole batch"
             )
-        return next(iter(modes.values()))
+        strength = next(iter(modes.values()))
+        if not torch.compiler.is_compiling():
+            acted, passes = self.passes
+            self.passes = acted + (strength is not None), passes + 1
+        return strength
 
     def plan(self, site: Site, x: Tensor) -> Plan:
         """Return the plan for a block's tokens x [B, N, C], shared as `plan_for` says; where rows repeat one another,

@@ -207,6 +207,19 @@ def test_wrappers_of_data_parallelism_share_the_method_of_their_model(wrap, tmp_
             torch.distributed.destroy_process_group()
 
 
+def test_replicas_of_data_parallelism_get_no_second_hook():
+    network = one_block_unet()
+    attention = network.down_blocks[0].attentions[0].transformer_blocks[0].attn1
+    with bigain.compressed(network, "todo", factor=2):
+        expected = run_unet(network)
+        for _ in range(2):
+            replica = attention.to_k._replicate_for_data_parallel()
+            replica._parameters = attention.to_k._parameters
+            attention.to_k = replica
+            assert torch.equal(run_unet(network), expected)
+        assert len(attention.to_k._forward_pre_hooks) == 1
+
+
 def test_wrappers_of_forward_that_go_first_take_no_method_with_them(unet):
     with bigain.compressed(unet, "bigain_td", factor=2):
         expected = run_unet(unet)

@@ -92,6 +92,13 @@ def test_a_copy_keeps_its_schedule(unet):
             assert all(map(torch.equal, expected, [run_unet(network, t=t) for t in (950, 500, 300)]))
 
 
+def test_a_window_in_which_no_pass_lay_is_said_when_the_method_is_removed(unet, caplog):
+    for t, warned in ((500, False), (100, True)):
+        with caplog.at_level("WARNING"), bigain.compressed(unet, "bigain_tm", ratio=0.5, timesteps=(900, 200)):
+            run_unet(unet, t=t)
+        assert ("bigain_tm 0.5 at t = 900 to 200: nothing was compressed" in caplog.text) == warned
+
+
 @pytest.mark.system
 def test_a_compiled_model_has_one_graph_per_strength():
     torch._dynamo.reset()
