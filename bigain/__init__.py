@@ -48,8 +48,11 @@ def __getattr__(name: str) -> Any:
 
         return getattr(attach, name)
     if name == "DiffusionClassifier":
-        from bigain.zero_shot.classifier import DiffusionClassifier
-
+        try:
+            from bigain.zero_shot.classifier import DiffusionClassifier
+        except ModuleNotFoundError as error:
+            error.add_note('bigain.DiffusionClassifier needs the packages of a study: pip install "bigain[study]"')
+            raise
         return DiffusionClassifier
     if name == "__version__":
         return _version()

@@ -2,6 +2,9 @@
 
 import doctest
 import importlib.metadata
+import sys
+
+import pytest
 
 import bigain
 
@@ -21,6 +24,17 @@ def test_the_version_is_the_installed_one_or_says_that_none_is(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
     assert bigain.__version__ == "0+not-installed"
+
+
+def test_the_classifier_says_which_packages_it_needs(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("bigain.zero_shot")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ModuleNotFoundError) as error:
+        _ = bigain.DiffusionClassifier
+    assert error.value.__notes__ == [
+        'bigain.DiffusionClassifier needs the packages of a study: pip install "bigain[study]"'
+    ]
 
 
 def test_the_example_runs(root, monkeypatch):
