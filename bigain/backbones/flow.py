@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from diffusers import FlowMatchEulerDiscreteScheduler
-from torch import Tensor, cat
+from torch import Tensor, arange, cat
 from torch.nn.functional import pad
 
 from bigain.backbones.base import Backbone
@@ -49,6 +49,12 @@ class FlowBackbone(Backbone):
         """Return the pooled vectors [K, P] and the sequences [K, L, D] of conditions, see `packed`."""
         config = self.denoiser.config
         return conditions[:, 0, : config.pooled_projection_dim], conditions[:, 1:, : config.joint_attention_dim]
+
+    @property
+    def alphas_bar(self) -> Tensor:
+        """alpha_bar_t, t = 0 .. 999, of the diffusion model with the same ratio of x_0 to eps at every t: float32."""
+        sigma = arange(T) / T
+        return (1 - sigma).square() / ((1 - sigma).square() + sigma.square())
 
     def noised(self, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """Return x_t = (1 - sigma) x_0 + sigma eps."""

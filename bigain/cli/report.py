@@ -258,3 +258,21 @@ def elimination(
             smallest = f"these images can certify {calibration.smallest_rate:.2g} at best"
             fail(f"no z is certified for --rate {rate:g}, so {certificate} is not written; {smallest}", code=1)
         typer.echo(f"z = {calibration.certificate['z']:g} is certified: {certificate}")
+
+
+@command()
+def timesteps(
+    runs: Annotated[list[Path], typer.Argument(help="Trials of classification cells, one file per cell.")],
+    csv: Written = Path("timesteps.csv"),
+    weights: Annotated[Path, typer.Option(help="File of the table of weights.")] = Path("timestep-weights.csv"),
+    pdf: Written = Path("timesteps.pdf"),
+    png: Written = Path("timesteps.png"),
+) -> None:
+    """Show where in t the class is, from stored trials: accuracy at single timesteps, and weights fitted over t."""
+    from bigain.reporting.timesteps import write_timesteps
+
+    try:
+        table = write_timesteps(runs, csv, weights, pdf, png)
+    except ValueError as error:
+        fail(error)
+    typer.echo(table.to_string(index=False, float_format="{:.2f}".format))

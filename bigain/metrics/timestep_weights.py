@@ -121,11 +121,32 @@ def fit_weights(trials: pd.DataFrame, labels: Mapping[int, int], knots: int = KN
     arrays = trial_arrays(trials)
     t = arrays.t / T
     places = np.linspace(np.nanmin(t), np.nanmax(t), knots)
-    basis = np.stack([np.interp(np.nan_to_num(t), places, unit) for unit in np.eye(knots)], axis=-1)  # [N, M, knots]
+    basis = np.stack([np.interp(np.nan_to_num(t), places, unit) for unit in np.eye(knots)], axis=-1)
+    values = regression(behind_the_right(arrays, labels), basis)
+    mean = mean_over(t, PiecewiseLinear(tuple(places.tolist()), tuple(values.tolist())))
+    return PiecewiseLinear(tuple(places.tolist()), tuple((values / mean).tolist()))
+
+
+def behind_the_right(arrays: TrialArrays, labels: Mapping[int, int]) -> np.ndarray:
+    """Return how far each class is behind the right one at each trial, over the number of trials that both have:
+    [N, K, M], 0 at other trials. Raises as `class_indices` does."""
     right = arrays.errors[np.arange(len(arrays.errors)), class_indices(arrays, labels)]
     differences = arrays.errors - right[:, None]
-    shares = np.nan_to_num(differences) / (~np.isnan(differences)).sum(axis=2, keepdims=True)
-    design = np.einsum("nkm,nmj->nkj", shares, basis)
+    return np.nan_to_num(differences) / (~np.isnan(differences)).sum(axis=2, keepdims=True)
+
+
+def mean_over(t: np.ndarray, weights: WeightFunction) -> float:
+    """Return the mean weight over the timesteps. Raises ValueError if it is 0."""
+    mean = float(weights(t[~np.isnan(t)]).mean())
+    if not mean > 0:
+        raise ValueError("no weights explain the labels better than chance: the errors say nothing about them")
+    return mean
+
+
+def regression(behind: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Return the coefficients [J], not negative, of the basis [N, M, J] with which `behind_the_right` explains labels
+    best: multinomial logistic regression, up to the scale of the coefficients."""
+    design = np.einsum("nkm,nmj->nkj", behind, basis)
     scale = 1 / np.abs(design).mean()
 
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
@@ -136,17 +157,13 @@ def fit_weights(trials: pd.DataFrame, labels: Mapping[int, int], knots: int = KN
 
     fitted = minimize(
         loss,
-        np.ones(knots),
+        np.ones(basis.shape[-1]),
         jac=True,
-        bounds=[(0, None)] * knots,
+        bounds=[(0, None)] * basis.shape[-1],
         method="L-BFGS-B",
         options={"ftol": LARGEST_CHANGE},
     )
-    shape = PiecewiseLinear(tuple(places.tolist()), tuple(fitted.x.tolist()))
-    mean = shape(t[~np.isnan(t)]).mean()
-    if not mean > 0:
-        raise ValueError("no weights explain the labels better than chance: the errors say nothing about them")
-    return PiecewiseLinear(shape.knots, tuple(value / mean for value in shape.values))
+    return fitted.x
 
 
 def class_indices(arrays: TrialArrays, labels: Mapping[int, int]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""FLUX.1 in a tiny real config: its epsilon, its sampler, and a clear error for token methods."""
+"""FLUX.1 in a tiny real config: its epsilon, its sampler, and a method on its denoiser."""
 
 import pytest
 import torch
@@ -72,8 +72,13 @@ def test_the_autoencoder_shifts_both_ways(backbone):
     assert torch.allclose(backbone.decode(latents), (decoded / 2 + 0.5).clamp(0, 1), atol=1e-4)
 
 
-def test_token_methods_say_that_they_do_not_fit(backbone):
-    with pytest.raises(TypeError, match="FluxTransformer2DModel is not supported: UNet2DConditionModel"):
-        bigain.apply(backbone.denoiser, "bigain_tm", ratio=0.5)
-    with bigain.compressed(backbone.denoiser, "none") as attachment:
-        assert attachment.report() == []
+def test_a_method_changes_what_is_predicted_and_leaves_nothing_behind(backbone):
+    x, t = torch.randn(2, *backbone.latent_shape, generator=torch.Generator().manual_seed(0)), torch.tensor([250, 750])
+    conditions = backbone.conditions(["a photo of a bag"] * 2, [])
+    with torch.inference_mode():
+        before = backbone.predict(x, t, conditions)
+        with bigain.compressed(backbone.denoiser, "todo~blocks-double", factor=2):
+            compressed = backbone.predict(x, t, conditions)
+        assert torch.equal(backbone.predict(x, t, conditions), before)
+    assert compressed.isfinite().all()
+    assert not torch.allclose(compressed, before)

@@ -98,6 +98,14 @@ def test_epsilon_and_x_0_are_recovered_from_the_velocity(backbone, monkeypatch):
     assert torch.allclose(backbone.predict_clean(x_t, t, torch.zeros(3)), x_0, atol=1e-5)
 
 
+def test_alpha_bar_has_the_flow_s_ratio_of_image_to_noise(backbone):
+    """So weights of x_0's errors become weights of eps' as for a diffusion model."""
+    sigma = torch.arange(50, 1000) / 1000
+    alpha_bar = backbone.alphas_bar[50:]
+    assert backbone.alphas_bar[0] == 1
+    assert torch.allclose((alpha_bar / (1 - alpha_bar)).sqrt(), (1 - sigma) / sigma, rtol=1e-3)
+
+
 def test_it_classifies_from_the_folder_and_from_memory_alike(backbone, pipe):
     errors = []
     for candidate in (backbone, from_pipeline(pipe)):

@@ -1,0 +1,97 @@
+"""Where in t the class is, for errors that show it at known timesteps."""
+
+import numpy as np
+import pytest
+
+from bigain.metrics.informative_timesteps import (
+    FITS,
+    LogitNormal,
+    Polynomial,
+    accuracy_at_timesteps,
+    bernstein,
+    fit_logit_normal,
+    judge_weights,
+)
+from tests.metrics.test_calibration import complete, run
+
+GRID = list(range(25, 1000, 50))
+
+
+def errors_with_the_class_at(informative, images=400, classes=5, seed=0):
+    """Errors of noise alone, but that the right class (image modulo classes) is lower at some of the trials."""
+    errors = np.random.default_rng(seed).normal(1, 0.1, (images, classes, len(GRID)))
+    errors[np.arange(images), np.arange(images) % classes] -= 0.1 * np.array([t in informative for t in GRID])
+    return errors, {image: image % classes for image in range(images)}
+
+
+WINDOW = [t for t in GRID if 600 < t < 850]
+
+
+def test_accuracy_at_a_timestep_is_above_chance_only_where_the_class_is():
+    errors, labels = errors_with_the_class_at(WINDOW)
+    profile = accuracy_at_timesteps(complete(errors, GRID), labels).set_index("t")
+    assert profile.index.tolist() == GRID
+    hits = errors.argmin(axis=1) == np.array([[labels[image]] for image in range(400)])
+    assert profile["accuracy"].to_numpy() == pytest.approx(100 * hits.mean(axis=0))
+    assert (profile.loc[WINDOW, "low"] > 20).all()
+    outside = profile.drop(WINDOW)
+    assert outside["accuracy"].max() < 30
+    assert (outside["chance"] == 20).all()
+
+
+def test_trials_among_survivors_are_left_out():
+    errors, labels = errors_with_the_class_at(WINDOW, images=4)
+    stages = [0] * 5 + [1] * 15
+    trials = run(errors, stages, {0: [list(range(5))] * 4, 1: [[0, 1]] * 4}, GRID)
+    assert accuracy_at_timesteps(trials, labels)["t"].tolist() == GRID[:5]
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_fitted_weights_are_high_where_the_class_is(name):
+    errors, labels = errors_with_the_class_at(WINDOW)
+    weights = FITS[name](complete(errors, GRID), labels)
+    t = np.array(GRID) / 1000
+    inside = np.isin(GRID, WINDOW)
+    assert weights(t).mean() == pytest.approx(1, rel=1e-3)
+    assert (weights(t) >= 0).all()
+    assert weights(t)[inside].mean() > 2 * weights(t)[~inside].mean()
+
+
+def test_the_logit_normal_fit_finds_the_middle_of_the_window():
+    errors, labels = errors_with_the_class_at(WINDOW)
+    fitted = fit_logit_normal(complete(errors, GRID), labels)
+    t = np.linspace(0.01, 0.99, 99)
+    assert 0.6 < t[fitted(t).argmax()] < 0.85
+
+
+def test_bernstein_s_polynomials_sum_to_1_and_weigh_as_their_coefficients():
+    t = np.linspace(0, 1, 7)
+    assert bernstein(t, 4).sum(axis=-1) == pytest.approx(1)
+    assert Polynomial((0.0, 0.5, 1.0))(t) == pytest.approx(t)
+
+
+def test_logit_normal_weights_are_the_density_of_a_sigmoid_of_a_normal():
+    from scipy.stats import norm
+
+    t = np.linspace(0.05, 0.95, 5)
+    density = norm.pdf(np.log(t / (1 - t)), 0.3, 0.8) / (t * (1 - t))
+    values = LogitNormal(0.3, 0.8)(t)
+    assert values / values.sum() == pytest.approx(density / density.sum())
+
+
+def test_weights_are_judged_on_images_that_they_were_not_fitted_on():
+    errors, labels = errors_with_the_class_at(WINDOW)
+    judged = judge_weights(complete(errors, GRID), labels, range(180)).table.set_index("weights")
+    assert (judged["images"] == 220).all()
+    assert judged.loc["uniform", ["fitted_on", "difference"]].tolist() == [0, 0]
+    for name in FITS:
+        row = judged.loc[f"fitted, {name}"]
+        assert row["fitted_on"] == 180
+        assert row["difference_low"] > 0
+    assert judged.loc["exp(-7t)", "difference_high"] < 0
+
+
+def test_too_few_images_are_an_error():
+    errors, labels = errors_with_the_class_at(WINDOW, images=2)
+    with pytest.raises(ValueError, match="2 images are too few to fit weights on some"):
+        judge_weights(complete(errors, GRID), labels, [0])
