@@ -14,7 +14,7 @@ from bigain.datasets import SOURCES
 from bigain.methods.ids import method_of
 from bigain.study.cells import Cell, Config, expand
 from bigain.study.certificates import certificate_faults
-from bigain.study.folders import class_id_faults
+from bigain.study.folders import calibration_faults, class_id_faults
 from bigain.study.sites import site_faults
 from bigain.study.sources import check_dataset, missing_files, share_images
 from bigain.study.weights import FLOWS
@@ -124,6 +124,7 @@ def _missing_calibrations(config: Config) -> Iterator[str]:
         else:
             images = max(config["calibration"]["images"], config["calibration"]["prompts"])
             yield from check_dataset(f"datasets.{dataset}, of {where}", config["datasets"][dataset], images)
+            yield from calibration_faults(f"datasets.{dataset}, of {where}", config["datasets"][dataset])
             tested = sorted({cell.dataset for cell in structural if cell.backbone == name})
             yield from (
                 f"{where}: {dataset} is not allowed, because it shares images with {other}, on which {name} is tested; "

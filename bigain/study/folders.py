@@ -77,9 +77,11 @@ def misplaced_settings(where: str, settings: Mapping[str, Any]) -> Iterator[str]
 
 
 def class_id_faults(config: Config) -> Iterator[str]:
-    """Find folders whose classes a class-conditioned backbone would not know, for every pair that has cells."""
-    pairs = dict.fromkeys((entry["backbone"], entry["dataset"]) for entry in config["cells"])
-    for backbone, name in pairs:
+    """Find folders whose classes a class-conditioned backbone would not know, or whose images it cannot generate, for
+    every pair that has cells."""
+    for backbone, name, task in dict.fromkeys(
+        (entry["backbone"], entry["dataset"], entry["task"]) for entry in config["cells"]
+    ):
         settings, model = config["datasets"][name], config["backbones"][backbone]
         if model["family"] != "dit" or settings["reader"] != "folder":
             continue
@@ -89,13 +91,22 @@ def class_id_faults(config: Config) -> Iterator[str]:
             continue
         where = f"datasets.{name}.class_ids"
         if dataset.class_ids is None:
-            classes = ", ".join(f"{key}: ..." for key in dataset.class_names[:3])
             yield (
                 f"{where}: {backbone} is conditioned on its own classes, so each of the {len(dataset.prompts)} classes "
-                f"needs the number of one, as in {{{classes}}}, or in a column class_id of `class_names`"
+                "needs the number of one: {NAME: NUMBER, ...} with the names of sub-folders or labels, or a column "
+                "class_id in `class_names`"
             )
         elif (known := _classes_of(model)) is not None and (largest := max(dataset.class_ids)) >= known:
             yield f"{where}: {largest} is beyond the {known} classes of {backbone}, which are numbered from 0"
+        elif task == "generation" and dataset.multi_label:
+            yield f"datasets.{name}: {backbone} generates one class per image, and its images have any number of labels"
+
+
+def calibration_faults(where: str, settings: Mapping[str, Any]) -> Iterator[str]:
+    """Find a folder on which no structural method can be calibrated."""
+    with suppress(OSError, ValueError):  # which `folder_faults` reports
+        if settings["reader"] == "folder" and load(of_whole(settings)).multi_label:
+            yield f"{where}: structural methods are calibrated on images of one label, and these have any number"
 
 
 def model_faults(config: Config, cells: Iterable[Cell]) -> Iterator[str]:

@@ -185,6 +185,21 @@ def test_colours_that_a_model_would_not_see_are_named_before_any_job(root, tmp_p
     assert problem == "datasets.mine: bag/0.png shows colours, and mini_unet takes grey images: convert them to grey"
 
 
+def test_several_labels_are_not_one_class_to_generate_or_to_calibrate_on(root, tmp_path):
+    settings = labelled(tmp_path / "mine", "file,labels\na.png,cat\nb.png,dog\nc.png,dog|cat\n")
+    settings = {"path": settings["path"], "labels": "labels.csv", "class_ids": {"cat": 1, "dog": 2}}
+    (fault,) = faults(study_of(root, tasks=BOTH, backbone="mini_dit", **settings))
+    assert fault == "datasets.mine: mini_dit generates one class per image, and its images have any number of labels"
+    raw = study_of(root, class_folders(tmp_path / "test", {"boot": 6, "bag": 6}))
+    raw["cells"][0]["methods"] = ["mosaicdiff"]
+    raw["backbones"]["mini_unet"]["calibration"] = "train"
+    raw["calibration"] = {"images": 3, "prompts": 3}
+    raw["datasets"]["train"] = {"reader": "folder", **settings}
+    of_labels, of_sharing = faults(raw)
+    assert "train, of backbones.mini_unet.calibration: structural methods are calibrated on images of one" in of_labels
+    assert "train is not allowed, because it shares images with mine" in of_sharing
+
+
 def test_captions_begin_anew_after_the_last(root, mine):
     study = Study(study_of(root, mine, BOTH, generate=50))
     assert json.loads(study.conditions_spec("mini_unet", "mine"))["captions"] == 50
