@@ -75,6 +75,11 @@ def family_of_folder(path: Path) -> Family:
     return family
 
 
+def from_folder(path: Path, device: str = "cpu", dtype: str = "float32") -> Backbone:
+    """Return the backbone of a pipeline folder, of the family that the folder states. Raises as `family_of_folder`."""
+    return backbones.load(family_of_folder(path), path, device, dtype)
+
+
 def _family(pipeline: str, classes: Mapping[str, str]) -> Family:
     """Return the family of a pipeline whose parts have these classes. Raises TypeError if the classifier knows none."""
     denoiser = classes.get("unet") or classes.get("transformer") or "no denoiser"

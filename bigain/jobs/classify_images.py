@@ -14,9 +14,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from bigain import backbones
 from bigain.backbones.devices import device_of
-from bigain.backbones.in_memory import family_of_folder
+from bigain.backbones.in_memory import from_folder
 from bigain.core.columns import columns_of
 from bigain.core.files import sha256, whole_file
 from bigain.core.places import located
@@ -134,8 +133,7 @@ def _readable(
     request: Request, folder: Path, names: list[str], skip_unreadable: bool
 ) -> tuple[list[str], dict[str, str]]:
     """Return the images that can be classified, and the faults of the others."""
-    model = Path(request.model)
-    faults = faults_of(folder, names, backbones.load(family_of_folder(model), model).image_shape)
+    faults = faults_of(folder, names, from_folder(Path(request.model)).image_shape)
     if faults and not skip_unreadable:
         raise UnreadableImage(
             f"{len(faults)} of {len(names)} images cannot be classified; --skip-unreadable leaves them out, and lists "

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,11 +14,9 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 from tqdm import tqdm
 
-from bigain import backbones
 from bigain.backbones.base import Backbone
 from bigain.backbones.devices import compiled, device_of
-from bigain.backbones.images import encode_batch, images_per_batch
-from bigain.backbones.in_memory import family_of_folder, from_pipeline
+from bigain.backbones.in_memory import from_folder, from_pipeline
 from bigain.classifier.classify import ClassificationSettings, Classifier, Trial
 from bigain.classifier.elimination import Elimination
 from bigain.classifier.engine import LOSSES
@@ -33,18 +30,20 @@ from bigain.methods.method import Method
 from bigain.methods.options import Options
 from bigain.methods.schedules import Varying
 from bigain.metrics.calibration import fit_temperature, paired_differences, probabilities
-from bigain.metrics.timestep_weights import WeightFunction, class_indices, predicted, weight_function, weights_at
+from bigain.metrics.timestep_weights import WeightFunction, predicted, weight_function, weights_at
 from bigain.metrics.trial_arrays import trial_arrays
 from bigain.zero_shot import candidates as classes
 from bigain.zero_shot.candidates import Candidates
+from bigain.zero_shot.error_tables import check_classes, label_indices, table_of, winner_and_rival
 from bigain.zero_shot.explanation import Explanation
-from bigain.zero_shot.images import as_seen, checked_ids, content_id, listed
+from bigain.zero_shot.images import as_seen, checked_ids, encoded, listed
+from bigain.zero_shot.parameters import Parameters
 
 Images: TypeAlias = ImageLike | Iterable[ImageLike]
-COLUMNS = ["image", "class", "t", "stage", "error"]
+Compilation: TypeAlias = Literal["off", "default", "max-autotune"]
 
 
-class DiffusionClassifier:
+class DiffusionClassifier(Parameters):
     """The diffusion classifier (Algorithm 1) on a pipeline, for candidates that are prompts or class ids.
 
     >>> classifier = bigain.DiffusionClassifier("resources/mini-unet", ["a photo of a bag", "a photo of a coat"])
@@ -102,7 +101,7 @@ class DiffusionClassifier:
         temperature: float | None = None,
         batch_size: int = 32,
         block: int = 16,
-        compile: Literal["off", "default", "max-autotune"] = "off",
+        compile: Compilation = "off",
         device: str = "auto",
         dtype: Literal["float32", "float16", "bfloat16"] = "float32",
         progress: bool = True,
@@ -116,8 +115,6 @@ class DiffusionClassifier:
         self.device, self.dtype, self.progress = device, dtype, progress
         self._check()
 
-    # -- scikit-learn's conventions ------------------------------------------------------------------------------------
-
     @property
     def classes_(self) -> np.ndarray:
         """The classes' names, in the order of `candidates`."""
@@ -126,37 +123,10 @@ class DiffusionClassifier:
         array[:] = names
         return array if any(not isinstance(name, str | int) for name in names) else np.array(names)
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
-        return {name: getattr(self, name) for name in _parameters()}
-
-    def set_params(self, **changes: Any) -> Self:
-        """Change arguments of the constructor; return the classifier. Raises ValueError as the constructor does."""
-        for name in changes:
-            if name not in _parameters():
-                raise ValueError(unknown("parameter", name, _parameters()))
-        before = self.get_params()
-        vars(self).update(changes)
-        try:
-            self._check()
-        except Exception:
-            vars(self).update(before)
-            raise
-        return self
-
-    def __sklearn_clone__(self) -> Self:
-        """Return a classifier with the same parameters on the same model, of which there is no second copy."""
-        copy = object.__new__(type(self))
-        vars(copy).update(vars(self))
-        return copy
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Return True: nothing has to be fitted."""
-        return True
-
     def __repr__(self) -> str:
         pipe = str(self.pipe) if isinstance(self.pipe, str | Path) else type(self.pipe).__name__
-        return f"DiffusionClassifier({pipe}, {len(self.classes_)} classes, {method_id(self.method)})"
+        method = self.method if isinstance(self.method, str) else self.method.id
+        return f"DiffusionClassifier({pipe}, {len(self.classes_)} classes, {method})"
 
     # -- classification ------------------------------------------------------------------------------------------------
 
@@ -186,7 +156,7 @@ class DiffusionClassifier:
         Raises ValueError for a label that is not a class, or another number of labels than images.
         """
         trials = self._errors_of(images)
-        right = self._label_indices(labels, trials)
+        right = label_indices(trials, labels, self.classes_.tolist())
         return float((predicted(trial_arrays(trials), self.weights) == right).mean())
 
     def calibrate(self, images: Images | pd.DataFrame, labels: Sequence[Any]) -> Self:
@@ -198,7 +168,7 @@ class DiffusionClassifier:
         """
         trials = self._errors_of(images)
         differences = paired_differences(trial_arrays(trials), self.weights)
-        self.temperature = fit_temperature(differences, self._label_indices(labels, trials))
+        self.temperature = fit_temperature(differences, label_indices(trials, labels, self.classes_.tolist()))
         return self
 
     def errors(self, images: Images, ids: Sequence[int] | None = None) -> pd.DataFrame:
@@ -212,7 +182,7 @@ class DiffusionClassifier:
         """
         items = listed(images)
         chosen = checked_ids(ids, len(items))
-        keys, latents = self._encoded(items, chosen)
+        keys, latents = encoded(self._backbone, items, chosen)
         distinct = list(dict.fromkeys(keys))  # an image that occurs twice is computed once
         trials: dict[int, list[Trial]] = {key: [] for key in distinct}
         with self._opened() as classifier:
@@ -222,12 +192,7 @@ class DiffusionClassifier:
                 for trial in classifier.classify(classifier.group(group, x_0)):
                     trials[trial.image].append(trial)
         shown = keys if chosen is not None else range(len(keys))
-        rows = [
-            (place, trial.class_index, trial.t, trial.stage, trial.error)
-            for place, key in zip(shown, keys, strict=True)
-            for trial in trials[key]
-        ]
-        return pd.DataFrame(rows, columns=COLUMNS).astype({"error": np.float32})
+        return table_of((place, trial) for place, key in zip(shown, keys, strict=True) for trial in trials[key])
 
     def explain(self, image: ImageLike, winner: Any = None, rival: Any = None) -> Explanation:
         """Return which timesteps and which regions of the latent speak for one class over another on an image.
@@ -236,17 +201,17 @@ class DiffusionClassifier:
         timesteps with the noise of `errors`. Raises ValueError for a class that is not in `classes_`, and what
         `predict` raises.
         """
-        (item,) = listed(image)
-        (key,), latents = self._encoded([item], None)
+        (item,), names = listed(image), self.classes_.tolist()
+        (key,), latents = encoded(self._backbone, [item], None)
         with self._opened() as classifier:
             group = classifier.group([key], latents[key][None])
-            first, second = self._pair(classifier.classify(group), winner, rival)
+            errors = table_of((0, trial) for trial in classifier.classify(group))
+            first, second = winner_and_rival(errors, names, self.weights, winner, rival)
             timesteps, maps = classifier.maps(group, [first, second])
-        t, errors = np.array(timesteps), maps.double().numpy()
+        t, losses = np.array(timesteps), maps.double().numpy()
         weights = weights_at(self.weights, t.astype(float))
-        evidence = (errors[1] - errors[0]) * (weights / weights.mean())[:, None, None]
+        evidence = (losses[1] - losses[0]) * (weights / weights.mean())[:, None, None]
         (picture,) = as_seen([item], *self._backbone.image_shape)
-        names = self.classes_.tolist()
         return Explanation(names[first], names[second], t, evidence, picture)
 
     # -- inside --------------------------------------------------------------------------------------------------------
@@ -273,15 +238,15 @@ class DiffusionClassifier:
             if not isinstance(self.pipe, DiffusionPipeline):
                 raise TypeError(f"pipe is a {type(self.pipe).__name__}; pass a diffusers pipeline or its folder")
             return from_pipeline(self.pipe)
-        folder = Path(self.pipe)
-        return backbones.load(family_of_folder(folder), folder, device_of(self.device), self.dtype)
+        return from_folder(Path(self.pipe), device_of(self.device), self.dtype)
 
     def _check(self) -> None:
         """Raise for parameters that are not allowed, before anything is computed."""
         classes.names_of(self.candidates)
         classes.check(self._backbone, self.candidates)
         check_method(self.method, **self._options())
-        for name, allowed in {"loss": tuple(LOSSES), "timesteps": ("grid", "random"), "compile": COMPILE}.items():
+        choices = {"loss": tuple(LOSSES), "timesteps": ("grid", "random"), "compile": get_args(Compilation)}
+        for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}: {unknown('value', getattr(self, name), allowed)}")
         for name in ("batch_size", "block"):
@@ -312,19 +277,6 @@ class DiffusionClassifier:
             raise ValueError(f"stages {list(self.stages)}: say with `keep` how many classes survive each of them")
         return (5, 1)[2 - len(self.stages) :]
 
-    def _encoded(self, items: list[ImageLike], ids: list[int] | None) -> tuple[list[int], dict[int, Tensor]]:
-        """Return the id of every image and the latents [C, H, W] by id."""
-        channels, size = self._backbone.image_shape
-        keys: list[int] = []
-        latents: dict[int, Tensor] = {}
-        step, seen = images_per_batch(size), as_seen(items, channels, size)
-        for start in range(0, len(items), step):
-            batch = np.stack([next(seen) for _ in items[start : start + step]])
-            new = [content_id(image) for image in batch] if ids is None else ids[start : start + step]
-            keys += new
-            latents.update(zip(new, encode_batch(self._backbone, batch), strict=True))
-        return keys, latents
-
     @contextmanager
     def _opened(self) -> Iterator[Classifier]:
         """Attach the method and prepare the model, for the length of a with block; both are undone afterwards."""
@@ -344,49 +296,5 @@ class DiffusionClassifier:
         """Return errors as they are, and the errors of images."""
         if not isinstance(images, pd.DataFrame):
             return self.errors(images)
-        present = sorted(set(images["class"])) if "class" in images else []
-        if present != list(range(len(self.classes_))):
-            raise ValueError(f"errors of {len(present)} classes, and the classifier has {len(self.classes_)}")
+        check_classes(images, self.classes_.tolist())
         return images
-
-    def _label_indices(self, labels: Sequence[Any], trials: pd.DataFrame) -> np.ndarray:
-        """Return the place in `classes_` of every image's label."""
-        images = trials["image"].drop_duplicates().tolist()
-        places = {name: c for c, name in enumerate(self.classes_.tolist())}
-        labels = list(labels)
-        if len(labels) != len(images):
-            raise ValueError(f"{len(labels)} labels for {len(images)} images")
-        for label in labels:
-            if label not in places:
-                raise ValueError(unknown("label", label, [str(name) for name in places]))
-        named = dict(zip(images, (places[label] for label in labels), strict=True))
-        return class_indices(trial_arrays(trials), named)
-
-    def _pair(self, trials: list[Trial], winner: Any, rival: Any) -> list[int]:
-        """Return the classes to compare, as their places in `classes_`."""
-        names = self.classes_.tolist()
-        chosen = [name for name in (winner, rival) if name is not None]
-        for name in chosen:
-            if name not in names:
-                raise ValueError(unknown("class", name, map(str, names)))
-        rows = [(0, trial.class_index, trial.t, trial.stage, trial.error) for trial in trials]
-        behind = paired_differences(trial_arrays(pd.DataFrame(rows, columns=COLUMNS)), self.weights)[0]
-        ranked = [c for c in np.argsort(behind, kind="stable").tolist() if names[c] not in chosen]
-        first = names.index(winner) if winner is not None else ranked.pop(0)
-        second = names.index(rival) if rival is not None else ranked.pop(0)
-        if first == second:
-            raise ValueError(f"winner and rival are both {winner!r}")
-        return [first, second]
-
-
-COMPILE = ("off", "default", "max-autotune")
-
-
-def method_id(method: str | Method) -> str:
-    """Return the id of a method."""
-    return method if isinstance(method, str) else method.id
-
-
-def _parameters() -> list[str]:
-    """Return the names of the constructor's arguments."""
-    return list(inspect.signature(DiffusionClassifier.__init__).parameters)[1:]

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
+from bigain.backbones.base import Backbone
+from bigain.backbones.images import encode_batch, images_per_batch
 from bigain.core.rng import seed_for
 from bigain.datasets.images import ImageLike, open_image
 from bigain.datasets.photos import centre_crop, pixels
@@ -42,6 +45,25 @@ def as_seen(images: Sequence[ImageLike], channels: int, size: int) -> Iterator[n
         if channels == 1 and photo.mode != "L" and not _is_grey(photo):
             raise ValueError(f"{name} is in colour, and the model sees grey: pass image.convert('L')")
         yield pixels(centre_crop(photo, size), channels)
+
+
+def encoded(
+    backbone: Backbone, images: Sequence[ImageLike], ids: Sequence[int] | None
+) -> tuple[list[int], dict[int, Tensor]]:
+    """Return the id of every image, by its pixels unless `ids` are stated, and the latents [C, H, W] by id.
+
+    Raises what `as_seen` raises.
+    """
+    channels, size = backbone.image_shape
+    keys: list[int] = []
+    latents: dict[int, Tensor] = {}
+    step, seen = images_per_batch(size), as_seen(images, channels, size)
+    for start in range(0, len(images), step):
+        batch = np.stack([next(seen) for _ in images[start : start + step]])
+        new = [content_id(image) for image in batch] if ids is None else ids[start : start + step]
+        keys += new
+        latents.update(zip(new, encode_batch(backbone, batch), strict=True))
+    return keys, latents
 
 
 def content_id(image: np.ndarray) -> int:
