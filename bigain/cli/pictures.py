@@ -30,6 +30,7 @@ ClassIds = Annotated[
 ]
 MethodId = Annotated[str, typer.Option("--method", help="Method as `bigain methods` lists it, or a variant.")]
 Ratio = Annotated[float | None, typer.Option(help="Merge ratio of the method.")]
+Threshold = Annotated[float | None, typer.Option(help="Similarity threshold of the method.")]
 Factor = Annotated[int | None, typer.Option(help="Downsample factor of the method.")]
 Calibration = Annotated[Path | None, typer.Option(help="Calibration file of a structural method.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
@@ -49,11 +50,13 @@ def model_on(device: str, dtype: str) -> Iterator[None]:
         fail(error)
 
 
-def options_of(ratio: float | None, factor: int | None, calibration: Path | None) -> Options:
+def options_of(ratio: float | None, threshold: float | None, factor: int | None, calibration: Path | None) -> Options:
     """Return the options of `bigain.apply` that were stated."""
     options: Options = {}
     if ratio is not None:
         options["ratio"] = ratio
+    if threshold is not None:
+        options["threshold"] = threshold
     if factor is not None:
         options["factor"] = factor
     if calibration is not None:
@@ -69,6 +72,7 @@ def generate_images(
     class_ids: ClassIds = None,
     method: MethodId = "none",
     ratio: Ratio = None,
+    threshold: Threshold = None,
     factor: Factor = None,
     calibration: Calibration = None,
     steps: Annotated[
@@ -95,7 +99,7 @@ def generate_images(
 
         listed = None if prompts is None else read_prompts(prompts)
         ids = None if class_ids is None else read_class_ids(class_ids)
-        options = options_of(ratio, factor, calibration)
+        options = options_of(ratio, threshold, factor, calibration)
         with whole_folder(out) as folder:
             from bigain.jobs import pictures as job
 
@@ -119,6 +123,7 @@ def classify_images(
     class_ids: ClassIds = None,
     method: MethodId = "none",
     ratio: Ratio = None,
+    threshold: Threshold = None,
     factor: Factor = None,
     calibration: Calibration = None,
     stages: Annotated[str, typer.Option(help="Trials per class by the end of each stage.")] = "5,20",
@@ -163,6 +168,7 @@ def classify_images(
             model,
             **settings,
             ratio=ratio,
+            threshold=threshold,
             factor=factor,
             weights=weights,
             seed=seed,

@@ -42,6 +42,7 @@ class Request:
     keep: tuple[int, ...] | None
     method: str
     ratio: float | None
+    threshold: float | None
     factor: int | None
     calibration: str | None  # of a structural method
     weights: str

@@ -64,7 +64,7 @@ class DiffusionClassifier(Parameters):
     candidates: prompts or, for a model conditioned on classes, class ids; or a mapping from names of your own to them.
     stages, keep: trials per class by the end of each stage, and how many classes survive it. Without `keep`, one stage
         keeps 1, and two keep 5 and 1, as in the paper.
-    method, ratio, factor, calibration: a compression method and its strength, as in `bigain.apply`.
+    method, ratio, threshold, factor, calibration: a compression method and its strength, as in `bigain.apply`.
     elimination: drops classes that are far enough behind, in place of `stages`, whose last number of trials holds.
     loss: "l2", "l1" or "huber".
     timesteps: a fixed "grid", or "random" ones for each image, as Algorithm 1 is printed.
@@ -91,6 +91,7 @@ class DiffusionClassifier(Parameters):
         keep: Sequence[int] | None = None,
         method: str | Method = "none",
         ratio: float | Varying | None = None,
+        threshold: float | Varying | None = None,
         factor: int | Varying | None = None,
         calibration: Path | str | None = None,
         elimination: Elimination | None = None,
@@ -108,7 +109,8 @@ class DiffusionClassifier(Parameters):
     ) -> None:
         self.pipe, self.candidates = pipe, candidates
         self.stages, self.keep = stages, keep
-        self.method, self.ratio, self.factor, self.calibration = method, ratio, factor, calibration
+        self.method, self.calibration = method, calibration
+        self.ratio, self.threshold, self.factor = ratio, threshold, factor
         self.elimination, self.loss, self.timesteps, self.seed = elimination, loss, timesteps, seed
         self.weights, self.temperature = weights, temperature
         self.batch_size, self.block, self.compile = batch_size, block, compile
@@ -289,8 +291,8 @@ class DiffusionClassifier(Parameters):
 
     def _options(self) -> Options:
         """Return the options of `bigain.apply`."""
-        strength: Options = {"ratio": self.ratio, "factor": self.factor, "calibration": self.calibration}
-        return {**strength, "task": "classification", "seed": self.seed}
+        strength: Options = {"ratio": self.ratio, "threshold": self.threshold, "factor": self.factor}
+        return {**strength, "calibration": self.calibration, "task": "classification", "seed": self.seed}
 
     def _errors_of(self, images: Images | pd.DataFrame) -> pd.DataFrame:
         """Return errors as they are, and the errors of images."""
