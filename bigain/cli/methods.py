@@ -12,6 +12,7 @@ import typer
 from bigain.cli.options import METHODS_PANEL, fail
 
 app = typer.Typer()
+BACKBONES = "sd2, dit_xl2, sd3_medium, sd35_medium, sd35_large, flux1_dev, or the folder of a diffusers pipeline."
 command = partial(app.command, rich_help_panel=METHODS_PANEL)
 
 
@@ -32,12 +33,13 @@ def methods() -> None:
 
 @command()
 def flops(
-    backbone: Annotated[str, typer.Option(help="sd2, dit_xl2, or the folder of a diffusers pipeline.")],
+    backbone: Annotated[str, typer.Option(help=BACKBONES)],
     method: Annotated[str, typer.Option(help="Method as `bigain methods` lists it, or a variant.")] = "none",
     ratio: Annotated[float | None, typer.Option(help="Merge ratio.")] = None,
     factor: Annotated[int | None, typer.Option(help="Downsample factor.")] = None,
     level: Annotated[list[int] | None, typer.Option(help="U-Net levels, 0 the highest resolution.")] = None,
-    block: Annotated[list[int] | None, typer.Option(help="DiT blocks, from 0.")] = None,
+    block: Annotated[list[int] | None, typer.Option(help="Blocks of a transformer, from 0.")] = None,
+    side: Annotated[int | None, typer.Option(help="Side of the latent; the model's own by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Count the GFLOPs of a forward pass by part, with and without a method (Table 11)."""
@@ -46,10 +48,10 @@ def flops(
     levels, blocks = tuple(level) if level else None, tuple(block) if block else None
     try:
         model = architecture(backbone)
-        plain = count(model, "none").as_dict()
+        plain = count(model, "none", side).as_dict()
         counts = plain
         if method != "none":
-            counts = count(model, method, ratio=ratio, factor=factor, levels=levels, blocks=blocks).as_dict()
+            counts = count(model, method, side, ratio=ratio, factor=factor, levels=levels, blocks=blocks).as_dict()
     except ValueError as error:
         fail(error)
     if as_json:

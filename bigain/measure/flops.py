@@ -12,29 +12,56 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import torch
-from diffusers import DiTTransformer2DModel, ModelMixin, UNet2DConditionModel
+from diffusers import (
+    DiTTransformer2DModel,
+    FluxTransformer2DModel,
+    ModelMixin,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+)
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from bigain.compression.attach import apply
 from bigain.compression.attachment import Attachment
-from bigain.compression.structural.operations import forward
+from bigain.compression.structural.operations import forward, latent_side
+from bigain.compression.targets import family_of
 from bigain.compression.token_attachment import TokenAttachment
 from bigain.core.messages import unknown
 from bigain.methods.ids import method_of, strength_of
-from bigain.methods.method import Method
+from bigain.methods.method import Family, Method
 from bigain.methods.options import Options
 from bigain.methods.presets import METHODS
 from bigain.methods.schedules import Schedule
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
-CLASSES = {"UNet2DConditionModel": UNet2DConditionModel, "DiTTransformer2DModel": DiTTransformer2DModel}
+CLASSES = {
+    "UNet2DConditionModel": UNet2DConditionModel,
+    "DiTTransformer2DModel": DiTTransformer2DModel,
+    "SD3Transformer2DModel": SD3Transformer2DModel,
+    "FluxTransformer2DModel": FluxTransformer2DModel,
+}
 PROMPT_TOKENS = 77  # CLIP's length, as in the paper
+JOINT_TOKENS = {"mmdit": 77 + 256, "flux": 512}  # of CLIP and T5, and of T5 alone: the pipelines' defaults
+# The part that the layers of a block belong to, by family.
+PARTS = {
+    "unet": {"attn1": "self_attention", "attn2": "cross_attention", "ff": "feed_forward"},
+    "dit": {"attn1": "self_attention", "attn2": "cross_attention", "ff": "feed_forward"},
+    "mmdit": {"attn": "self_attention", "attn2": "self_attention", "ff": "feed_forward", "ff_context": "feed_forward"},
+    "flux": {
+        **{"attn": "self_attention", "ff": "feed_forward", "ff_context": "feed_forward"},
+        **{"proj_mlp": "feed_forward", "proj_out": "feed_forward"},
+    },
+}
 
 
 @dataclass(frozen=True)
 class Flops:
-    """Operations of one forward pass, by part: means over t = 0 to 999 where they depend on the timestep."""
+    """Operations of one forward pass, by part: means over t = 0 to 999 where they depend on the timestep.
+
+    Joint attention of text and image is self-attention. The output projection of a single-stream block, which reads its
+    attention and its MLP, is part of the feed-forward.
+    """
 
     self_attention: float  # of all blocks, compressed or not
     cross_attention: float
@@ -72,8 +99,9 @@ def architecture(name: str) -> ModelMixin:
         return CLASSES[config["_class_name"]].from_config(config).eval()
 
 
-def count(model: ModelMixin, method_id: str, **options: Unpack[Options]) -> Flops:
+def count(model: ModelMixin, method_id: str, side: int | None = None, **options: Unpack[Options]) -> Flops:
     """Count one forward pass of a model on the meta device under a method; options and errors are those of `apply`.
+    `side` is that of the latent, by default the model's own.
 
     A strength that depends on the timestep counts as the mean over those at which it is visited. Raises ValueError also
     for methods that cannot be counted so: structural ones, and those whose plan depends on the image.
@@ -81,13 +109,16 @@ def count(model: ModelMixin, method_id: str, **options: Unpack[Options]) -> Flop
     method = method_of(method_id)
     if method.acts_on == "model":
         raise ValueError(f"{method_id} is a structural method, whose calibration says how many operations it saves")
+    if family_of(model) == "flux":
+        tokens = (latent_side(model) if side is None else side) // 2
+        options = {**options, "grid": (tokens, tokens)}
     attachment = apply(model, method, **options)
     attachment.remove()
     if not isinstance(attachment, TokenAttachment):
-        return _counted(model, method, options)
+        return _counted(model, method, options, side)
     mean = dict.fromkeys((part.name for part in fields(Flops)), 0.0)
     for t, share in attachment.visits():
-        flops = _counted(model, *_constant(attachment.schedule, attachment.mode(t), options))
+        flops = _counted(model, *_constant(attachment.schedule, attachment.mode(t), options), side)
         mean = {part: so_far + share * getattr(flops, part) for part, so_far in mean.items()}
     return Flops(**mean)
 
@@ -101,50 +132,57 @@ def _constant(schedule: Schedule, strength: float | int | None, options: Options
     return schedule.constant_method(), {**rest, **named}
 
 
-def _counted(model: ModelMixin, method: Method, options: Options) -> Flops:
+def _counted(model: ModelMixin, method: Method, options: Options, side: int | None) -> Flops:
     attachment = apply(model, method, **options)
-    planning = PlanningCounter()
-    if isinstance(attachment, TokenAttachment):
-        attachment.planning = planning
     try:
         with FlopCounterMode(display=False) as counter:
-            forward(model, _condition(model))
+            planning = PlanningCounter(counter, family_of(model))
+            if isinstance(attachment, TokenAttachment):
+                attachment.planning = planning
+            forward(model, _condition(model), side)
     finally:
         attachment.remove()
-    layers = {"attn1": 0, "attn2": 0, "ff": 0}
+    parts = dict.fromkeys(("self_attention", "cross_attention", "feed_forward"), 0)
     for module, operations in counter.get_flop_counts().items():
-        layer = module.rsplit(".", 1)[-1]
-        if layer in layers:
-            layers[layer] += sum(operations.values())
-    attention = layers["attn1"] - (planning.total if _plans_inside_attention(attachment) else 0)
-    rest = counter.get_total_flops() - attention - layers["attn2"] - layers["ff"] - planning.total
-    return Flops(attention, layers["attn2"], layers["ff"], planning.total, rest, _sparsity(attachment))
+        part = _part_of(module, family_of(model))
+        if part is not None:
+            parts[part] += sum(operations.values())
+    parts["self_attention"] -= planning.in_attention
+    rest = counter.get_total_flops() - sum(parts.values()) - planning.total
+    return Flops(**parts, planning=planning.total, rest=rest, sparsity=_sparsity(attachment))
+
+
+def _part_of(module: str, family: Family) -> str | None:
+    """Return the part that a module's operations count for, if it is a whole layer of a block."""
+    path, _, layer = module.rpartition(".")
+    return PARTS[family].get(layer) if "blocks." in path else None
 
 
 class PlanningCounter(FlopCounterMode):
-    """Adds up the operations of a method's operator over all the times it is entered."""
+    """Adds up the operations of a method's operator over all the times it is entered, and of these the ones that
+    `counter` counts in self-attention, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, counter: FlopCounterMode, family: Family) -> None:
         super().__init__(display=False)
-        self.total = 0
+        self.total = self.in_attention = 0
+        self.counter, self.family = counter, family
 
     def __exit__(self, *error: Any) -> Any:
         result = super().__exit__(*error)
-        self.total += self.get_total_flops()
+        operations, parents = self.get_total_flops(), self.counter.mod_tracker.parents
+        self.total += operations
+        if any(_part_of(module, self.family) == "self_attention" for module in parents):
+            self.in_attention += operations
         return result
 
 
-def _plans_inside_attention(attachment: Attachment) -> bool:
-    """Return whether plans are made in attn1, which then counts their operations, too."""
-    return isinstance(attachment, TokenAttachment) and (
-        attachment.metric_site == "norm1_output" or attachment.method.acts_on == "keys_values"
-    )
-
-
 def _condition(model: ModelMixin) -> Tensor:
-    """Return a prompt of the paper's length for a U-Net, a class for a DiT."""
+    """Return a prompt of the paper's or of the pipeline's length, a class for a DiT."""
     if isinstance(model, UNet2DConditionModel):
         return torch.empty(1, PROMPT_TOKENS, model.config.cross_attention_dim, device="meta")
+    tokens = JOINT_TOKENS.get(family_of(model))
+    if tokens is not None:
+        return torch.empty(1, tokens, model.config.joint_attention_dim, device="meta")
     return torch.zeros(1, dtype=torch.int64, device="meta")
 
 

@@ -31,9 +31,10 @@ class LowRank(torch.nn.Module):
 
 
 def low_rank(pipe):
-    attentions = [m for m in denoiser_of(pipe).modules() if hasattr(m, "attn1") and hasattr(m.attn1, "to_k")]
-    for block in attentions:
-        block.attn1.to_k, block.attn1.to_v = LowRank(block.attn1.to_k), LowRank(block.attn1.to_v)
+    blocks = [m for m in denoiser_of(pipe).modules() if hasattr(m, "attn1") or hasattr(m, "attn")]
+    attentions = [getattr(block, "attn1", None) or block.attn for block in blocks]
+    for attention in (a for a in attentions if hasattr(a, "to_k")):
+        attention.to_k, attention.to_v = LowRank(attention.to_k), LowRank(attention.to_v)
 
 
 def copied(pipe):

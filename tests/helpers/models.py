@@ -64,7 +64,7 @@ def tiny_dit(layers: int = 4):
     return model.eval()
 
 
-def tiny_mmdit(num_layers: int = 3, dual: tuple[int, ...] = (0, 1)):
+def tiny_mmdit(num_layers: int = 3, dual: tuple[int, ...] = (0, 1), qk_norm: str | None = "rms_norm"):
     """Return an SD3 transformer; like SD3.5-medium's, its first blocks have a second attention."""
     from diffusers import SD3Transformer2DModel
 
@@ -82,7 +82,7 @@ def tiny_mmdit(num_layers: int = 3, dual: tuple[int, ...] = (0, 1)):
         pooled_projection_dim=10,
         pos_embed_max_size=16,
         dual_attention_layers=dual,
-        qk_norm="rms_norm",
+        qk_norm=qk_norm,
     ).eval()
 
 

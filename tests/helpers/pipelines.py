@@ -9,8 +9,12 @@ from diffusers import (
     DDIMScheduler,
     DiTPipeline,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
     PixArtAlphaPipeline,
+    PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionControlNetPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
@@ -21,10 +25,10 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from tests.helpers.models import tiny_dit, tiny_unet
+from tests.helpers.models import tiny_dit, tiny_flux, tiny_mmdit, tiny_unet
 from tests.helpers.repository import ROOT
 
-PIPELINES = ("text", "image", "inpaint", "controlnet", "pag", "xl", "dit", "pixart")
+PIPELINES = ("text", "image", "inpaint", "controlnet", "pag", "xl", "dit", "pixart", "sigma", "sd3", "flux")
 
 
 def _noise(*shape: int) -> torch.Tensor:
@@ -87,6 +91,14 @@ def pipeline(kind: str):
         built = DiTPipeline(tiny_dit(), vae, DDIMScheduler())
     elif kind == "pixart":
         built = PixArtAlphaPipeline(None, None, vae, tiny_pixart(), DDIMScheduler())
+    elif kind == "sigma":
+        built = PixArtSigmaPipeline(None, None, vae, tiny_pixart(), DDIMScheduler())
+    elif kind == "sd3":
+        built = StableDiffusion3Pipeline(
+            tiny_mmdit(), FlowMatchEulerDiscreteScheduler(), vae, *(None,) * 6, image_encoder=None
+        )
+    elif kind == "flux":
+        built = FluxPipeline(FlowMatchEulerDiscreteScheduler(), vae, *(None,) * 4, tiny_flux())
     elif kind == "xl":
         built = StableDiffusionXLPipeline(vae, None, None, None, None, tiny_xl(), euler, add_watermarker=False)
     else:
@@ -128,7 +140,10 @@ def generated(pipe, kind: str) -> torch.Tensor:
     steps = {"num_inference_steps": 2, "generator": torch.Generator().manual_seed(5)}
     if kind == "dit":
         return torch.as_tensor(pipe([1, 2], output_type="np", **steps).images)
-    width = 12 if kind == "pixart" else 16
+    if kind == "flux":
+        call = {"prompt_embeds": _noise(1, 5, 12), "pooled_prompt_embeds": _noise(1, 10), "height": 32, "width": 32}
+        return pipe(**call, output_type="latent", **steps).images
+    width = 16 if kind in ("text", "image", "inpaint", "controlnet", "pag", "xl") else 12
     call = {
         "prompt_embeds": _noise(1, 5, width),
         "negative_prompt_embeds": -_noise(1, 5, width),
@@ -136,12 +151,15 @@ def generated(pipe, kind: str) -> torch.Tensor:
     }
     picture = _noise(1, 3, 32, 32).clamp(-1, 1) / 2 + 0.5
     match kind:
-        case "pixart":
+        case "pixart" | "sigma":
             ones = torch.ones(1, 5)
             call |= {"prompt_attention_mask": ones, "negative_prompt_attention_mask": ones, "negative_prompt": None}
             call |= {"height": 32, "width": 32, "use_resolution_binning": False}
         case "xl":
             call |= {"pooled_prompt_embeds": _noise(1, 10), "negative_pooled_prompt_embeds": -_noise(1, 10)}
+        case "sd3":
+            call |= {"pooled_prompt_embeds": _noise(1, 10), "negative_pooled_prompt_embeds": -_noise(1, 10)}
+            call |= {"height": 32, "width": 32}
         case "image":
             call |= {"image": picture, "strength": 1.0}
         case "inpaint":

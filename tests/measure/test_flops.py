@@ -129,7 +129,9 @@ def test_an_embedded_model_is_counted_from_its_folder(root):
 
 
 def test_an_unknown_backbone_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"unknown backbone 'sd3'\. Did you mean 'sd2'\? Allowed: dit_xl2, sd2\."):
+    with pytest.raises(
+        ValueError, match=r"unknown backbone 'sd3'\. Did you mean 'sd2'\? Allowed: dit_xl2, flux1_dev, sd2, "
+    ):
         architecture("sd3")
 
 
