@@ -22,6 +22,7 @@ from bigain.backbones.base import Backbone
 from bigain.compression.attach import compressed
 from bigain.compression.attachment import Attachment
 from bigain.compression.structural import Calibration
+from bigain.compression.targets import family_of
 from bigain.measure.flops import Flops, architecture, count
 from bigain.measure.vanilla import attention_layers, vanilla_attention
 from bigain.methods.ids import method_of, strength_of
@@ -60,7 +61,7 @@ def measure(
 
     `sites` are options of `compressed`. Columns: total GFLOPs, percent saved, GFLOPs of self-attention and of planning,
     the fraction of keys and values that is left out; seconds per batch and speed-up with SDPA, then with vanilla
-    attention (null for FLUX, whose attention cannot be exchanged). For structural methods all are means over the
+    attention (null for SD3 and FLUX, where it cannot be exchanged). For structural methods all are means over the
     timesteps of their calibration, and parts are not counted. Where operations depend on the image (`~rule-quantile`)
     they are null.
     """
@@ -68,12 +69,13 @@ def measure(
     exchangeable = bool(attention_layers(backbone.denoiser))
     vanilla = _seconds(backbone, arms, sites, batch, rounds, vanilla=True) if exchangeable else None
     model = architecture(str(backbone.path))
-    uncompressed = count(model, "none")
+    side = backbone.latent_shape[-1] if family_of(model) == "flux" else None  # whose config has no sample size
+    uncompressed = count(model, "none", side)
     return [
         {
             "method": arm.method,
             "strength": arm.strength,
-            **_operations(model, arm, uncompressed, sites),
+            **_operations(model, arm, uncompressed, sites, side),
             **_timing(fused, arm, ""),
             **_timing(vanilla, arm, "_vanilla"),
             "batch": batch,
@@ -93,7 +95,9 @@ def _timing(rounds: list[dict[Arm, float]] | None, arm: Arm, kind: str) -> dict[
     }
 
 
-def _operations(model: ModelMixin, arm: Arm, uncompressed: Flops, sites: Sites) -> dict[str, float | None]:
+def _operations(
+    model: ModelMixin, arm: Arm, uncompressed: Flops, sites: Sites, side: int | None
+) -> dict[str, float | None]:
     if arm.calibration is not None:
         saved = Calibration.load(arm.calibration, arm.method).about["reached_percent"]
         parts = dict.fromkeys(("self_attention_gflops", "planning_gflops", "sparsity"))
@@ -101,7 +105,7 @@ def _operations(model: ModelMixin, arm: Arm, uncompressed: Flops, sites: Sites) 
     if method_of(arm.method).depends_on_image:
         return dict.fromkeys(("gflops", "saved_percent", "self_attention_gflops", "planning_gflops", "sparsity"))
     options: Options = {"levels": sites["levels"], "blocks": sites["blocks"], **strength_of(arm.method, arm.strength)}
-    flops = count(model, arm.method, **options)
+    flops = count(model, arm.method, side, **options)
     return {
         "gflops": flops.total / 1e9,
         "saved_percent": 100 * (1 - flops.total / uncompressed.total),

@@ -10,8 +10,9 @@ from torch import nn
 
 
 def attention_layers(model: nn.Module) -> list[Attention]:
-    """Return the attention layers of a U-Net or DiT; FLUX has none of this kind."""
-    return [module for module in model.modules() if isinstance(module, Attention)]
+    """Return the attention layers of a U-Net or DiT; SD3 and FLUX, whose attention is joint, have none of this kind."""
+    layers = [module for module in model.modules() if isinstance(module, Attention)]
+    return [] if any(layer.added_kv_proj_dim is not None for layer in layers) else layers
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import torch
 from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 
 from bigain.measure.flops import architecture, count
+from bigain.measure.vanilla import attention_layers
 from bigain.methods.ids import strength_of
 
 TEXT = {"mmdit": 333, "flux": 512}
@@ -86,6 +87,12 @@ def test_merging_in_both_kinds_of_flux_blocks_follows_its_closed_form(flux):
     assert merged.total == plain.total - saved - single + merged.planning
     mlp = 2 * 2 * 4 * WIDTH**2 * 32 + 2 * (4 + 5) * WIDTH**2 * 32
     assert merged.total - around.total == merged.feed_forward - around.feed_forward == mlp
+
+
+def test_joint_attention_is_not_exchanged_for_vanilla_attention(mmdit, flux, unet, dit):
+    assert attention_layers(mmdit) == attention_layers(flux) == []
+    assert attention_layers(unet)
+    assert attention_layers(dit)
 
 
 def documented(root):
