@@ -141,13 +141,13 @@ class Backbone(ABC):
         """Return whether the pipeline has a part that may be missing."""
         return (self.path / folder / "config.json").is_file()
 
-    def load_scheduler(self, cls: Any, **changes: Any) -> Any:
+    def load_scheduler(self, scheduler: Any, **changes: Any) -> Any:
         """Return a scheduler of a class with the pipeline's settings, except for `changes`."""
-        return cls.from_pretrained(self.path, subfolder="scheduler", **changes)
+        return scheduler.from_pretrained(self.path, subfolder="scheduler", **changes)
 
-    def load_tokenizer(self, cls: Any, folder: str) -> Any:
+    def load_tokenizer(self, tokenizer: Any, folder: str) -> Any:
         """Return the tokenizer in a sub-folder."""
-        return cls.from_pretrained(self.path, subfolder=folder)
+        return tokenizer.from_pretrained(self.path, subfolder=folder)
 
     def config_of(self, folder: str) -> Mapping[str, Any]:
         """Return the config of the part in a sub-folder, without loading the part."""

@@ -136,13 +136,13 @@ class InMemory(Backbone):
         """Return whether the pipeline has a part that may be missing."""
         return getattr(self.pipe, folder, None) is not None
 
-    def load_scheduler(self, cls: Any, **changes: Any) -> Any:
+    def load_scheduler(self, scheduler: Any, **changes: Any) -> Any:
         """Return a scheduler of a class with all settings of the pipeline's, defaults included, which differ between
         classes; the pipeline's own stays as it is."""
         config = {name: value for name, value in self.pipe.scheduler.config.items() if name != "_use_default_values"}
-        return cls.from_config(config, **changes)
+        return scheduler.from_config(config, **changes)
 
-    def load_tokenizer(self, cls: Any, folder: str) -> Any:
+    def load_tokenizer(self, tokenizer: Any, folder: str) -> Any:
         """Return the pipeline's tokenizer. Raises ValueError if it has none."""
         return self._part(folder)
 

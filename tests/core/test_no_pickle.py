@@ -18,7 +18,7 @@ NEVER = {
     *("read_pickle", "to_pickle", "load_state_dict_from_url", "import_module", "unpack_archive"),
     *("extract_archive", "download_and_extract_archive", "unsafe_load", "full_load", "load_all"),
 }
-WITHOUT_WEIGHTS = ("Scheduler", "Tokenizer")
+WITHOUT_WEIGHTS = ("scheduler", "tokenizer")  # names of classes and of variables that hold them end so
 
 
 def _last_name(node):
@@ -51,7 +51,11 @@ def _wrong_call(node):
         return "a shell"
     if "trust_remote_code" in keywords and not _is(keywords, "trust_remote_code", False):
         return "trust_remote_code"
-    if name == "from_pretrained" and not owner.endswith(WITHOUT_WEIGHTS) and not _is(keywords, "use_safetensors", True):
+    if (
+        name == "from_pretrained"
+        and not owner.lower().endswith(WITHOUT_WEIGHTS)
+        and not _is(keywords, "use_safetensors", True)
+    ):
         return "from_pretrained of weights without use_safetensors=True"
     return None
 

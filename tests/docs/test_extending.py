@@ -1,7 +1,6 @@
 """The example of docs/extending.md, from its page to a model and to the specs of a study."""
 
 import json
-import re
 
 import pytest
 import torch
@@ -15,17 +14,12 @@ from bigain.study.config import ConfigError
 from bigain.study.study import Study
 from bigain.tokens import TokenGrid
 from bigain.tokens.outside import operator_of
+from tests.helpers.extending import example
 from tests.helpers.models import run_unet
 from tests.helpers.repository import ROOT
 from tests.helpers.tokens import random_tokens
 
 CELLS = [{"task": "classification", "backbone": "mini_unet", "dataset": "fashion", "methods": ["none", "tome"]}]
-
-
-def example() -> str:
-    """Return the file that the page shows."""
-    page = (ROOT / "docs/extending.md").read_text("utf-8")
-    return re.search(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL).group(1)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from bigain.cli.main import app
 from bigain.measure.method_check import PROPERTIES, check_method
 from bigain.methods import outside
 from bigain.methods.presets import METHODS
-from tests.docs.test_extending import example
+from tests.helpers.extending import example
 
 FILE = """
 import torch

@@ -24,23 +24,7 @@ from bigain.metrics.timestep_weights import (
     weights_at,
 )
 from bigain.metrics.trial_arrays import trial_arrays
-
-
-def run(errors: np.ndarray, stage_of_trial: list[int], survivors: dict[int, list[list[int]]], t=None) -> pd.DataFrame:
-    """Trials of errors [N, K, M] of which a class has those of the stages it survived to."""
-    rows = [
-        (image, label, (t or range(25, 1000, 50))[m], stage_of_trial[m], errors[image, label, m])
-        for image in range(len(errors))
-        for m in range(errors.shape[2])
-        for label in survivors[stage_of_trial[m]][image]
-    ]
-    return pd.DataFrame(rows, columns=["image", "class", "t", "stage", "error"])
-
-
-def complete(errors: np.ndarray, t=None) -> pd.DataFrame:
-    """Trials of a run without elimination."""
-    images, classes, trials = errors.shape
-    return run(errors, [0] * trials, {0: [list(range(classes))] * images}, t)
+from tests.helpers.trial_tables import complete, run
 
 
 def random_errors(images=40, classes=5, trials=8, seed=0):

@@ -12,7 +12,7 @@ from bigain.metrics.informative_timesteps import (
     fit_logit_normal,
     judge_weights,
 )
-from tests.metrics.test_calibration import complete, run
+from tests.helpers.trial_tables import complete, run
 
 GRID = list(range(25, 1000, 50))
 
