@@ -31,6 +31,7 @@ from bigain.metrics.trial_arrays import trial_arrays
 
 DEGREE = 4
 STARTS = (-1.5, -0.5, 0.5, 1.5)  # means of logit-normal weights from which the fit starts
+BOUNDS = ((-4.0, 4.0), (-1.5, 1.5), (-5.0, 15.0))  # of its mean, log spread and log scale: where the grid sees a shape
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def fit_logit_normal(trials: pd.DataFrame, labels: Mapping[int, int]) -> LogitNo
         return float(logsumexp(logits, axis=1).mean())
 
     options = {"maxiter": 400, "xatol": 1e-3, "fatol": 1e-7}
-    fits = [minimize(loss, (start, 0.0, 2.0), method="Nelder-Mead", options=options) for start in STARTS]
+    fits = [minimize(loss, (mean, 0.0, 2.0), method="Nelder-Mead", bounds=BOUNDS, options=options) for mean in STARTS]
     mean, log_spread, _ = min(fits, key=lambda fit: fit.fun).x
     shape = LogitNormal(float(mean), float(np.exp(log_spread)))
     return LogitNormal(shape.mean, shape.spread, 1 / mean_over(t, shape))

@@ -17,9 +17,9 @@ IMAGES = 200
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("family", "stated"), [("unet", 87.6), ("dit", 85.8)])
+@pytest.mark.parametrize(("family", "stated"), [("unet", 87.6), ("dit", 85.8), ("mmdit", 81.1)])
 def test_uncompressed_accuracy(root, family, stated):
-    """The stated accuracy of 1,000 images lies below the upper end of this sample's interval."""
+    """The stated accuracy (1,000 images, the flow model 180) lies below the upper end of this sample's interval."""
     dataset = load({"reader": "fashion", "path": root / "resources/fashion"}).first(IMAGES)
     backbone = backbones.load(family, root / f"resources/mini-{family}")
     latents = backbone.encode_images(to_float(crops(dataset, range(IMAGES), size=32, channels=1)))
@@ -35,7 +35,7 @@ def test_uncompressed_accuracy(root, family, stated):
     assert acc.accuracy(acc.correct(acc.decisions(frame), labels)).high >= stated
 
 
-@pytest.mark.parametrize("name", ["mini-unet", "mini-dit"])
+@pytest.mark.parametrize("name", ["mini-unet", "mini-dit", "mini-mmdit"])
 def test_plain_diffusers_loads_them(root, name):
     from diffusers import DiffusionPipeline
 
@@ -45,4 +45,4 @@ def test_plain_diffusers_loads_them(root, name):
     else:
         assert pipeline.tokenizer.model_max_length == 20
     size = sum(file.stat().st_size for file in (root / "resources").rglob("*"))
-    assert size < 25e6
+    assert size < 30e6

@@ -64,6 +64,15 @@ def test_the_logit_normal_fit_finds_the_middle_of_the_window():
     assert 0.6 < t[fitted(t).argmax()] < 0.85
 
 
+def test_the_logit_normal_fit_keeps_a_shape_where_the_class_is_at_the_edge():
+    errors, labels = errors_with_the_class_at([GRID[-1]])
+    fitted = fit_logit_normal(complete(errors, GRID), labels)
+    assert abs(fitted.mean) <= 4
+    weights = fitted(np.array(GRID) / 1000)
+    assert weights.argmax() == len(GRID) - 1
+    assert np.isfinite(weights).all()
+
+
 def test_bernstein_s_polynomials_sum_to_1_and_weigh_as_their_coefficients():
     t = np.linspace(0, 1, 7)
     assert bernstein(t, 4).sum(axis=-1) == pytest.approx(1)
