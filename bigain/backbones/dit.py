@@ -9,6 +9,7 @@ from diffusers import DDIMScheduler, DiTTransformer2DModel
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
+from bigain.backbones.class_names import of_folder
 
 NULL_CLASS = 1000  # as hard-coded in diffusers' DiTPipeline
 
@@ -28,9 +29,13 @@ class DiT(Backbone):
         return self.checked(self.load_scheduler(DDIMScheduler))
 
     @property
-    def classes(self) -> int:
-        """The number of classes that the model was trained on, without the null class."""
-        return self.config_of(self.folder)["num_embeds_ada_norm"]
+    def classes(self) -> dict[int, str]:
+        """The model's classes by id, without the null class, with their names, empty where it states none."""
+        return self.class_names() or dict.fromkeys(range(self.config_of(self.folder)["num_embeds_ada_norm"]), "")
+
+    def class_names(self) -> dict[int, str]:
+        """Return the classes that the folder states, by id; none if it states none."""
+        return of_folder(self.path)
 
     def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:
         """Return the class ids [K]."""

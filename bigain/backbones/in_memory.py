@@ -13,6 +13,7 @@ from torch import nn
 
 from bigain import backbones
 from bigain.backbones.base import Backbone
+from bigain.backbones.class_names import of_pipeline
 from bigain.compression.attach import denoiser_of
 from bigain.core.files import read_json
 from bigain.core.validation import naming
@@ -145,6 +146,10 @@ class InMemory(Backbone):
     def load_tokenizer(self, tokenizer: Any, folder: str) -> Any:
         """Return the pipeline's tokenizer. Raises ValueError if it has none."""
         return self._part(folder)
+
+    def class_names(self) -> dict[int, str]:
+        """Return the classes that the pipeline states, by id; none if it states none."""
+        return of_pipeline(self.pipe)
 
     def config_of(self, folder: str) -> Mapping[str, Any]:
         """Return the config of the pipeline's part."""

@@ -6,6 +6,7 @@ import glob
 import hashlib
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,16 +59,28 @@ def name_fits_content(path: Path) -> bool:
 @contextmanager
 def _temporary_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, which is removed at the end, as are those that killed processes left."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{path.name}.{socket.gethostname()}-"
-    for left in path.parent.glob(f"{glob.escape(prefix)}*.tmp"):
-        if not _is_running(left.name.removeprefix(prefix).removesuffix(".tmp")):
-            left.unlink(missing_ok=True)
-    temporary = path.with_name(f"{prefix}{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return this process's temporary path beside `path`, and remove what killed processes left there on this machine.
+
+    `path` is a file or a folder; the folder around it is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{path.name}.{socket.gethostname()}-"
+    for left in path.parent.glob(f"{glob.escape(prefix)}*.tmp"):
+        if _is_running(left.name.removeprefix(prefix).removesuffix(".tmp")):
+            continue
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+    return path.with_name(f"{prefix}{os.getpid()}.tmp")
 
 
 def _flush(temporary: Path) -> None:

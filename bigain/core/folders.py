@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bigain.core.files import UMASK
+from bigain.core.files import temporary_beside
 
 
 def check_new(folder: Path) -> None:
@@ -23,14 +22,16 @@ def check_new(folder: Path) -> None:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `folder`; on success it becomes `folder`, on any failure it is removed.
 
+    Temporary folders of `folder` that killed processes left on this machine are removed, too.
+
     Raises FileExistsError if `folder` exists and is not empty.
     """
     check_new(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=".tmp", dir=folder.parent))
+    temporary = temporary_beside(folder)
+    shutil.rmtree(temporary, ignore_errors=True)  # of a killed process whose number this one has got
+    temporary.mkdir()
     try:
         yield temporary
-        temporary.chmod(0o777 & ~UMASK)  # mkdtemp's are their owner's alone
         temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -36,7 +36,6 @@ ENDINGS = (
 MOST_BYTES = 1 << 28  # per file; the annotations of COCO 2017 have 20 MB
 MOST_PIXELS = 89_478_485  # per image; above, Pillow warns of decompression bombs
 MOST_ELONGATED = 100  # ratio of an image's sides
-GREY_TOLERANCE = 8  # of 255, between the channels of a grey image
 
 # What Pillow raises, besides its own errors, when the content of a file is broken.
 BROKEN_IMAGE = (
@@ -150,14 +149,6 @@ def from_array(array: np.ndarray, name: str) -> Image.Image:
     check_size(name, array.shape[1], array.shape[0])
     array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
     return _on_white(Image.fromarray(np.ascontiguousarray(_bytes(array, name))))
-
-
-def shows_colour(image: Image.Image) -> bool:
-    """Return whether the channels of an image differ by more than the rounding of grey that is stored as RGB."""
-    if image.mode in GREY:
-        return False
-    channels = np.asarray(image.convert("RGB")).astype(np.int16)
-    return bool(np.ptp(channels, axis=-1).max() > GREY_TOLERANCE)
 
 
 def image_names(names: Iterable[str]) -> tuple[list[str], list[str]]:

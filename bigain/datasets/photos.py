@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from bigain.datasets.base import Dataset, UnreadableImage
-from bigain.datasets.images import decode, known_formats, refuse_large, shows_colour, standard
+from bigain.datasets.images import decode, known_formats, refuse_large, standard
 
 Value = TypeVar("Value", str, int)
 
@@ -124,30 +124,19 @@ def _short_side(width: int, height: int, size: int) -> tuple[int, int]:
 
 
 def pixels(image: Image.Image, channels: int) -> np.ndarray:
-    """Return an image as uint8 [C, H, W], in grey (C = 1) or RGB (C = 3). Raises ValueError for other channels."""
+    """Return an image as uint8 [C, H, W], in grey (C = 1, luma 0.299 R + 0.587 G + 0.114 B) or RGB (C = 3).
+
+    Raises ValueError for other channels.
+    """
     if channels not in (1, 3):
         raise ValueError(f"the model's images have {channels} channels; images are read in grey (1) or RGB (3)")
     array = np.array(image.convert("L" if channels == 1 else "RGB"))
     return array[None] if channels == 1 else array.transpose(2, 0, 1)
 
 
-def open_for(dataset: Dataset, position: int, channels: int) -> Image.Image:
-    """Open an image for a model of so many channels.
-
-    Raises UnreadableImage, also for one that shows colours which a model of grey images would not see.
-    """
-    image = dataset.open(position)
-    if channels == 1 and shows_colour(image):
-        raise UnreadableImage(
-            f"{dataset.files[position]} shows colours, and the model takes grey images: convert it to grey, or use a "
-            "model of RGB images"
-        )
-    return image
-
-
 def crops(dataset: Dataset, positions: Sequence[int], size: int, channels: int) -> np.ndarray:
     """Return images as a backbone of that size sees them: uint8 [n, C, size, size]. Raises UnreadableImage."""
-    return np.stack([pixels(centre_crop(open_for(dataset, i, channels), size), channels) for i in positions])
+    return np.stack([pixels(centre_crop(dataset.open(i), size), channels) for i in positions])
 
 
 def as_jpeg(image: Image.Image) -> Image.Image:

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from bigain.backbones import class_names
 from bigain.backbones.devices import device_of
 from bigain.backbones.in_memory import from_folder
 from bigain.core.columns import columns_of
@@ -23,7 +24,6 @@ from bigain.core.records import canonical, read_table, write_table
 from bigain.datasets.base import UnreadableImage
 from bigain.jobs.common import Stopwatch, environment_of
 from bigain.jobs.image_folders import faults_of, labels_of, listed_images, refuse_common
-from bigain.jobs.pipelines import names_of_classes
 from bigain.metrics.calibration import paired_differences, probabilities, reliability
 from bigain.metrics.timestep_weights import predicted
 from bigain.metrics.trial_arrays import trial_arrays
@@ -76,7 +76,7 @@ def request_of(candidates: Mapping[str, str] | Mapping[int, str], model: Path, *
         if isinstance(key, str):
             named[key] = value
             continue
-        name = value or names_of_classes(folder).get(key) or str(key)
+        name = value or class_names.of_folder(folder).get(key) or str(key)
         if name in named:
             raise ValueError(f"class ids {named[name]} and {key} have the same name, {name!r}")
         named[name] = key

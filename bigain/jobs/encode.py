@@ -33,7 +33,7 @@ def encode_images(spec: EncodeImagesSpec, output: Path) -> None:
     errors: dict[int, str] = {}
     step = images_per_batch(size)
     for start in tqdm(range(0, len(dataset), step), desc="encode images"):
-        photos = read_images(dataset, range(start, min(start + step, len(dataset))), channels, errors)
+        photos = read_images(dataset, range(start, min(start + step, len(dataset))), errors)
         if photos and len(errors) <= spec["dataset"]["allow_missing"]:
             images = np.stack([pixels(centre_crop(photo, size), channels) for photo in photos.values()])
             latents[list(photos)] = encode_batch(backbone, images)

@@ -8,18 +8,14 @@ from PIL import Image
 
 from bigain.core.specs import DatasetSpec
 from bigain.datasets.base import Dataset, UnreadableImage, unreadable_message
-from bigain.datasets.photos import open_for
 
 
-def read_images(
-    dataset: Dataset, positions: Iterable[int], channels: int, errors: dict[int, str]
-) -> dict[int, Image.Image]:
-    """Read images by position for a model of so many channels; for those that cannot be read, add a message to
-    `errors`."""
+def read_images(dataset: Dataset, positions: Iterable[int], errors: dict[int, str]) -> dict[int, Image.Image]:
+    """Read images by position; for those that cannot be read, add a message to `errors`."""
     images = {}
     for position in positions:
         try:
-            images[position] = open_for(dataset, position, channels)
+            images[position] = dataset.open(position)
         except UnreadableImage as error:
             errors[position] = str(error)
     return images

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
+from bigain.backbones.class_names import of_pipeline
 from bigain.backbones.devices import device_of
-from bigain.core.files import read_json
 from bigain.core.places import located
 
 SHOWN = 60  # characters of a prompt in a message
@@ -67,17 +67,7 @@ def check_candidates(pipe: DiffusionPipeline, prompts: list[str] | None, class_i
 
 def class_names(pipe: DiffusionPipeline) -> dict[int, str]:
     """Return the classes of a class-conditioned pipeline by id, with their names, empty where it states none."""
-    names: dict[int, str] = {}
-    for name, number in (getattr(pipe, "labels", None) or {}).items():  # ImageNet's have several names per class
-        names[number] = f"{names[number]}, {name}" if number in names else name
-    return names or dict.fromkeys(range(pipe.transformer.config.num_embeds_ada_norm), "")
-
-
-def names_of_classes(folder: Path) -> dict[int, str]:
-    """Return the names of classes by id that a pipeline folder states; none if it states none."""
-    index = read_json(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
-    stated = index.get("id2label") if isinstance(index, dict) else None
-    return {int(number): str(name) for number, name in (stated or {}).items()}
+    return of_pipeline(pipe) or dict.fromkeys(range(pipe.transformer.config.num_embeds_ada_norm), "")
 
 
 def refuse_long(pipe: DiffusionPipeline, prompts: Iterable[str]) -> None:

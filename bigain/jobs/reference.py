@@ -32,7 +32,7 @@ def reference_features(spec: ReferenceSpec, output: Path) -> None:
     for start in tqdm(range(0, len(dataset), recipe["batch"]), desc="features"):
         images = []
         positions = range(start, min(start + recipe["batch"], len(dataset)))
-        photos = read_images(dataset, positions, network.channels, errors)
+        photos = read_images(dataset, positions, errors)
         for photo in photos.values():
             if recipe["crop"] == "centre":
                 photo = centre_crop(photo, recipe["size"], recipe["filter"])

@@ -14,10 +14,8 @@ from bigain.core.files import sha256, write_json
 from bigain.core.places import located
 from bigain.core.records import canonical
 from bigain.datasets import OF_FOLDER, load, of_whole, reference_of
-from bigain.datasets.base import Dataset, UnreadableImage
+from bigain.datasets.base import Dataset
 from bigain.datasets.folder import equal_prompts
-from bigain.datasets.images import shows_colour
-from bigain.datasets.integrity import spread
 from bigain.metrics import FEWEST_IMAGES
 from bigain.metrics.fidelity import SUBSET
 from bigain.study.cells import Cell, Config
@@ -110,8 +108,7 @@ def calibration_faults(where: str, settings: Mapping[str, Any]) -> Iterator[str]
 
 
 def model_faults(config: Config, cells: Iterable[Cell]) -> Iterator[str]:
-    """Find prompts that the text encoder of a cell's backbone would cut off, and colours that the backbone would not
-    see, in a sample of a folder's images."""
+    """Find prompts that the text encoder of a cell's backbone would cut off."""
     generated: dict[tuple[str, str], int] = {}
     for cell in cells:
         settings = config["datasets"][cell.dataset]
@@ -125,7 +122,6 @@ def model_faults(config: Config, cells: Iterable[Cell]) -> Iterator[str]:
             dataset = load({**settings, "subset": None})
             shown = [*dataset.prompts, *dataset.captions[:count]]
             yield from (f"datasets.{name}: {fault}" for fault in _cut_off(backbone, model, dict.fromkeys(shown)))
-            yield from (f"datasets.{name}: {fault}" for fault in _unseen_colours(backbone, model, dataset))
         except (OSError, ValueError):  # of weights and data, which are reported by themselves
             continue
 
@@ -149,18 +145,6 @@ def _cut_off(backbone: str, model: Mapping[str, Any], prompts: Iterable[str]) ->
                 f"the prompt {text!r:.200} has {count} tokens, and {backbone} takes {limit}: shorten the class's name "
                 "in `class_names`, the template in `prompt`, or the caption"
             )
-
-
-def _unseen_colours(backbone: str, model: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
-    """Find the first image of a sample that shows colours to a model of grey images."""
-    vae = located(model["path"]) / "vae" / "config.json"
-    if not vae.is_file() or read_mapping(vae).get("in_channels") != 1:
-        return
-    for position in spread(len(dataset)):
-        with suppress(UnreadableImage):  # which `integrity.problems` reports
-            if shows_colour(dataset.open(position)):
-                yield f"{dataset.files[position]} shows colours, and {backbone} takes grey images: convert them to grey"
-                return
 
 
 def _classes_of(backbone: Mapping[str, Any]) -> int | None:

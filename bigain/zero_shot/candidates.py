@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -70,15 +70,20 @@ def check(backbone: Backbone, candidates: Candidates) -> list[Any]:
     return values
 
 
-def _class_id(value: Any, classes: int) -> int:
+def _class_id(value: Any, classes: Collection[int]) -> int:
     try:
         if isinstance(value, bool):
             raise TypeError
         class_id = operator.index(value)
     except TypeError:
-        raise TypeError(f"the model is conditioned on class ids, 0 to {classes - 1}, not on {value!r}") from None
-    if not 0 <= class_id < classes:
-        raise ValueError(f"class id {class_id} does not exist: the model's are 0 to {classes - 1}")
+        raise TypeError(
+            f"the model is conditioned on class ids, {min(classes)} to {max(classes)}, not on {value!r}"
+        ) from None
+    if class_id not in classes:
+        raise ValueError(
+            f"class id {class_id} does not exist: the model has {len(classes)} classes, {min(classes)} to "
+            f"{max(classes)}"
+        )
     return class_id
 
 

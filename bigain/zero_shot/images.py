@@ -37,14 +37,11 @@ def listed(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
 def as_seen(images: Sequence[ImageLike], channels: int, size: int) -> Iterator[np.ndarray]:
     """Yield each image as the model sees it: its short side resized to `size`, the middle cropped, uint8 [C, S, S].
 
-    Raises UnreadableImage naming an image that cannot be read, and ValueError naming one in colour for a model in grey.
+    Colours become luma for a model of grey images. Raises UnreadableImage naming an image that cannot be read.
     """
     for position, image in enumerate(images):
         name = str(image) if isinstance(image, str | Path) else f"image {position}"
-        photo = open_image(image, name)
-        if channels == 1 and photo.mode != "L" and not _is_grey(photo):
-            raise ValueError(f"{name} is in colour, and the model sees grey: pass image.convert('L')")
-        yield pixels(centre_crop(photo, size), channels)
+        yield pixels(centre_crop(open_image(image, name), size), channels)
 
 
 def encoded(
@@ -78,8 +75,3 @@ def checked_ids(ids: Sequence[Any] | None, count: int) -> list[int] | None:
     if len(ids) != count or len(set(ids)) < count:
         raise ValueError(f"ids have to be {count} distinct whole numbers, one for each image, not {len(set(ids))}")
     return [int(image_id) for image_id in ids]
-
-
-def _is_grey(photo: Image.Image) -> bool:
-    red, green, blue = (np.asarray(channel) for channel in photo.split())
-    return bool((red == green).all() and (green == blue).all())

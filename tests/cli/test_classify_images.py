@@ -174,10 +174,14 @@ def test_probabilities_are_calibrated_on_labelled_images(tmp_path, folder, names
 def test_all_unreadable_images_are_named_or_listed_with_their_faults(tmp_path, folder, names):
     (folder / "empty.png").touch()
     (folder / "text.jpg").write_text("no image")
-    Image.new("RGB", (8, 8), (255, 0, 0)).save(folder / "red.png")
+    Image.new("RGB", (8, 2000)).save(folder / "strip.png")
     message = refusal(folder, tmp_path / "out.csv", "--model", UNET, *names)
     assert "3 of 6 images cannot be classified; --skip-unreadable leaves them out" in message
-    expected = {"empty.png": "is empty", "text.jpg": "not an image in a format", "red.png": "is in colour"}
+    expected = {
+        "empty.png": "is empty",
+        "text.jpg": "not an image in a format",
+        "strip.png": "no side may be over 100 times",
+    }
     for name, fault in expected.items():
         assert name in message
         assert fault in message
@@ -215,7 +219,7 @@ def test_calibration_on_unfit_folders_is_refused(tmp_path, folder, names):
         (["--model", "nowhere", "--class-ids", "1,2"], "model_index.json is missing"),
         (["--model", DIT], "give either --prompts or --class-ids"),
         (["--model", DIT, "--class-ids", "1"], "a classifier chooses between at least two"),
-        (["--model", DIT, "--class-ids", "1,1000"], "class id 1000 does not exist: the model's are 0 to 999"),
+        (["--model", DIT, "--class-ids", "1,1000"], "class id 1000 does not exist: the model has 10 classes"),
         (["--model", UNET, "--class-ids", "1,2"], "the model is conditioned on prompts, not on 1"),
         (
             ["--model", DIT, "--class-ids", "1,2", "--stages", "1,x"],

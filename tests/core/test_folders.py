@@ -1,5 +1,8 @@
 """Folders appear whole or not at all."""
 
+import os
+import shutil
+
 import pytest
 
 from bigain.core.folders import whole_folder
@@ -23,6 +26,16 @@ def test_a_failure_leaves_nothing(tmp_path):
     with pytest.raises(KeyError):
         write_and_fail(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    with whole_folder(tmp_path / "out") as temporary:
+        prefix = temporary.name.removesuffix(f"{os.getpid()}.tmp")
+    (tmp_path / f"{prefix}999999999.tmp/deep").mkdir(parents=True)
+    shutil.rmtree(tmp_path / "out")
+    with whole_folder(tmp_path / "out"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_only_an_empty_folder_is_replaced(tmp_path):

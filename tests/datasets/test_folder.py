@@ -277,19 +277,12 @@ def test_sixteen_bits_and_four_inks_are_read(tmp_path):
     assert dataset.open(1).mode == "RGB"
 
 
-def test_colours_are_not_shown_to_a_model_of_grey_images(tmp_path):
-    picture(tmp_path / "a/0.png", 0, mode="RGB")
-    Image.new("RGB", (40, 40), (90, 92, 91)).save(tmp_path / "b.png")
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b.png").rename(tmp_path / "b/0.png")
+def test_colours_become_luma_for_a_model_of_grey_images(tmp_path):
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (40, 20), (200, 100, 50)).save(tmp_path / "a/0.png")
     dataset = read(tmp_path)
-    with pytest.raises(ValueError, match=r"a/0\.png shows colours, and the model takes grey images: convert it"):
-        crops(dataset, [0], 16, 1)
-    assert crops(dataset, [1], 16, 1).shape == (1, 1, 16, 16)
-    assert crops(dataset, [0, 1], 16, 3).shape == (2, 3, 16, 16)
-
-
-# -- the reference
+    assert set(crops(dataset, [0], 16, 1).flat) == {round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)}
+    assert crops(dataset, [0], 16, 3)[0, :, 0, 0].tolist() == [200, 100, 50]
 
 
 def test_a_reference_is_the_same_images_or_another_folder(tmp_path):

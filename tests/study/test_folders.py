@@ -179,12 +179,6 @@ def test_prompts_that_would_be_cut_off_are_named_before_any_job(root, mine):
         assert f"has {count} tokens, and mini_unet takes 20: shorten the class's name" in problem
 
 
-def test_colours_that_a_model_would_not_see_are_named_before_any_job(root, tmp_path):
-    path = class_folders(tmp_path / "mine", {"boot": 6, "bag": 6}, mode="RGB")
-    (problem,) = lacks(study_of(root, path))
-    assert problem == "datasets.mine: bag/0.png shows colours, and mini_unet takes grey images: convert them to grey"
-
-
 def test_several_labels_are_not_one_class_to_generate_or_to_calibrate_on(root, tmp_path):
     settings = labelled(tmp_path / "mine", "file,labels\na.png,cat\nb.png,dog\nc.png,dog|cat\n")
     settings = {"path": settings["path"], "labels": "labels.csv", "class_ids": {"cat": 1, "dog": 2}}

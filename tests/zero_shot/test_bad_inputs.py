@@ -47,9 +47,9 @@ def test_two_prompts_that_are_the_same_to_the_tokenizer(root):
 @pytest.mark.parametrize(
     ("model", "candidates", "kind", "message"),
     [
-        ("mini-dit", PROMPTS, TypeError, "conditioned on class ids, 0 to 999, not on 'a photo of a bag'"),
-        ("mini-dit", [0, True], TypeError, "conditioned on class ids, 0 to 999, not on True"),
-        ("mini-dit", [0, 1000], ValueError, "class id 1000 does not exist: the model's are 0 to 999"),
+        ("mini-dit", PROMPTS, TypeError, "conditioned on class ids, 0 to 9, not on 'a photo of a bag'"),
+        ("mini-dit", [0, True], TypeError, "conditioned on class ids, 0 to 9, not on True"),
+        ("mini-dit", [0, 10], ValueError, "class id 10 does not exist: the model has 10 classes, 0 to 9"),
         ("mini-dit", [0, -1], ValueError, "class id -1 does not exist"),
         ("mini-unet", [0, 1], TypeError, "conditioned on prompts, not on 0"),
     ],
@@ -121,13 +121,18 @@ def test_a_method_on_the_pipeline_already(root):
         (["nowhere.png"], UnreadableImage, "nowhere.png is missing"),
         ([np.zeros((32, 32)), np.full((32, 32), 255.0)], UnreadableImage, "image 1 has values from 255 to 255"),
         (np.zeros((2, 32, 32, 5)), UnreadableImage, r"image 0 is an array \[32, 32, 5\]"),
-        (Image.new("RGB", (32, 32), "red"), ValueError, r"image 0 is in colour, and the model sees grey: .*'L'"),
         ([3], TypeError, "image 0 is a int; allowed are a path"),
     ],
 )
 def test_images_that_do_not_fit(images, kind, message, root):
     with pytest.raises(kind, match=message):
         on_prompts(root).errors(images)
+
+
+def test_colours_are_luma_to_a_model_of_grey_images(root):
+    red = Image.new("RGB", (32, 32), "red")
+    classifier = on_prompts(root, stages=(1,), batch_size=2)
+    assert classifier.errors(red).equals(classifier.errors(red.convert("L")))
 
 
 def test_ids_that_do_not_tell_images_apart(root):
