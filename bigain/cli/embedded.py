@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bigain.cli.options import TRAINING_PANEL
+from bigain.cli.options import TRAINING_PANEL, Seed
 
 app = typer.Typer()
 train_app = typer.Typer(no_args_is_help=True, help="Train the autoencoder, the backbones and the feature network.")
@@ -18,7 +18,6 @@ Target = Annotated[Path, typer.Option(help="File of the finished model: its conf
 Autoencoder = Annotated[Path, typer.Option(help="The config.json of the trained autoencoder.")]
 Start = Annotated[Path | None, typer.Option(help="Finished pipeline whose weights the training starts from.")]
 Steps = Annotated[int | None, typer.Option(help="Number of steps, instead of the recipe's.")]
-Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 Threads = Annotated[int, typer.Option(help="CPU threads.")]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from bigain.cli.options import METHODS_PANEL, fail
+from bigain.cli.options import METHODS_PANEL, Factor, MethodId, Ratio, fail
 
 app = typer.Typer()
 BACKBONES = "sd2, dit_xl2, sd3_medium, sd35_medium, sd35_large, flux1_dev, or the folder of a diffusers pipeline."
@@ -34,9 +34,9 @@ def methods() -> None:
 @command()
 def flops(
     backbone: Annotated[str, typer.Option(help=BACKBONES)],
-    method: Annotated[str, typer.Option(help="Method as `bigain methods` lists it, or a variant.")] = "none",
-    ratio: Annotated[float | None, typer.Option(help="Merge ratio.")] = None,
-    factor: Annotated[int | None, typer.Option(help="Downsample factor.")] = None,
+    method: MethodId = "none",
+    ratio: Ratio = None,
+    factor: Factor = None,
     level: Annotated[list[int] | None, typer.Option(help="U-Net levels, 0 the highest resolution.")] = None,
     block: Annotated[list[int] | None, typer.Option(help="Blocks of a transformer, from 0.")] = None,
     side: Annotated[int | None, typer.Option(help="Side of the latent; the model's own by default.")] = None,

@@ -1,4 +1,4 @@
-"""Shared by all commands: the options of jobs, the panels of `bigain --help`, and the log of a job."""
+"""Shared by all commands: options that several of them have, the panels of `bigain --help`, and the log of a job."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ ConfigFiles = Annotated[
     list[Path] | None,
     typer.Option("--configfile", help="Config merged over config/config.yaml, as Snakemake does; may be repeated."),
 ]
+MethodId = Annotated[str, typer.Option("--method", help="Method as `bigain methods` lists it, or a variant.")]
+Ratio = Annotated[float | None, typer.Option(help="Merge ratio of the method.")]
+Factor = Annotated[int | None, typer.Option(help="Downsample factor of the method.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Log = Annotated[Path | None, typer.Option("--log", help="File for everything the job prints.")]
 

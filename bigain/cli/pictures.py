@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bigain.cli.options import IMAGES_PANEL, fail
+from bigain.cli.options import IMAGES_PANEL, Factor, MethodId, Ratio, Seed, fail
 from bigain.core.gpu_locks import locked_gpu
 from bigain.methods.options import Options
 
@@ -28,12 +28,8 @@ ClassIds = Annotated[
     str | None,
     typer.Option(help="Class ids of a class-conditioned model: 0,3,7, or a text file with an id and a name per line."),
 ]
-MethodId = Annotated[str, typer.Option("--method", help="Method as `bigain methods` lists it, or a variant.")]
-Ratio = Annotated[float | None, typer.Option(help="Merge ratio of the method.")]
 Threshold = Annotated[float | None, typer.Option(help="Similarity threshold of the method.")]
-Factor = Annotated[int | None, typer.Option(help="Downsample factor of the method.")]
 Calibration = Annotated[Path | None, typer.Option(help="Calibration file of a structural method.")]
-Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU if there is one.")]
 Dtype = Annotated[str, typer.Option(help="Precision of the model: float32, float16 or bfloat16.")]
 
