@@ -139,10 +139,8 @@ def _attach(denoiser: ModelMixin, method: Method, strength: Constant | Varying, 
     grid = _grid_for(family, options)
     sites = [Site(block, grid or block.grid, group) for block, group in zip(blocks, plan_groups(blocks), strict=True)]
     _check_layers(family, method, sites)
-    schedule, t_scale = (
-        Schedule(method, strength, method.timesteps or options.get("timesteps")),
-        T_SCALES.get(family, 1.0),
-    )
+    schedule = Schedule(method, strength, method.timesteps or options.get("timesteps"))
+    t_scale = T_SCALES.get(family, 1.0)
     attachment = TokenAttachment(schedule, resolved, metric_site, options.get("seed", 0), sites, t_scale)
     if family == "flux":
         _register_flux(denoiser, attachment, grid)

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from bigain.core.files import sha256, whole_file
+from bigain.core.messages import shortened
 from bigain.core.provenance import SEAL, digest, provenance_file
 from bigain.core.records import environment
 from bigain.core.validation import validate
@@ -79,7 +80,7 @@ def read_bundle(bundle: Path) -> dict[str, Any]:
             if {"sha256": reader.sha256.hexdigest(), "size": reader.size} != expected:
                 raise BundleError(f"{bundle}: {name} is damaged: it does not have the checksum of the manifest")
         if left:
-            raise BundleError(f"{bundle} is cut off: it lacks {_listed(sorted(left))}")
+            raise BundleError(f"{bundle} is cut off: it lacks {shortened(sorted(left), SHOWN)}")
     return manifest
 
 
@@ -117,7 +118,7 @@ def _missing(bundle: Path, files: Mapping[str, Mapping[str, Any]]) -> list[str]:
         elif not Path(name).is_file() or sha256(name) != expected["sha256"]:
             differing.append(name)
     if differing:
-        raise BundleError(f"{bundle} has other content than {_listed(differing)}; nothing was unpacked")
+        raise BundleError(f"{bundle} has other content than {shortened(differing, SHOWN)}; nothing was unpacked")
     return missing
 
 
@@ -190,8 +191,3 @@ def _is_inside(name: str, study: str) -> bool:
     path = PurePosixPath(name)
     plain = path.as_posix() == name and "\\" not in name and "\0" not in name
     return plain and ".." not in path.parts and path.parts[:2] == ("results", study) and len(path.parts) > 2
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if names[SHOWN:] else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bigain.core.messages import unknown
+from bigain.core.messages import shortened, unknown
 from bigain.datasets.base import Dataset
 from bigain.datasets.images import image_names
 from bigain.datasets.label_file import ClassLine, LabelledFile, composed, named_lines, read_classes, read_labels
@@ -100,15 +100,16 @@ def _files_of_classes(path: Path, settings: Mapping[str, Any]) -> list[LabelledF
     loose = [name for name in images if "/" not in name]
     if loose:
         raise ValueError(
-            f"{path} has images outside of class sub-folders ({_some(loose)}): move each into the sub-folder of its "
-            "class, or name a CSV file with their labels in `labels`"
+            f"{path} has images outside of class sub-folders ({shortened(loose, SHOWN)}): move each into the "
+            "sub-folder of its class, or name a CSV file with their labels in `labels`"
         )
     deep = [name for name in images if name.count("/") > 1]
     if deep:
         inner = path / deep[0].split("/")[0]
         raise ValueError(
-            f"{path} has images in folders inside of class sub-folders ({_some(deep)}): set `path` to {inner} if that "
-            "holds the classes, move each class's images directly into its sub-folder, or name a CSV file in `labels`"
+            f"{path} has images in folders inside of class sub-folders ({shortened(deep, SHOWN)}): set `path` to "
+            f"{inner} if that holds the classes, move each class's images directly into its sub-folder, or name a "
+            "CSV file in `labels`"
         )
     if not images:
         raise ValueError(f"{path} holds no images: it needs a sub-folder per class, or `labels`, a CSV file")
@@ -123,7 +124,8 @@ def _foreign(path: Path, others: list[str]) -> str:
     csv = [name for name in others if name.lower().endswith(".csv") and "/" not in name]
     if csv:
         return f"{path / csv[0]} is not an image: set `labels: {csv[0]}` if it names the images, or move it elsewhere"
-    return f"{path} has files that are not images ({_some(others)}): move them elsewhere, or let names begin with a dot"
+    named = shortened(others, SHOWN)
+    return f"{path} has files that are not images ({named}): move them elsewhere, or let names begin with a dot"
 
 
 def _named_files(path: Path, settings: Mapping[str, Any]) -> list[LabelledFile]:
@@ -236,8 +238,3 @@ def _folders(path: Path) -> list[str]:
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in IGNORED
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

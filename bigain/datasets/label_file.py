@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bigain.core.messages import unknown
+from bigain.core.messages import shortened, unknown
 from bigain.datasets.photos import leaves, repeated
 
 SEPARATOR = "|"  # between the labels of an image
@@ -85,8 +85,7 @@ def read_classes(path: Path) -> dict[str, ClassLine]:
 
 def named_lines(lines: Sequence[LabelledFile]) -> str:
     """Return the first of some lines for a message."""
-    shown = ", ".join(f"{line.file} (line {line.line})" for line in lines[:SHOWN])
-    return shown + (f", and {len(lines) - SHOWN} more" if len(lines) > SHOWN else "")
+    return shortened([f"{line.file} (line {line.line})" for line in lines], SHOWN)
 
 
 def _labels(where: str, row: dict[str, str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bigain.core.files import sha256
+from bigain.core.messages import shortened
 from bigain.datasets.base import UnreadableImage
 from bigain.datasets.images import image_names
 from bigain.datasets.photos import Store
@@ -30,7 +31,9 @@ def listed_images(folder: Path) -> tuple[list[str], list[str]]:
             raise ValueError(f"{str(path)!r} is not a name in UTF-8: rename it")
     images, others = image_names(Store(folder).names())
     if not images:
-        raise ValueError(f"{folder} holds no images; of its files {_named(others) or 'none'} are none by their endings")
+        raise ValueError(
+            f"{folder} holds no images; of its files {shortened(others, SHOWN) or 'none'} are none by their endings"
+        )
     return images, others
 
 
@@ -56,10 +59,10 @@ def labels_of(folder: Path, names: list[str], classes: list[str]) -> list[str]:
         if label not in classes:
             raise ValueError(
                 f"{folder / name} lies in no sub-folder of a class; sub-folders are named after the classes: "
-                f"{_named(classes)}"
+                f"{shortened(classes, SHOWN)}"
             )
     if missing := [name for name in classes if name not in labels]:
-        raise ValueError(f"{folder} has no images of {_named(missing)}: every class needs some")
+        raise ValueError(f"{folder} has no images of {shortened(missing, SHOWN)}: every class needs some")
     return labels
 
 
@@ -80,7 +83,3 @@ def is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _named(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

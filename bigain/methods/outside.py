@@ -123,11 +123,11 @@ def read_methods(file: Path, source: str) -> dict[str, OutsideMethod]:
         tree = ast.parse(file.read_text(encoding="utf-8"))
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{file} is not a Python file: {error}") from None
-    found = [node.value for node in tree.body if isinstance(node, ast.Assign) and _names(node) == ["METHODS"]]
-    if len(found) != 1:
-        raise ValueError(f"{file} needs one top-level line METHODS = {{...}}; it has {len(found)}")
+    literals = [node.value for node in tree.body if isinstance(node, ast.Assign) and _names(node) == ["METHODS"]]
+    if len(literals) != 1:
+        raise ValueError(f"{file} needs one top-level line METHODS = {{...}}; it has {len(literals)}")
     try:
-        content = ast.literal_eval(found[0])
+        content = ast.literal_eval(literals[0])
     except (ValueError, TypeError, SyntaxError, RecursionError):
         raise ValueError(
             f"{file}: METHODS has to be a literal of strings, numbers, tuples and dicts: it is read without running it"

@@ -117,7 +117,8 @@ def code_of(*names: str) -> dict[str, str]:
 
     An operator from outside is a part of its own name, with the fingerprint of its file.
     """
-    from_outside = {name: found.fingerprint for name in names if (found := outside.of_operator(name)) is not None}
+    methods = {name: outside.of_operator(name) for name in names}
+    from_outside = {name: method.fingerprint for name, method in methods.items() if method is not None}
     return {part: from_outside.get(part) or identity(part) for part in sorted(set(names))}
 
 

@@ -44,8 +44,8 @@ def folder_faults(where: str, settings: dict[str, Any], generated: int, classifi
     if classified and len(chosen.prompts) < FEWEST_CLASSES:
         yield f"{where}: {chosen.class_names[0]!r} is its only class; a classifier needs at least {FEWEST_CLASSES}"
     if (pair := equal_prompts(chosen)) is not None:
-        one, other = (chosen.class_names[c] for c in pair)
-        names = f"two classes are called {one!r}" if one == other else f"{one!r} and {other!r}"
+        first, second = (chosen.class_names[c] for c in pair)
+        names = f"two classes are called {first!r}" if first == second else f"{first!r} and {second!r}"
         yield f"{where}: {names}: both have the prompt {chosen.prompts[pair[0]]!r}; name them apart in `class_names`"
     if settings["reference"] is not None:
         try:
@@ -163,7 +163,7 @@ def in_common(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     for number, settings in enumerate((first, second)):
         for file in _files(settings, load(of_whole(settings))):
             by_size.setdefault(file.stat().st_size, [[], []])[number].append(file)
-    return any({*map(sha256, one)} & {*map(sha256, other)} for one, other in by_size.values() if one and other)
+    return any({*map(sha256, ours)} & {*map(sha256, theirs)} for ours, theirs in by_size.values() if ours and theirs)
 
 
 def data_of(settings: Mapping[str, Any]) -> str:

@@ -99,18 +99,18 @@ def check_dataset(where: str, settings: dict[str, Any], generated: int, classifi
     yield from _prefixed(where, lambda: _check_official(settings, source, generated))
 
 
-def share_images(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def share_images(first: dict[str, Any], second: dict[str, Any]) -> bool:
     """Return whether two data sets have images in common: their readers take a common split of the same files."""
-    if one["reader"] == other["reader"] == "folder":
+    if first["reader"] == second["reader"] == "folder":
         try:
-            return in_common(one, other)
+            return in_common(first, second)
         except (OSError, ValueError):  # which `check_dataset` reports
             return False
-    first, second = SOURCES[one["reader"]], SOURCES[other["reader"]]
-    if first.layout != second.layout or not set(first.splits) & set(second.splits):
+    ours, theirs = SOURCES[first["reader"]], SOURCES[second["reader"]]
+    if ours.layout != theirs.layout or not set(ours.splits) & set(theirs.splits):
         return False
-    paths = [located(settings["path"]).resolve() for settings in (one, other)]
-    return paths[0] == paths[1] or _same_content(other["reader"], *paths)
+    paths = [located(settings["path"]).resolve() for settings in (first, second)]
+    return paths[0] == paths[1] or _same_content(second["reader"], *paths)
 
 
 def _same_content(reader: str, first: Path, second: Path) -> bool:
