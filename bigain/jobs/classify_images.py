@@ -105,6 +105,8 @@ def classify_images(
     for file in (output, errors):
         if file is not None and file.is_dir():
             raise ValueError(f"{file} is a folder; a file is needed")
+    if errors is not None and errors.absolute() == output.absolute():
+        raise ValueError(f"{output} is both the file of the classes and that of the errors: name two files")
     stopwatch = Stopwatch()
     classifier = DiffusionClassifier(
         request.model,

@@ -171,6 +171,12 @@ def test_probabilities_are_calibrated_on_labelled_images(tmp_path, folder, names
     assert np.allclose(pd.read_csv(tmp_path / "b.csv")[columns], frame[columns], atol=1e-6)
 
 
+def test_classes_and_errors_need_files_of_their_own(tmp_path, folder, names):
+    out = tmp_path / "out.csv"
+    message = refusal(folder, out, "--model", UNET, *names, "--errors", str(out))
+    assert "both the file of the classes and that of the errors" in message
+
+
 def test_all_unreadable_images_are_named_or_listed_with_their_faults(tmp_path, folder, names):
     (folder / "empty.png").touch()
     (folder / "text.jpg").write_text("no image")
