@@ -11,6 +11,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pytest
 
 from tests.helpers.repository import ROOT
+from tests.helpers.shared_models import shared_model
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,29 +26,21 @@ def root() -> Path:
     return ROOT
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def unet():
-    from tests.helpers.models import tiny_unet
-
-    return tiny_unet()
+    yield from shared_model("unet")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def dit():
-    from tests.helpers.models import tiny_dit
-
-    return tiny_dit()
+    yield from shared_model("dit")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def mmdit():
-    from tests.helpers.models import tiny_mmdit
-
-    return tiny_mmdit()
+    yield from shared_model("mmdit")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def flux():
-    from tests.helpers.models import tiny_flux
-
-    return tiny_flux()
+    yield from shared_model("flux")

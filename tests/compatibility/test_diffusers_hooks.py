@@ -220,7 +220,8 @@ def test_replicas_of_data_parallelism_get_no_second_hook():
         assert len(attention.to_k._forward_pre_hooks) == 1
 
 
-def test_wrappers_of_forward_that_go_first_take_no_method_with_them(unet):
+def test_wrappers_of_forward_that_go_first_take_no_method_with_them():
+    unet = tiny_unet()
     with bigain.compressed(unet, "bigain_td", factor=2):
         expected = run_unet(unet)
     devices_of_every_module(unet)

@@ -21,7 +21,8 @@ from tests.helpers.models import one_block_unet, run_unet, tiny_unet
 SHARED = ("bigain_tm", "bigain_tm_cached", "bigain_td")
 
 
-def test_a_lost_offloading_hook_loses_neither_timestep_nor_plans(unet):
+def test_a_lost_offloading_hook_loses_neither_timestep_nor_plans():
+    unet = tiny_unet()
     with bigain.compressed(unet, "bigain_td", factor=2):
         expected = [run_unet(unet, t=t) for t in (500, 100)]
     with bigain.compressed(unet, "bigain_td", factor=2):

@@ -1,0 +1,39 @@
+"""Tiny models that the tests of a process share, each handed back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tests.helpers import models
+
+_built: dict[str, Any] = {}
+
+
+def shared_model(family: str) -> Iterator[Any]:
+    """Yield the tiny model of a family. Afterwards, fail the test that left something on it, and forget the model.
+
+    Which tests share a model, and in which order, depends on how they are spread over processes: what is left on it
+    would fail another test, now and then.
+    """
+    if family not in _built:
+        _built[family] = getattr(models, f"tiny_{family}")()
+    network = _built[family]
+    yield network
+    if left := sorted(leftovers(network)):
+        del _built[family]
+        raise AssertionError(f"left on the {family} that tests share: {', '.join(left)}; use a model of your own")
+
+
+def leftovers(network: Any) -> Iterator[str]:
+    """Yield what is on a model that it was not built with: a method, wrappers of `forward`, hooks, training mode."""
+    from bigain import attached_to
+
+    if attached_to(network) is not None:
+        yield "a method"
+    for name, module in network.named_modules():
+        yield from (f"{key} of {name or 'the model'}" for key in ("forward", "_diffusers_hook") if key in vars(module))
+        if module._forward_hooks or module._forward_pre_hooks:
+            yield f"hooks of {name or 'the model'}"
+        if module.training:
+            yield f"training of {name or 'the model'}"
