@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 command = partial(app.command, rich_help_panel=STUDY_PANEL)
 
-PAPER = Path("config/paper.yaml")
+PUBLISHED = [Path("config/paper.yaml"), Path("config/today.yaml")]  # studies of models that can be fetched
 WIDTH = 120  # of printed tables
 
 
@@ -73,7 +73,7 @@ def fetch(
     """
     from bigain.datasets import download
 
-    settings = _settings(name, configfile or [PAPER]) if spec is None else json.loads(spec)
+    settings = _settings(name, configfile or PUBLISHED) if spec is None else json.loads(spec)
     try:
         if name == "inception":
             path = download.inception(Path(settings["weights"]))

@@ -5,6 +5,7 @@ Everything is verified, and used offline afterwards. Only this file uses torchvi
 
 from __future__ import annotations
 
+import re
 import shutil
 import tarfile
 import zlib
@@ -23,6 +24,7 @@ from bigain.datasets.urls import COCO, IMAGENET, INCEPTION, PETS
 
 WEIGHTS = (".safetensors", ".bin")  # the first is preferred where a folder has both
 CONFIGS = (".json", ".txt", ".model")  # with tokenizers
+VARIANT = re.compile(r"\.(fp16|non_ema)[.-]")  # also `model.fp16-00001-of-00002.safetensors`
 
 
 class FetchError(RuntimeError):
@@ -54,7 +56,10 @@ def backbone(name: str, settings: dict[str, Any]) -> Path:
     try:
         snapshot_download(hub, revision=info.sha, local_dir=path, allow_patterns=sorted(files))
     except Exception as error:  # the hub raises many; finished files stay for the next call
-        raise FetchError(f"{name}: the download of {hub} stopped ({error}). Run the same command to resume") from error
+        remedy = _access(hub) if getattr(info, "gated", False) and "gated" in f"{type(error)} {error}".lower() else ""
+        raise FetchError(
+            f"{name}: the download of {hub} stopped ({error}). {remedy}Run the same command to resume"
+        ) from error
     verified: dict[str, dict[str, Any]] = {}
     for file in tqdm(sorted(files), desc="verify"):
         expected = files[file].lfs.sha256 if files[file].lfs else None
@@ -138,16 +143,19 @@ def choose(files: list[str]) -> set[str]:
     """Choose the files of a diffusers pipeline in full precision among those of a repository.
 
     Takes configs and tokenizers, and the weights of every sub-folder once, as safetensors if there are any; no
-    checkpoints of other programs and no variants.
+    checkpoints of other programs, which have no config beside them, and no variants.
     """
     files = [file for file in files if not leaves(file)]
     chosen = {"model_index.json"} & set(files)
     folders = {file.rsplit("/", 1)[0] for file in files if file.count("/") == 1}
     for folder in folders:
         inside = [file for file in files if file.rsplit("/", 1)[0] == folder]
-        chosen |= {file for file in inside if file.endswith(CONFIGS)}
+        configs = {file for file in inside if file.endswith(CONFIGS)}
+        if not configs:
+            continue
+        chosen |= configs
         for suffix in WEIGHTS:
-            weights = {f for f in inside if f.endswith(suffix) and ".fp16." not in f and ".non_ema." not in f}
+            weights = {file for file in inside if file.endswith(suffix) and not VARIANT.search(file)}
             if weights:
                 chosen |= weights
                 break
@@ -164,6 +172,14 @@ def _repository(hub: str, revision: str | None) -> Any:
             f"{hub} at revision {revision or 'main'} cannot be reached: {error}. If it has moved, set `hub` to its "
             "new name, or put the pipeline's folder at `path` and set `hub: null`"
         ) from error
+
+
+def _access(hub: str) -> str:
+    """Return what to do to be let in to a gated repository."""
+    return (
+        f"It is gated: accept its licence on https://huggingface.co/{hub} and log in with a token of that account "
+        "(`hf auth login`, or HF_TOKEN). "
+    )
 
 
 def _check_space(path: Path, needed: int) -> None:

@@ -1,4 +1,4 @@
-"""The committed table of FLOPs: every method at the paper's strengths on the paper's and the embedded backbones."""
+"""The committed table of FLOPs: methods at the paper's strengths on the paper's, today's and the embedded backbones."""
 
 from __future__ import annotations
 
@@ -26,22 +26,36 @@ EXTRA = {
     "dit_xl2": (),
     "mini_unet": (),
     "mini_dit": (),
+    "mini_mmdit": (),
+    "sd35_medium": (),
+    "flux1_dev": (),
 }
-FOLDERS = {"mini_unet": "resources/mini-unet", "mini_dit": "resources/mini-dit"}  # of backbones not in `architectures/`
+# What config/today.yaml runs, and all that is counted on its backbones, which takes seconds a row.
+TODAY = ("sd35_medium", "flux1_dev")
+TODAY_METHODS = ("none", "tome", "bigain_tm", "avg_pool", "todo", "bigain_td")
+TODAY_STRENGTHS: dict[str, list[float | int | None]] = {**STRENGTHS, "downsample_factor": [2, 3, 4]}
+FOLDERS = {  # of backbones not in `architectures/`
+    "mini_unet": "resources/mini-unet",
+    "mini_dit": "resources/mini-dit",
+    "mini_mmdit": "resources/mini-mmdit",
+}
+U_NETS = ("sd2", "mini_unet")
 COLUMNS = ("self_attention", "cross_attention", "feed_forward", "planning", "rest", "total")
 
 
 def rows(backbone: str) -> Iterator[tuple[str, float | int | None]]:
     """List the methods and strengths that are counted on a backbone."""
-    counted = [name for name, method in METHODS.items() if _is_counted(method, backbone)]
+    presets = TODAY_METHODS if backbone in TODAY else tuple(METHODS)
+    strengths = TODAY_STRENGTHS if backbone in TODAY else STRENGTHS
+    counted = [name for name in presets if _is_counted(METHODS[name], backbone)]
     for method in (*counted, *EXTRA[backbone]):
-        for strength in STRENGTHS[method_of(method).strength_kind]:
+        for strength in strengths[method_of(method).strength_kind]:
             yield method, strength
 
 
 def _is_counted(method: Method, backbone: str) -> bool:
     """Return whether a preset runs on a backbone, uncalibrated, and its operations do not depend on the image."""
-    fits = method.blocks is None or "dit" in backbone
+    fits = method.blocks is None or backbone not in U_NETS
     return fits and method.acts_on != "model" and not method.depends_on_image
 
 

@@ -19,8 +19,9 @@ from bigain.study.workload import Workload
 
 TRIAL_BYTES = 5.8  # per stored trial: measured on 1,175,000 of the embedded study, compressed
 FEATURE_BYTES = {"inception": 2048 * 4, "fashion-net": 64 * 4}  # per image
-LATENT_BYTES = 4 * 64 * 64 * 4  # per image of 512 px
-PROMPT_BYTES = 77 * 1024 * 2  # per encoded prompt
+DIFFUSION_BYTES = (4 * 64 * 64 * 4, 77 * 1024 * 2)  # of a latent of 512 px and of a prompt, Stable Diffusion 2's
+# Of a latent of 1,024 px and of a prompt with its pooled vector: Stable Diffusion 3.5's and FLUX.1's.
+FLOW_BYTES = {"mmdit": (16 * 128 * 128 * 4, 334 * 4096 * 2), "flux": (16 * 128 * 128 * 4, 513 * 4096 * 2)}
 
 
 @dataclass
@@ -138,10 +139,12 @@ class StudyCost:
     def _shared_gb(self, cells: list[Cell]) -> float:
         """Return the gigabytes of latents and conditions, which all methods share."""
         total = 0
-        for task, _, dataset in {(cell.task, cell.backbone, cell.dataset) for cell in cells}:
+        for task, backbone, dataset in {(cell.task, cell.backbone, cell.dataset) for cell in cells}:
             images, classes = self.study.size(dataset)
+            family = self.study.config["backbones"][backbone]["family"]
+            latent, prompt = FLOW_BYTES.get(family, DIFFUSION_BYTES)
             if task == "classification":
-                total += images * LATENT_BYTES + classes * PROMPT_BYTES
+                total += images * latent + classes * prompt
             elif self.study.multi_label(dataset):
-                total += self.study.generated(dataset) * PROMPT_BYTES
+                total += self.study.generated(dataset) * prompt
         return total / 1e9

@@ -20,6 +20,7 @@ LAYERS: dict[str, dict[Family, int]] = {  # of transformers whose configs lack t
     "num_single_layers": {"flux": 38},
 }
 MOST_LAYERS = 10_000
+FLUX_GRID = (64, 64)  # of 1,024 pixels, the resolution of FLUX.1's autoencoder
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def denoiser_of(backbone: dict[str, Any]) -> Denoiser:
     Raises WeightsError naming the file if it is missing, or the key that does not describe a denoiser.
     """
     path = config_file(backbone)
-    if not path.is_file() and backbone["architecture"] and identity(backbone) == ABSENT:
+    is_known = not path.is_file() and backbone["architecture"] and identity(backbone) == ABSENT
+    if is_known:
         path = ARCHITECTURES / f"{backbone['architecture']}.json"
     if not path.is_file():
         raise WeightsError(
@@ -77,7 +79,8 @@ def denoiser_of(backbone: dict[str, Any]) -> Denoiser:
         dual = settings.get("dual_attention_layers") or ()
         return Denoiser(family, _grid(settings, path), tuple(range(layers)), {"dual": tuple(dual)} if dual else {})
     every = tuple(range(layers + _layers(settings, "num_single_layers", family, path)))
-    return Denoiser(family, _flux_grid(backbone), every, {"double": every[:layers], "single": every[layers:]})
+    grid = FLUX_GRID if is_known else _flux_grid(backbone)
+    return Denoiser(family, grid, every, {"double": every[:layers], "single": every[layers:]})
 
 
 def _flux_grid(backbone: dict[str, Any]) -> tuple[int, int]:

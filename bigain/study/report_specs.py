@@ -24,6 +24,8 @@ from bigain.study.measurement_specs import (
 from bigain.study.spec_parts import methods_from
 from bigain.study.workload import Workload
 
+OF_PAPER = ("sd2", "dit_xl2")  # architectures whose numbers the paper prints
+
 
 def fetchable(work: Workload) -> list[str]:
     """Return the backbones and data sets of the study that can be downloaded, and `inception` if it is used."""
@@ -74,7 +76,7 @@ def report_spec(work: Workload, results: str) -> ReportSpec:
         files[work.chunk_files(cell)[0]] = job_spec(work, cell, 0)
     spec: ReportSpec = {
         "study": work.name,
-        "of_paper": any(config["backbones"][name]["architecture"] for name in work.backbones()),
+        "of_paper": any(config["backbones"][name]["architecture"] in OF_PAPER for name in work.backbones()),
         "classification": config["classification"],
         "generation": config["generation"],
         "datasets": {name: _protocol(work, name) for name in dict.fromkeys(cell.dataset for cell in work.cells)},

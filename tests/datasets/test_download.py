@@ -30,6 +30,8 @@ def hub(tmp_path, monkeypatch):
         "unet/diffusion_pytorch_model.safetensors": bytes(1000),
         "unet/diffusion_pytorch_model.bin": b"the same as a pickle",
         "unet/diffusion_pytorch_model.fp16.safetensors": b"half",
+        "unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors": b"a part of the half",
+        "text_encoders/t5xxl_fp16.safetensors": b"what another program loads",
         "tokenizer/vocab.json": b"{}",
         "tokenizer/merges.txt": b"",
     }
@@ -37,6 +39,7 @@ def hub(tmp_path, monkeypatch):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes(content)
     (source / "text_encoder").mkdir()
+    (source / "text_encoder" / "config.json").write_bytes(b"{}")
     torch.save({"weight": torch.arange(6.0)}, source / "text_encoder" / "pytorch_model.bin")
     calls = []
 
@@ -80,6 +83,7 @@ def test_a_pipeline_is_fetched_once_each_part_whole_and_without_pickles(hub, tmp
         MANIFEST,
         "unet/config.json",
         "unet/diffusion_pytorch_model.safetensors",
+        "text_encoder/config.json",
         "text_encoder/model.safetensors",
         "tokenizer/vocab.json",
         "tokenizer/merges.txt",
@@ -120,6 +124,18 @@ def test_a_download_that_stopped_goes_on(hub, tmp_path):
     assert not (tmp_path / "model" / MANIFEST).exists()
     download.backbone("sd2", settings(tmp_path / "model"))
     assert (tmp_path / "model" / MANIFEST).exists()
+
+
+def test_a_gated_model_says_that_its_licence_and_a_token_are_needed(hub, tmp_path, monkeypatch):
+    def refused(*args, **settings):
+        raise OSError("401 Client Error. Cannot access gated repo for url https://huggingface.co/someone/model")
+
+    info = SimpleNamespace(sha=COMMIT, siblings=[], gated="auto")
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *args, **settings: info)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refused)
+    advice = r"gated: accept its licence on https://huggingface\.co/someone/model and log in with a token"
+    with pytest.raises(download.FetchError, match=advice):
+        download.backbone("sd35_medium", settings(tmp_path / "model"))
 
 
 def test_what_arrives_wrong_is_removed(hub, tmp_path, monkeypatch):
