@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
 from tests.helpers import models
 
-_built: dict[str, Any] = {}
+_built: dict[str, tuple[Any, dict[str, Any]]] = {}  # models, and their weights when they were built
 
 
 def shared_model(family: str) -> Iterator[Any]:
@@ -17,12 +18,22 @@ def shared_model(family: str) -> Iterator[Any]:
     would fail another test, now and then.
     """
     if family not in _built:
-        _built[family] = getattr(models, f"tiny_{family}")()
-    network = _built[family]
+        network = getattr(models, f"tiny_{family}")()
+        _built[family] = network, copy.deepcopy(network.state_dict())
+    network, weights = _built[family]
     yield network
-    if left := sorted(leftovers(network)):
+    if left := sorted([*leftovers(network), *changed(network, weights)]):
         del _built[family]
         raise AssertionError(f"left on the {family} that tests share: {', '.join(left)}; use a model of your own")
+
+
+def changed(network: Any, weights: dict[str, Any]) -> Iterator[str]:
+    """Yield which weights are others than when the model was built, in values, type or memory format."""
+    import torch
+
+    for name, value in network.state_dict().items():
+        if not (value.stride() == weights[name].stride() and torch.equal(value, weights[name])):
+            yield f"another {name}"
 
 
 def leftovers(network: Any) -> Iterator[str]:
