@@ -56,7 +56,7 @@ def test_projections_may_be_fused_while_tokens_are_merged(fusible):
 @pytest.mark.parametrize("method", ["bigain_tm", "bigain_tm@sa+mlp", "todo"])
 def test_an_attention_mask_is_refused(model, method):
     family, network = model
-    masked = INPUTS[family]() | {"joint_attention_kwargs": {"attention_mask": torch.ones(2, 69)}}
+    masked = INPUTS[family]() | {"joint_attention_kwargs": {"attention_mask": torch.zeros(2, 1, 69, 69)}}
     refused = pytest.raises(ValueError, match="joint attention must run without a mask, which would be for the tokens")
     with bigain.compressed(network, method, **arguments_for(method)), refused:
         run(network, masked)
