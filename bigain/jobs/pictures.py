@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,7 +27,10 @@ WARM_UP_STEPS = 2
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to generate: prompts, or class ids with their names; `steps` and `guidance` default to the pipeline's."""
+    """What to generate: prompts, or class ids with their names; `steps` and `guidance` default to the pipeline's.
+
+    Raises ValueError for a guidance that is not finite.
+    """
 
     prompts: list[str] | None
     class_ids: Mapping[int, str] | None
@@ -34,6 +38,10 @@ class Wanted:
     seed: int
     steps: int | None
     guidance: float | None
+
+    def __post_init__(self) -> None:
+        if self.guidance is not None and not math.isfinite(self.guidance):
+            raise ValueError(f"guidance is {self.guidance}; it has to be a finite number")
 
 
 @dataclass(frozen=True)

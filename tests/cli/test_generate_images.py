@@ -157,6 +157,7 @@ def test_nothing_is_left_of_a_failed_run(tmp_path, prompts, monkeypatch):
         (["--model", DIT, "--class-ids", "1", "--method", "dip_go"], "dip_go needs calibration=FILE"),
         (["--model", DIT, "--class-ids", "1", "--dtype", "fp16"], "dtype one of float32, float16, bfloat16, not"),
         (["--model", DIT, "--class-ids", "1", "--device", "gpu"], "device is cpu, cuda or auto"),
+        (["--model", DIT, "--class-ids", "1", "--guidance", "nan"], "guidance is nan; it has to be a finite number"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, arguments, message):
