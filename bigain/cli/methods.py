@@ -18,17 +18,21 @@ command = partial(app.command, rich_help_panel=METHODS_PANEL)
 
 @command()
 def methods() -> None:
-    """List every method: what it acts on, its strength, and the options that `ID~OPTION-VALUE` sets."""
+    """List every method: what it acts on, its strength and properties, and the options that `ID~OPTION-VALUE` sets."""
     from bigain.methods.ids import options_of
     from bigain.methods.method import STRENGTHS
     from bigain.methods.presets import METHODS
+    from bigain.methods.properties import properties_of
 
-    typer.echo(f"{'id':18} {'method':20} {'acts on':12} {'strength':24} options")
+    typer.echo(f"{'id':18} {'method':20} {'acts on':12} {'strength':24} {'random':8} {'local':6} options")
     for method in METHODS.values():
-        columns = f"{method.id:18} {method.label:20} {method.acts_on:12} {method.strength_kind:24} "
+        properties = properties_of(method)
+        draws, local = ("no" if properties.deterministic else "yes"), ("yes" if properties.timestep_local else "no")
+        columns = f"{method.id:18} {method.label:20} {method.acts_on:12} {method.strength_kind:24} {draws:8} {local:6} "
         typer.echo(columns + ", ".join(options_of(method)))
     for kind, meaning in STRENGTHS.items():
         typer.echo(f"{kind}: {meaning}")
+    typer.echo("random: it draws random numbers. local: a prediction depends on no other sample, class or timestep")
 
 
 @command()

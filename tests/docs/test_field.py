@@ -3,6 +3,7 @@
 import re
 
 from bigain.methods.presets import METHODS
+from bigain.methods.properties import properties_of
 from tests.helpers.repository import ROOT
 
 NUMBER = r"(U-Net|DiT) (\d+\.\d)"
@@ -39,3 +40,12 @@ def test_every_preset_is_on_the_page():
     page = (ROOT / "docs/field.md").read_text("utf-8")
     left_out = {"none", "bigain_tm_cached", "bigain_tm_block"}  # forms of bigain_tm
     assert [name for name in METHODS if f"`{name}`" not in page and name not in left_out] == []
+
+
+def test_what_it_says_about_classifiers_is_what_methods_do():
+    page = (ROOT / "docs/field.md").read_text("utf-8").split("## Not in this package")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| `")]
+    valid = {row[0].split("`")[1]: row[3] for row in rows}
+    assert len(valid) > 10
+    for name, text in valid.items():
+        assert text.startswith("no") != properties_of(METHODS[name]).timestep_local, name
