@@ -19,6 +19,7 @@ from bigain.core.records import canonical
 
 SEAL = "seal"
 State = Literal["missing", "unsealed", "damaged", "foreign", "outdated", "orphaned"]
+COUNTS = ("images", "captions")  # keys of the specs of latents and conditions: how many of them there are
 IDENTITY = ("task", "backbone", "dataset", "method", "strength", "seed")  # keys of a spec that say which result it is
 SHOWN = 3  # differences listed in a message
 LONGEST_VALUE = 80  # characters of a spec's value in a message
@@ -50,6 +51,14 @@ def digest(spec: Mapping[str, Any] | str) -> str:
     """Return the digest by which specs are compared, of a spec or of its canonical JSON."""
     text = spec if isinstance(spec, str) else canonical(spec)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def encoding_digest(spec: Mapping[str, Any]) -> str:
+    """Return the digest of the spec of latents or conditions, without how many there are.
+
+    None depends on how many others are encoded, so what was computed from the first of them stays when there are more.
+    """
+    return digest({key: value for key, value in spec.items() if key not in COUNTS})
 
 
 def provenance_file(path: Path | str) -> Path:
@@ -132,6 +141,11 @@ def checked(path: Path | str, expected: str | None = None) -> dict[str, Any]:
 def as_input(path: Path | str, provenance: Mapping[str, Any]) -> InputFile:
     """Return the entry of a result file in the `inputs` of what is computed from it."""
     return {"file": str(path), "spec": digest(provenance["spec"]), "sha256": provenance["sha256"]}
+
+
+def as_encoding(path: Path | str, provenance: Mapping[str, Any]) -> InputFile:
+    """Return the entry of latents or conditions, of whose spec the digest leaves out how many there are."""
+    return {**as_input(path, provenance), "spec": encoding_digest(provenance["spec"])}
 
 
 # -- differences, for messages -----------------------------------------------------------------------------------------

@@ -314,11 +314,13 @@ class DatasetProtocol(TypedDict):
     """Use of a data set by the study, for print; a task's keys exist if the study has the task."""
 
     reader: str
-    images: NotRequired[int]  # classified
+    images: NotRequired[int]  # classified per cell
+    fewest_images: NotRequired[int]  # if some cells classify fewer
     classes: NotRequired[int]
     stages: NotRequired[list[int]]
     keep: NotRequired[list[int]]
     generated: NotRequired[int]  # images generated per cell
+    fewest_generated: NotRequired[int]  # if some cells generate fewer
 
 
 class Agreement(TypedDict):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bigain.core.files import read_json
-from bigain.core.provenance import InputFile, ResultError, as_input, check_spec, checked, differences
+from bigain.core.provenance import InputFile, ResultError, as_encoding, as_input, check_spec, checked, differences
 from bigain.core.specs import CellJobSpec, ClassifySpec
 
 SHARED = ("backbone", "dataset", "threads")  # keys that the spec of a job has in common with those of its inputs
@@ -28,7 +28,7 @@ def shared_input(file: Path, spec: Mapping[str, Any]) -> InputFile:
             actual[key], expected[key] = ({name: part[key][name] for name in common} for part in (actual, expected))
     if wrong := differences(actual, expected):
         raise ResultError(file, "foreign", "was computed with " + "; ".join(wrong))
-    return as_input(file, provenance)
+    return as_encoding(file, provenance)
 
 
 def batch_input(spec: ClassifySpec) -> tuple[int, dict[str, InputFile]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bigain.core.provenance import InputFile, ResultError, as_input, checked, provenance_file, write_sealed
+from bigain.core.provenance import (
+    InputFile,
+    ResultError,
+    as_input,
+    checked,
+    encoding_digest,
+    provenance_file,
+    read_provenance,
+    write_sealed,
+)
 from bigain.core.records import summaries
 from bigain.core.specs import ScoreSpec
 from bigain.core.validation import TRIALS, read_columns, read_features, validate
@@ -175,11 +185,26 @@ def _provenance(spec: ScoreSpec, chunks: list[Path]) -> list[dict[str, Any]]:
         file = provenance_file(chunk)
         validate(file, provenance, PROVENANCE)
         for name, digest in spec["inputs"].items():
-            if provenance["inputs"].get(name, {}).get("spec") != digest:
+            if _input_digest(provenance["inputs"].get(name, {}), digest) != digest:
                 raise ResultError(chunk, "outdated", f"was computed from {name} of other settings or code than now")
         summaries(file, provenance["environments"])
         every.append(provenance)
     return every
+
+
+def _input_digest(recorded: dict[str, Any], expected: str) -> str | None:
+    """Return the digest of the spec of an input of a chunk, as `ScoreSpec.inputs` has it.
+
+    Older chunks recorded it with how many images were encoded. It is then read from the input, if that is still the
+    same file.
+    """
+    if recorded.get("spec") == expected or "file" not in recorded:
+        return recorded.get("spec")
+    with suppress(ResultError):
+        provenance = read_provenance(recorded["file"])
+        if provenance.get("sha256") == recorded.get("sha256"):
+            return encoding_digest(provenance["spec"])
+    return recorded.get("spec")
 
 
 def _write(

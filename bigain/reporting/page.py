@@ -21,7 +21,7 @@ from bigain.reporting.collected import CellScores
 from bigain.reporting.contents import TableEntry, figures_of, read_tables
 from bigain.reporting.frames import CellMetric, records
 from bigain.reporting.numbers import Value, digits, rounded
-from bigain.reporting.protocol import elimination_note
+from bigain.reporting.protocol import counted, elimination_note
 from bigain.reporting.rendering import render
 from bigain.reporting.scores import Scores
 
@@ -142,12 +142,12 @@ def _remarks(scored: list[CellScores], key: str, heading: str) -> list[tuple[str
 
 def _setup(settings: DatasetProtocol, steps: int) -> str:
     """Describe how a data set is classified and generated."""
-    parts = []
+    parts, images = [], counted(settings)
     if "images" in settings:
-        parts.append(f"{settings['images']} images classified into {settings['classes']} classes")
+        parts.append(f"{images['classified']} images classified into {settings['classes']} classes")
         parts.append(f"trials {settings['stages']}, keep {settings['keep']}")
     if "generated" in settings:
-        parts.append(f"{settings['generated']} images generated in {steps} steps")
+        parts.append(f"{images['generated']} images generated in {steps} steps")
     return "; ".join(parts)
 
 

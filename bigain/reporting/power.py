@@ -56,8 +56,8 @@ class Spread(NamedTuple):
 class Need:
     """What a comparison of a claim can show with the study's images, and how many it needs to show a difference.
 
-    Differences are points, or units of distance; None stands for an unknown number. `hours` are those of each cell, as
-    configured.
+    Differences are points, or units of distance; None stands for an unknown number. `images` is the number of the cell
+    that has the fewest, on which all are compared; `hours` are those of each cell, as configured, and per image.
     """
 
     claim: str
@@ -68,6 +68,7 @@ class Need:
     difference: float | None
     needed: int | None
     hours: Mapping[Cell, float]
+    hours_per_image: Mapping[Cell, float]
 
 
 @dataclass(frozen=True)
@@ -111,16 +112,13 @@ class Summary:
     @property
     def hours(self) -> float:
         """The hours of all cells that are compared, as configured."""
-        return sum(self._hours.values())
+        return sum({cell: hours for need in self.needs for cell, hours in need.hours.items()}.values())
 
     @property
     def hours_needed(self) -> float | None:
         """The hours of all cells that are compared, with the images that the claim needs."""
-        return None if self.needed is None else self.hours * self.needed / self.images
-
-    @property
-    def _hours(self) -> dict[Cell, float]:
-        return {cell: hours for need in self.needs for cell, hours in need.hours.items()}
+        per_image = {cell: hours for need in self.needs for cell, hours in need.hours_per_image.items()}
+        return None if self.needed is None else self.needed * sum(per_image.values())
 
 
 def read_pilot(results: Path) -> Scores:
@@ -239,6 +237,7 @@ class Planned:
         cells = [self._cells[cell] for cell in (*ours, *theirs)]
         images = min(map(self.study.images, cells))
         seeds = len(self.study.config["seeds"])
+        hours = {cell: seeds * self.costs.cost(cell).hours for cell in cells}
         return Need(
             claim=claim,
             comparison=comparison,
@@ -247,7 +246,8 @@ class Planned:
             shows=_shown(spread, images),
             difference=sought,
             needed=None if sought is None else _needed(spread, sought, comparison.claimed),
-            hours={cell: seeds * self.costs.cost(cell).hours for cell in cells},
+            hours=hours,
+            hours_per_image={cell: hours[cell] / self.study.images(cell) for cell in cells},
         )
 
 

@@ -16,6 +16,18 @@ from bigain.reporting import names
 from bigain.reporting.rendering import render
 
 
+def counted(settings: DatasetProtocol) -> dict[str, str | None]:
+    """Return how many images of a data set are classified and generated per cell: a number, or `FEWEST to MOST`."""
+    ranges = {
+        "classified": (settings.get("fewest_images"), settings.get("images")),
+        "generated": (settings.get("fewest_generated"), settings.get("generated")),
+    }
+    return {
+        task: None if most is None else f"{most}" if fewest is None else f"{fewest} to {most}"
+        for task, (fewest, most) in ranges.items()
+    }
+
+
 class Text(NamedTuple):
     """The text of a cell, in LaTeX and plain."""
 
@@ -72,7 +84,7 @@ def listings(spec: ReportSpec) -> list[Listing]:
             "Data sets: number of classes, and of images classified and generated (Table 9 of the paper).",
             ["data set", "reader", "classes", "images classified", "images generated"],
             [
-                _texts(name, settings["reader"], *(settings.get(key) for key in ("classes", "images", "generated")))
+                _texts(name, settings["reader"], settings.get("classes"), *counted(settings).values())
                 for name, settings in datasets.items()
             ],
             [_dataset(name, settings) for name, settings in datasets.items()],
@@ -144,7 +156,7 @@ def _stages(name: str, settings: DatasetProtocol) -> list[Text]:
 
 def _dataset(name: str, settings: DatasetProtocol) -> dict[str, Any]:
     """Return a data set as a row of table9.csv."""
-    images = {"images_classified": settings.get("images"), "images_generated": settings.get("generated")}
+    images = {f"images_{task}": count for task, count in counted(settings).items()}
     return {"dataset": name, "reader": settings["reader"], "classes": settings.get("classes")} | images
 
 

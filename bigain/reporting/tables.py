@@ -96,9 +96,14 @@ def _rows(
     def cell(method: str, strength: float | None) -> CellMetric:
         return CellMetric(metric, backbone, dataset, method, strength)
 
+    def cells(method: str, strength: float | None) -> pd.DataFrame:
+        return at_strength(numbers[numbers["method"] == method], strength)
+
     def value(method: str, strength: float | None) -> Value:
-        cells = at_strength(numbers[numbers["method"] == method], strength)
-        return over_seeds(cells, printed.get(cell(method, strength)))
+        return over_seeds(cells(method, strength), printed.get(cell(method, strength)))
+
+    def equally_many(strength: float) -> bool:
+        return set(cells(of, strength)["n"]) == set(cells(against, strength)["n"])
 
     def column(strength: float) -> dict[CellMetric, Value]:
         return _with_best({cell(method, strength): value(method, strength) for method in table.methods}, scores)
@@ -113,18 +118,23 @@ def _rows(
         rows.append(Row(method_of(method).label, "method", values, method))
     of, against = table.delta
     deltas = [
-        _delta(cell(of, strength), cell(against, strength), numbers, scores)
+        _delta(cell(of, strength), cell(against, strength), numbers, scores, equally_many(strength))
         for strength, numbers in zip(strengths, columns, strict=True)
     ]
     return [*rows, Row(f"{method_of(of).label} - {method_of(against).label}", "delta", deltas, of, against)]
 
 
-def _delta(ours: CellMetric, theirs: CellMetric, numbers: dict[CellMetric, Value], scores: Scores) -> Value:
-    """Return our number minus theirs, with its paired interval if the metric is compared image by image."""
+def _delta(
+    ours: CellMetric, theirs: CellMetric, numbers: dict[CellMetric, Value], scores: Scores, equally_many: bool
+) -> Value:
+    """Return our number minus theirs, with its paired interval on common images if there is one.
+
+    Otherwise it is missing unless both are of `equally_many` images: distances depend on how many are generated.
+    """
     printed = difference(numbers[ours].printed, numbers[theirs].printed)
     if scores.comparable(ours, theirs):
         return Value(*change(scores, ours, theirs), printed=printed)
-    return Value(difference(numbers[ours].value, numbers[theirs].value), printed=printed)
+    return Value(difference(numbers[ours].value, numbers[theirs].value) if equally_many else None, printed=printed)
 
 
 def change(scores: Scores, ours: CellMetric, theirs: CellMetric) -> tuple[float, float, float]:

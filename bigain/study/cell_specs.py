@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bigain.core.provenance import digest
+from bigain.core.provenance import digest, encoding_digest
 from bigain.core.specs import (
     CalibrateSpec,
     CellJobSpec,
@@ -92,11 +92,14 @@ def calibration_spec(work: Workload, cell: Cell) -> CalibrateSpec:
 
 
 def score_spec(work: Workload, cell: Cell) -> ScoreSpec:
-    """Return the spec of a cell's metrics, with the digests of the specs of its chunks and of all that these read."""
+    """Return the spec of a cell's metrics, with the digests of the specs of its chunks and of all that these read.
+
+    It does not depend on how many images and captions are encoded for other cells.
+    """
     classified, place = cell.task == "classification", (work, cell.backbone, cell.dataset)
-    inputs = {"conditions": digest(conditions_spec(*place))}
+    inputs = {"conditions": encoding_digest(conditions_spec(*place))}
     if classified:
-        inputs["latents"] = digest(latents_spec(*place))
+        inputs["latents"] = encoding_digest(latents_spec(*place))
     if classified and work.measures_batch:
         inputs["batch"] = digest(batch_spec(work, cell.backbone))
     if cell.structural:

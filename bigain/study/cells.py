@@ -64,6 +64,30 @@ def sections(config: Config) -> dict[tuple[str, str | None], list[Cell]]:
     return cells_of
 
 
+def images_per_cell(config: Config, entry: dict[str, Any]) -> int | None:
+    """Return how many images each cell of an entry classifies or generates; None: all of its data set."""
+    settings = config["datasets"][entry["dataset"]]
+    if "images" in entry:
+        return entry["images"]
+    return settings["images"] if entry["task"] == "classification" else generated_images(config, settings)
+
+
+def generated_images(config: Config, settings: dict[str, Any]) -> int:
+    """Return how many images are generated from a data set's captions, unless an entry of `cells` says otherwise."""
+    return settings["generate"] or config["generation"]["images"]
+
+
+def images_of_cells(config: Config) -> dict[Cell, int | None]:
+    """Return how many images each cell classifies or generates: the most that an entry asks for; None: all."""
+    asked: dict[Cell, int | None] = {}
+    for entry in config["cells"]:
+        images = images_per_cell(config, entry)
+        for cell in _cells(config, entry):
+            earlier = asked.get(cell, 0)
+            asked[cell] = None if images is None or earlier is None else max(images, earlier)
+    return asked
+
+
 def _cells(config: Config, entry: dict[str, Any]) -> Iterator[Cell]:
     """Yield the cells of one entry of the config's `cells`."""
     strengths = {**config["strengths"], **entry["strengths"]}

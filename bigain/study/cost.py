@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 
+from bigain.methods.method import Task
 from bigain.study.cells import Cell, sections
 from bigain.study.workload import Workload
 
@@ -138,13 +139,15 @@ class StudyCost:
 
     def _shared_gb(self, cells: list[Cell]) -> float:
         """Return the gigabytes of latents and conditions, which all methods share."""
-        total = 0
-        for task, backbone, dataset in {(cell.task, cell.backbone, cell.dataset) for cell in cells}:
-            images, classes = self.study.size(dataset)
+        total, most = 0, dict[tuple[Task, str, str], int]()
+        for cell in cells:
+            place = cell.task, cell.backbone, cell.dataset
+            most[place] = max(self.study.images(cell), most.get(place, 0))
+        for (task, backbone, dataset), images in most.items():
             family = self.study.config["backbones"][backbone]["family"]
             latent, prompt = FLOW_BYTES.get(family, DIFFUSION_BYTES)
             if task == "classification":
-                total += images * latent + classes * prompt
+                total += images * latent + self.study.classes(dataset) * prompt
             elif self.study.multi_label(dataset):
-                total += self.study.generated(dataset) * prompt
+                total += images * prompt
         return total / 1e9

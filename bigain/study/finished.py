@@ -1,4 +1,4 @@
-"""Adapt specs to finished files that hold all that is needed: more captions, or the same arms in another order.
+"""Adapt specs to finished files that hold all that is needed: more images, or the same arms in another order.
 
 A job whose spec equals that of its finished file is not run again. Without a finished file, specs depend on the config
 alone.
@@ -6,23 +6,27 @@ alone.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from bigain.core.provenance import ResultError, read_provenance
 from bigain.core.records import canonical
-from bigain.core.specs import EncodeConditionsSpec
+from bigain.core.specs import EncodeConditionsSpec, EncodeImagesSpec
 
+Encoding = TypeVar("Encoding", EncodeImagesSpec, EncodeConditionsSpec)
 Arm = TypeVar("Arm", bound=tuple[Any, ...])
 
 
-def with_all_captions(spec: EncodeConditionsSpec, file: str) -> EncodeConditionsSpec:
-    """Return the spec of finished conditions that have those of `spec` and perhaps more captions, else `spec`."""
-    finished = _finished_spec(file)
-    captions = finished.get("captions")
-    if type(captions) is not int or captions < spec["captions"]:
+def with_all_encoded(spec: Encoding, counted: Literal["images", "captions"], file: str) -> Encoding:
+    """Return the spec of a finished file that holds what `spec` asks for and perhaps of more images, else `spec`.
+
+    `counted` is the key that says of how many.
+    """
+    finished, needed = _finished_spec(file), dict[str, Any](spec)
+    count = finished.get(counted)
+    if type(count) is not int or count < needed[counted]:
         return spec
-    kept: EncodeConditionsSpec = {**spec, "captions": captions}
-    return kept if canonical(kept) == canonical(finished) else spec
+    kept = needed | {counted: count}
+    return cast(Encoding, kept) if canonical(kept) == canonical(finished) else spec
 
 
 def in_finished_order(arms: list[Arm], file: str) -> list[Arm]:

@@ -18,7 +18,7 @@ from bigain.datasets.base import Dataset
 from bigain.datasets.folder import equal_prompts
 from bigain.metrics import FEWEST_IMAGES
 from bigain.metrics.fidelity import SUBSET
-from bigain.study.cells import Cell, Config
+from bigain.study.cells import Cell, Config, images_of_cells
 from bigain.study.weights import CHECKSUMS, DENOISER_FOLDERS, read_mapping
 
 FEWEST_CLASSES = 2  # that a classifier tells apart
@@ -110,10 +110,11 @@ def calibration_faults(where: str, settings: Mapping[str, Any]) -> Iterator[str]
 def model_faults(config: Config, cells: Iterable[Cell]) -> Iterator[str]:
     """Find prompts that the text encoder of a cell's backbone would cut off."""
     generated: dict[tuple[str, str], int] = {}
+    asked = images_of_cells(config)
     for cell in cells:
         settings = config["datasets"][cell.dataset]
         if settings["reader"] == "folder":
-            count = (settings["generate"] or config["generation"]["images"]) if cell.task == "generation" else 0
+            count = (asked[cell] or 0) if cell.task == "generation" else 0
             pair = cell.backbone, cell.dataset
             generated[pair] = max(count, generated.get(pair, 0))
     for (backbone, name), count in generated.items():

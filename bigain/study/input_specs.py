@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bigain.core.specs import DatasetSpec, EncodeConditionsSpec, EncodeImagesSpec, MeasureBatchSpec, ReferenceSpec
 from bigain.study.fingerprints import READER_PARTS, code_of
-from bigain.study.finished import with_all_captions
+from bigain.study.finished import with_all_encoded
 from bigain.study.spec_parts import (
     backbone_part,
     dataset_part,
@@ -19,15 +19,19 @@ REFERENCE_BATCH = 50  # real images that go through the feature network together
 
 
 def latents_spec(work: Workload, backbone: str, dataset: str) -> EncodeImagesSpec:
-    """Return the spec of a data set's latents."""
+    """Return the spec of a data set's latents, of as many images as a cell of the backbone classifies.
+
+    Finished latents may be of more images than the study needs.
+    """
     part = photos_part(work.config, dataset)
-    return {
+    spec: EncodeImagesSpec = {
         "backbone": backbone_part(work.config, backbone, compressed=False),
         "dataset": part,
-        "images": work.size(dataset)[0],
+        "images": work.most_images("classification", backbone, dataset),
         "threads": work.config["threads"],
         "code": _encoding_code(work, backbone, part),
     }
+    return with_all_encoded(spec, "images", f"{work.results}/inputs/{backbone}/{dataset}/latents.safetensors")
 
 
 def conditions_spec(work: Workload, backbone: str, dataset: str) -> EncodeConditionsSpec:
@@ -36,15 +40,14 @@ def conditions_spec(work: Workload, backbone: str, dataset: str) -> EncodeCondit
     Finished conditions may have more captions than the study needs.
     """
     part = dataset_part(work.config, dataset)
-    generates = (backbone, dataset) in work.pairs["generation"]
     spec: EncodeConditionsSpec = {
         "backbone": backbone_part(work.config, backbone, compressed=False),
         "dataset": part,
-        "captions": work.generated(dataset) if generates else 0,
+        "captions": work.most_images("generation", backbone, dataset),
         "threads": work.config["threads"],
         "code": _encoding_code(work, backbone, part),
     }
-    return with_all_captions(spec, f"{work.results}/inputs/{backbone}/{dataset}/conditions.safetensors")
+    return with_all_encoded(spec, "captions", f"{work.results}/inputs/{backbone}/{dataset}/conditions.safetensors")
 
 
 def batch_spec(work: Workload, backbone: str) -> MeasureBatchSpec:

@@ -52,7 +52,7 @@ def efficiency_spec(work: Workload, backbone: str) -> EfficiencySpec:
 def probed(work: Workload) -> list[tuple[str, str]]:
     """Return the (backbone, data set) pairs to probe: those with token methods and a single label per image."""
     pairs = dict.fromkeys((cell.backbone, cell.dataset) for cell in work.cells if _is_probed(cell))
-    return [(b, d) for b, d in pairs if not work.multi_label(d) and work.size(d)[1] > 1]
+    return [(b, d) for b, d in pairs if not work.multi_label(d) and work.classes(d) > 1]
 
 
 def in_figures(work: Workload) -> list[tuple[str, str]]:
@@ -81,7 +81,7 @@ def spectrum_spec(work: Workload, backbone: str, dataset: str) -> SpectrumSpec:
     settings = work.config["probes"]
     cells = [cell for cell in work.cells if (cell.backbone, cell.dataset) == (backbone, dataset)]
     arms = dict.fromkeys((cell.method, cell.strength) for cell in cells if _is_probed(cell))
-    images = min(settings["images"], work.size(dataset)[0])
+    images = min(settings["images"], work.most_images("classification", backbone, dataset))
     finished = f"{work.results}/probes/{backbone}/{dataset}/spectrum.parquet"
     return {
         **_probe(work, backbone, dataset, images, [method for method, _ in arms]),
@@ -102,7 +102,7 @@ def margins_spec(work: Workload, backbone: str, dataset: str) -> MarginsSpec:
     settings = work.config["probes"]
     cells = [cell for cell in work.cells if (cell.backbone, cell.dataset) == (backbone, dataset)]
     arms = dict.fromkeys((cell.method, cell.strength) for cell in cells if _compresses_tokens(cell))
-    images = min(settings["margin_images"], work.size(dataset)[0])
+    images = min(settings["margin_images"], work.most_images("classification", backbone, dataset))
     finished = f"{work.results}/probes/{backbone}/{dataset}/margins.parquet"
     return {
         **_probe(work, backbone, dataset, images, [method for method, _ in arms], "jobs.margins"),

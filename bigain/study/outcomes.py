@@ -84,10 +84,9 @@ class Outcomes(Workload):
         self.results, self.reports = folder, str(Path(folder).parent)
         self._report: OutcomesReportSpec = content["report"]
 
-    def size(self, dataset: str) -> tuple[int, int]:
-        """Return how many images of a data set are classified, and among how many classes, without the data."""
-        protocol = self._report["datasets"][dataset]
-        return protocol["images"], protocol["classes"]
+    def classes(self, dataset: str) -> int:
+        """Return among how many classes images of a data set are classified, without the data."""
+        return self._report["datasets"][dataset]["classes"]
 
     def probed(self) -> list[tuple[str, str]]:
         """Return the (backbone, data set) pairs on which Theorem 1 is measured."""

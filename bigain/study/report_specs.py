@@ -8,6 +8,7 @@ from typing import Any
 from bigain.core.provenance import digest
 from bigain.core.specs import CollectSpec, DatasetProtocol, FetchSpec, ReportSpec
 from bigain.datasets import SOURCES
+from bigain.methods.method import Task
 from bigain.study.cell_specs import job_spec, score_spec, stage_schedule
 from bigain.study.cells import Cell
 from bigain.study.certificates import certificate_of
@@ -110,12 +111,23 @@ def _sampled(work: Workload) -> list[Cell]:
 
 
 def _protocol(work: Workload, dataset: str) -> DatasetProtocol:
-    tasks = {cell.task for cell in work.cells if cell.dataset == dataset}
+    images: dict[Task, set[int]] = {"classification": set(), "generation": set()}
+    for cell in work.cells:
+        if cell.dataset == dataset:
+            images[cell.task].add(work.images(cell))
     protocol: DatasetProtocol = {"reader": work.config["datasets"][dataset]["reader"]}
-    if "classification" in tasks:
-        images, classes = work.size(dataset)
+    if classified := images["classification"]:
         schedule = stage_schedule(work, dataset)
-        protocol |= {"images": images, "classes": classes, "stages": schedule["stages"], "keep": schedule["keep"]}
-    if "generation" in tasks:
-        protocol["generated"] = work.generated(dataset)
+        protocol |= {
+            "images": max(classified),
+            "classes": work.classes(dataset),
+            "stages": schedule["stages"],
+            "keep": schedule["keep"],
+        }
+        if len(classified) > 1:
+            protocol["fewest_images"] = min(classified)
+    if generated := images["generation"]:
+        protocol["generated"] = max(generated)
+        if len(generated) > 1:
+            protocol["fewest_generated"] = min(generated)
     return protocol

@@ -14,6 +14,7 @@ from typing import Any
 from bigain.core.files import NAME_DIGITS, read_json, sha256
 from bigain.core.provenance import (
     InputFile,
+    as_encoding,
     as_input,
     check_spec,
     provenance_file,
@@ -70,7 +71,10 @@ def _seal(product: Product, inputs: dict[str, str]) -> None:
     """Seal one result file. Raises ValueError if it carries no spec or another one, or if its inputs are not sealed."""
     spec = json.loads(product.spec())
     check_spec(product.file, _carried_spec(product), spec)
-    read: dict[str, InputFile] = {name: as_input(file, read_provenance(file)) for name, file in inputs.items()}
+    read: dict[str, InputFile] = {
+        name: (as_input if name == "calibration" else as_encoding)(file, read_provenance(file))
+        for name, file in inputs.items()
+    }
     write_provenance(product.file, spec, read, **_facts(product.file), sealed_afterwards=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from bigain.datasets import SOURCES, Source, subset
 from bigain.datasets import load as load_dataset
 from bigain.datasets.integrity import fingerprint
 from bigain.metrics import FEWEST_IMAGES
-from bigain.study.cells import Config
+from bigain.study.cells import Config, generated_images, images_per_cell
 from bigain.study.folders import folder_faults, in_common, misplaced_settings, reference_faults
 from bigain.study.weights import WeightsError, digest, sha256_of
 from bigain.study.weights import check as check_weights
@@ -35,30 +36,59 @@ def missing_files(config: Config) -> Iterator[str]:
     of_task: dict[str, set[str]] = {"classification": set(), "generation": set()}
     for entry in config["cells"]:
         of_task[entry["task"]].add(entry["dataset"])
-    generating = of_task["generation"]
     for name in sorted({entry["dataset"] for entry in config["cells"]}):
-        generated, classified = _generated(config, name) if name in generating else 0, name in of_task["classification"]
-        yield from check_dataset(f"datasets.{name}", config["datasets"][name], generated, classified)
-    if generating:
-        yield from _missing_network(config, sorted(generating))
+        settings, generated = config["datasets"][name], most_generated(config, name)
+        if settings["reader"] != "folder" and generated:  # whose captions begin anew after the last
+            generated = generated_images(config, settings)
+        yield from check_dataset(f"datasets.{name}", settings, generated, name in of_task["classification"])
+    yield from _too_many_images(config)
+    if of_task["generation"]:
+        yield from _missing_network(config)
 
 
-def _generated(config: Config, dataset: str) -> int:
-    return config["datasets"][dataset]["generate"] or config["generation"]["images"]
+def most_generated(config: Config, dataset: str) -> int:
+    """Return the most images that a cell generates from a data set's captions; 0 if none does."""
+    entries = (e for e in config["cells"] if e["task"] == "generation" and e["dataset"] == dataset)
+    return max((images_per_cell(config, entry) or 0 for entry in entries), default=0)
 
 
-def _missing_network(config: Config, generating: list[str]) -> Iterator[str]:
+def available_images(settings: dict[str, Any]) -> int:
+    """Return how many images of a data set can be classified, of an official one before it is on disk."""
+    official = SOURCES[settings["reader"]].images
+    if official is None:
+        return len(load_dataset(settings))
+    return len(subset(settings["subset"])) if settings["subset"] else official
+
+
+def _too_many_images(config: Config) -> Iterator[str]:
+    """Find entries of `cells` that ask for more images than their data set has."""
+    for number, entry in enumerate(config["cells"]):
+        settings = config["datasets"][entry["dataset"]]
+        if entry["task"] == "generation":
+            if settings["reader"] == "folder":
+                continue
+            settings = {**settings, "subset": None}
+        with suppress(OSError, ValueError):  # which `check_dataset` reports
+            if entry.get("images", 0) > (available := available_images(settings)):
+                yield f"cells.{number}.images: {entry['images']} requested, and {entry['dataset']} has {available}"
+
+
+def _missing_network(config: Config) -> Iterator[str]:
     if "feature_network" not in config:
         yield "feature_network: generation cells need it, and the config does not set it"
         return
     network = config["feature_network"]
     yield from _prefixed("feature_network", lambda: _check_network(network))
     fewest = FEWEST_IMAGES[network["name"]]
-    for name in generating:
-        count = _generated(config, name)
-        yield from reference_faults(f"datasets.{name}", config["datasets"][name], network["name"], count)
+    generating = [(number, entry) for number, entry in enumerate(config["cells"]) if entry["task"] == "generation"]
+    for number, entry in sorted(generating, key=lambda numbered: numbered[1]["dataset"]):
+        name, count = entry["dataset"], images_per_cell(config, entry) or 0
+        yield from reference_faults(
+            f"datasets.{name}", config["datasets"][name], network["name"], most_generated(config, name)
+        )
         if count < fewest and not config["generation"]["allow_few"]:
             where = "generation.images" if config["datasets"][name]["generate"] is None else f"datasets.{name}.generate"
+            where = f"cells.{number}.images" if "images" in entry else where
             yield (
                 f"{where}: {count} is not allowed; {network['name']}'s distances need at least {fewest} images "
                 "(generation.allow_few generates fewer and leaves the distances out)"

@@ -8,12 +8,13 @@ from pathlib import Path
 from bigain.classifier.timesteps import Stages
 from bigain.core.files import write_json
 from bigain.core.messages import unknown
-from bigain.datasets import SOURCES, multi_label, subset
+from bigain.datasets import SOURCES, multi_label
 from bigain.datasets import load as load_dataset
 from bigain.methods.method import Task
-from bigain.study.cells import Cell, Config, expand
+from bigain.study.cells import Cell, Config, expand, images_of_cells
 from bigain.study.config import ConfigError
 from bigain.study.flops_table import gflops
+from bigain.study.sources import available_images
 
 
 class Workload:
@@ -27,7 +28,8 @@ class Workload:
         self.logs = f"results/{self.name}/logs"
         self.cells = expand(config) if cells is None else cells
         self._by_path = {cell.path: cell for cell in self.cells}
-        self._sizes: dict[str, tuple[int, int]] = {}
+        self._available: dict[str, int] = {}
+        self._classes: dict[str, int] = {}
         self._multi_label: dict[str, bool] = {}
 
     def cell(self, path: str) -> Cell:
@@ -49,23 +51,17 @@ class Workload:
             pairs[cell.task][cell.backbone, cell.dataset] = None
         return {task: list(of_task) for task, of_task in pairs.items()}
 
-    def size(self, dataset: str) -> tuple[int, int]:
-        """Return how many images of a data set are classified, and among how many classes.
+    def classes(self, dataset: str) -> int:
+        """Return among how many classes images of a data set are classified.
 
-        The sizes of official data sets are known before they are on disk.
+        Those of official data sets are known before they are on disk.
         """
-        if dataset not in self._sizes:
-            self._sizes[dataset] = self._size(dataset)
-        return self._sizes[dataset]
-
-    def _size(self, dataset: str) -> tuple[int, int]:
-        settings = self.config["datasets"][dataset]
-        source = SOURCES[settings["reader"]]
-        if source.images is None or source.classes is None:
-            loaded = load_dataset(settings)
-            return settings["images"] or len(loaded), len(loaded.prompts)
-        images = len(subset(settings["subset"])) if settings["subset"] else source.images
-        return settings["images"] or images, len(settings["candidates"] or range(source.classes))
+        if dataset not in self._classes:
+            settings = self.config["datasets"][dataset]
+            official = SOURCES[settings["reader"]].classes
+            known = None if official is None else len(settings["candidates"] or range(official))
+            self._classes[dataset] = known or len(load_dataset(settings).prompts)
+        return self._classes[dataset]
 
     def multi_label(self, dataset: str) -> bool:
         """Return whether images of a data set have any number of labels."""
@@ -74,12 +70,27 @@ class Workload:
         return self._multi_label[dataset]
 
     def images(self, cell: Cell) -> int:
-        """Return how many images a cell classifies or generates."""
-        return self.size(cell.dataset)[0] if cell.task == "classification" else self.generated(cell.dataset)
+        """Return how many images a cell classifies or generates, the first of its data set."""
+        asked = self._images[cell]
+        if asked is None and cell.dataset not in self._available:
+            self._available[cell.dataset] = available_images(self.config["datasets"][cell.dataset])
+        return asked or self._available[cell.dataset]
 
-    def generated(self, dataset: str) -> int:
-        """Return how many images are generated from a data set's captions."""
-        return self.config["datasets"][dataset]["generate"] or self.config["generation"]["images"]
+    def most_images(self, task: Task, backbone: str, dataset: str) -> int:
+        """Return the most images that a cell of a task classifies or generates; 0 if there is none."""
+        return self._most.get((task, backbone, dataset), 0)
+
+    @cached_property
+    def _images(self) -> dict[Cell, int | None]:
+        return images_of_cells(self.config)
+
+    @cached_property
+    def _most(self) -> dict[tuple[Task, str, str], int]:
+        most: dict[tuple[Task, str, str], int] = {}
+        for cell in self.cells:
+            place = cell.task, cell.backbone, cell.dataset
+            most[place] = max(self.images(cell), most.get(place, 0))
+        return most
 
     def stages(self, dataset: str) -> Stages:
         """Return the classifier's stages on a data set (Table 10)."""
@@ -130,7 +141,7 @@ class Workload:
         """
         if cell.task == "generation":
             return 2 * self.config["generation"]["steps"]
-        stages, classes = self.stages(cell.dataset), self.size(cell.dataset)[1]
+        stages, classes = self.stages(cell.dataset), self.classes(cell.dataset)
         if self.config["classification"]["elimination"] is not None:
             return stages.trials * classes
         return stages.evaluations(classes)
@@ -142,7 +153,7 @@ class Workload:
         """
         name, shares = self.config["backbones"][cell.backbone]["architecture"] or cell.backbone, None
         if cell.task == "classification":
-            shares = self.stages(cell.dataset).shares(self.size(cell.dataset)[1])
+            shares = self.stages(cell.dataset).shares(self.classes(cell.dataset))
         return gflops(name, cell.method, cell.strength, shares)
 
     @cached_property

@@ -37,7 +37,7 @@ def write_results(study: Study) -> None:
 
 def _write_metrics(study: Study, cell: Cell) -> None:
     rng = numpy_generator(0, cell.path)
-    images, classes = study.size(cell.dataset)
+    images, classes = study.images(cell), study.classes(cell.dataset)
     metrics, items, blocks = {}, {}, {}
     if cell.task == "classification":
         easy = np.random.default_rng(7).random(images)  # the same images are hard for every cell

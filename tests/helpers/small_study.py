@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from bigain.cli.study import merged_config
 from bigain.compression.attachment import Uncompressed
-from bigain.core.provenance import as_input, checked, write_provenance
+from bigain.core.provenance import as_encoding, checked, write_provenance
 from bigain.core.records import write_table
 from bigain.core.rng import numpy_generator
 from bigain.datasets import load as load_dataset
@@ -91,7 +91,7 @@ def _write_chunk(study: Study, cell: Cell, chunk: int) -> Path:
     encoded = {
         name: Path(study.results, "inputs", cell.backbone, cell.dataset, f"{name}.safetensors") for name in names
     }
-    inputs = {name: as_input(path, checked(path)) for name, path in encoded.items()}
+    inputs = {name: as_encoding(path, checked(path)) for name, path in encoded.items()}
     if cell.task == "generation":
         features = numpy_generator(0, cell.path).random((40, 8)) + 1
         _write_tensors(file, {"features": features}, spec, inputs)

@@ -136,6 +136,18 @@ def test_a_claim_needs_what_its_most_demanding_comparison_needs(study):
     assert alone.hours_needed == pytest.approx(alone.hours * alone.needed / IMAGES)
 
 
+def test_cells_of_different_numbers_of_images_are_compared_on_the_fewest(study):
+    cells = deepcopy(CONFIG["cells"])
+    cells.append({"task": "classification", "backbone": "mini_dit", "dataset": "fashion", "methods": ["none"]})
+    cells[-1]["images"] = 4 * IMAGES
+    (before,), (after,) = (
+        summaries(needs(each, claims(), discordances=(0.1,))) for each in (study, another(cells=cells))
+    )
+    assert (after.images, after.shows) == (before.images, before.shows)
+    assert after.hours > before.hours
+    assert after.hours_needed == pytest.approx(before.hours_needed)
+
+
 def test_hours_count_every_cell_once_and_every_seed(study):
     larger = another(strengths={"merge_ratio": [0.5, 0.7], "downsample_factor": [2]}, seeds=[0, 1])
     (summary,) = summaries(needs(larger, claims(), discordances=(0.1,)))

@@ -74,6 +74,13 @@ def test_rows_columns_and_delta():
     assert not any(value.best for group in (accuracy, distance) for row in group.rows for value in row.values)
 
 
+def test_numbers_of_different_numbers_of_images_have_no_unpaired_difference():
+    results = RESULTS.assign(n=[20 if method == "tome" else 10 for method in RESULTS["method"]])
+    _, (accuracy, distance) = tables.build(results, NO_IMAGES, TableEntry.parse("table4", TABLE), ["u"], {})
+    assert [group.rows[-1].values[0].value for group in (accuracy, distance)] == [None, None]
+    assert distance.rows[-2].values[0].value == 15
+
+
 def cell(method, strength, hits, seed=0):
     """A classified cell of which the first images are right: `hits` of 100."""
     place = {"backbone": "u", "dataset": "d", "method": method, "strength": strength, "seed": seed}

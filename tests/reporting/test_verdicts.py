@@ -266,6 +266,16 @@ def test_cells_without_common_images_are_named_and_the_others_judged():
     assert judged.p == 1
 
 
+def test_cells_of_different_numbers_of_images_are_compared_on_common_ones():
+    """Of the 100 images that both have, 60 and all are right, of their other 100 images only 20."""
+    scored = [cell("bigain_tm", 0.5, hits(60, 100)), cell("tome", 0.5, hits(120, 200))]
+    scores = StudyNumbers(scored, FAMILIES).scores
+    (ours,), (theirs,) = scores.cells("acc@1", "bigain_tm"), scores.cells("acc@1", "tome")
+    difference = scores.improvement(ours, theirs)
+    assert (difference.value, difference.n) == (pytest.approx(-40), 100)
+    assert verdict(scored).images == (100, 100)
+
+
 def test_a_distance_that_scoring_left_out_is_named_with_its_reason():
     few = cell("bigain_tm", 0.5, []) | {"left_out": {"fd": "8 generated images; at least 40 are needed"}}
     judged = verdict([few, generated("tome", 0.5, 30, 2)], metrics=["distance"])

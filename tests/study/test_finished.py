@@ -6,7 +6,7 @@ import pytest
 
 from bigain.core.provenance import write_provenance
 from bigain.core.records import canonical
-from bigain.study.finished import in_finished_order, with_all_captions
+from bigain.study.finished import in_finished_order, with_all_encoded
 
 SPEC = {"backbone": {"id": "u", "dtype": "float32"}, "dataset": {"id": "d"}, "captions": 8, "threads": 1, "code": {}}
 
@@ -26,7 +26,7 @@ def finished(tmp_path):
 
 @pytest.mark.parametrize("needed", [0, 5, 8])
 def test_captions_beyond_those_needed_stay(finished, needed):
-    assert with_all_captions(SPEC | {"captions": needed}, finished(SPEC)) == SPEC
+    assert with_all_encoded(SPEC | {"captions": needed}, "captions", finished(SPEC)) == SPEC
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,9 @@ def test_captions_beyond_those_needed_stay(finished, needed):
     ],
 )
 def test_other_conditions_are_encoded_as_the_config_says(finished, needed, changes):
-    assert with_all_captions(SPEC | {"captions": needed}, finished(SPEC | changes)) == SPEC | {"captions": needed}
+    assert with_all_encoded(SPEC | {"captions": needed}, "captions", finished(SPEC | changes)) == SPEC | {
+        "captions": needed
+    }
 
 
 ARMS = [("none", None), ("todo", 2), ("tome", 0.3), ("tome", 0.7)]
@@ -67,5 +69,5 @@ def test_arms_stay_in_the_finished_order(finished, arms, expected):
 def test_damaged_provenance_is_ignored(tmp_path, content):
     if content is not None:
         Path(tmp_path, "result.json").write_text(content)
-    assert with_all_captions(SPEC, str(tmp_path / "result")) == SPEC
+    assert with_all_encoded(SPEC, "captions", str(tmp_path / "result")) == SPEC
     assert in_finished_order(ARMS, str(tmp_path / "result")) == ARMS

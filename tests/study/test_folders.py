@@ -63,7 +63,7 @@ BOTH = ("classification", "generation")
 
 def test_a_study_of_a_folder_is_planned(root, mine):
     study = Study(study_of(root, mine, BOTH))
-    assert study.size("mine") == (12, 2)
+    assert ({study.images(cell) for cell in study.cells}, study.classes("mine")) == ({12}, 2)
     assert not study.multi_label("mine")
     spec = json.loads(study.job_spec(study.cells[0].path, 0))["dataset"]
     assert spec.keys() == {"id", "reader", "path", "prompts", "candidates", "data", "subset"}
