@@ -27,11 +27,11 @@ FLOORS = {
     "calibration": ["core", "methods", "compression", "backbones", "sampling", "classifier"],
     "training": ["core", "datasets", "measure"],
     # paper wing; of the classifier it knows the schedules, which are plain data
-    "metrics": ["classifier.timesteps", "classifier.elimination"],
+    "metrics": ["classifier.timesteps", "classifier.elimination", "classifier.descent"],
     "study": ["core", "methods", "datasets", "metrics", "classifier.timesteps"],
     "reporting": [
         *("core", "methods", "datasets", "metrics", "study"),
-        *("classifier.timesteps", "classifier.elimination"),
+        *("classifier.timesteps", "classifier.elimination", "classifier.descent"),
     ],
     # where the wings meet
     "zero_shot": ["core", "methods", "datasets", "compression", "backbones", "classifier", "metrics"],
@@ -52,6 +52,7 @@ PLAIN_MODULES = (
     "bigain",
     "bigain.classifier.timesteps",
     "bigain.classifier.elimination",
+    "bigain.classifier.descent",
     "bigain.jobs.score",
     "bigain.jobs.collect",
 )

@@ -234,6 +234,9 @@ def elimination(
     csv: Written = Path("elimination.csv"),
     pdf: Written = Path("elimination.pdf"),
     png: Written = Path("elimination.png"),
+    tree: Annotated[
+        Path | None, typer.Option(help="JSON file of groups of classes, a label tree, to also try descents of.")
+    ] = None,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Also certify a z on half of the images.")] = False,
     every: Annotated[int, typer.Option(help="Trials between looks, with --calibrate.")] = 5,
     rate: Annotated[float, typer.Option(help="Rate of disagreements to certify, with --calibrate.")] = 0.02,
@@ -247,7 +250,7 @@ def elimination(
     from bigain.reporting.elimination import write_elimination
 
     try:
-        write_elimination(runs, csv, pdf, png)
+        write_elimination(runs, csv, pdf, png, tree)
         calibration = calibrate_z(runs, every, rate, delta) if calibrate else None
     except ValueError as error:
         fail(error)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bigain.classifier.descent import Descent
 from bigain.classifier.elimination import Elimination
 from bigain.classifier.timesteps import Stages, midpoints
 from bigain.metrics.accuracy import Labels, correct
@@ -47,15 +48,22 @@ def in_full(errors: np.ndarray) -> Outcome:
     return Outcome(errors.mean(axis=2).argmin(axis=1), np.full(images, classes * trials))
 
 
-def by_stages(errors: np.ndarray, stages: Stages) -> Outcome:
-    """Replay the fixed stages of Table 10. Raises ValueError unless they end with the run's number of trials."""
+def by_stages(errors: np.ndarray, stages: Stages, descent: Descent | None = None) -> Outcome:
+    """Replay the fixed stages of Table 10, after the descent of a label tree if there is one.
+
+    Raises ValueError unless the stages end with the run's number of trials and the tree has its classes.
+    """
     if stages.trials != errors.shape[2]:
         raise ValueError(f"stages {list(stages.targets)} do not end with the run's {errors.shape[2]} trials")
     trials = _trials(stages.timesteps(), errors.shape[2])
+    _check(descent, errors, trials)
 
     def replay(image: np.ndarray) -> tuple[int, int]:
-        classes, seen, predictions = np.arange(len(image)), np.empty(0, dtype=int), 0
+        classes, predictions = _candidates(image, trials[0], descent)
+        seen = np.empty(0, dtype=int)
         for new, keep in zip(trials, stages.keep, strict=True):
+            if len(classes) == 1 and len(seen):
+                break
             seen = np.concatenate([seen, new])
             predictions += len(new) * len(classes)
             order = image[np.ix_(classes, seen)].mean(axis=1).argsort(kind="stable")
@@ -65,13 +73,18 @@ def by_stages(errors: np.ndarray, stages: Stages) -> Outcome:
     return _outcome(replay(image) for image in errors)
 
 
-def by_elimination(errors: np.ndarray, elimination: Elimination) -> Outcome:
-    """Replay elimination."""
+def by_elimination(errors: np.ndarray, elimination: Elimination, descent: Descent | None = None) -> Outcome:
+    """Replay elimination, after the descent of a label tree if there is one.
+
+    Raises ValueError unless the tree has the run's classes.
+    """
     trials = errors.shape[2]
     stages = _trials(elimination.timesteps(trials), trials)
+    _check(descent, errors, stages)
 
     def replay(image: np.ndarray) -> tuple[int, int]:
-        classes, seen, predictions = np.arange(len(image)), np.empty(0, dtype=int), 0
+        classes, predictions = _candidates(image, stages[0], descent)
+        seen = np.empty(0, dtype=int)
         for new in stages:
             seen = np.concatenate([seen, new])
             predictions += len(new) * len(classes)
@@ -81,6 +94,23 @@ def by_elimination(errors: np.ndarray, elimination: Elimination) -> Outcome:
         return int(classes[image[np.ix_(classes, seen)].mean(axis=1).argmin()]), predictions
 
     return _outcome(replay(image) for image in errors)
+
+
+def _check(descent: Descent | None, errors: np.ndarray, trials: list[np.ndarray]) -> None:
+    """Raise ValueError for a descent that does not fit the errors, or the trials of the first stage."""
+    if descent is not None:
+        descent.check(errors.shape[1], len(trials[0]))
+
+
+def _candidates(image: np.ndarray, first: np.ndarray, descent: Descent | None) -> tuple[np.ndarray, int]:
+    """Return the classes that the first stage compares, of the errors [K, M] of an image, and how many noise
+    predictions for other classes a descent has cost at the `first` trials."""
+    classes, evaluated = list(range(len(image))), dict[int, list[float]]()
+    for level in range(0 if descent is None else len(descent.levels)):
+        chosen = descent.representatives_of(level, classes)
+        evaluated |= {c: image[c, first].tolist() for c in chosen}
+        classes = descent.survivors(level, classes, evaluated)
+    return np.array(classes), len(first) * len(evaluated.keys() - set(classes))
 
 
 def _trials(timesteps: list[list[int]], count: int) -> list[np.ndarray]:

@@ -1,0 +1,119 @@
+"""Descent of a label tree: closed-form errors where it must win or lose, and trees that are refused."""
+
+import numpy as np
+import pytest
+
+from bigain.classifier.descent import Descent
+from bigain.classifier.elimination import Elimination
+from bigain.classifier.timesteps import Stages
+from bigain.metrics.replay import by_elimination, by_stages
+
+TWO_LEVELS = (((0, 1, 2, 3), (4, 5, 6)), ((0, 1), (2, 3), (4, 5, 6)))
+ALL_IN_ONE = ((tuple(range(7)),),)
+STAGES = Stages((2, 8), (3, 1))
+SCHEDULES = [(by_stages, STAGES), (by_elimination, Elimination(2, 2))]
+
+
+def constant(means: list[float], trials: int = 8) -> np.ndarray:
+    """Errors of one image whose every trial is the mean of its class, plus what all classes share."""
+    return (np.array(means)[:, None] + np.linspace(1, 2, trials))[None]
+
+
+def random_errors(seed: int, images: int = 40, classes: int = 7) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (
+        rng.normal(size=(images, 1, 8)) + rng.normal(size=(images, classes, 8)) + rng.normal(size=(images, classes, 1))
+    )
+
+
+def test_a_descent_evaluates_representatives_then_the_kept_groups_once():
+    """Level 1: classes 0 and 4; level 2: 2 as well, 0 being known; then class 1, of which 0 wins by a constant."""
+    outcome = by_stages(constant([0, 1, 2, 3, 4, 5, 6]), STAGES, Descent(TWO_LEVELS, keep=1))
+    assert outcome.predicted.tolist() == [0]
+    assert outcome.predictions.tolist() == [2 * 4 + 6 * 2]  # {0, 4, 2, 1} at 2 trials, then {0, 1} at 6
+    flat = by_stages(constant([0, 1, 2, 3, 4, 5, 6]), STAGES)
+    assert flat.predictions.tolist() == [2 * 7 + 6 * 3]
+
+
+def test_a_group_whose_only_representative_is_poor_is_lost_and_a_second_one_or_a_second_group_recovers_it():
+    errors = constant([3, 9, 9, 9, 5, 0, 9])  # class 5 is best, and 4, which stands for its group, behind class 0
+    assert by_stages(errors, STAGES, Descent(TWO_LEVELS, keep=1)).predicted.tolist() == [0]
+    assert by_stages(errors, STAGES, Descent(TWO_LEVELS, keep=1, representatives=2)).predicted.tolist() == [5]
+    assert by_stages(errors, STAGES, Descent(TWO_LEVELS, keep=2)).predicted.tolist() == [5]
+
+
+def test_z_keeps_a_group_that_few_trials_leave_undecided_and_drops_one_that_is_surely_behind():
+    groups = (((0, 1), (2, 3), (4,)),)
+    differences = {0: [0, 0, 0, 0], 2: [2, 0, 1, -0.2], 4: [9, 9, 9, 9.2]}
+    descent = Descent(groups, z=1.0)
+    variances = np.var([differences[2], differences[4]], axis=1, ddof=1)
+    assert 0.7 / np.sqrt(variances[0] / 4) == pytest.approx(1.38, abs=0.01)
+    assert descent.survivors(0, range(5), differences) == [0, 1]
+    assert Descent(groups, z=1.5).survivors(0, range(5), differences) == [0, 1, 2, 3]
+    assert Descent(groups, z=40).survivors(0, range(5), differences) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("replay", "schedule"), SCHEDULES)
+@pytest.mark.parametrize(
+    "descent", [Descent(ALL_IN_ONE, keep=1), Descent(ALL_IN_ONE, z=0.1), Descent(TWO_LEVELS, keep=3)]
+)
+def test_without_a_group_to_drop_schedules_are_those_without_a_tree(replay, schedule, descent):
+    errors = random_errors(0)
+    with_tree, flat = replay(errors, schedule, descent), replay(errors, schedule)
+    assert with_tree.predicted.tolist() == flat.predicted.tolist()
+    assert with_tree.predictions.tolist() == flat.predictions.tolist()
+
+
+@pytest.mark.parametrize(("replay", "schedule"), SCHEDULES)
+def test_a_kept_group_is_decided_as_if_its_classes_were_all(replay, schedule):
+    errors = random_errors(1)
+    errors[:, 3:] += 50.0
+    descent = Descent((((2, 0, 1), (3, 4), (5, 6)),), keep=1)
+    with_tree, alone = replay(errors, schedule, descent), replay(errors[:, :3], schedule)
+    assert with_tree.predicted.tolist() == alone.predicted.tolist()
+    assert with_tree.predictions.tolist() == (alone.predictions + 2 * 2).tolist()  # and two representatives
+
+
+def test_the_class_with_the_lowest_error_is_left_whatever_the_order_of_groups():
+    """Class 1 stands for a group on the first level and not on the second."""
+    descent = Descent((((1, 0), (2, 3)), ((0, 1), (2,), (3,))), keep=1)
+    errors = {1: [0.0, 1.0], 2: [1.0, 2.0], 0: [7.0, 8.0]}
+    assert descent.representatives_of(0, range(4)) == [1, 2]
+    assert descent.survivors(0, range(4), errors) == [0, 1]
+    deeper = Descent((((1, 0, 2), (3,)), ((0, 1), (2,), (3,))), keep=1)
+    assert deeper.survivors(0, range(4), {1: [0.0, 1.0], 3: [2.0, 2.0]}) == [0, 1, 2]
+    assert deeper.representatives_of(1, [0, 1, 2]) == [0, 2]
+    assert deeper.survivors(1, [0, 1, 2], {1: [0.0, 1.0], 3: [2.0, 2.0], 0: [9.0, 9.0], 2: [1.0, 1.0]}) == [0, 1]
+
+
+def test_ties_between_groups_go_to_the_lowest_class():
+    assert Descent((((2, 3), (0, 1)),), keep=1).survivors(0, range(4), {2: [1.0], 0: [1.0]}) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "exactly one of them has to be set"),
+        ({"keep": 1, "z": 2.0}, "exactly one of them has to be set"),
+        ({"keep": 0}, "each has to be at least 1"),
+        ({"keep": 1, "representatives": 0}, "each has to be at least 1"),
+        ({"z": 0.0}, "z has to be positive and finite"),
+        ({"z": np.inf}, "z has to be positive and finite"),
+        ({"keep": 1, "levels": ()}, "needs at least one level"),
+        ({"keep": 1, "levels": (((0, 1), (1,)),)}, "level 1 of the label tree has to hold each class from 0 to 2 once"),
+        ({"keep": 1, "levels": (((0, 1), ()),)}, "in groups that are not empty"),
+        ({"keep": 1, "levels": (((0, 1), (2,)), ((0,), (1,)))}, "level 2 of the label tree has to hold"),
+        ({"keep": 1, "levels": (((0, 1), (2,)), ((0,), (1, 2)))}, "level 2 of the label tree joins classes"),
+    ],
+)
+def test_an_invalid_descent_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Descent(**{"levels": TWO_LEVELS, **options})
+
+
+def test_a_descent_of_other_classes_or_with_z_after_a_single_trial_is_refused():
+    errors = random_errors(2)
+    with pytest.raises(ValueError, match="the label tree has 2 classes, and the classifier 7"):
+        by_stages(errors, STAGES, Descent((((0,), (1,)),), keep=1))
+    with pytest.raises(ValueError, match="z = 2 needs at least 2 trials in the first stage; it has 1"):
+        by_stages(errors, Stages((1, 8), (3, 1)), Descent(TWO_LEVELS, z=2.0))
