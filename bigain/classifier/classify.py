@@ -7,7 +7,7 @@ so that their noise predictions fill whole batches. Nothing outside the group ch
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.backbones.chunked_feed_forward import chunked_feed_forward
+from bigain.classifier.descent import Descent
 from bigain.classifier.elimination import Elimination
 from bigain.classifier.engine import Engine, ImageGroup, Row, batches_by_mode, batches_by_timestep, sent
 from bigain.classifier.noise import GroupNoise, keyed_noise
@@ -38,6 +39,7 @@ class ClassificationSettings:
     noise_source: Literal["keyed", "released"] = "keyed"  # `keyed_noise` or `ReleasedNoise`
     noise_per: Literal["timestep", "image"] = "timestep"  # image: one eps for all timesteps, visited from high to low
     elimination: Elimination | None = None  # drops classes instead of `stages`, of which only M is used then
+    descent: Descent | None = None  # drops groups of classes before the first stage compares those that are left
 
     def timesteps(self, image_id: int) -> list[list[int]]:
         """Return the new timesteps of each stage."""
@@ -75,7 +77,11 @@ class Classifier:
         """Prepare a model with a method attached for the candidates' `conditions` [K, ...], while the context is open.
 
         Groups of images then change no module, so that a compiled model is compiled for the first of them only.
+
+        Raises ValueError for a descent of a label tree that does not fit the candidates or the first stage.
         """
+        if settings.descent is not None:
+            settings.descent.check(len(conditions), len(settings.timesteps(0)[0]))
         conditions = backbone.to_device(conditions)
         with (
             shared_between_classes(backbone.denoiser, conditions, attachment) as prefix,
@@ -100,8 +106,9 @@ class Classifier:
     def classify(self, images: ImageGroup, coming: ImageGroup | None = None) -> list[Trial]:
         """Classify a group of images (Algorithm 1) and return all trials, by stage, image, t and class.
 
-        After each stage the classes with the lowest mean error so far survive, ties to the lowest class. While a GPU
-        computes a stage, the noise of the next is drawn; in the last stage that of the `coming` group's first.
+        After each stage the classes with the lowest mean error so far survive, ties to the lowest class. Trials of a
+        descent, which may leave classes without any, are of the first stage. While a GPU computes a stage, the noise of
+        the next is drawn; in the last stage that of the `coming` group's first.
 
         Raises ValueError if an error is not finite, and BatchTooLarge if a batch does not fit into memory.
         """
@@ -109,24 +116,49 @@ class Classifier:
         errors: list[dict[int, list[float]]] = [{c: [] for c in classes} for classes in survivors]
         trials: list[Trial] = []
         for stage, new_timesteps in enumerate(images.timesteps):
+            error_of: dict[Row, float] = {}
+            if stage == 0 and self.settings.descent is not None:
+                survivors, error_of = self._descend(self.settings.descent, images)
             rows = [
                 Row(i, c, t)
                 for i, classes in enumerate(survivors)
                 if len(classes) > 1 or stage == 0
                 for t in new_timesteps[i]
                 for c in classes
+                if Row(i, c, t) not in error_of
             ]
-            if not rows:
+            if not rows and not error_of:
                 break
-            wave = self.engine.submit(images, self._batches(rows))
-            if self.draws_ahead:
-                _draw_after(stage, images, coming, [i for i, classes in enumerate(survivors) if len(classes) > 1])
-            error_of = wave.read()
-            for row in rows:
+            if rows:
+                wave = self.engine.submit(images, self._batches(rows))
+                if self.draws_ahead:
+                    _draw_after(stage, images, coming, [i for i, classes in enumerate(survivors) if len(classes) > 1])
+                error_of |= wave.read()
+            for row in _in_order(error_of, new_timesteps):
                 trials.append(Trial(images.ids[row.image], row.class_index, row.t, stage, error_of[row]))
                 errors[row.image][row.class_index].append(error_of[row])
             survivors = [_survivors(self.settings, stage, *state) for state in zip(survivors, errors, strict=True)]
         return trials
+
+    def _descend(self, descent: Descent, images: ImageGroup) -> tuple[list[list[int]], dict[Row, float]]:
+        """Return the classes of each image that the descent of the label tree leaves, and all errors it computed."""
+        candidates = [list(range(self.classes)) for _ in images.ids]
+        error_of: dict[Row, float] = {}
+        for level in range(len(descent.levels)):
+            rows = [
+                Row(i, c, t)
+                for i, classes in enumerate(candidates)
+                for t in images.timesteps[0][i]
+                for c in descent.representatives_of(level, classes)
+                if Row(i, c, t) not in error_of
+            ]
+            if rows:
+                error_of |= self.engine.submit(images, self._batches(rows)).read()
+            errors: list[dict[int, list[float]]] = [{} for _ in images.ids]
+            for row in _in_order(error_of, images.timesteps[0]):
+                errors[row.image].setdefault(row.class_index, []).append(error_of[row])
+            candidates = [descent.survivors(level, *state) for state in zip(candidates, errors, strict=True)]
+        return candidates, error_of
 
     @torch.inference_mode()
     def maps(self, images: ImageGroup, classes: list[int]) -> tuple[list[int], Tensor]:
@@ -161,6 +193,12 @@ def classify_images(
     """Classify a single group of images: `Classifier.open`, `group` and `classify`."""
     with Classifier.open(backbone, conditions, settings, attachment) as classifier:
         return classifier.classify(classifier.group(image_ids, latents, released_noise))
+
+
+def _in_order(rows: Iterable[Row], timesteps: list[list[int]]) -> list[Row]:
+    """Return the rows of a stage by image, t in the stage's order, and class."""
+    place = [{t: k for k, t in enumerate(new)} for new in timesteps]
+    return sorted(rows, key=lambda row: (row.image, place[row.image][row.t], row.class_index))
 
 
 def _draw_after(stage: int, images: ImageGroup, coming: ImageGroup | None, undecided: list[int]) -> None:

@@ -85,26 +85,31 @@ def weighted_means(arrays: TrialArrays, weights: str | WeightFunction = "uniform
     return average(arrays.errors, arrays, weights)
 
 
-def average(values: np.ndarray, arrays: TrialArrays, weights: str | WeightFunction) -> np.ndarray:
-    """Average values [N, K, M] over the trials of a run with weights w(t): [N, K].
+def average(
+    values: np.ndarray, arrays: TrialArrays, weights: str | WeightFunction, of: np.ndarray | None = None
+) -> np.ndarray:
+    """Average values [N, K, M] over the trials of a run with weights w(t): [N, K], infinite for classes not in `of`.
 
-    Raises ValueError naming an image and class all of whose trials have weight zero.
+    `of` [N, K], bool, are all classes unless passed. Raises ValueError naming an image and class of these all of whose
+    trials have weight zero, or that has none.
     """
+    chosen = np.ones(values.shape[:2], dtype=bool) if of is None else of
     shares = weights_at(weights, arrays.t)[:, None] * arrays.evaluated
     totals = shares.sum(axis=2)
-    if not totals.all():
-        image, label = (axis[0] for axis in np.nonzero(totals == 0))
+    if (weightless := chosen & (totals == 0)).any():
+        image, label = (axis[0] for axis in np.nonzero(weightless))
         raise ValueError(
             f"image {arrays.images[image]}, class {arrays.classes[label]}: weights {weights!r} are zero at all of its "
             "trials"
         )
-    return np.einsum("nkm,nkm->nk", shares, np.nan_to_num(values)) / totals
+    sums = np.einsum("nkm,nkm->nk", shares, np.nan_to_num(values))
+    return np.divide(sums, totals, out=np.full(sums.shape, np.inf), where=chosen)
 
 
 def predicted(arrays: TrialArrays, weights: str | WeightFunction = "uniform") -> np.ndarray:
     """Return the class of every image, as its index in `classes` [N]: the lowest weighted mean among the finalists,
-    ties to the lowest class."""
-    return np.where(arrays.finalists, weighted_means(arrays, weights), np.inf).argmin(axis=1)
+    ties to the lowest class. The others may lack trials altogether."""
+    return average(arrays.errors, arrays, weights, of=arrays.finalists).argmin(axis=1)
 
 
 def fit_weights(trials: pd.DataFrame, labels: Mapping[int, int], knots: int = KNOTS) -> PiecewiseLinear:

@@ -18,6 +18,7 @@ from bigain.backbones.base import Backbone
 from bigain.backbones.devices import compiled, device_of
 from bigain.backbones.in_memory import from_folder, from_pipeline
 from bigain.classifier.classify import ClassificationSettings, Classifier, Trial
+from bigain.classifier.descent import Descent
 from bigain.classifier.elimination import Elimination
 from bigain.classifier.engine import LOSSES
 from bigain.classifier.timesteps import Stages
@@ -30,11 +31,11 @@ from bigain.methods.method import Method
 from bigain.methods.options import Options
 from bigain.methods.schedules import Varying
 from bigain.metrics.calibration import fit_temperature, paired_differences, probabilities
-from bigain.metrics.timestep_weights import WeightFunction, predicted, weight_function, weights_at
+from bigain.metrics.timestep_weights import WeightFunction, weight_function, weights_at
 from bigain.metrics.trial_arrays import trial_arrays
 from bigain.zero_shot import candidates as classes
 from bigain.zero_shot.candidates import Candidates
-from bigain.zero_shot.error_tables import check_classes, label_indices, table_of, winner_and_rival
+from bigain.zero_shot.error_tables import check_classes, label_indices, predicted_classes, table_of, winner_and_rival
 from bigain.zero_shot.explanation import Explanation
 from bigain.zero_shot.images import as_seen, checked_ids, encoded, listed
 from bigain.zero_shot.parameters import Parameters
@@ -66,6 +67,8 @@ class DiffusionClassifier(Parameters):
         keeps 1, and two keep 5 and 1, as in the paper.
     method, ratio, threshold, factor, calibration: a compression method and its strength, as in `bigain.apply`.
     elimination: drops classes that are far enough behind, in place of `stages`, whose last number of trials holds.
+    descent: drops whole groups of classes of a label tree before the first stage. Classes that it drops unseen have no
+        errors, so probabilities and `explain`, which need those of all classes, are refused.
     loss: "l2", "l1" or "huber".
     timesteps: a fixed "grid", or "random" ones for each image, as Algorithm 1 is printed.
     weights: w(t) of the decision between the classes that reach the last stage, and of probabilities: a name in
@@ -79,7 +82,7 @@ class DiffusionClassifier(Parameters):
 
     Raises TypeError for a pipeline of another kind, and for prompts where class ids are needed or the other way round;
     ValueError for fewer than two candidates, two that are the same, prompts longer than the model reads, class ids that
-    do not exist, and settings that are not allowed.
+    do not exist, a label tree of other classes, and settings that are not allowed.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class DiffusionClassifier(Parameters):
         factor: int | Varying | None = None,
         calibration: Path | str | None = None,
         elimination: Elimination | None = None,
+        descent: Descent | None = None,
         loss: Literal["l2", "l1", "huber"] = "l2",
         timesteps: Literal["grid", "random"] = "grid",
         seed: int = 0,
@@ -111,7 +115,8 @@ class DiffusionClassifier(Parameters):
         self.stages, self.keep = stages, keep
         self.method, self.calibration = method, calibration
         self.ratio, self.threshold, self.factor = ratio, threshold, factor
-        self.elimination, self.loss, self.timesteps, self.seed = elimination, loss, timesteps, seed
+        self.elimination, self.descent = elimination, descent
+        self.loss, self.timesteps, self.seed = loss, timesteps, seed
         self.weights, self.temperature = weights, temperature
         self.batch_size, self.block, self.compile = batch_size, block, compile
         self.device, self.dtype, self.progress = device, dtype, progress
@@ -138,7 +143,7 @@ class DiffusionClassifier(Parameters):
         Raises UnreadableImage naming an image that cannot be read; ValueError for images that do not fit the model, and
         if a batch does not fit into memory.
         """
-        return self.classes_[predicted(trial_arrays(self._errors_of(images)), self.weights)]
+        return self.classes_[predicted_classes(self._errors_of(images), self.weights)]
 
     def predict_proba(self, images: Images | pd.DataFrame) -> np.ndarray:
         """Return the probability of every class [N, K]: softmax of minus the mean errors over the temperature.
@@ -149,6 +154,7 @@ class DiffusionClassifier(Parameters):
         A class that was eliminated early is compared with the predicted class on the trials that it has, which share
         their noise (`bigain.metrics.calibration.paired_differences`). Errors are those of `predict`.
         """
+        self._check_all_evaluated()
         arrays = trial_arrays(self._errors_of(images))
         return probabilities(paired_differences(arrays, self.weights), self.temperature or 1.0)
 
@@ -159,7 +165,7 @@ class DiffusionClassifier(Parameters):
         """
         trials = self._errors_of(images)
         right = label_indices(trials, labels, self.classes_.tolist())
-        return float((predicted(trial_arrays(trials), self.weights) == right).mean())
+        return float((predicted_classes(trials, self.weights) == right).mean())
 
     def calibrate(self, images: Images | pd.DataFrame, labels: Sequence[Any]) -> Self:
         """Fit `temperature` to labelled images, or their errors, that are not evaluated later; return the classifier.
@@ -168,6 +174,7 @@ class DiffusionClassifier(Parameters):
         ValueError as `score` does, and if the images determine no temperature: all are classified correctly, or the
         errors say nothing about the labels.
         """
+        self._check_all_evaluated()
         trials = self._errors_of(images)
         differences = paired_differences(trial_arrays(trials), self.weights)
         self.temperature = fit_temperature(differences, label_indices(trials, labels, self.classes_.tolist()))
@@ -203,6 +210,7 @@ class DiffusionClassifier(Parameters):
         timesteps with the noise of `errors`. Raises ValueError for a class that is not in `classes_`, and what
         `predict` raises.
         """
+        self._check_all_evaluated()
         (item,), names = listed(image), self.classes_.tolist()
         (key,), latents = encoded(self._backbone, [item], None)
         with self._opened() as classifier:
@@ -257,7 +265,16 @@ class DiffusionClassifier(Parameters):
         if self.temperature is not None and not 0 < self.temperature < np.inf:
             raise ValueError(f"temperature is {self.temperature!r}; it has to be positive and finite, or None")
         weight_function(self.weights)
-        _ = self._settings
+        settings = self._settings
+        if self.descent is not None:
+            self.descent.check(len(self.classes_), len(settings.timesteps(0)[0]))
+
+    def _check_all_evaluated(self) -> None:
+        """Raise ValueError if classes may have no errors."""
+        if self.descent is not None:
+            raise ValueError(
+                "a descent leaves classes without errors, and this needs those of all: set descent to None"
+            )
 
     @property
     def _settings(self) -> ClassificationSettings:
@@ -270,6 +287,7 @@ class DiffusionClassifier(Parameters):
             random_timesteps=self.timesteps == "random",
             noise_per=method.noise_per,
             elimination=self.elimination,
+            descent=self.descent,
         )
 
     def _kept(self) -> tuple[int, ...]:
@@ -298,5 +316,5 @@ class DiffusionClassifier(Parameters):
         """Return errors as they are, and the errors of images."""
         if not isinstance(images, pd.DataFrame):
             return self.errors(images)
-        check_classes(images, self.classes_.tolist())
+        check_classes(images, self.classes_.tolist(), all_evaluated=self.descent is None)
         return images

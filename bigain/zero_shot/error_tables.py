@@ -11,7 +11,7 @@ import pandas as pd
 from bigain.classifier.classify import Trial
 from bigain.core.messages import unknown
 from bigain.metrics.calibration import paired_differences
-from bigain.metrics.timestep_weights import WeightFunction, class_indices
+from bigain.metrics.timestep_weights import WeightFunction, predicted
 from bigain.metrics.trial_arrays import trial_arrays
 
 COLUMNS = ["image", "class", "t", "stage", "error"]
@@ -23,11 +23,22 @@ def table_of(trials: Iterable[tuple[int, Trial]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS).astype({"error": np.float32})
 
 
-def check_classes(errors: pd.DataFrame, names: Sequence[Any]) -> None:
-    """Raise ValueError unless a table has errors of exactly the classes `names`."""
-    present = sorted(set(errors["class"])) if "class" in errors else []
-    if present != list(range(len(names))):
+def check_classes(errors: pd.DataFrame, names: Sequence[Any], all_evaluated: bool) -> None:
+    """Raise ValueError for a table with errors of other classes than `names` or, if all were evaluated, of too few."""
+    present = set(errors["class"]) if "class" in errors else set()
+    if not present <= set(range(len(names))) or (all_evaluated and len(present) < len(names)):
         raise ValueError(f"errors of {len(present)} classes, and the classifier has {len(names)}")
+    if not all_evaluated or "image" not in errors:
+        return
+    counts = errors.groupby("image")["class"].nunique()
+    if (fewer := counts[counts < len(names)]).size:
+        raise ValueError(f"image {fewer.index[0]} has errors of {fewer.iloc[0]} of {len(names)} classes")
+
+
+def predicted_classes(errors: pd.DataFrame, weights: str | WeightFunction) -> np.ndarray:
+    """Return the predicted class of every image [N], as its number; classes without errors are never predicted."""
+    arrays = trial_arrays(errors)
+    return np.array(arrays.classes)[predicted(arrays, weights)]
 
 
 def label_indices(errors: pd.DataFrame, labels: Sequence[Any], names: Sequence[Any]) -> np.ndarray:
@@ -35,16 +46,15 @@ def label_indices(errors: pd.DataFrame, labels: Sequence[Any], names: Sequence[A
 
     Raises ValueError for a label that is not in `names`, or another number of labels than images.
     """
-    images = errors["image"].drop_duplicates().tolist()
+    images = errors["image"].nunique()
     places = {name: c for c, name in enumerate(names)}
     labels = list(labels)
-    if len(labels) != len(images):
-        raise ValueError(f"{len(labels)} labels for {len(images)} images")
+    if len(labels) != images:
+        raise ValueError(f"{len(labels)} labels for {images} images")
     for label in labels:
         if label not in places:
             raise ValueError(unknown("label", label, map(str, names)))
-    by_image = dict(zip(images, (places[label] for label in labels), strict=True))
-    return class_indices(trial_arrays(errors), by_image)
+    return np.array([places[label] for label in labels])
 
 
 def winner_and_rival(

@@ -1,17 +1,40 @@
-"""Descent of a label tree: closed-form errors where it must win or lose, and trees that are refused."""
+"""Descent of a label tree: closed-form errors where it must win or lose, runs equal to replays, wrong trees refused."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import bigain
+from bigain.classifier.classify import ClassificationSettings, Trial, classify_images
 from bigain.classifier.descent import Descent
 from bigain.classifier.elimination import Elimination
 from bigain.classifier.timesteps import Stages
-from bigain.metrics.replay import by_elimination, by_stages
+from bigain.metrics.accuracy import decisions
+from bigain.metrics.replay import by_elimination, by_stages, full_errors
+from tests.helpers.methods import arguments_for
+from tests.helpers.models import tiny_unet
+from tests.helpers.tiny import TinyBackbone, latents
 
 TWO_LEVELS = (((0, 1, 2, 3), (4, 5, 6)), ((0, 1), (2, 3), (4, 5, 6)))
 ALL_IN_ONE = ((tuple(range(7)),),)
 STAGES = Stages((2, 8), (3, 1))
 SCHEDULES = [(by_stages, STAGES), (by_elimination, Elimination(2, 2))]
+
+
+IMAGES = [3, 8, 5]
+
+
+def classified(network, method="none", **settings) -> list[Trial]:
+    """Classify a group of images among seven classes."""
+    backbone = TinyBackbone(network, "unet")
+    options = {"stages": Stages((8,), (1,)), "seed": 0, "batch_size": 8} | settings
+    with bigain.compressed(network, method, **arguments_for(method)) as at:
+        chosen = ClassificationSettings(**options)
+        return classify_images(backbone, latents(IMAGES), IMAGES, backbone.conditions_of(7), chosen, at)
+
+
+def table(trials: list[Trial]) -> pd.DataFrame:
+    return pd.DataFrame([vars(trial) for trial in trials]).rename(columns={"class_index": "class"})
 
 
 def constant(means: list[float], trials: int = 8) -> np.ndarray:
@@ -88,6 +111,49 @@ def test_the_class_with_the_lowest_error_is_left_whatever_the_order_of_groups():
 
 def test_ties_between_groups_go_to_the_lowest_class():
     assert Descent((((2, 3), (0, 1)),), keep=1).survivors(0, range(4), {2: [1.0], 0: [1.0]}) == [0, 1]
+
+
+@pytest.fixture(scope="module")
+def full():
+    return table(classified(tiny_unet()))
+
+
+@pytest.mark.parametrize("descent", [Descent(TWO_LEVELS, keep=1, representatives=2), Descent(TWO_LEVELS, z=0.5)])
+@pytest.mark.parametrize(("replay", "schedule"), SCHEDULES)
+def test_a_run_decides_and_costs_the_same_as_its_replay_from_full_errors(unet, full, replay, schedule, descent):
+    """Its errors are those of the full evaluation, no trial twice, by stage, image, t and class."""
+    errors, ids, _ = full_errors(full)
+    chosen = {"elimination": schedule} if isinstance(schedule, Elimination) else {"stages": schedule}
+    trials = classified(unet, descent=descent, **chosen)
+    run, replayed = table(trials), replay(errors, schedule, descent)
+    assert decisions(run).reindex(ids).tolist() == replayed.predicted.tolist()
+    assert run.groupby("image").size().reindex(ids).tolist() == replayed.predictions.tolist()
+    assert len(run) < len(full)
+    both = run.merge(full, on=["image", "class", "t"], suffixes=("", "_full"), validate="one_to_one")
+    assert len(both) == len(run)
+    assert np.allclose(both["error"], both["error_full"], rtol=1e-5)
+    order = [(trial.stage, IMAGES.index(trial.image)) for trial in trials]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize("method", ["none", "bigain_tm"])
+def test_a_tree_of_one_group_computes_what_a_run_without_a_tree_does_bit_for_bit(unet, method):
+    flat = classified(unet, method, stages=STAGES)
+    assert classified(unet, method, stages=STAGES, descent=Descent(ALL_IN_ONE, keep=1)) == flat
+
+
+def test_groups_of_single_classes_that_representatives_decide_go_on_to_the_next_stage(unet, full):
+    """Nothing is left to evaluate in the first stage, and two classes in the second."""
+    errors, ids, _ = full_errors(full)
+    descent = Descent((tuple((c,) for c in range(7)),), keep=2)
+    run = table(classified(unet, stages=STAGES, descent=descent))
+    assert run.groupby(["stage", "image"]).size().tolist() == [2 * 7] * 3 + [6 * 2] * 3
+    assert decisions(run).reindex(ids).tolist() == by_stages(errors, Stages((2, 8), (2, 1))).predicted.tolist()
+
+
+def test_a_run_refuses_a_tree_of_other_classes(unet):
+    with pytest.raises(ValueError, match="the label tree has 2 classes, and the classifier 7"):
+        classified(unet, descent=Descent((((0,), (1,)),), keep=1))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 
 import bigain
 from bigain.classifier.classify import ClassificationSettings, Classifier
+from bigain.classifier.descent import Descent
 from bigain.classifier.elimination import Elimination
 from bigain.classifier.engine import Row, Wave, batches_by_timestep, sent_together
 from bigain.classifier.timesteps import Stages
@@ -17,6 +18,7 @@ from tests.helpers.tiny import TinyBackbone, latents
 
 STAGES = Stages((2, 4), (3, 1))
 GROUPS = ([1, 2], [3, 4])
+DESCENT = Descent((((0, 1), (2, 3), (4, 5)),), keep=1)
 
 
 def classify(network, method="none", **options):
@@ -65,7 +67,9 @@ def test_seeds_of_random_draws_are_sent_with_the_tables(unet, monkeypatch):
     assert len({seed.untyped_storage().data_ptr() for seed in seeds}) == 4  # one table per stage
 
 
-@pytest.mark.parametrize("options", [{}, {"noise_per": "image"}, {"elimination": Elimination(1.1, 2)}])
+@pytest.mark.parametrize(
+    "options", [{}, {"noise_per": "image"}, {"elimination": Elimination(1.1, 2)}, {"descent": DESCENT}]
+)
 def test_noise_drawn_ahead_changes_nothing(unet, monkeypatch, options):
     plain = classify(unet, **options)
     monkeypatch.setattr(Classifier, "draws_ahead", True)

@@ -10,8 +10,10 @@ from sklearn.base import clone
 
 import bigain
 from bigain.backbones.devices import compiled
+from bigain.classifier.descent import Descent
 from bigain.classifier.elimination import Elimination
 from bigain.datasets import load
+from bigain.datasets.label_tree import read_levels
 from bigain.jobs.classify import classify
 from bigain.jobs.encode import encode_conditions, encode_images
 from tests.helpers.jobs import FASHION, backbone_spec, classification
@@ -193,3 +195,32 @@ def test_changed_candidates_are_used(classifier, pictures, family):
     changed.candidates = {name: classifier.candidates[name] for name in reversed(names)}
     first, second = classifier.errors(pictures[:1]), changed.errors(pictures[:1])
     assert difference(first, second.assign(**{"class": 9 - second["class"]})) < 1e-6
+
+
+def test_a_descent_predicts_among_classes_that_are_evaluated_and_refuses_probabilities(
+    classifier, errors, pictures, dataset, root
+):
+    levels = read_levels(root / "config/fashion_tree.json", dataset.class_names)
+    descending = clone(classifier).set_params(descent=Descent(levels, keep=1))
+    trials = descending.errors(pictures[:2])
+    assert trials["class"].nunique() < 10
+    predicted = descending.predict(trials)
+    assert predicted.tolist() == descending.predict(pictures[:2]).tolist()
+    assert {dataset.class_names.index(name) for name in predicted} <= set(trials["class"])
+    assert descending.score(trials, predicted) == 1
+    unseen = next(c for c in range(10) if c not in set(trials["class"]))
+    assert descending.score(trials, [dataset.class_names[unseen]] * 2) == 0
+    for refused in (
+        descending.predict_proba,
+        descending.explain,
+        lambda images: descending.calibrate(images, predicted),
+    ):
+        with pytest.raises(ValueError, match="a descent leaves classes without errors"):
+            refused(pictures[:2])
+    with pytest.raises(ValueError, match="classes, and the classifier has 10"):
+        classifier.predict(trials)
+    part = errors[(errors["image"] != 0) | (errors["class"] != 3)]
+    with pytest.raises(ValueError, match="image 0 has errors of 9 of 10 classes"):
+        classifier.predict(part)
+    with pytest.raises(ValueError, match="the label tree has 2 classes, and the classifier 10"):
+        clone(classifier).set_params(descent=Descent((((0,), (1,)),), keep=1))
