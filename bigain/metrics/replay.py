@@ -106,10 +106,11 @@ def _candidates(image: np.ndarray, first: np.ndarray, descent: Descent | None) -
     """Return the classes that the first stage compares, of the errors [K, M] of an image, and how many noise
     predictions for other classes a descent has cost at the `first` trials."""
     classes, evaluated = list(range(len(image))), dict[int, list[float]]()
-    for level in range(0 if descent is None else len(descent.levels)):
-        chosen = descent.representatives_of(level, classes)
-        evaluated |= {c: image[c, first].tolist() for c in chosen}
-        classes = descent.survivors(level, classes, evaluated)
+    if descent is not None:
+        for level in range(len(descent.levels)):
+            chosen = descent.representatives_of(level, classes)
+            evaluated |= {c: image[c, first].tolist() for c in chosen}
+            classes = descent.survivors(level, classes, evaluated)
     return np.array(classes), len(first) * len(evaluated.keys() - set(classes))
 
 
