@@ -109,11 +109,11 @@ def _panel(axis: plt.Axes, title: str, frame: pd.DataFrame) -> None:
     full = frame[frame["kind"] == "full"].iloc[0]
     axis.axhline(full["accuracy"], color="#999999", linewidth=0.8)
     axis.axhspan(full["accuracy"] - TOLERANCE, full["accuracy"] + TOLERANCE, color="#999999", alpha=0.25, linewidth=0)
-    for kind, text in KINDS.items():
-        part = frame[frame["kind"] == kind]
-        if part.empty:
-            continue
-        axis.plot(part["predictions"], part["accuracy"], ".", color=COLOURS[kind], label=text, markersize=5)
+    for number, (kind, text) in enumerate(KINDS.items()):
+        part, order = frame[frame["kind"] == kind], 3 - 0.1 * number  # schedules without a tree in front
+        if not part.empty:
+            x, y = part["predictions"], part["accuracy"]
+            axis.plot(x, y, ".", color=COLOURS[kind], label=text, markersize=5, zorder=order)
     axis.set_xscale("log", base=2)
     axis.set_xlabel("noise predictions per image")
     axis.set_title(title, loc="left")

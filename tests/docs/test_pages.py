@@ -132,6 +132,27 @@ def test_the_calibration_of_the_classifier_s_page_is_the_measured_one():
         assert f"| {' | '.join(cells)} |" in page
 
 
+def test_the_label_trees_of_the_performance_page_are_the_measured_ones():
+    page = (ROOT / "docs/performance.md").read_text("utf-8")
+    table = list(csv.DictReader((ROOT / "docs/performance/label-tree.csv").open(encoding="utf-8")))
+    rows = {(row["run"].partition(",")[0], row["schedule"]): row for row in table}
+    groups = {
+        "all (no tree)": "",
+        "z 2, 1 representative": "tree z 2 of 1, ",
+        "z 1, 2 representatives": "tree z 1 of 2, ",
+        "the best 2, 2 representatives": "tree keep 2 of 2, ",
+        "the best 1, 2 representatives": "tree keep 1 of 2, ",
+    }
+    for then, (left, tree) in product(("[5, 20] keep [5, 1]", "z 2, every 5"), groups.items()):
+        cells = []
+        for model in ("mini_unet", "mini_dit"):
+            row = rows[model, tree + then]
+            difference, low, high = (float(row[name]) for name in ("difference", "low", "high"))
+            shown = f"{difference:+.1f}" if difference else "0.0"
+            cells += [f"{float(row['predictions']):.1f}", f"{shown} ({low:+.1f} to {high:+.1f})"]
+        assert f"| {left} | {then} | {' | '.join(cells)} |" in page
+
+
 def test_the_cost_of_the_papers_study_is_as_planned():
     command = [sys.executable, "-m", "bigain", "plan", "--configfile", "config/paper.yaml"]
     planned = subprocess.run(command, cwd=ROOT, env={"COLUMNS": "200"}, capture_output=True, text=True, check=True)
