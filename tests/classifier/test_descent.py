@@ -8,6 +8,7 @@ import bigain
 from bigain.classifier.classify import ClassificationSettings, Trial, classify_images
 from bigain.classifier.descent import Descent
 from bigain.classifier.elimination import Elimination
+from bigain.classifier.engine import batches_by_mode
 from bigain.classifier.timesteps import Stages
 from bigain.metrics.accuracy import decisions
 from bigain.metrics.replay import by_elimination, by_stages, full_errors
@@ -149,6 +150,14 @@ def test_groups_of_single_classes_that_representatives_decide_go_on_to_the_next_
     run = table(classified(unet, stages=STAGES, descent=descent))
     assert run.groupby(["stage", "image"]).size().tolist() == [2 * 7] * 3 + [6 * 2] * 3
     assert decisions(run).reindex(ids).tolist() == by_stages(errors, Stages((2, 8), (2, 1))).predicted.tolist()
+
+
+def test_no_error_is_computed_twice(unet, monkeypatch):
+    rows = []
+    record = lambda new, *rest: rows.extend(new) or batches_by_mode(new, *rest)  # noqa: E731
+    monkeypatch.setattr("bigain.classifier.classify.batches_by_mode", record)
+    trials = classified(unet, stages=STAGES, descent=Descent(TWO_LEVELS, keep=1))
+    assert len(rows) == len(set(rows)) == len(trials)
 
 
 def test_a_run_refuses_a_tree_of_other_classes(unet):
