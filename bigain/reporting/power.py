@@ -235,7 +235,9 @@ class Planned:
         sought = comparison.margin if is_distance or difference is None else difference
         ours, theirs = compared_cells(comparison)
         cells = [self._cells[cell] for cell in (*ours, *theirs)]
-        images = min(map(self.study.images, cells))
+        counts = {self.study.images(cell) for cell in cells}
+        images = min(counts)
+        is_comparable = not is_distance or len(counts) == 1  # distances have no pairs otherwise
         seeds = len(self.study.config["seeds"])
         hours = {cell: seeds * self.costs.cost(cell).hours for cell in cells}
         return Need(
@@ -243,7 +245,7 @@ class Planned:
             comparison=comparison,
             spread=spread,
             images=images,
-            shows=_shown(spread, images),
+            shows=_shown(spread, images) if is_comparable else None,
             difference=sought,
             needed=None if sought is None else _needed(spread, sought, comparison.claimed),
             hours=hours,

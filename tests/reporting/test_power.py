@@ -148,6 +148,15 @@ def test_cells_of_different_numbers_of_images_are_compared_on_the_fewest(study):
     assert after.hours_needed == pytest.approx(before.hours_needed)
 
 
+def test_distances_of_different_numbers_of_images_can_show_nothing(study):
+    write_study(study)
+    pilot, file = read_pilot(Path(study.results, "results.parquet")), claims(of="bigain_td", metrics=["distance"])
+    cells = [*CONFIG["cells"], CONFIG["cells"][2] | {"methods": ["none"], "images": 80}]
+    (need,) = needs(another(cells=cells), file, pilot)
+    assert (need.images, need.shows) == (40, None)
+    assert need.needed is not None
+
+
 def test_hours_count_every_cell_once_and_every_seed(study):
     larger = another(strengths={"merge_ratio": [0.5, 0.7], "downsample_factor": [2]}, seeds=[0, 1])
     (summary,) = summaries(needs(larger, claims(), discordances=(0.1,)))
