@@ -93,6 +93,30 @@ def class_changes(
         write_class_changes(read_cells(results, parsed(spec_text)), pdf, png, csv)
 
 
+@command("informative-timesteps")
+def informative_timesteps(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Accuracy at single timesteps, one file per backbone and data set.")
+    ] = None,
+    *,
+    spec_text: SpecText,
+    tex: Written,
+    csv: Written,
+    html: Written,
+    pdf: Written,
+    png: Written,
+    log: Log = None,
+) -> None:
+    """Write where in t the class is: a table of weights, a figure, and an answer."""
+    with logged(log):
+        from bigain.reporting.collected import verified
+        from bigain.reporting.informative_timesteps import write_informative_timesteps
+
+        spec = parsed(spec_text)
+        measured = [verified(file, spec) for file in files or []]
+        write_informative_timesteps(measured, spec, tex, csv, html, pdf, png)
+
+
 @command()
 def sheet(
     files: Annotated[list[Path], typer.Argument(help="Generated images, one file per row.")],

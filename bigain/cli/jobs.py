@@ -186,6 +186,16 @@ def score_generation(
         score.score_generation(parsed(spec_text), reference, chunks, output)
 
 
+@command("score-timesteps")
+def score_timesteps(spec_text: SpecText, outputs: Outputs, log: Log = None) -> None:
+    """Compute the accuracy at single timesteps of all cells of a backbone on a data set, from their trials."""
+    with logged(log):
+        from bigain.jobs import score_timesteps as job
+
+        output = with_provenance(*outputs)
+        job.score_timesteps(parsed(spec_text), output.parents[2] / "cells", output)
+
+
 @command()
 def collect(
     spec_text: SpecText,

@@ -26,6 +26,11 @@ def seed_for(*key: Key) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
+def is_for_fitting(image: int) -> bool:
+    """Return whether an image is in the half on which weights over t are fitted, the same half in every run."""
+    return seed_for(0, "timestep weights", image) % 2 == 0
+
+
 def torch_generator(*key: Key) -> torch.Generator:
     """Return torch's CPU generator for a key; draw on the CPU and move, so that all devices see the same numbers."""
     import torch

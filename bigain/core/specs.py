@@ -310,6 +310,15 @@ class CollectSpec(TypedDict):
     code: CodeVersions
 
 
+class TimestepsSpec(TypedDict):
+    """`bigain score-timesteps`: accuracy at single timesteps of all cells of a backbone and data set."""
+
+    backbone: str
+    dataset: str
+    cells: list[tuple[str, str]]  # folder of each cell, and the digest of the spec of its metrics (lists in JSON)
+    code: CodeVersions
+
+
 class DatasetProtocol(TypedDict):
     """Use of a data set by the study, for print; a task's keys exist if the study has the task."""
 
@@ -366,6 +375,7 @@ class ReportSpec(TypedDict):
     backbones: dict[str, Literal["unet", "dit", "mmdit", "flux"]]  # family of each
     seeds: list[int]
     probed: bool  # whether there are Figures 2 and 3 and Theorem 1
+    timesteps: NotRequired[bool]  # whether it says where in t the class is; absent in outcomes of before it did
     methods_from: NotRequired[list[str]]  # as in a cell's jobs
     certificate: NotRequired[EliminationCertificate]  # of `classification.elimination`, if the config names one
     results: str  # digest of the spec of the results that are shown

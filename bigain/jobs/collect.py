@@ -151,13 +151,13 @@ def _by_cell(table: pa.Table) -> dict[tuple[Any, ...], pa.Table]:
 
 def _of_metrics(file: Path, expected: str, config: str) -> CellResults:
     """Return what is collected of a cell's metrics file, the digest of whose spec is `expected`."""
-    scored = _read(file, expected)
+    scored = read_metrics(file, expected)
     source: InputFile = {"file": str(file), "spec": expected, "sha256": sha256(file)}
     rest = {key: scored[key] for key in KEPT if key in scored}
     return CellResults(list(_rows(file, scored, config)), _outcomes(file, scored), rest, source)
 
 
-def _read(file: Path, expected: str) -> dict[str, Any]:
+def read_metrics(file: Path, expected: str) -> dict[str, Any]:
     """Read a metrics file. Raises ResultError if the digest of its spec is not the expected one."""
     scored = read_sealed(file)
     validate(file, scored, METRICS)

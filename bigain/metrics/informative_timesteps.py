@@ -97,24 +97,71 @@ def fit_logit_normal(trials: pd.DataFrame, labels: Mapping[int, int]) -> LogitNo
     return LogitNormal(shape.mean, shape.spread, 1 / mean_over(t, shape))
 
 
-def accuracy_at_timesteps(trials: pd.DataFrame, labels: Mapping[int, int]) -> pd.DataFrame:
-    """Return Acc@1 of a decision by the errors at a single timestep, in percent, with its Wilson interval.
+@dataclass(frozen=True)
+class TimestepHits:
+    """Decisions by the errors at a single timestep: `hits` [N, M], whether each of N images is right at each timestep.
 
-    A row has `t` of 1,000, `classes`, `images`, `accuracy`, `low`, `high` and `chance`. Only the trials of the first
-    stage compare all classes: those of later stages, among the classes that survived, are left out, since what survives
-    was chosen by other errors.
+    Timesteps are of 1,000. All K `classes` of every image have an error at these. At those in `incomplete`, some
+    classes have none, because they were dropped before: those that survive were chosen by other errors, so they are no
+    fair test. Its values are the fewest classes that an image has there.
     """
-    first = trials[trials["stage"] == trials["stage"].min()]
-    arrays = trial_arrays(first)
-    right = class_indices(arrays, labels)
-    rows = []
-    for t in np.unique(arrays.t[~np.isnan(arrays.t)]):
-        image, trial = np.nonzero(arrays.t == t)
-        errors = arrays.errors[image, :, trial]
-        estimate = accuracy(errors.argmin(axis=1) == right[image])
-        shares = {"accuracy": estimate.value, "low": estimate.low, "high": estimate.high}
-        rows.append({"t": int(t), "classes": errors.shape[1], "images": len(image), **shares})
-    return pd.DataFrame(rows).assign(chance=lambda table: 100 / table["classes"])
+
+    images: list[int]
+    timesteps: list[int]
+    hits: np.ndarray
+    classes: int
+    incomplete: dict[int, int]
+
+    def accuracies(self) -> pd.DataFrame:
+        """Return Acc@1 of each timestep in percent with its Wilson interval, a row per timestep.
+
+        Columns: `t`, `classes`, `images`, `accuracy`, `low`, `high`, `chance`.
+        """
+        rows = []
+        for t, hits in zip(self.timesteps, self.hits.T, strict=True):
+            estimate = accuracy(hits)
+            shares = {"accuracy": estimate.value, "low": estimate.low, "high": estimate.high}
+            rows.append({"t": t, "classes": self.classes, "images": estimate.n, **shares})
+        return pd.DataFrame(rows).assign(chance=100 / self.classes)
+
+
+def tried_classes(trials: pd.DataFrame) -> pd.Series:
+    """Return, by timestep in rising order, the fewest classes that an image of the run has an error of; 0 if it has
+    none."""
+    counts = trials.groupby(["t", "image"]).size().unstack(fill_value=0)
+    return counts.min(axis=1).sort_index()
+
+
+def at_complete_timesteps(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials at timesteps at which every image has an error of every class.
+
+    Raises ValueError if there are none, as with timesteps that are drawn anew for every image.
+    """
+    tried = tried_classes(trials)
+    complete = tried.index[tried == trials["class"].nunique()]
+    if complete.empty:
+        raise ValueError("at no timestep does every image have an error of every class")
+    return trials[trials["t"].isin(complete)]
+
+
+def hits_at_timesteps(trials: pd.DataFrame, labels: Mapping[int, int]) -> TimestepHits:
+    """Decide every image by its errors at each single timestep, where all classes can be compared.
+
+    Raises ValueError as `at_complete_timesteps` does, for a trial that occurs twice, and naming an image without label.
+    """
+    ordered = at_complete_timesteps(trials).sort_values(["image", "t", "class"])
+    classes, timesteps, images = (np.unique(ordered[name]).tolist() for name in ("class", "t", "image"))
+    shape = len(images), len(timesteps), len(classes)
+    if len(ordered) != np.prod(shape) or (ordered["class"].to_numpy().reshape(shape) != classes).any():
+        raise ValueError("a trial occurs twice in the errors")
+    if unlabelled := [image for image in images if image not in labels]:
+        raise ValueError(f"image {unlabelled[0]} of the errors has no label")
+    chosen = np.array(classes)[ordered["error"].to_numpy().reshape(shape).argmin(axis=2)]
+    right = np.array([labels[image] for image in images])
+    tried = tried_classes(trials)
+    fewer = tried[tried < len(classes)]
+    incomplete = dict(zip(fewer.index.tolist(), fewer.tolist(), strict=True))
+    return TimestepHits(images, timesteps, chosen == right[:, None], len(classes), incomplete)
 
 
 FITS: dict[str, Callable[[pd.DataFrame, Mapping[int, int]], WeightFunction]] = {
@@ -127,7 +174,7 @@ FITS: dict[str, Callable[[pd.DataFrame, Mapping[int, int]], WeightFunction]] = {
 @dataclass(frozen=True)
 class Judged:
     """Weights by name, and what they do on the other half of the images: a row per weights with Acc@1 in percent, its
-    interval, and the paired difference from uniform weights with its interval, in points."""
+    interval, and the paired difference from uniform weights with its interval, in points, and p-value."""
 
     weights: Mapping[str, WeightFunction]
     table: pd.DataFrame
@@ -162,6 +209,7 @@ def judge_weights(trials: pd.DataFrame, labels: Mapping[int, int], fitting: Coll
                 "difference": difference.value,
                 "difference_low": difference.low,
                 "difference_high": difference.high,
+                "p": difference.p,
             }
         )
     return Judged(weights, pd.DataFrame(rows))

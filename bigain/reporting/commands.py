@@ -82,15 +82,16 @@ def tables_in_order(study: Reported) -> list[str]:
     """Return the names of all tables in the order of the page and the document."""
     of_cells = table_names(tables_file(study.config), study.cells, study.config["backbones"])
     theorem = ["frequency", "theorem1"] if study.probed() else []
+    timesteps = ["timesteps"] if study.timestep_files() is not None else []
     comparisons = ["claims", *(["beside"] if has_printed_values(study.cells) else []), "audit"]
-    return ["answers", "table1", *of_cells, *theorem, *PROTOCOL, "table11", *comparisons]
+    return ["answers", "table1", *of_cells, *theorem, *timesteps, *PROTOCOL, "table11", *comparisons]
 
 
 def figure_commands(study: Reported) -> dict[str, RenderCommand]:
     """Return the commands of the figures that are drawn from results, by figure."""
     results, measured = _results(study), _measured(study)
     of_results = ["--results", results, "--spec", study.report_spec()]
-    captions = {figure.name: figure.caption for figure in figures_of(probed=False)}
+    captions = {figure.name: figure.caption for figure in figures_of(probed=False, timesteps=False)}
     commands: dict[str, tuple[str, list[str], list[str], list[str]]] = {
         "figure1": ("figure", [], of_results, [results]),
         "tradeoff": ("tradeoff", measured, of_results, [results]),
@@ -106,11 +107,13 @@ def rendered_files(study: Reported, document: str) -> list[str]:
 
     `document` is report.pdf where LaTeX is installed, else report.tex.
     """
-    figures = [figure.name for figure in figures_of(bool(study.probed()))]
+    figures = [figure.name for figure in figures_of(bool(study.probed()), study.timestep_files() is not None)]
     return [
         *(f"{table}.{form}" for table in tables_in_order(study) for form in ("tex", "csv", "html")),
         *(f"{figure}.{form}" for figure in figures for form in ("pdf", "png")),
-        *(f"{figure}.csv" for figure in figures if figure not in ("frequency", "spectrum")),  # of tables, listed above
+        *(
+            f"{figure}.csv" for figure in figures if figure not in ("frequency", "spectrum", "timesteps")
+        ),  # of tables, listed above
         *(f"samples-{backbone}-{dataset}.png" for backbone, dataset in study.sheets()),
         "schedules.csv",
         *dict.fromkeys(("report.tex", document)),

@@ -55,6 +55,14 @@ FIGURES = (
         "left out.",
     ),
 )
+TIMESTEPS_FIGURE = Figure(
+    "timesteps",
+    "Accuracy by the errors at a single timestep, and what compression changes of it, over the timesteps",
+    "Where in t is the class? Above: Acc@1 of decisions by the errors at a single timestep, with 95% intervals of the "
+    "uncompressed model; timesteps at which some classes were dropped before are left out and marked. Below: paired "
+    "differences of compressed models from it on the same images, with 95% intervals, a little apart in t. At most "
+    "four compressed methods are drawn, at their highest strength; all are in the CSV file.",
+)
 PROBE_FIGURES = (  # of a study whose models are probed: token methods classify single-label images
     Figure(
         "figure2",
@@ -84,9 +92,9 @@ PROBE_FIGURES = (  # of a study whose models are probed: token methods classify 
 )
 
 
-def figures_of(probed: bool) -> tuple[Figure, ...]:
-    """Return the figures of a study; some need probes of its models."""
-    return FIGURES + (PROBE_FIGURES if probed else ())
+def figures_of(probed: bool, timesteps: bool) -> tuple[Figure, ...]:
+    """Return the figures of a study; some need probes of its models, one needs classified images (`timesteps`)."""
+    return FIGURES + (PROBE_FIGURES if probed else ()) + ((TIMESTEPS_FIGURE,) if timesteps else ())
 
 
 class Delta(NamedTuple):

@@ -18,7 +18,7 @@ from bigain.methods.ids import method_of
 from bigain.metrics.significance import Difference
 from bigain.reporting import names
 from bigain.reporting.collected import CellScores
-from bigain.reporting.contents import TableEntry, figures_of, read_tables
+from bigain.reporting.contents import TIMESTEPS_FIGURE, TableEntry, figures_of, read_tables
 from bigain.reporting.frames import CellMetric, records
 from bigain.reporting.numbers import Value, digits, rounded
 from bigain.reporting.protocol import counted, elimination_note
@@ -52,7 +52,8 @@ def write_page(
     order = ["table1", *table_entries, *(["frequency", "theorem1"] if spec["probed"] else [])]
     order += ["table9", "table10", "table11", "table13"]
     compared = gains(Scores(scored), table_entries)
-    first, *figures = [(figure, _base64(folder / f"{figure.name}.png")) for figure in figures_of(spec["probed"])]
+    shown = figures_of(spec["probed"], spec.get("timesteps", False))
+    first, *figures = [(figure, _base64(folder / f"{figure.name}.png")) for figure in shown]
     context = {
         "spec": spec,
         "note": note(compared),
@@ -61,7 +62,9 @@ def write_page(
         "baselines": baselines(names.without_hidden_maps(results, spec)),
         "gains": [_printed_gain(gain) for gain in compared],
         "first": first,
-        "figures": figures,
+        "figures": [(figure, image) for figure, image in figures if figure != TIMESTEPS_FIGURE],
+        "timesteps": _fragments(folder, ["timesteps"] if TIMESTEPS_FIGURE in shown else []),
+        "timesteps_figures": [(figure, image) for figure, image in figures if figure == TIMESTEPS_FIGURE],
         "paper": _fragments(folder, ["answers", "claims", "beside", "audit"]),
         "fragments": _fragments(folder, order),
         "sheets": [(sheet.stem.removeprefix("samples-"), _base64(sheet)) for sheet in sorted(sheets)],

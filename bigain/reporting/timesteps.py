@@ -15,10 +15,10 @@ import pandas as pd
 
 from bigain.core.files import write_text
 from bigain.core.records import embedded_spec
-from bigain.core.rng import seed_for
+from bigain.core.rng import is_for_fitting
 from bigain.core.validation import TRIALS, read_columns
 from bigain.datasets import load as load_dataset
-from bigain.metrics.informative_timesteps import Judged, accuracy_at_timesteps, judge_weights
+from bigain.metrics.informative_timesteps import Judged, hits_at_timesteps, judge_weights
 from bigain.metrics.timestep_weights import T
 from bigain.reporting import style
 from bigain.reporting.elimination import run_title
@@ -38,7 +38,7 @@ def write_timesteps(runs: list[Path], csv: Path, weights_csv: Path, pdf: Path, p
         title = run_title(embedded_spec(run))
         try:
             trials, labels = _read(run)
-            profiles[title] = accuracy_at_timesteps(trials, labels)
+            profiles[title] = hits_at_timesteps(trials, labels).accuracies()
             judged[title] = judge_weights(trials, labels, [image for image in labels if is_for_fitting(image)])
         except ValueError as error:
             raise ValueError(f"{run}: {error}") from error
@@ -56,11 +56,6 @@ def write_timesteps(runs: list[Path], csv: Path, weights_csv: Path, pdf: Path, p
         figure.tight_layout()
     style.save(figure, pdf, png)
     return weights
-
-
-def is_for_fitting(image: int) -> bool:
-    """Return whether an image is in the half on which weights are fitted, the same half in every run."""
-    return seed_for(0, "timestep weights", image) % 2 == 0
 
 
 def _read(run: Path) -> tuple[pd.DataFrame, Mapping[int, int]]:

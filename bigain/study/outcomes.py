@@ -21,6 +21,7 @@ from bigain.core.yaml_files import read_yaml
 from bigain.study import measurement_specs
 from bigain.study.cells import Cell, Config, expand
 from bigain.study.fingerprints import code_of
+from bigain.study.timestep_specs import FOLDER
 from bigain.study.workload import Workload
 
 SCHEMA = 1  # of outcomes.json and the layout; a reader accepts only its own
@@ -63,6 +64,9 @@ class Reported(Protocol):
     def probed(self) -> list[tuple[str, str]]:
         """Return the (backbone, data set) pairs on which Theorem 1 is measured."""
 
+    def timestep_files(self) -> list[str] | None:
+        """Return the files of the accuracy at single timesteps, None if the report does not speak of it."""
+
     def sheets(self) -> dict[tuple[str, str], list[str]]:
         """Return the sample sheets by (backbone, data set), a generated chunk per row."""
 
@@ -101,6 +105,15 @@ class Outcomes(Workload):
         pairs = measurement_specs.probed(self)
         order = list(dict(pairs))
         return sorted((pair for pair in pairs if self._shows(pair, TOKENS)), key=lambda pair: order.index(pair[0]))
+
+    def timestep_files(self) -> list[str] | None:
+        """Return the files of the accuracy at single timesteps that are here, None if nothing is classified.
+
+        Outcomes of before it was computed do not speak of it, so that they are rendered as they were.
+        """
+        if not self._report.get("timesteps"):
+            return None
+        return [f"{self.results}/{file}" for file in self._report["files"] if Path(file).parts[0] == FOLDER]
 
     def sheets(self) -> dict[tuple[str, str], list[str]]:
         """Return the sample sheets by (backbone, data set), a generated chunk per row."""

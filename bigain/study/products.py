@@ -26,6 +26,7 @@ from bigain.core.provenance import (
 from bigain.core.records import embedded_spec
 from bigain.core.validation import validate
 from bigain.study.study import Study
+from bigain.study.timestep_specs import timesteps_file
 
 BESIDE_RESULTS = ("images.parquet", "cells.json")  # written with results.parquet by one job
 SELF_DESCRIBED = ("metrics.json", "cells.json")  # hold their own provenance, sealed
@@ -97,6 +98,9 @@ def products(study: Study) -> Iterator[Product]:
         yield Product("metrics", Path(file), partial(study.score_spec, cell.path))
     for name in ("results.parquet", *BESIDE_RESULTS):
         yield Product("metrics", root / name, study.collect_spec)
+    for backbone, dataset in study.with_timesteps():
+        place = Path(timesteps_file(study, backbone, dataset))
+        yield Product("metrics", place, partial(study.timesteps_spec, backbone, dataset))
     for backbone in study.backbones():
         yield Product("measurements", root / "efficiency" / f"{backbone}.csv", partial(study.efficiency_spec, backbone))
     for backbone, dataset in study.probed():

@@ -30,14 +30,15 @@ from bigain.study.outcomes import (
 from bigain.study.products import examine, products
 from bigain.study.report_specs import collect_spec, report_spec, sample_sheets
 from bigain.study.study import Study
+from bigain.study.timestep_specs import timesteps_file, with_timesteps
 from bigain.study.workload import Workload
 
 LARGEST = 10_000_000  # bytes of a folder, above which probes and sample sheets are left out
 DICTIONARY = "README.md"
 RESULTS = "results.parquet"
 DESCRIBED = (  # kinds of files, as columns.yaml names them
-    *("results.parquet", "images.parquet", "cells.json", "efficiency", "spectrum", "margins", "tokens", "generated"),
-    "provenance",
+    *("results.parquet", "images.parquet", "cells.json", "efficiency", "spectrum", "margins", "tokens", "timesteps"),
+    *("generated", "provenance"),
 )
 
 INTRODUCTION = """\
@@ -117,7 +118,7 @@ class FinishedStudy(Workload):
         Raises ValueError naming a measurement that is missing, because most tables show those of every backbone, and
         ResultError naming a file that is damaged.
         """
-        spec = report_spec(self, digest(self.collect_spec()))
+        spec = report_spec(self, self.collect_spec())
         shown = [f"{self.results}/efficiency/{backbone}.csv" for backbone in self.backbones()]
         for file in shown:
             if not self._files(file):
@@ -173,12 +174,14 @@ class FinishedStudy(Workload):
         return sum(part.stat().st_size for part in self._files(file))
 
     def _optional(self) -> Iterator[tuple[str, list[str]]]:
-        """Yield what the report shows besides, each with its files: probes, and the sheets of generated images."""
+        """Yield what the report shows besides, each with its files: probes, accuracy by timestep, sheets of images."""
         for backbone, dataset in probed(self):
             for name in (SPECTRUM, TOKENS, MARGINS):
                 file = f"{self.results}/probes/{backbone}/{dataset}/{name}"
                 if file in self._products:
                     yield f"{name} of {backbone} on {dataset}", [file]
+        for backbone, dataset in with_timesteps(self):
+            yield f"accuracy by timestep of {backbone} on {dataset}", [timesteps_file(self, backbone, dataset)]
         for (backbone, dataset), files in sample_sheets(self).items():
             yield f"sample sheet of {backbone} on {dataset}", files
 

@@ -23,6 +23,7 @@ from bigain.study.measurement_specs import (
     with_margins,
 )
 from bigain.study.spec_parts import methods_from
+from bigain.study.timestep_specs import timesteps_file, timesteps_spec, with_timesteps
 from bigain.study.workload import Workload
 
 OF_PAPER = ("sd2", "dit_xl2")  # architectures whose numbers the paper prints
@@ -58,10 +59,10 @@ def collect_spec(work: Workload) -> CollectSpec:
     }
 
 
-def report_spec(work: Workload, results: str) -> ReportSpec:
+def report_spec(work: Workload, collected: CollectSpec) -> ReportSpec:
     """Return what the tables and the page say about the study itself, and the digests of the specs of what they show.
 
-    `results` is the digest of `collect_spec`.
+    `collected` is the spec of the results, `collect_spec`.
     """
     config, folder = work.config, work.results
     files: dict[str, Mapping[str, Any]] = {}
@@ -73,6 +74,8 @@ def report_spec(work: Workload, results: str) -> ReportSpec:
         files[f"{folder}/probes/{backbone}/{dataset}/margins.parquet"] = margins_spec(work, backbone, dataset)
     for backbone, dataset in in_figures(work):
         files[f"{folder}/probes/{backbone}/{dataset}/tokens.safetensors"] = token_maps_spec(work, backbone, dataset)
+    for pair in with_timesteps(work):
+        files[timesteps_file(work, *pair)] = timesteps_spec(work, *pair, collected)
     for cell in _sampled(work):
         files[work.chunk_files(cell)[0]] = job_spec(work, cell, 0)
     spec: ReportSpec = {
@@ -84,7 +87,8 @@ def report_spec(work: Workload, results: str) -> ReportSpec:
         "backbones": {name: settings["family"] for name, settings in config["backbones"].items()},
         "seeds": config["seeds"],
         "probed": bool(probed(work)),
-        "results": results,
+        "timesteps": bool(work.pairs["classification"]),
+        "results": digest(collected),
         "files": {file: digest(spec) for file, spec in files.items()},
         "code": code_of("cli_report"),
     }

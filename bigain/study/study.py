@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from bigain.core.provenance import digest
 from bigain.core.records import canonical
-from bigain.study import cell_specs, input_specs, measurement_specs, report_specs
+from bigain.core.specs import CollectSpec
+from bigain.study import cell_specs, input_specs, measurement_specs, report_specs, timestep_specs
 from bigain.study.config import load
 from bigain.study.workload import Workload
 
@@ -99,6 +99,26 @@ class Study(Workload):
         """Return the spec of the margins to the hardest wrong class."""
         return canonical(measurement_specs.margins_spec(self, backbone, dataset))
 
+    # -- where in t the class is ---------------------------------------------------------------------------------------
+
+    def with_timesteps(self) -> list[tuple[str, str]]:
+        """Return the (backbone, data set) pairs whose accuracy at single timesteps is computed."""
+        return timestep_specs.with_timesteps(self)
+
+    def timesteps_spec(self, backbone: str, dataset: str) -> str:
+        """Return the spec of the accuracy at single timesteps."""
+        return canonical(timestep_specs.timesteps_spec(self, backbone, dataset, self._collected))
+
+    def timesteps_inputs(self, backbone: str, dataset: str) -> list[str]:
+        """Return the metrics and errors that the accuracy at single timesteps is computed from."""
+        return timestep_specs.timesteps_inputs(self, backbone, dataset)
+
+    def timestep_files(self) -> list[str] | None:
+        """Return the files of the accuracy at single timesteps, None if the study classifies nothing."""
+        if not self.pairs["classification"]:
+            return None
+        return [timestep_specs.timesteps_file(self, *pair) for pair in self.with_timesteps()]
+
     # -- downloads, results and reports --------------------------------------------------------------------------------
 
     def fetchable(self) -> list[str]:
@@ -122,9 +142,13 @@ class Study(Workload):
         return report_specs.sample_sheets(self)
 
     @cached_property
+    def _collected(self) -> CollectSpec:
+        return report_specs.collect_spec(self)
+
+    @cached_property
     def _collect_spec(self) -> str:
-        return canonical(report_specs.collect_spec(self))
+        return canonical(self._collected)
 
     @cached_property
     def _report_spec(self) -> str:
-        return canonical(report_specs.report_spec(self, digest(self._collect_spec)))
+        return canonical(report_specs.report_spec(self, self._collected))

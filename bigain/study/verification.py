@@ -11,8 +11,9 @@ from bigain.core.records import work_folder
 from bigain.study.cell_specs import job_spec
 from bigain.study.products import Finding, Product, examine, products
 from bigain.study.study import Study
+from bigain.study.timestep_specs import FOLDER
 
-RESULT_FOLDERS = ("cells", "inputs", "efficiency", "probes")  # below results/<study>; only result files lie in them
+RESULT_FOLDERS = ("cells", "inputs", FOLDER, "efficiency", "probes")  # below results/<study>, of result files alone
 
 
 def verify(study: Study) -> Iterator[Finding]:

@@ -28,13 +28,15 @@ def undescribed_columns(results: Path, reports: Path) -> list[str]:
         missing += _missing(file, kind, next(csv.reader(file.open(encoding="utf-8"))))
     for file in sorted(results.glob("efficiency/*.csv")):
         missing += _missing(file, "efficiency", next(csv.reader(file.open(encoding="utf-8"))))
+    for file in sorted(results.glob("timesteps/**/*.parquet")):
+        missing += _missing(file, "timesteps", pq.read_schema(file).names)
     for file in sorted(
         {*results.glob("*.parquet"), *results.glob("cells/**/*.parquet"), *results.glob("probes/**/*.parquet")}
     ):
         kind = {"chunk": "trials", "spectrum": "spectrum", "margins": "margins"}.get(file.stem.split("-")[0], file.name)
         missing += _missing(file, kind, pq.read_schema(file).names)
     for file in sorted(
-        {*results.glob("*.parquet.json"), *results.glob("c*/**/*.json"), *results.glob("[ip]*/**/*.json")}
+        {*results.glob("*.parquet.json"), *results.glob("c*/**/*.json"), *results.glob("[ipt]*/**/*.json")}
     ):
         kind = "metrics.json" if file.name == "metrics.json" else "provenance"
         missing += [f"{file.name}: {key}" for key in undescribed(kind, json.loads(file.read_text(encoding="utf-8")))]

@@ -77,7 +77,7 @@ def numbers(folder: Path) -> dict[str, Any]:
     for file in sorted(results.glob("cells/**/metrics.json")):
         metrics = json.loads(file.read_text())
         contents[str(file.relative_to(results))] = {key: metrics[key] for key in ("metrics", "items", "left_out")}
-    for file in sorted(results.glob("probes/**/*.parquet")):
+    for file in sorted([*results.glob("probes/**/*.parquet"), *results.glob("timesteps/**/*.parquet")]):
         contents[str(file.relative_to(results))] = pq.read_table(file).to_pandas().to_csv()
     collected = pd.read_parquet(results / "results.parquet").drop(
         columns=["seconds", "environment", "commit", "config", "spec"]

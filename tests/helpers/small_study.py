@@ -24,10 +24,12 @@ from bigain.datasets import load as load_dataset
 from bigain.jobs.background import OrderedWorker
 from bigain.jobs.collect import collect
 from bigain.jobs.score import score_classification, score_generation
+from bigain.jobs.score_timesteps import score_timesteps
 from bigain.jobs.shards import CellJob, ShardStore
 from bigain.jobs.storage import ParquetShards
 from bigain.study.cells import Cell
 from bigain.study.study import Study
+from bigain.study.timestep_specs import timesteps_file
 from tests.helpers.results import METADATA
 
 CONFIG: dict[str, Any] = {
@@ -54,7 +56,7 @@ def small_study(root: Path, folder: Path) -> Study:
 
 
 def write_study(study: Study) -> None:
-    """Write inputs, chunks, metrics, the collected results and measurements."""
+    """Write inputs, chunks, metrics, the collected results, accuracy at single timesteps and measurements."""
     results = Path(study.results)
     for backbone, dataset in dict.fromkeys((cell.backbone, cell.dataset) for cell in study.cells):
         folder = results / "inputs" / backbone / dataset
@@ -72,6 +74,9 @@ def write_study(study: Study) -> None:
         else:
             score_generation(spec, reference, chunks, output)
     collect(json.loads(study.collect_spec()), results / "cells", results / "results.parquet")
+    for backbone, dataset in study.with_timesteps():
+        file = Path(timesteps_file(study, backbone, dataset))
+        score_timesteps(json.loads(study.timesteps_spec(backbone, dataset)), results / "cells", file)
     for backbone in study.backbones():
         file = results / "efficiency" / f"{backbone}.csv"
         file.parent.mkdir(exist_ok=True)

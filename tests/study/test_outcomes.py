@@ -14,7 +14,8 @@ from bigain.cli.main import app
 from bigain.core.files import read_json
 from bigain.core.provenance import ResultError, digest, write_sealed
 from bigain.core.records import embedded_spec
-from bigain.reporting.collected import read_cells, read_measurements, read_results
+from bigain.reporting.collected import read_cells, read_measurements, read_results, verified
+from bigain.reporting.commands import rendered_files, tables_in_order
 from bigain.study import publishing
 from bigain.study.outcomes import NAME, Outcomes, OutcomesError
 from tests.helpers.small_study import small_study, write_study
@@ -83,6 +84,34 @@ def test_a_report_of_a_finished_study_differs_in_its_files_alone(study):
         "tokens.safetensors of mini_dit on fashion",
     ]
     assert shown == whole | {"probed": False}
+
+
+def test_accuracy_at_single_timesteps_is_shown_from_the_outcomes_where_it_is_finished(study):
+    write()
+    outcomes = Outcomes(str(FOLDER))
+    (file,) = outcomes.timestep_files()
+    spec = json.loads(outcomes.report_spec())
+    assert verified(Path(file), spec).read_bytes() == Path(*study.timestep_files()).read_bytes()
+    assert {"timesteps.html", "timesteps.png"} <= set(rendered_files(outcomes, "report.tex"))
+
+
+def test_accuracy_at_single_timesteps_that_is_not_finished_is_named_and_not_run(study):
+    Path(*study.timestep_files()).unlink()
+    assert "not shown: accuracy by timestep of mini_dit on fashion: results/small/timesteps/mini_dit/" in write()
+    outcomes = Outcomes(str(FOLDER))
+    assert outcomes.timestep_files() == []
+    assert "timesteps" in tables_in_order(outcomes)
+
+
+def test_outcomes_of_before_single_timesteps_were_scored_are_rendered_as_they_were(study):
+    write()
+    content = read_json(FOLDER / NAME)
+    del content["report"]["timesteps"]
+    reseal(report=content["report"])
+    outcomes = Outcomes(str(FOLDER))
+    assert outcomes.timestep_files() is None
+    assert "timesteps" not in tables_in_order(outcomes)
+    assert not [name for name in rendered_files(outcomes, "report.tex") if name.startswith("timesteps")]
 
 
 def test_only_finished_cells_are_in_the_outcomes(study):

@@ -109,8 +109,8 @@ def test_csv_and_html(finished):
 def test_every_column_is_described(finished):
     results = finished / "results/tiny"
     assert undescribed_columns(results, finished / "reports/tiny") == []
-    tables = [*results.glob("*.parquet"), *results.glob("cells/**/*.parquet"), *results.glob("probes/**/*.parquet")]
-    assert len(tables) > 4
+    tables = [*results.glob("*.parquet"), *results.glob("[cpt]*/**/*.parquet")]  # cells, probes, timesteps
+    assert len(tables) > 5
     assert all(b"description" in (field.metadata or {}) for file in tables for field in pq.read_schema(file))
 
 

@@ -1,6 +1,9 @@
 # Figures and sample sheets. `bigain.reporting.commands` says which command draws a figure, and from which files.
 
-FIGURES = [figure.name for figure in figures_of(bool(PROBED))]
+FIGURES = [
+    figure.name
+    for figure in figures_of(bool(PROBED), study.timestep_files() is not None)
+]
 DRAWN = cache(partial(figure_commands, study))
 SHEETS = study.sheets()
 

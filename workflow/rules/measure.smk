@@ -71,6 +71,21 @@ rule collect:
         "python -m bigain collect --spec {params.spec:q} --output {output.results} --log {log}"
 
 
+rule score_timesteps:
+    input:
+        lambda w: study.timesteps_inputs(w.backbone, w.dataset),
+    output:
+        with_provenance(f"{study.results}/timesteps/{{backbone}}/{{dataset}}.parquet"),
+    log:
+        f"{study.results}/logs/timesteps/{{backbone}}/{{dataset}}.log",
+    params:
+        spec=lambda w: study.timesteps_spec(w.backbone, w.dataset),
+    message:
+        "accuracy of {wildcards.backbone} on {wildcards.dataset} at single timesteps"
+    shell:
+        "python -m bigain score-timesteps --spec {params.spec:q} --output {output} --log {log}"
+
+
 rule efficiency:
     input:
         lambda w: study.efficiency_inputs(w.backbone),

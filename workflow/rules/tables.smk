@@ -4,7 +4,9 @@ TABLES = cache(partial(table_commands, study))  # not called where no table is r
 EVERY_TABLE = tables_in_order(study)
 PROBED = study.probed()
 RENDERED_ALONE = [
-    name for name in EVERY_TABLE if name not in (*PROTOCOL, "frequency", "theorem1")
+    name
+    for name in EVERY_TABLE
+    if name not in (*PROTOCOL, "frequency", "theorem1", "timesteps")
 ]
 
 
@@ -13,6 +15,7 @@ localrules:
     protocol_tables,
     frequency,
     theorem,
+    informative_timesteps,
     schedules,
 
 
@@ -134,6 +137,37 @@ rule theorem:
         "Theorem 1, measured"
     shell:
         "python -m bigain theorem {input.spectra} --results {input.results} --spec {params.spec:q} --tex {output.tex}"
+        " --csv {output.csv} --html {output.html} --pdf {output.pdf} --png {output.png} --log {log}"
+
+
+rule informative_timesteps:
+    input:
+        files=study.timestep_files() or [],
+        templates=template_files("timesteps"),
+    output:
+        tex=f"{study.reports}/timesteps.tex",
+        csv=f"{study.reports}/timesteps.csv",
+        html=report(
+            f"{study.reports}/timesteps.html",
+            caption="../report/timesteps.rst",
+            category="Tables",
+            labels={"table": "Where in t is the class?"},
+        ),
+        pdf=f"{study.reports}/timesteps.pdf",
+        png=report(
+            f"{study.reports}/timesteps.png",
+            caption="../report/timesteps.rst",
+            category="Figures",
+            labels={"figure": "Where in t is the class?"},
+        ),
+    log:
+        f"{study.logs}/report/timesteps.log",
+    params:
+        spec=lambda w: study.report_spec(),
+    message:
+        "where in t is the class?"
+    shell:
+        "python -m bigain informative-timesteps {input.files} --spec {params.spec:q} --tex {output.tex}"
         " --csv {output.csv} --html {output.html} --pdf {output.pdf} --png {output.png} --log {log}"
 
 

@@ -1,0 +1,107 @@
+"""Read where in t the class is: accuracy at single timesteps of each backbone and data set, and what weights do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from bigain.core.records import read_table
+from bigain.methods.ids import method_of
+from bigain.reporting import names, style
+from bigain.reporting.frames import at_strength, by_method, groups, optional
+
+UNCOMPRESSED, UNIFORM = "none", "uniform"
+
+
+@dataclass(frozen=True)
+class CompressedArm:
+    """A method at a strength; `rows` are its timesteps, with the paired differences from the uncompressed model."""
+
+    method: str
+    strength: float | None
+    rows: pd.DataFrame
+
+    @property
+    def strength_label(self) -> str:
+        """Its strength in print."""
+        return names.strength(method_of(self.method).strength_kind, self.strength)
+
+    @property
+    def label(self) -> str:
+        """Its method and strength in print."""
+        return f"{method_of(self.method).label} {self.strength_label}".rstrip()
+
+    @property
+    def is_preset(self) -> bool:
+        """Whether the method is no variant of another."""
+        return style.preset(self.method) == self.method
+
+
+@dataclass(frozen=True)
+class TimestepProfile:
+    """The rows of a backbone and data set in the file `timesteps` (columns.yaml), split by what they say.
+
+    `uncompressed` are the uncompressed model's timesteps, rising; `arms` the compressed ones'; `weights` those of w(t).
+    `left_out` has, for each timestep at which classes cannot be compared, the fewest that were tried for some image.
+    """
+
+    backbone: str
+    dataset: str
+    classes: int
+    uncompressed: pd.DataFrame
+    arms: list[CompressedArm]
+    weights: pd.DataFrame
+    left_out: dict[int, int]
+
+    @property
+    def title(self) -> str:
+        """Its backbone and data set in print."""
+        return f"{self.backbone} ({self.dataset})"
+
+    @property
+    def images(self) -> int:
+        """The most images that were decided at a timestep."""
+        return int(
+            max(rows["images"].max() for rows in (self.uncompressed, *(arm.rows for arm in self.arms)) if len(rows))
+        )
+
+    @property
+    def seeds(self) -> int:
+        """The most seeds that were averaged."""
+        return int(
+            max(rows["seeds"].max() for rows in (self.uncompressed, *(arm.rows for arm in self.arms)) if len(rows))
+        )
+
+
+def read_profiles(files: list[Path]) -> list[TimestepProfile]:
+    """Read the accuracy at single timesteps of every backbone and data set."""
+    return [profile(rows) for _, rows in groups(read_rows(files), ["backbone", "dataset"])] if files else []
+
+
+def read_rows(files: list[Path]) -> pd.DataFrame:
+    """Read the rows of files of the kind `timesteps`, one below the other."""
+    return pd.concat([read_table(file).to_pandas() for file in files], ignore_index=True)
+
+
+def profile(rows: pd.DataFrame) -> TimestepProfile:
+    """Split the rows of a backbone and data set."""
+    at_timesteps, weights = rows[rows["weights"].isna()], rows[rows["weights"].notna()]
+    decided = at_timesteps[at_timesteps["left_out"].isna()].sort_values("t")
+    left_out = at_timesteps[at_timesteps["left_out"].notna()].groupby("t")["tried"].min()
+    arms = [
+        CompressedArm(method, optional(strength), at_strength(of_method, optional(strength)))
+        for method, of_method in by_method(decided[decided["method"] != UNCOMPRESSED])
+        for strength in sorted(of_method["strength"].unique())
+    ]
+    first = rows.iloc[0]
+    return TimestepProfile(
+        first["backbone"],
+        first["dataset"],
+        int(first["classes"]),
+        decided[decided["method"] == UNCOMPRESSED],
+        arms,
+        weights,
+        dict(zip(left_out.index.astype(int).tolist(), left_out.astype(int).tolist(), strict=True)),
+    )
