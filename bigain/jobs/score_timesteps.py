@@ -100,12 +100,12 @@ def score_timesteps(spec: TimestepsSpec, cells: Path, output: Path) -> None:
         cell = scored["cell"]
         columns = {name: cell[name] for name in ("backbone", "dataset", "method", "strength", "strength_kind")}
         try:
-            decided = hits_at_timesteps(trials, labels)
+            decided = hits_at_timesteps(trials, labels, len(scored["classes"]))
         except ValueError as error:
             raise ValueError(f"{cells / path}: {error}") from error
         arms.setdefault((cell["method"], cell["strength"]), Arm(columns, [])).seeds.append(decided)
         if cell["method"] == UNCOMPRESSED and not weights:
-            weights = [columns | row for row in _weights(trials, labels)]
+            weights = [columns | row for row in _weights(trials, labels, len(scored["classes"]))]
     uncompressed = arms.get((UNCOMPRESSED, None))
     rows = [row for arm in arms.values() for row in _by_timestep(arm, uncompressed)]
     table = pa.Table.from_pylist([*rows, *weights], TIMESTEPS)
@@ -150,10 +150,10 @@ def _difference(ours: pd.Series, theirs: pd.Series) -> Row:
     return {"difference": difference.value, **ends, "p": difference.p, "paired_images": difference.n}
 
 
-def _weights(trials: pd.DataFrame, labels: dict[int, int]) -> Iterator[Row]:
+def _weights(trials: pd.DataFrame, labels: dict[int, int], classes: int) -> Iterator[Row]:
     """Yield a row for each w(t): what it does on the images that none was fitted on, or why it was not judged."""
-    usable = at_complete_timesteps(trials)
-    classes, timesteps = usable["class"].nunique(), usable["t"].nunique()
+    usable = at_complete_timesteps(trials, classes)
+    timesteps = usable["t"].nunique()
     columns = {"seeds": 1, "classes": classes, "tried": classes}
     try:
         if timesteps < FEWEST_TIMESTEPS:

@@ -122,7 +122,8 @@ class TimestepHits:
             estimate = accuracy(hits)
             shares = {"accuracy": estimate.value, "low": estimate.low, "high": estimate.high}
             rows.append({"t": t, "classes": self.classes, "images": estimate.n, **shares})
-        return pd.DataFrame(rows).assign(chance=100 / self.classes)
+        columns = ["t", "classes", "images", "accuracy", "low", "high"]
+        return pd.DataFrame(rows, columns=columns).assign(chance=100 / self.classes)
 
 
 def tried_classes(trials: pd.DataFrame) -> pd.Series:
@@ -132,36 +133,34 @@ def tried_classes(trials: pd.DataFrame) -> pd.Series:
     return counts.min(axis=1).sort_index()
 
 
-def at_complete_timesteps(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the trials at timesteps at which every image has an error of every class.
-
-    Raises ValueError if there are none, as with timesteps that are drawn anew for every image.
-    """
+def at_complete_timesteps(trials: pd.DataFrame, classes: int) -> pd.DataFrame:
+    """Return the trials at timesteps at which every image has an error of each of so many classes."""
     tried = tried_classes(trials)
-    complete = tried.index[tried == trials["class"].nunique()]
-    if complete.empty:
-        raise ValueError("at no timestep does every image have an error of every class")
-    return trials[trials["t"].isin(complete)]
+    return trials[trials["t"].isin(tried.index[tried == classes])]
 
 
-def hits_at_timesteps(trials: pd.DataFrame, labels: Mapping[int, int]) -> TimestepHits:
-    """Decide every image by its errors at each single timestep, where all classes can be compared.
+def hits_at_timesteps(trials: pd.DataFrame, labels: Mapping[int, int], classes: int) -> TimestepHits:
+    """Decide every image by its errors at each single timestep, where all of so many classes can be compared.
 
-    Raises ValueError as `at_complete_timesteps` does, for a trial that occurs twice, and naming an image without label.
+    There may be no such timestep, as where they are drawn anew for every image. Raises ValueError for a trial that
+    occurs twice, and naming an image without a label.
     """
-    ordered = at_complete_timesteps(trials).sort_values(["image", "t", "class"])
-    classes, timesteps, images = (np.unique(ordered[name]).tolist() for name in ("class", "t", "image"))
-    shape = len(images), len(timesteps), len(classes)
-    if len(ordered) != np.prod(shape) or (ordered["class"].to_numpy().reshape(shape) != classes).any():
+    ordered = at_complete_timesteps(trials, classes).sort_values(["image", "t", "class"])
+    known, timesteps = (np.unique(ordered[name]).tolist() for name in ("class", "t"))
+    images = np.unique(trials["image"]).tolist()
+    shape = len(images), len(timesteps), len(known)
+    if len(ordered) != np.prod(shape) or (ordered["class"].to_numpy().reshape(shape) != known).any():
         raise ValueError("a trial occurs twice in the errors")
     if unlabelled := [image for image in images if image not in labels]:
         raise ValueError(f"image {unlabelled[0]} of the errors has no label")
-    chosen = np.array(classes)[ordered["error"].to_numpy().reshape(shape).argmin(axis=2)]
     right = np.array([labels[image] for image in images])
+    hits = np.zeros(shape[:2], dtype=bool)
+    if timesteps:
+        hits = np.array(known)[ordered["error"].to_numpy().reshape(shape).argmin(axis=2)] == right[:, None]
     tried = tried_classes(trials)
-    fewer = tried[tried < len(classes)]
+    fewer = tried[tried < classes]
     incomplete = dict(zip(fewer.index.tolist(), fewer.tolist(), strict=True))
-    return TimestepHits(images, timesteps, chosen == right[:, None], len(classes), incomplete)
+    return TimestepHits(images, timesteps, hits, classes, incomplete)
 
 
 FITS: dict[str, Callable[[pd.DataFrame, Mapping[int, int]], WeightFunction]] = {

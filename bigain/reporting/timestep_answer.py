@@ -33,7 +33,8 @@ def answers(profiles: Sequence[TimestepProfile]) -> list[str]:
 
 
 def _sentences(profile: TimestepProfile) -> Iterator[str]:
-    yield _where(profile) if len(profile.uncompressed) else f"On {profile.title}, the uncompressed model was not run."
+    nothing = f"On {profile.title}, the uncompressed model has no timestep at which all classes were tried."
+    yield _where(profile) if len(profile.uncompressed) else nothing
     if profile.left_out:
         yield _left_out(profile)
     if len(profile.weights):

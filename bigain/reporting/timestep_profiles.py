@@ -63,16 +63,16 @@ class TimestepProfile:
     @property
     def images(self) -> int:
         """The most images that were decided at a timestep."""
-        return int(
-            max(rows["images"].max() for rows in (self.uncompressed, *(arm.rows for arm in self.arms)) if len(rows))
-        )
+        return self._most("images")
 
     @property
     def seeds(self) -> int:
         """The most seeds that were averaged."""
-        return int(
-            max(rows["seeds"].max() for rows in (self.uncompressed, *(arm.rows for arm in self.arms)) if len(rows))
-        )
+        return self._most("seeds")
+
+    def _most(self, column: str) -> int:
+        rows = [self.uncompressed, *(arm.rows for arm in self.arms)]
+        return int(max((each[column].max() for each in rows if len(each)), default=0))
 
 
 def read_profiles(files: list[Path]) -> list[TimestepProfile]:

@@ -37,8 +37,8 @@ def write_timesteps(runs: list[Path], csv: Path, weights_csv: Path, pdf: Path, p
     for run in runs:
         title = run_title(embedded_spec(run))
         try:
-            trials, labels = _read(run)
-            profiles[title] = hits_at_timesteps(trials, labels).accuracies()
+            trials, labels, classes = _read(run)
+            profiles[title] = _profile(trials, labels, classes)
             judged[title] = judge_weights(trials, labels, [image for image in labels if is_for_fitting(image)])
         except ValueError as error:
             raise ValueError(f"{run}: {error}") from error
@@ -58,12 +58,21 @@ def write_timesteps(runs: list[Path], csv: Path, weights_csv: Path, pdf: Path, p
     return weights
 
 
-def _read(run: Path) -> tuple[pd.DataFrame, Mapping[int, int]]:
+def _profile(trials: pd.DataFrame, labels: Mapping[int, int], classes: int) -> pd.DataFrame:
+    """Return the accuracy at every timestep. Raises ValueError if there is none at which it can be told."""
+    decided = hits_at_timesteps(trials, labels, classes)
+    if not decided.timesteps:
+        raise ValueError(f"at no timestep does every image have an error of each of the {classes} classes")
+    return decided.accuracies()
+
+
+def _read(run: Path) -> tuple[pd.DataFrame, Mapping[int, int], int]:
     dataset = load_dataset(embedded_spec(run)["dataset"])
     labels = dict(zip(dataset.ids, dataset.labels, strict=True))
     if any(len(classes) > 1 for classes in labels.values()):
         raise ValueError("its images have several classes, and accuracy at a timestep needs images with one")
-    return read_columns(run, TRIALS).to_pandas(), {image: classes[0] for image, classes in labels.items()}
+    only = {image: classes[0] for image, classes in labels.items()}
+    return read_columns(run, TRIALS).to_pandas(), only, len(dataset.prompts)
 
 
 def _stacked(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

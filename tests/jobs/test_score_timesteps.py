@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -155,18 +153,15 @@ def test_errors_of_another_run_than_the_metrics_are_refused(tmp_path):
         scored(cells, [(path, expected)])
 
 
-def test_timesteps_of_each_image_s_own_are_an_error_that_names_the_cell(tmp_path):
+def test_a_cell_whose_classes_can_be_compared_nowhere_has_no_accuracy(tmp_path):
     cells = tmp_path / "cells"
-    path, expected = write_cell(cells, "none", None, errors(0), kept_at=GRID[1:])
-    file: Path = cells / path / "metrics.json"
-    content = read_sealed(file)
-    chunk = cells / path / "chunk-0.parquet"
-    table = pd.read_parquet(chunk)
-    table["t"] += table["image"]
-    spec = read_provenance(chunk)["spec"]
-    write_table(chunk, pa.Table.from_pandas(table, preserve_index=False), spec)
-    write_provenance(chunk, spec, {}, **METADATA)
-    content["inputs"]["chunk-0"] = as_input(chunk, read_provenance(chunk))
-    write_sealed(file, content)
-    with pytest.raises(ValueError, match=f"{path}: at no timestep does every image have an error of every class"):
-        scored(cells, [(path, expected)])
+    written = [write_cell(cells, "none", None, errors(0)), write_cell(cells, "tome", 0.5, errors(1), kept_at=GRID[1:])]
+    table = scored(cells, written).dropna(subset="t").set_index(["method", "t"])
+    assert table.loc[("tome", 100), "difference"] == pytest.approx(
+        table.loc[("tome", 100), "accuracy"] - table.loc[("none", 100), "accuracy"]
+    )
+    assert table.loc["tome"].loc[GRID[1:], "accuracy"].isna().all()
+    nowhere = [write_cell(tmp_path / "other" / "cells", "none", None, errors(0), kept_at=GRID)]
+    table = scored(tmp_path / "other" / "cells", nowhere)
+    assert table["accuracy"].isna().all()
+    assert (table["tried"] == 2).sum() == len(GRID)

@@ -30,7 +30,7 @@ WINDOW = [t for t in GRID if 600 < t < 850]
 
 def test_accuracy_at_a_timestep_is_above_chance_only_where_the_class_is():
     errors, labels = errors_with_the_class_at(WINDOW)
-    profile = hits_at_timesteps(complete(errors, GRID), labels).accuracies().set_index("t")
+    profile = hits_at_timesteps(complete(errors, GRID), labels, 5).accuracies().set_index("t")
     assert profile.index.tolist() == GRID
     hits = errors.argmin(axis=1) == np.array([[labels[image]] for image in range(400)])
     assert profile["accuracy"].to_numpy() == pytest.approx(100 * hits.mean(axis=0))
@@ -44,7 +44,7 @@ def test_timesteps_that_only_survivors_reached_are_left_out_and_named():
     errors, labels = errors_with_the_class_at(WINDOW, images=4)
     survivors = {0: [list(range(5))] * 4, 1: [[0, 1], [0, 1, 2], [1, 4], [0, 1, 2, 3, 4]]}
     trials = run(errors, [0] * 5 + [1] * 15, survivors, GRID)
-    decided = hits_at_timesteps(trials, labels)
+    decided = hits_at_timesteps(trials, labels, 5)
     assert decided.timesteps == GRID[:5]
     assert decided.incomplete == dict.fromkeys(GRID[5:], 2)
     right = errors.argmin(axis=1)[:, :5] == np.arange(4)[:, None] % 5
@@ -55,7 +55,7 @@ def test_a_later_stage_that_keeps_every_class_counts():
     errors, labels = errors_with_the_class_at(WINDOW, images=4)
     stages = [0] * 5 + [1] * 15
     trials = run(errors, stages, {0: [list(range(5))] * 4, 1: [list(range(5))] * 4}, GRID)
-    assert hits_at_timesteps(trials, labels).timesteps == GRID
+    assert hits_at_timesteps(trials, labels, 5).timesteps == GRID
 
 
 def test_a_timestep_that_an_image_lacks_has_no_class_tried_everywhere():
@@ -66,12 +66,19 @@ def test_a_timestep_that_an_image_lacks_has_no_class_tried_everywhere():
     assert (tried_classes(fewer).drop(GRID[3]) == 5).all()
 
 
-def test_timesteps_of_each_image_s_own_are_an_error():
+def test_timesteps_of_each_image_s_own_can_all_not_be_told():
     errors, labels = errors_with_the_class_at(WINDOW, images=2)
     trials = complete(errors, GRID)
     trials["t"] += trials["image"]
-    with pytest.raises(ValueError, match="at no timestep does every image have an error of every class"):
-        hits_at_timesteps(trials, labels)
+    decided = hits_at_timesteps(trials, labels, 5)
+    assert decided.timesteps == []
+    assert decided.accuracies().empty
+    assert decided.incomplete == dict.fromkeys(sorted({*GRID, *(t + 1 for t in GRID)}), 0)
+
+
+def test_a_class_that_was_never_tried_is_missed():
+    errors, labels = errors_with_the_class_at(WINDOW, images=2)
+    assert hits_at_timesteps(complete(errors, GRID), labels, 6).incomplete == dict.fromkeys(GRID, 5)
 
 
 def test_a_trial_that_occurs_twice_is_an_error():
@@ -79,14 +86,14 @@ def test_a_trial_that_occurs_twice_is_an_error():
     trials = complete(errors, GRID)
     trials.loc[0, "class"] = 1  # as often as every class is tried
     with pytest.raises(ValueError, match="a trial occurs twice in the errors"):
-        hits_at_timesteps(trials, labels)
+        hits_at_timesteps(trials, labels, 5)
 
 
 def test_an_image_without_a_label_is_named():
     errors, labels = errors_with_the_class_at(WINDOW, images=2)
     del labels[1]
     with pytest.raises(ValueError, match="image 1 of the errors has no label"):
-        hits_at_timesteps(complete(errors, GRID), labels)
+        hits_at_timesteps(complete(errors, GRID), labels, 5)
 
 
 @pytest.mark.parametrize("name", FITS)

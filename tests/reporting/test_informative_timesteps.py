@@ -136,6 +136,16 @@ def test_losses_of_compression_are_named_after_holm_s_correction():
     )
 
 
+def test_a_pair_at_whose_timesteps_nothing_can_be_compared_has_an_answer_and_panels():
+    nowhere = profile(rows_of(left_out(*GRID)))
+    (sentence,) = answers([nowhere])
+    assert sentence == (
+        "On u (d), the uncompressed model has no timestep at which all classes were tried. 5 of 5 timesteps are left "
+        "out (t = 100 to 900): as few as 5 of 10 classes were tried there."
+    )
+    plt.close(draw([nowhere]))
+
+
 def test_without_files_it_was_not_run(tmp_path):
     written = files(tmp_path)
     write_informative_timesteps([], {"study": "s"}, *written)
