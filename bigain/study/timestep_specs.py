@@ -19,7 +19,7 @@ def with_timesteps(work: Workload) -> list[tuple[str, str]]:
     """
     if work.config["classification"]["timesteps"] != "grid":
         return []
-    return [(b, d) for b, d in work.pairs["classification"] if not work.multi_label(d) and work.size(d)[1] > 1]
+    return [(b, d) for b, d in work.pairs["classification"] if not work.multi_label(d) and work.classes(d) > 1]
 
 
 def timesteps_file(work: Workload, backbone: str, dataset: str) -> str:
