@@ -20,6 +20,7 @@ from bigain.reporting.frames import records
 from bigain.reporting.timestep_profiles import UNIFORM, CompressedArm, TimestepProfile
 
 Row = dict[str, Any]
+PLURALS = {"loss": "losses", "gain": "gains"}
 
 NOT_RUN = (
     "Not run: accuracy at single timesteps needs images with one label each, timesteps that all images share, and "
@@ -57,7 +58,8 @@ def _where(profile: TimestepProfile) -> str:
     if best["low"] <= best["chance"]:
         return f"On {profile.title}, no single timestep is clearly above chance: Acc@1 is {numbers}."
     half = (best["accuracy"] + best["chance"]) / 2
-    where = ranges([row["t"] for row in rows], [row["t"] for row in rows if row["accuracy"] > half])
+    chosen = [row["t"] for row in rows if row["accuracy"] > half]
+    where = ("all timesteps, " if len(chosen) == len(rows) else "") + ranges([row["t"] for row in rows], chosen)
     return f"On {profile.title}, the class is at {where}: Acc@1 by the errors at a single timestep is {numbers}."
 
 
@@ -118,10 +120,11 @@ def _compression(arms: Sequence[CompressedArm]) -> str:
     if not significant:
         return f"Of {comparisons}, none is significant ({largest})."
     parts = []
-    for verb, sign in (("lose", -1), ("gain", 1)):
+    for noun, sign in (("loss", -1), ("gain", 1)):
         if chosen := [row["t"] for row in significant if sign * row["difference"] > 0]:
             where = ranges(sorted({row["t"] for row in rows}), chosen)
-            parts.append(f"{len(chosen)} {verb} significantly, at {where}")
+            kind = f"is a significant {noun}" if len(chosen) == 1 else f"are significant {PLURALS[noun]}"
+            parts.append(f"{len(chosen)} {kind}, at {where}")
     return f"Of {comparisons}, {' and '.join(parts)} ({largest})."
 
 

@@ -17,6 +17,8 @@ SHOWN = ("tome", "bigain_tm", "todo", "bigain_td")  # drawn first
 MOST = 4  # compressed methods of a panel
 COLUMNS = 3
 GREY = "#777777"
+ENDS = ("difference_low", "difference_high")  # of the intervals in the lower panels, which share their limits
+MARGIN = 2  # points above and below them
 CHANCE, LEFT_OUT = "chance", "left out"
 
 
@@ -28,12 +30,15 @@ def draw(profiles: Sequence[TimestepProfile]) -> plt.Figure:
     axes = figure.subplots(2 * blocks, columns, squeeze=False, height_ratios=[3, 2] * blocks)
     for axis in axes.flat:
         axis.set_axis_off()
+    ends = [arm.rows[name] for each in profiles for arm in shown_arms(each) for name in ENDS]
+    low, high = min((each.min() for each in ends), default=0), max((each.max() for each in ends), default=0)
     for number, profile in enumerate(profiles):
         block, column = divmod(number, COLUMNS)
         upper, lower = axes[2 * block : 2 * block + 2, column]
         arms = shown_arms(profile)
         _accuracies(upper, profile, arms)
         _differences(lower, arms)
+        lower.set_ylim(np.nanmin([low, 0]) - MARGIN, np.nanmax([high, 0]) + MARGIN)
         _legend(lower, upper)
         if column == 0:
             upper.set_ylabel("Acc@1 (%) at one timestep")
@@ -78,7 +83,7 @@ def _differences(axis: plt.Axes, arms: Sequence[CompressedArm]) -> None:
         rows = arm.rows.dropna(subset="difference")
         look: dict[str, Any] = {"color": style.colour(arm.method), "marker": style.marker(arm.method), "ms": 3}
         shift = 12 * (place - (len(compared) - 1) / 2)  # of t, so that intervals lie beside each other
-        ends = _ends(rows, "difference", "difference_low", "difference_high")
+        ends = _ends(rows, "difference", *ENDS)
         axis.errorbar(rows["t"] + shift, rows["difference"], yerr=ends, lw=0.9, elinewidth=0.8, **look)
     if not compared:
         axis.text(0.5, 0.6, "no compressed model to compare", ha="center", color=GREY, transform=axis.transAxes)

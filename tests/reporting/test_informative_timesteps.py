@@ -76,6 +76,18 @@ def test_the_class_is_where_accuracy_is_more_than_half_as_far_above_chance_as_at
     )
 
 
+def test_a_class_that_is_everywhere_is_said_to_be():
+    sentence = answer(uncompressed((60.0, 61.0, 70.0, 60.0, 61.0)))
+    assert sentence.startswith("On u (d), the class is at all timesteps, t = 100 to 900: Acc@1 by the errors")
+
+
+def test_gains_of_compression_are_named_beside_its_losses():
+    changes, p = (-30.0, -30.0, 0.0, 20.0, 0.0), (0.001, 0.001, 1.0, 0.001, 1.0)
+    assert "2 are significant losses, at t = 100 to 300 and 1 is a significant gain, at t = 700 (largest" in answer(
+        uncompressed(), compressed(changes=changes, p=p)
+    )
+
+
 def test_no_timestep_is_named_where_none_is_clearly_above_chance():
     sentence = answer(uncompressed((10.0, 11.0, 17.0, 9.0, 8.0)))
     assert sentence.startswith(
@@ -128,7 +140,7 @@ def test_weights_that_were_not_judged_say_why():
 
 def test_losses_of_compression_are_named_after_holm_s_correction():
     assert answer(uncompressed(), compressed()).endswith(
-        "Of 5 comparisons with compressed models at a timestep, 1 lose significantly, at t = 500 "
+        "Of 5 comparisons with compressed models at a timestep, 1 is a significant loss, at t = 500 "
         "(largest loss: ToMe 0.7 at t = 500, -30.0 points [-39.0, -21.0])."
     )
     assert "Of 5 comparisons with compressed models at a timestep, none is significant (largest loss" in answer(
