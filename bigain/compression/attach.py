@@ -16,6 +16,7 @@ from bigain.compression.attachment import ATTRIBUTE, HOOK, Attachment, Uncompres
 from bigain.compression.checkpoints import checkpointing
 from bigain.compression.denoiser import denoiser_of
 from bigain.compression.flux import MergeStreamHook, PositionsHook, RestoreStreamHook, StreamAttentionHook
+from bigain.compression.guidance import GuidanceHook
 from bigain.compression.hooks import (
     BlockHook,
     GridHook,
@@ -29,7 +30,7 @@ from bigain.compression.instances import show_to_compiler
 from bigain.compression.options import checked
 from bigain.compression.rotary import PlacedKeysHook, ProcessorHook, RotaryProcessor, put_processors_on
 from bigain.compression.sites import Site
-from bigain.compression.targets import family_of, plan_groups, select
+from bigain.compression.targets import blocks_of, family_of, plan_groups, select
 from bigain.compression.token_attachment import TokenAttachment
 from bigain.methods.ids import method_of
 from bigain.methods.method import STRENGTHS, ByTask, Family, Method, StrengthKind
@@ -120,6 +121,11 @@ def _check_options(method: Method, options: Options) -> Path | str | None:
         return calibration
     if calibration is not None:
         raise ValueError(f"{method.id} takes no calibration")
+    if method.needs_guidance and options.get("task") == "classification":
+        raise ValueError(
+            f"{method.id} chooses tokens by the guidance of the step before, which the independent noise predictions "
+            "of a classifier do not have: it can only generate"
+        )
     for name, strength in _strengths(options).items():
         if method.strength_kind != STRENGTH_KINDS[name]:
             raise ValueError(f"{method.id} takes {STRENGTHS[method.strength_kind]}, not {name}={strength!r}")
@@ -137,7 +143,11 @@ def _attach(denoiser: ModelMixin, method: Method, strength: Constant | Varying, 
     metric_site = options.get("metric_site") or ("block_input" if family == "unet" else "norm1_output")
     blocks = select(denoiser, method.levels or options.get("levels"), method.blocks or options.get("blocks"))
     grid = _grid_for(family, options)
-    sites = [Site(block, grid or block.grid, group) for block, group in zip(blocks, plan_groups(blocks), strict=True)]
+    names, groups = [block.name for block in blocks_of(denoiser)], plan_groups(blocks)
+    sites = [
+        Site(block, grid or block.grid, group, names.index(block.name) / len(names))
+        for block, group in zip(blocks, groups, strict=True)
+    ]
     _check_layers(family, method, sites)
     schedule = Schedule(method, strength, method.timesteps or options.get("timesteps"))
     t_scale = T_SCALES.get(family, 1.0)
@@ -161,6 +171,8 @@ MODULES = {"ca": "attn2", "mlp": "ff"}  # of a block, by the layer's name in an 
 
 def _check_layers(family: Family, method: Method, sites: list[Site]) -> None:
     is_joint = family in ("mmdit", "flux")
+    if method.needs_guidance and family == "flux":
+        raise ValueError(f"{method.id} reads the guidance of a batch, but FLUX is guided by an input or in two passes")
     if method.depends_on_image and is_joint:
         raise ValueError(
             f"{method.id} leaves samples different numbers of tokens, which attention shared with the text cannot take"
@@ -179,6 +191,8 @@ def _check_layers(family: Family, method: Method, sites: list[Site]) -> None:
 def _register(denoiser: ModelMixin, attachment: TokenAttachment) -> None:
     attachment.checkpointing = checkpointing(denoiser)
     attachment.handles += TimestepHook(attachment.begin, denoiser, attachment.state.end).put_on(denoiser)
+    if attachment.method.needs_guidance:
+        attachment.handles += GuidanceHook(attachment).put_on(denoiser)
     by_map: dict[nn.Module, list[Site]] = {}
     for site in attachment.sites:
         by_map.setdefault(site.block.map_module, []).append(site)

@@ -41,12 +41,14 @@ class Site:
     """A compressed block: N tokens on a grid, of which N' are left as queries (`kept`), M as keys and values (`keys`).
 
     Blocks of one `plan_group` may share a plan: a U-Net's down blocks, its middle and its up blocks; consecutive blocks
-    of a DiT. `tokens_left` gives N' and M of a grid of some height and width. `grid` is that of the last forward pass.
+    of a DiT. `tokens_left` gives N' and M of a grid of some height and width. `grid` is that of the last forward pass;
+    `depth` is the block's place among all of the model's, from 0 to below 1.
     """
 
     block: Block
     grid: TokenGrid
     plan_group: str
+    depth: float
     tokens_left: Callable[[int, int], tuple[float, float]] = lambda height, width: (height * width, height * width)
     salt: int = field(init=False)  # of its random draws
     distinct_rows: DistinctRows | None = None  # of the coming batch, where its rows repeat one another up to this block

@@ -36,7 +36,7 @@ class ForwardPass:
     `grids`, `plans`, `reductions`, `whole` (the tokens of a layer whose samples run one by one) and `text_tokens` (how
     many of the text come before those of the image) are by the name of a block, `shared_plans` by what shares them.
     With rotary embeddings, `positions` [N, A] are those of the image's tokens, and `key_table` embeds those of pooled
-    keys.
+    keys. `guidance` [B, H, W] is |eps_c - eps_0| of the step before, where a method reads it and it is known.
     """
 
     timestep: Tensor | float | None
@@ -51,6 +51,7 @@ class ForwardPass:
     shared_plans: dict[PlanKey, Plan] = field(default_factory=dict)
     positions: Tensor | None = None
     key_table: tuple[Tensor, Tensor] | None = None
+    guidance: Tensor | None = None
 
     def image_of(self, x: Tensor, block: str) -> Tensor:
         """Return the image's tokens of x [B, T + N, C] in a block where T of the text come before them."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigain.compression.attachment import Attachment, Handle, RowKey
@@ -16,7 +17,7 @@ from bigain.compression.checkpoints import keep_passes
 from bigain.compression.sites import Site
 from bigain.compression.state import ForwardPass, ForwardState
 from bigain.core.rng import seed_for
-from bigain.methods.method import Draw, Linear, Method
+from bigain.methods.method import Draw, Given, Linear, Method
 from bigain.methods.options import MetricSite
 from bigain.methods.schedules import Constant, Schedule, Varying
 from bigain.tokens import Plan, RaggedPlan, TokenGrid
@@ -44,6 +45,7 @@ class TokenAttachment(Attachment):
     planning: AbstractContextManager[Any] = field(default_factory=nullcontext)  # around the operator: a FLOP counter
     passes: tuple[int, int] = (0, 0)  # if the strength depends on t: those in which the method acted, and all
     handles: list[Handle] = field(default_factory=list)  # of all hooks
+    given_guidance: Tensor | None = None  # |eps_c - eps_0| [B, H, W] that the caller said
     checkpointing: list[nn.Module] = field(default_factory=list)  # modules of the model that can checkpoint
 
     def __post_init__(self) -> None:
@@ -82,6 +84,15 @@ class TokenAttachment(Attachment):
             return []
         paired = self.method.draws_per == "noised_image"
         return [seed_for(self.seed, "rows", k.image, "any" if paired else k.condition, k.t, 0) for k in keys]
+
+    def give_guidance(self, difference: Tensor) -> None:
+        """Say eps_c - eps_0 [B, C, H, W] of the step before, for all rows of the coming passes, until said anew.
+
+        For samplers whose guidance the model's batches do not show. Raises ValueError for a method that reads none.
+        """
+        if not self.method.needs_guidance:
+            raise ValueError(f"{self.method.id} does not read the guidance of the step before")
+        self.given_guidance = difference.detach().float().abs().mean(dim=1)
 
     def report(self) -> list[dict[str, Any]]:
         """Return every site: its block, grid and tokens, and how many of them are queries (kept) and keys."""
@@ -217,6 +228,10 @@ class TokenAttachment(Attachment):
                 if self.t_scale != 1 and t is not None:
                     t = t * self.t_scale
                 return value.at(_narrowed(t.to(device), site).float() if isinstance(t, Tensor) else t)
+            case Given.DEPTH:
+                return site.depth
+            case Given.GUIDANCE:
+                return self._guidance_on(site)
             case Draw.PLACES:
                 height, width = self.options["cell"]
                 grid = self._grid(site)
@@ -228,6 +243,14 @@ class TokenAttachment(Attachment):
                 tokens = self._grid(site).tokens
                 return bits(self._seeds(site, device), site.salt, 3 * tokens).unflatten(1, (3, tokens))
         return value
+
+    def _guidance_on(self, site: Site) -> Tensor | None:
+        """Return |eps_c - eps_0| of the step before on a site's grid [B, N], averaged over what a token covers."""
+        size, grid = self.forward_pass.guidance, self._grid(site)
+        if size is None:
+            return None
+        resized = F.interpolate(size.unsqueeze(1), (grid.height, grid.width), mode="area")
+        return _narrowed(resized.flatten(1), site)
 
     def _seeds(self, site: Site, device: torch.device) -> Tensor:
         """Return one seed per row, or one for all rows if no task said what they are."""

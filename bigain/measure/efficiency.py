@@ -23,6 +23,7 @@ from bigain.compression.attach import compressed
 from bigain.compression.attachment import Attachment
 from bigain.compression.structural import Calibration
 from bigain.compression.targets import family_of
+from bigain.compression.token_attachment import TokenAttachment
 from bigain.measure.flops import Flops, architecture, count
 from bigain.measure.vanilla import attention_layers, vanilla_attention
 from bigain.methods.ids import method_of, strength_of
@@ -137,6 +138,8 @@ def _timed(backbone: Backbone, arm: Arm, sites: Sites, x: Tensor, condition: Ten
     """Return the seconds of a forward pass, averaged over the timesteps that the method is calibrated for."""
     mean = 0.0
     with arm.on(backbone.denoiser, sites) as attachment:
+        if isinstance(attachment, TokenAttachment) and attachment.method.needs_guidance:
+            attachment.give_guidance(x)  # any numbers: operations do not depend on them
         for timestep, share in attachment.visits():
             t = torch.full((len(x),), timestep, device=backbone.device)
             _synchronize(backbone.device)

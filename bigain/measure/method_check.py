@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bigain.methods.method import Draw
+from bigain.methods.method import Draw, Given
 from bigain.methods.outside import OutsideMethod
 from bigain.tokens import RaggedPlan, TokenGrid
 from bigain.tokens.draws import bits, normals, uniform_places
@@ -65,6 +65,10 @@ class Case:
     def _drawn(self, value: Any, rows: list[int]) -> Any:
         seeds = torch.tensor(rows)
         match value:
+            case Given.DEPTH:
+                return 0.5
+            case Given.GUIDANCE:
+                return normals(seeds, SALT + 1, self.grid.tokens).abs()
             case Draw.PLACES:
                 height, width = self.outside.method.options["cell"]
                 cells = (self.grid.height // height) * (self.grid.width // width)

@@ -55,6 +55,18 @@ def _fraction(text: str) -> float:
     return float(text)
 
 
+def _closed_fraction(text: str) -> float:
+    if not 0 <= float(text) <= 1:
+        raise ValueError("allowed are fractions from 0 to 1")
+    return float(text)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ValueError("allowed are whole numbers from 1")
+    return int(text)
+
+
 def _share(text: str) -> float:
     if not 0 < float(text) <= 1:
         raise ValueError("allowed are fractions above 0, up to 1")
@@ -123,6 +135,9 @@ OPTIONS: dict[str, Callable[[str], Any]] = {
     "tile": _cell,
     "rho": _share,
     "permute": _one_of("none", "channels"),
+    "k": _count,
+    "pool": _share,
+    "merges_from": _closed_fraction,
     "destinations": _one_of("cell_argmin", "cell_argmax", "official_v1"),
     "protect": _fraction,
     "rule": _one_of("token_matched", "tile_fraction", "quantile"),
@@ -199,8 +214,11 @@ def options_of(method: Method) -> list[str]:
     fields = APPLICABLE_FIELDS[method.acts_on]
     if method.acts_on == "tokens" and method.strength_kind != "merge_ratio":
         fields = tuple(field for field in fields if field not in OF_A_RATIO)
-    if method.operator == "prune_similar":  # pruned tokens are in no group
-        fields = tuple(field for field in fields if field != "attention")
+    left_out = {
+        "prune_similar": ("attention",),  # pruned tokens are in no group
+        "fuse": ("attention", "plan_for"),  # nor here, where blocks differ in what they do
+    }.get(method.operator, ())
+    fields = tuple(field for field in fields if field not in left_out)
     return [*(option for option in method.options if option in OPTIONS), *fields]
 
 

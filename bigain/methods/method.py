@@ -49,6 +49,13 @@ class Draw(Enum):
     INTEGERS = "three integers for every token, uniform below 2^31: [B, 3, N]"
 
 
+class Given(Enum):
+    """An option that the model says, for every call of the operator."""
+
+    DEPTH = "the block's place among the model's blocks with self-attention, as a fraction from 0 to below 1"
+    GUIDANCE = "how much guidance changed every token at the step before, |eps_c - eps_0|: [B, N]; None if unknown"
+
+
 @dataclass(frozen=True)
 class Method:
     """A compression method, as data.
@@ -120,6 +127,11 @@ class Method:
     def _is_bounded(self) -> bool:
         """Return whether there is a largest ratio below 1, because every cell keeps a token."""
         return "cell" in self.options and self.options.get("rule") not in ("tile_fraction", "quantile")
+
+    @property
+    def needs_guidance(self) -> bool:
+        """Return whether the method reads the guidance of the step before, so that it can only generate."""
+        return Given.GUIDANCE in self.options.values()
 
     @property
     def depends_on_image(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bigain.methods.method import ByTask, Draw, Linear, Method
+from bigain.methods.method import ByTask, Draw, Given, Linear, Method
 
 CELL = (2, 2)  # tokens per cell, height x width (paper, B.3.1)
 # The paper's alpha: 0.9 and 0.8 -> 1.2 on Stable Diffusion, 0.1 on DiT (B.3.2).
@@ -22,6 +22,8 @@ WHOLE_CELLS = {"cell": CELL, "score": "laplacian_l1", "rule": "token_matched", "
 TILES = {"tile": (4, 4), "scale": 1000.0}  # 256 tiles on the 64x64 tokens of SDXL at 1024x1024 pixels, as released
 SPECTRA = {"cell": CELL, "rho": 0.6, "permute": "none", "offsets": Draw.PLACES}  # rho: 0.6 to 1 in its experiments
 BLIND = {"cell": CELL, "integers": Draw.INTEGERS}
+IMPORTANT = {**BLIND, "pool": 0.5, "importance": Given.GUIDANCE}
+FUSION = {**ANY_PLACE, "depth": Given.DEPTH, "merges_from": 0.5}
 SITO = {"cell": CELL, "similarity_weight": 1.0, "noise_weight": 0.1, "noise": Draw.NORMALS, "full_gram": True}
 EXTREME = {"score": "laplacian_l1"}
 # The three phases of denoising that MosaicDiff reports (fast learning from t = 200 to 600), and our damping of H.
@@ -60,6 +62,9 @@ METHODS: dict[str, Method] = {
         Method("ca_tome", "CA-ToMe", "merge_above", "tokens", "threshold", ANY_PLACE, draws_per="noised_image"),
         _merging("fourier_tm", "Fourier TM", "merge_fourier", SPECTRA, draws_per="noised_image"),
         _merging("random_plan", "random plan", "merge_blindly", BLIND, draws_per="noised_image"),  # ours
+        _merging("best_plan", "best of k plans", "merge_best", {**BLIND, "k": 8}, draws_per="noised_image"),  # ours
+        _merging("tofu", "ToFu", "fuse", FUSION, draws_per="noised_image"),
+        _merging("importance_tm", "importance TM", "merge_unimportant", IMPORTANT, draws_per="noised_image"),
         _downsampling("avg_pool", "average pooling", "average", {}),  # 73.45
         _downsampling("todo", "ToDo", "nearest", {"site": "nearest_exact"}),  # 79.15; 72.30
         _downsampling("pixart_kv", "PixArt KV", "nearest", {"site": "top_left"}, blocks="15_28"),

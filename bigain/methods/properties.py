@@ -34,7 +34,7 @@ def properties_of(method: Method) -> Properties:
     reuses_steps = method.acts_on == "model" and method.noise_per == "image"
     return Properties(
         deterministic=deterministic,
-        timestep_local=not reuses_steps,
+        timestep_local=not (reuses_steps or method.needs_guidance),
         alike_for_all_classes=deterministic or method.draws_per == "noised_image",
         needs_attention_maps=False,  # an operator gets tokens, keys and values alone, and no hook rewrites attention
     )

@@ -76,6 +76,11 @@ def _unsupported_methods(config: Config) -> Iterator[str]:
                     f"cells.{number}.methods: {method.id}: {backbone} is of family {family}; structural methods act on "
                     "U-Nets and DiTs"
                 )
+            if entry["task"] == "classification" and method.needs_guidance:
+                yield (
+                    f"cells.{number}.methods: {method.id} chooses tokens by the guidance of the step before, which the "
+                    "independent noise predictions of a classifier do not have; allowed is task: generation"
+                )
         reader = config["datasets"][entry["dataset"]]["reader"]
         if family == "dit" and reader != "folder" and not SOURCES[reader].of_models:
             fitting = [name for name, source in SOURCES.items() if source.of_models]

@@ -48,6 +48,8 @@ class Denoiser:
     def check_layers(self, method: Method) -> None:
         """Raise ValueError for a method that the model's kind of attention rules out."""
         is_joint = self.family in ("mmdit", "flux")
+        if method.needs_guidance and self.family == "flux":
+            raise ValueError("it reads the guidance of a batch, but FLUX is guided by an input or in two passes")
         if method.depends_on_image and is_joint:
             raise ValueError("it leaves samples different numbers of tokens, which joint attention cannot take")
         if method.attention is not None and is_joint:

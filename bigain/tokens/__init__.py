@@ -8,11 +8,13 @@ from typing import Any
 
 from bigain.tokens.adaptive import merge_above
 from bigain.tokens.blocks import RaggedPlan, merge_cells
-from bigain.tokens.controls import merge_blindly
+from bigain.tokens.controls import merge_best, merge_blindly
 from bigain.tokens.downsample import average, interpolate_extrapolate, most_detailed, nearest, smoothest
 from bigain.tokens.facility import TilePlan, merge_tiles
 from bigain.tokens.fourier import merge_fourier
+from bigain.tokens.fusion import fuse
 from bigain.tokens.grid import TokenGrid
+from bigain.tokens.importance import merge_unimportant
 from bigain.tokens.merge import TokenPlan, merge_random, merge_shuffled, merge_smooth, merge_top_left
 from bigain.tokens.prune import PrunePlan, prune_similar
 
@@ -30,6 +32,9 @@ OPERATORS: dict[str, Callable[..., Any]] = {
         merge_above,
         merge_fourier,
         merge_blindly,
+        merge_best,
+        fuse,
+        merge_unimportant,
         prune_similar,
         nearest,
         average,

@@ -1,13 +1,14 @@
-"""Controls that bound what the choice of tokens can matter: plans that look at no token."""
+"""Controls that bound what the choice of tokens can matter: plans that look at no token, and the best of several."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from bigain.methods.counts import removed_tokens
+from bigain.methods.counts import removed_tokens, whole_cells
 from bigain.tokens import matching
 from bigain.tokens.grid import TokenGrid
-from bigain.tokens.merge import TokenPlan
+from bigain.tokens.merge import TokenPlan, merge_random
 
 
 def merge_blindly(metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int, int], integers: Tensor) -> TokenPlan:
@@ -25,3 +26,44 @@ def merge_blindly(metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int
     merged = sources.gather(1, merged)
     target = of_target.gather(1, merged) % destinations.shape[1]
     return TokenPlan(sources.gather(1, kept), merged, target, destinations).mapped()
+
+
+def merge_best(
+    metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int, int], k: int, integers: Tensor
+) -> TokenPlan:
+    """The best of k plans of ToMe, for every sample the one of least error ||x - unmerge(merge(x))||^2.
+
+    `metric` [B, N, C] is x. `integers` [B or 1, 3, N] below 2^31, drawn by the caller, are consumed D at a time: each D
+    are the random destinations of one plan, so that k = 1 is ToMe. Ties go to the first plan. Raises ValueError if they
+    do not suffice for k plans.
+    """
+    cells = whole_cells(grid.height, grid.width, cell)
+    most = integers[0].numel() // cells
+    if not 1 <= k <= most:
+        raise ValueError(f"{k} plans are not possible on a {grid} grid: allowed are 1 to {most}")
+    offsets = integers.flatten(1)[:, : k * cells].unflatten(1, (k, cells)) % (cell[0] * cell[1])
+    best, least = None, None
+    for drawn in offsets.unbind(1):
+        plan = merge_random(metric, grid, ratio, cell, drawn)
+        error = (metric - plan.restore(plan.reduce(metric))).float().square().sum(dim=(1, 2))
+        if best is None or least is None:
+            best, least = plan, error
+            continue
+        better = error < least
+        best, least = _either(better, plan, best), torch.minimum(error, least)
+    assert best is not None
+    return best.mapped()
+
+
+def _either(first: Tensor, one: TokenPlan, other: TokenPlan) -> TokenPlan:
+    """Return a plan whose rows are those of `one` where `first` [B] is true, and else of `other`."""
+    kept, merged, target, destinations = (
+        torch.where(first.unsqueeze(1), a, b)
+        for a, b in (
+            (one.kept, other.kept),
+            (one.merged, other.merged),
+            (one.target, other.target),
+            (one.destinations, other.destinations),
+        )
+    )
+    return TokenPlan(kept, merged, target, destinations)

@@ -68,7 +68,7 @@ class TokenPlan:
     def of_rows(self, rows: Tensor) -> TokenPlan:
         """Return the plan of a batch whose k-th row is row `rows[k]` of this one."""
         maps = None if self.maps is None else self.maps.of_rows(rows)
-        return TokenPlan(self.kept[rows], self.merged[rows], self.target[rows], self.destinations[rows], maps)
+        return type(self)(self.kept[rows], self.merged[rows], self.target[rows], self.destinations[rows], maps)
 
     @property
     def sizes(self) -> Tensor:
@@ -125,6 +125,16 @@ def soft_matching(
     similarity, target = matching.best_destinations(metric, sources, destinations, inverse_norms, closed)
     if is_protected is not None:
         similarity = similarity.masked_fill(is_protected.gather(1, sources), -torch.inf)
+    return merge_most_similar(similarity, sources, target, destinations, removed)
+
+
+def merge_most_similar(
+    similarity: Tensor, sources: Tensor, target: Tensor, destinations: Tensor, removed: int
+) -> TokenPlan:
+    """Merge the `removed` sources of largest `similarity` [B, S] into the destinations at their `target` [B, S].
+
+    Ties go to the lowest index.
+    """
     if kernels.uses("select", similarity) and sources.shape[1] <= kernels.LARGEST_SELECTION:
         from bigain.tokens.kernels import selecting
 

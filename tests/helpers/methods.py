@@ -13,11 +13,11 @@ STRENGTHS = {
     "downsample_factor": 2,
     "flops_reduction_percent": 10,
 }
-# Presets that need no calibration and run on every family, one graph for all images.
+# Presets that need no calibration and no guidance and run on every family, one graph for all images.
 WITHOUT_CALIBRATION = [
     id
     for id, method in METHODS.items()
-    if method.acts_on != "model" and method.blocks is None and not method.depends_on_image
+    if method.acts_on != "model" and method.blocks is None and not (method.depends_on_image or method.needs_guidance)
 ]
 COMPRESSING_TOKENS = [id for id in WITHOUT_CALIBRATION if METHODS[id].acts_on != "nothing"]
 WITH_VARIANTS = [

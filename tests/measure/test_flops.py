@@ -77,6 +77,13 @@ def test_a_merge_in_tiles_follows_its_closed_form(sd2, ratio):
     assert flops.planning == 5 * planning
 
 
+def test_fusion_costs_what_tome_does_and_the_best_of_k_plans_k_matchings(sd2):
+    tome, best = (count(sd2, name, ratio=0.5) for name in ("tome", "best_plan~k-3"))
+    assert all(count(sd2, name, ratio=0.5) == tome for name in ("tofu", "importance_tm"))
+    assert best.planning == 3 * tome.planning == 3 * 5 * 2 * (N - D) * D * C
+    assert best.total - best.planning == tome.total - tome.planning
+
+
 def test_a_threshold_is_not_counted(sd2):
     with pytest.raises(ValueError, match="depends on the image: nothing to count"):
         count(sd2, "ca_tome", threshold=0.5)

@@ -80,7 +80,7 @@ def test_good_methods_pass(tmp_path, how, body):
     assert len(findings) == 1 + len(PROPERTIES)
 
 
-@pytest.mark.parametrize("name", ["toma", "ca_tome", "fourier_tm", "random_plan", "todo", "bigain_tm_shuffled"])
+@pytest.mark.parametrize("name", ["toma", "ca_tome", "fourier_tm", "random_plan", "best_plan", "tofu", "todo"])
 def test_the_package_s_own_methods_pass(name):
     own = outside.OutsideMethod(METHODS[name], "", outside.Path(), "", "")
     assert {finding.fault for finding in check_method(own)} == {None}

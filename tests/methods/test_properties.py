@@ -16,7 +16,7 @@ from bigain.methods.properties import Properties, properties_of
 from tests.helpers.methods import arguments_for
 from tests.helpers.tiny import TinyBackbone, latents
 
-IDS = [id for id, method in METHODS.items() if method.acts_on != "model"]
+IDS = [id for id, method in METHODS.items() if method.acts_on != "model" and not method.needs_guidance]
 VARIANTS = ["bigain_tm_block~rule-quantile", "tome@sa+mlp~attention-proportional", "todo~timesteps-999to201"]
 ROWS = [RowKey(7, 0, 500), RowKey(3, 1, 500), RowKey(3, 2, 500), RowKey(9, 1, 500)]  # the second is the one observed
 CLOSE = 1e-4  # of a row's prediction in batches of different sizes, whose rounding may differ
@@ -114,6 +114,12 @@ def test_dip_go_at_a_timestep_needs_the_one_before(dit, tmp_path):
     stated = properties_of(METHODS["dip_go"])
     assert (stated.deterministic, stated.timestep_local) == (True, False)
     assert properties_of(method_of("none~noise-shared")).timestep_local
+
+
+def test_guidance_makes_a_method_depend_on_another_class_and_timestep():
+    """`tests/compression/test_guidance.py` has what it does on a model."""
+    stated = properties_of(METHODS["importance_tm"])
+    assert (stated.deterministic, stated.timestep_local, stated.needs_attention_maps) == (False, False, False)
 
 
 def test_a_method_that_looks_at_its_batch_is_observed_as_not_local(unet, monkeypatch):

@@ -93,6 +93,10 @@ def test_two_spellings_of_a_method_are_one_cell(raw):
             r"strengths\.flops_reduction_percent\.0: 0 is not allowed; must be above 0",
         ),
         (
+            one_cell(methods=["importance_tm"]),
+            r"importance_tm chooses tokens by the guidance of the step before.*allowed is task: generation",
+        ),
+        (
             one_cell(methods=["mosaicdiff"]) | {"backbones": {"mini_unet": {"calibration": None}}},
             r"backbones\.mini_unet\.calibration is needed by structural methods",
         ),
