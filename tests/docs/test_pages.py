@@ -132,6 +132,23 @@ def test_the_calibration_of_the_classifier_s_page_is_the_measured_one():
         assert f"| {' | '.join(cells)} |" in page
 
 
+def test_the_timesteps_of_the_classifier_s_page_are_the_measured_ones():
+    page = (ROOT / "docs/classifier.md").read_text("utf-8")
+    rows = list(csv.DictReader((ROOT / "docs/classifier/timesteps.csv").open(encoding="utf-8")))
+    numbers = {(row["backbone"], row["method"], row["t"]): row for row in rows if row["t"]}
+    timesteps = sorted({int(t) for *_, t in numbers})
+    assert len(timesteps) == 10
+    for t in timesteps:
+        cells = [str(t)]
+        for model in ("mini_unet", "mini_dit", "mini_mmdit"):
+            for method, form, names in (
+                ("none", "{:.1f} ({:.1f} to {:.1f})", ("accuracy", "low", "high")),
+                ("bigain_tm", "{:+.1f} ({:+.1f} to {:+.1f})", ("difference", "difference_low", "difference_high")),
+            ):
+                cells.append(form.format(*(float(numbers[model, method, str(t)][name]) for name in names)))
+        assert f"| {' | '.join(cells)} |" in page, t
+
+
 def test_the_label_trees_of_the_performance_page_are_the_measured_ones():
     page = (ROOT / "docs/performance.md").read_text("utf-8")
     table = list(csv.DictReader((ROOT / "docs/performance/label-tree.csv").open(encoding="utf-8")))
