@@ -44,6 +44,13 @@ def whole_cells(height: int, width: int, cell: tuple[int, int]) -> int:
     return cells
 
 
+def check_plans(k: int, height: int, width: int, cell: tuple[int, int]) -> None:
+    """Raise ValueError unless the 3 N integers that are drawn suffice for k plans with a destination in every cell."""
+    most = 3 * height * width // whole_cells(height, width, cell)
+    if not 1 <= k <= most:
+        raise ValueError(f"{k} plans are not possible on a {height}x{width} grid: allowed are 1 to {most}")
+
+
 def left_of_tile(ratio: float, tile: tuple[int, int]) -> int:
     """Return how many of a tile's T tokens are left: T - int(T * ratio), at least one below a ratio of 1."""
     size = tile[0] * tile[1]

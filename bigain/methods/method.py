@@ -158,6 +158,8 @@ class Method:
             left = 1 if self.strength_kind == "threshold" else tokens - int(tokens * strength)
             return left, left
         cell, strength = self.options["cell"], self.strength_on(strength, height, width)
+        if "k" in self.options:
+            counts.check_plans(self.options["k"], height, width, cell)
         if self.strength_kind == "threshold":
             left = counts.whole_cells(height, width, cell)  # every source is merged
             return left, left

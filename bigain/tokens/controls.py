@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bigain.methods.counts import removed_tokens, whole_cells
+from bigain.methods.counts import check_plans, removed_tokens, whole_cells
 from bigain.tokens import matching
 from bigain.tokens.grid import TokenGrid
 from bigain.tokens.merge import TokenPlan, merge_random
@@ -37,10 +37,8 @@ def merge_best(
     are the random destinations of one plan, so that k = 1 is ToMe. Ties go to the first plan. Raises ValueError if they
     do not suffice for k plans.
     """
+    check_plans(k, grid.height, grid.width, cell)
     cells = whole_cells(grid.height, grid.width, cell)
-    most = integers[0].numel() // cells
-    if not 1 <= k <= most:
-        raise ValueError(f"{k} plans are not possible on a {grid} grid: allowed are 1 to {most}")
     offsets = integers.flatten(1)[:, : k * cells].unflatten(1, (k, cells)) % (cell[0] * cell[1])
     best, least = None, None
     for drawn in offsets.unbind(1):

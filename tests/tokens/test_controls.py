@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from bigain.methods.ids import method_of
 from bigain.tokens import TokenGrid
 from bigain.tokens.controls import merge_best, merge_blindly
 from bigain.tokens.draws import bits, uniform_places
@@ -79,3 +80,5 @@ def test_more_plans_than_there_are_draws_for_are_refused():
     integers = bits(torch.arange(3), 7, 192).unflatten(1, (3, 64))
     with pytest.raises(ValueError, match="13 plans are not possible on a 8x8 grid: allowed are 1 to 12"):
         merge_best(random_tokens(GRID, batch=3), GRID, 0.5, CELL, 13, integers)
+    with pytest.raises(ValueError, match="13 plans are not possible on a 8x8 grid"):
+        method_of("best_plan~k-13").tokens_left(0.5, 8, 8)
