@@ -6,7 +6,6 @@ A benchmark needs no other part of a pipeline: conditions are random too.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, ModelMixin
@@ -16,13 +15,11 @@ from bigain.backbones.base import Backbone
 from bigain.backbones.dit import DiT
 from bigain.backbones.unet import StableDiffusion, memory_format
 from bigain.measure.flops import PROMPT_TOKENS, architecture
-from bigain.methods.method import Family
 
 
 class RandomBackbone(Backbone):
     """What both families share: a denoiser built on the device, and its latents' shape."""
 
-    family: ClassVar[Family]
     name: str
 
     def build(self, name: str, device: str, dtype: torch.dtype, side: int | None) -> ModelMixin:
@@ -51,8 +48,6 @@ class RandomBackbone(Backbone):
 class RandomStableDiffusion(RandomBackbone, StableDiffusion):
     """A U-Net of Stable Diffusion's kind."""
 
-    family = "unet"
-
     def __init__(self, name: str, device: str, dtype: torch.dtype, side: int | None = None) -> None:
         unet = self.build(name, device, dtype, side)
         self.denoiser = unet.to(memory_format=memory_format(self.device, dtype))
@@ -60,14 +55,12 @@ class RandomStableDiffusion(RandomBackbone, StableDiffusion):
 
     def conditions_of(self, count: int) -> Tensor:
         """Return random embeddings of so many prompts."""
-        shape = (count, PROMPT_TOKENS, self.denoiser.config.cross_attention_dim)
+        shape = (count, PROMPT_TOKENS["unet"], self.denoiser.config.cross_attention_dim)
         return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 
 
 class RandomDiT(RandomBackbone, DiT):
     """A diffusion transformer."""
-
-    family = "dit"
 
     def __init__(self, name: str, device: str, dtype: torch.dtype, side: int | None = None) -> None:
         self.denoiser = self.build(name, device, dtype, side)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, ModelMixin, SchedulerMixin
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from bigain.core.files import read_json
 from bigain.core.predictions import prediction_fault
+from bigain.core.prompts import Reader, TextEncoder, encoders_of, readers
+from bigain.methods.method import Family
 
 Scheduler = TypeVar("Scheduler", bound=SchedulerMixin)
 
@@ -35,6 +37,7 @@ class Backbone(ABC):
 
     conditioned_on: Literal["prompts", "class ids"] = "prompts"
     folder: str  # of the denoiser in a pipeline
+    family: ClassVar[Family]
 
     def __init__(self, path: Path, device: str, dtype: str) -> None:
         if not (path / "model_index.json").is_file():
@@ -57,9 +60,14 @@ class Backbone(ABC):
     def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:
         """Return the conditions of prompts (U-Net) or of class ids (DiT)."""
 
-    def prompt_tokens(self, prompts: list[str]) -> tuple[list[list[int]], int]:
-        """Return the tokens of each prompt, start and end included, and the most of them that the model reads."""
-        raise TypeError(f"{type(self).__name__} is conditioned on {self.conditioned_on}")
+    def readers(self) -> list[Reader]:
+        """Return the text encoders that the pipeline has, with their tokenizers and limits."""
+        return readers(encoders_of(self.family, self.has_part), self._tokenizer_of)
+
+    def _tokenizer_of(self, encoder: TextEncoder) -> Any:
+        from transformers import AutoTokenizer, CLIPTokenizer  # which a DiT does not need
+
+        return self.load_tokenizer(CLIPTokenizer if encoder.kind == "CLIP" else AutoTokenizer, encoder.tokenizer)
 
     @abstractmethod
     def null_condition(self) -> Tensor:

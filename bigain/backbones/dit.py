@@ -18,7 +18,7 @@ class DiT(Backbone):
     """A `DiTPipeline` folder. Of the output only epsilon (or v) is used, not the learned sigma."""
 
     conditioned_on = "class ids"
-    folder = "transformer"
+    folder, family = "transformer", "dit"
 
     @cached_property
     def denoiser(self) -> DiTTransformer2DModel:

@@ -14,6 +14,7 @@ from torch import Tensor, arange, cat
 from torch.nn.functional import pad
 
 from bigain.backbones.base import Backbone
+from bigain.core.prompts import Reader
 
 T = 1000
 
@@ -31,6 +32,12 @@ def packed(pooled: Tensor, sequence: Tensor) -> Tensor:
     width = max(pooled.shape[-1], sequence.shape[-1])
     pooled = pad(pooled, (0, width - pooled.shape[-1]))[:, None]
     return cat([pooled, pad(sequence, (0, width - sequence.shape[-1]))], dim=1)
+
+
+def token_ids(reader: Reader, prompts: list[str]) -> Tensor:
+    """Return the tokens of prompts [K, L], cut off and padded to the limit of a text encoder."""
+    padding = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
+    return reader.tokenizer(prompts, max_length=reader.limit, **padding).input_ids
 
 
 class FlowBackbone(Backbone):

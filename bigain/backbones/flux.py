@@ -8,11 +8,9 @@ import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 from torch import Tensor
-from transformers import AutoTokenizer, CLIPTextModel, CLIPTokenizer, T5EncoderModel
+from transformers import CLIPTextModel, T5EncoderModel
 
-from bigain.backbones.flow import FlowBackbone, T, packed
-
-PROMPT_TOKENS = 512  # to which FluxPipeline pads T5's
+from bigain.backbones.flow import FlowBackbone, T, packed, token_ids
 
 
 class Flux(FlowBackbone):
@@ -21,11 +19,17 @@ class Flux(FlowBackbone):
     The encoders are dropped when all prompts are encoded.
     """
 
+    family = "flux"
     guidance = 1.0  # input of a guidance-distilled model: 1 in classification, set by `FlowSampler` in generation
 
     @cached_property
     def denoiser(self) -> FluxTransformer2DModel:
         return self.load_part(FluxTransformer2DModel, "transformer")
+
+    @property
+    def is_distilled(self) -> bool:
+        """Return whether the guidance is an input of the model, which then needs no null condition."""
+        return self.denoiser.config.guidance_embeds
 
     @cached_property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -40,22 +44,14 @@ class Flux(FlowBackbone):
         _, height, width = self.latent_shape
         return height * width // 4
 
-    def prompt_tokens(self, prompts: list[str]) -> tuple[list[list[int]], int]:
-        """Return T5's: CLIP's pooled vector, of a prompt's first 77 tokens, only modulates."""
-        t5 = self.load_tokenizer(AutoTokenizer, "tokenizer_2")
-        return t5(prompts).input_ids, min(PROMPT_TOKENS, t5.model_max_length)
-
     @torch.inference_mode()
     def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:
-        clip = self.load_tokenizer(CLIPTokenizer, "tokenizer")
-        t5 = self.load_tokenizer(AutoTokenizer, "tokenizer_2")
+        clip, t5 = self.readers()
         clip_encoder = self.load_part(CLIPTextModel, "text_encoder")
         t5_encoder = self.load_part(T5EncoderModel, "text_encoder_2")
-        padding = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
-        length = min(PROMPT_TOKENS, t5.model_max_length)
         rows = []
         for prompt in prompts:
-            clip_ids, t5_ids = clip(prompt, **padding).input_ids, t5(prompt, max_length=length, **padding).input_ids
+            clip_ids, t5_ids = token_ids(clip, [prompt]), token_ids(t5, [prompt])
             vector = clip_encoder(clip_ids.to(self.device)).pooler_output
             rows.append(packed(vector, t5_encoder(t5_ids.to(self.device))[0]).cpu())
         return torch.cat(rows)
@@ -79,7 +75,7 @@ class Flux(FlowBackbone):
             timestep=(t.float() / T).expand(batch).to(x_t.dtype),
             img_ids=positions.to(x_t),
             txt_ids=x_t.new_zeros(sequence.shape[1], 3),
-            guidance=guidance if self.denoiser.config.guidance_embeds else None,
+            guidance=guidance if self.is_distilled else None,
             return_dict=False,
         )[0]
         patches = velocity.reshape(batch, height // 2, width // 2, channels, 2, 2)

@@ -27,6 +27,7 @@ class StableDiffusion(Backbone):
     """A `StableDiffusionPipeline` folder, whose U-Net predicts epsilon or v."""
 
     folder = "unet"
+    family = "unet"
 
     @cached_property
     def denoiser(self) -> UNet2DConditionModel:
@@ -45,9 +46,6 @@ class StableDiffusion(Backbone):
     def tokenizer(self) -> CLIPTokenizer:
         """The tokenizer."""
         return self.load_tokenizer(CLIPTokenizer, "tokenizer")
-
-    def prompt_tokens(self, prompts: list[str]) -> tuple[list[list[int]], int]:
-        return self.tokenizer(prompts).input_ids, self.tokenizer.model_max_length
 
     @torch.inference_mode()
     def conditions(self, prompts: list[str], class_ids: list[int]) -> Tensor:

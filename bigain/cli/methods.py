@@ -47,15 +47,18 @@ def flops(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Count the GFLOPs of a forward pass by part, with and without a method (Table 11)."""
-    from bigain.measure.flops import architecture, count
+    from bigain.measure.flops import architecture, count, prompt_tokens
+    from bigain.methods.options import Options
 
     levels, blocks = tuple(level) if level else None, tuple(block) if block else None
     try:
         model = architecture(backbone)
-        plain = count(model, "none", side).as_dict()
+        tokens = prompt_tokens(backbone, model)
+        plain = count(model, "none", side, tokens).as_dict()
         counts = plain
         if method != "none":
-            counts = count(model, method, side, ratio=ratio, factor=factor, levels=levels, blocks=blocks).as_dict()
+            options: Options = {"ratio": ratio, "factor": factor, "levels": levels, "blocks": blocks}
+            counts = count(model, method, side, tokens, **options).as_dict()
     except ValueError as error:
         fail(error)
     if as_json:

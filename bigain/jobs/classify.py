@@ -21,6 +21,7 @@ from bigain.core.columns import described
 from bigain.core.specs import ClassifySpec
 from bigain.datasets import load as load_dataset
 from bigain.jobs.common import backbone_of, compile_denoiser
+from bigain.jobs.cut_prompts import cut_off_fact
 from bigain.jobs.inputs import batch_input, calibration_input, shared_input
 from bigain.jobs.shards import CellJob, calibration_bytes, content_digest, group_after, run_job
 from bigain.jobs.storage import ParquetShards
@@ -58,6 +59,7 @@ class ClassificationJob(CellJob[pa.Table, pa.Table]):
             self.unreadable = set(stored.get_tensor("unreadable").tolist())
         with safe_open(conditions_file, "pt") as stored:
             self.candidates = stored.get_tensor("candidates")
+        self.facts = cut_off_fact(conditions_file, "candidates", range(len(self.candidates)))
         self.image_ids = load_dataset(spec["dataset"]).ids
         self.settings = classification_settings(spec, batch)
         self.smaller_batch = spec["protocol"]["smaller_batch"]

@@ -72,11 +72,16 @@ class Stopwatch:
         self.began = time.monotonic()
 
     def write_provenance(
-        self, output: Path, spec: Mapping[str, Any], inputs: Mapping[str, InputFile], device: torch.device | str
+        self,
+        output: Path,
+        spec: Mapping[str, Any],
+        inputs: Mapping[str, InputFile],
+        device: torch.device | str,
+        **facts: Any,
     ) -> None:
-        """Write the provenance of the output."""
-        seconds = time.monotonic() - self.began
-        write_provenance(output, spec, inputs, seconds=seconds, environments=[environment_of(torch.device(device))])
+        """Write the provenance of the output, with further facts."""
+        seconds, environments = time.monotonic() - self.began, [environment_of(torch.device(device))]
+        write_provenance(output, spec, inputs, seconds=seconds, environments=environments, **facts)
 
 
 def environment_of(device: torch.device) -> dict[str, Any]:

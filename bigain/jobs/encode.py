@@ -17,6 +17,7 @@ from bigain.datasets import load as load_dataset
 from bigain.datasets.base import Dataset
 from bigain.datasets.photos import centre_crop, pixels
 from bigain.jobs.common import Stopwatch, backbone_of, save_tensors
+from bigain.jobs.cut_prompts import reading_facts
 from bigain.jobs.photos import check_unreadable, read_images
 
 
@@ -46,22 +47,25 @@ def encode_conditions(spec: EncodeConditionsSpec, output: Path) -> None:
     """Encode the prompts of the candidates, the null condition, and the captions of the first `captions` images:
     safetensors with `candidates` [K, ...], `null` [1, ...], and `captions` [k, ...] with `caption_of_image` [n].
 
-    After the last image of the data set, captions begin anew.
+    After the last image of the data set, captions begin anew. The provenance says which of them the model does not read
+    to their end. Raises ValueError naming two candidates that only their unread ends tell apart.
     """
     stopwatch, backbone = Stopwatch(), backbone_of(spec["backbone"])
     dataset = load_dataset(spec["dataset"])
+    candidates = list(dataset.prompts)
+    captions, of_captions = _captions(backbone, dataset.cycled(spec["captions"])) if spec["captions"] else ([], {})
+    facts = reading_facts(backbone, candidates, captions)
     tensors = {
-        "candidates": backbone.conditions(list(dataset.prompts), list(dataset.class_ids or ())),
+        "candidates": backbone.conditions(candidates, list(dataset.class_ids or ())),
         "null": backbone.null_condition(),
+        **of_captions,
     }
-    if spec["captions"]:
-        tensors |= _captions(backbone, dataset.cycled(spec["captions"]))
     save_tensors(output, tensors, spec)
-    stopwatch.write_provenance(output, spec, {}, backbone.device)
+    stopwatch.write_provenance(output, spec, {}, backbone.device, **facts)
 
 
-def _captions(backbone: Backbone, dataset: Dataset) -> dict[str, Tensor]:
-    """Encode each distinct caption once, in sorted order.
+def _captions(backbone: Backbone, dataset: Dataset) -> tuple[list[str], dict[str, Tensor]]:
+    """Encode each distinct caption once, in sorted order; return the captions and the tensors.
 
     Two classes may share a prompt, so for a class-conditioned model captions of different classes are distinct.
     """
@@ -71,7 +75,8 @@ def _captions(backbone: Backbone, dataset: Dataset) -> dict[str, Tensor]:
     distinct = sorted(set(captions))
     ids = [] if class_ids is None else [class_ids[label[0]] for _, label in distinct]
     row = {caption: k for k, caption in enumerate(distinct)}
-    return {
-        "captions": backbone.conditions([caption for caption, _ in distinct], ids),
+    texts = [caption for caption, _ in distinct]
+    return texts, {
+        "captions": backbone.conditions(texts, ids),
         "caption_of_image": torch.tensor([row[caption] for caption in captions]),
     }

@@ -12,6 +12,7 @@ from bigain.backbones.base import Backbone
 from bigain.compression.attachment import Attachment
 from bigain.core.specs import GenerateSpec
 from bigain.jobs.common import backbone_of, compile_denoiser
+from bigain.jobs.cut_prompts import cut_off_fact
 from bigain.jobs.features import feature_network, features_of
 from bigain.jobs.inputs import calibration_input, shared_input
 from bigain.jobs.shards import CellJob, calibration_bytes, content_digest, run_job
@@ -43,6 +44,7 @@ class GenerationJob(CellJob[Tensor, dict[str, Tensor]]):
             self.caption_of_image = stored.get_tensor("caption_of_image")[self.first : last].tolist()
             rows = stored.get_slice("captions")
             self.captions = {k: rows[k] for k in set(self.caption_of_image)}
+        self.facts = cut_off_fact(conditions_file, "captions", self.caption_of_image, self.first)
         self.sampling = Sampling(self.protocol["steps"], self.protocol["guidance"], spec["seed"])
         self.shared_inputs = content_digest(self.null, *calibration_bytes(spec))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ from diffusers import DiffusionPipeline
 from bigain.backbones.class_names import of_pipeline
 from bigain.backbones.devices import device_of
 from bigain.core.places import located
-
-SHOWN = 60  # characters of a prompt in a message
+from bigain.core.prompts import Reader, cut_off
 
 
 def load_pipeline(folder: Path | str, device: str, dtype: str) -> DiffusionPipeline:
@@ -70,25 +69,18 @@ def class_names(pipe: DiffusionPipeline) -> dict[int, str]:
     return of_pipeline(pipe) or dict.fromkeys(range(pipe.transformer.config.num_embeds_ada_norm), "")
 
 
-def refuse_long(pipe: DiffusionPipeline, prompts: Iterable[str]) -> None:
-    """Raise ValueError naming the first prompt that no tokenizer of the pipeline reads to its end.
+def refuse_long(pipe: DiffusionPipeline, prompts: Sequence[str]) -> None:
+    """Raise ValueError naming the first prompt that no text encoder of the pipeline reads to its end.
 
-    Diffusers cuts such prompts off with a line in the log. Where several text encoders read a prompt (FLUX.1, Stable
-    Diffusion 3), it is enough that one of them reads all of it.
+    Diffusers cuts such prompts off with a line in the log.
     """
-    limits = [(tokenizer, _limit(pipe, tokenizer)) for tokenizer in _tokenizers(pipe)]
-    for prompt in prompts:
-        lengths = [(len(tokenizer(prompt).input_ids), limit) for tokenizer, limit in limits]
-        if lengths and all(length > limit for length, limit in lengths):
-            length, limit = max(lengths, key=lambda pair: pair[1])
-            raise ValueError(
-                f"{prompt[:SHOWN]!r}... has {length} tokens; {type(pipe).__name__} reads {limit} and would drop the "
-                "rest: shorten it"
-            )
+    for fault in cut_off(prompts, _readers(pipe), type(pipe).__name__):
+        raise ValueError(f"{fault}: shorten it")
 
 
-def _tokenizers(pipe: DiffusionPipeline) -> list[Any]:
-    return [part for name, part in pipe.components.items() if name.startswith("tokenizer") and part is not None]
+def _readers(pipe: DiffusionPipeline) -> list[Reader]:
+    tokenizers = {name: part for name, part in pipe.components.items() if name.startswith("tokenizer")}
+    return [Reader(name, part, _limit(pipe, part)) for name, part in tokenizers.items() if part is not None]
 
 
 def _limit(pipe: DiffusionPipeline, tokenizer: Any) -> int:

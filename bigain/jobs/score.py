@@ -43,6 +43,13 @@ PROVENANCE = {
     "compressed": {"type": "array"},
     "environments": {"type": "array", "items": {"type": "object"}},
 }
+CUT_OFF = {  # only if there are any
+    "cut_off": {
+        "type": "object",
+        "required": ["positions", "after"],
+        "properties": {"positions": {"type": "array", "items": {"type": "integer"}}, "after": {"type": "integer"}},
+    },
+}
 
 
 def score_classification(spec: ScoreSpec, chunks: list[Path], output: Path) -> None:
@@ -79,7 +86,10 @@ def score_classification(spec: ScoreSpec, chunks: list[Path], output: Path) -> N
     else:
         items["label"] = [labels[image][0] for image in predicted.index]
         metrics["class_acc@1"] = acc.class_accuracy(hits, items["label"])
-    scores = {"metrics": metrics, "items": items, "left_out": left_out, "warnings": {}}
+    warnings: dict[str, str] = {}
+    if (cut := _cut_off(spec, provenance)) is not None:
+        warnings["prompts"] = f"{cut[0]} of {len(dataset.prompts)} classes have prompts {cut[1]}"
+    scores = {"metrics": metrics, "items": items, "left_out": left_out, "warnings": warnings}
     _write(output, spec, scores | {"classes": list(dataset.class_names)}, chunks, provenance, {})
 
 
@@ -144,7 +154,19 @@ def score_generation(spec: ScoreSpec, reference: Path, chunks: list[Path], outpu
         captions = spec["inputs"]["conditions"]
         images = {"n": len(generated), "seed": spec["cell"]["seed"], "captions": captions}
         scores["blocks"]["images"] = images | {"reference": spec["reference"]}
+    if (cut := _cut_off(spec, provenance)) is not None:
+        scores["warnings"]["captions"] = f"{cut[0]} of {len(generated)} images have captions {cut[1]}"
     _write(output, spec, scores, chunks, provenance, compared_with)
+
+
+def _cut_off(spec: ScoreSpec, provenance: list[dict[str, Any]]) -> tuple[int, str] | None:
+    """Return how many classes or images have a prompt that the model does not read to its end, and what is wrong with
+    it; None if there are none."""
+    parts = [chunk["cut_off"] for chunk in provenance if "cut_off" in chunk]
+    if not parts:
+        return None
+    positions = {position for part in parts for position in part["positions"]}
+    return len(positions), f"longer than the {parts[0]['after']} tokens that {spec['cell']['backbone']} reads"
 
 
 def _generated(chunks: list[Path], reference: Path, dimensions: int) -> np.ndarray:
@@ -183,7 +205,7 @@ def _provenance(spec: ScoreSpec, chunks: list[Path]) -> list[dict[str, Any]]:
     for chunk, expected in zip(chunks, spec["chunks"], strict=True):
         provenance = checked(chunk, expected)
         file = provenance_file(chunk)
-        validate(file, provenance, PROVENANCE)
+        validate(file, provenance, PROVENANCE | (CUT_OFF if "cut_off" in provenance else {}))
         for name, digest in spec["inputs"].items():
             if _input_digest(provenance["inputs"].get(name, {}), digest) != digest:
                 raise ResultError(chunk, "outdated", f"was computed from {name} of other settings or code than now")

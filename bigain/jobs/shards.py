@@ -69,6 +69,7 @@ class CellJob(ABC, Generic[Computed, Records]):
     ) -> None:
         self.spec, self.backbone, self.inputs = spec, backbone, inputs
         self.notes = notes  # on how the job ran, beside its environment
+        self.facts: dict[str, Any] = {}  # for its provenance
 
     def opened(self, attachment: Attachment) -> AbstractContextManager[object]:
         """Return a context for the whole run, inside which all groups are computed with the method attached."""
@@ -192,6 +193,7 @@ def run_job(job: CellJob[Computed, Records], output: Path) -> None:
         seconds=sum(run["seconds"] for run in runs),
         images_computed=store.images_computed,
         compressed=compressed_parts,
+        **job.facts,
     )
 
 

@@ -24,7 +24,7 @@ from bigain.compression.attachment import Attachment
 from bigain.compression.structural import Calibration
 from bigain.compression.targets import family_of
 from bigain.compression.token_attachment import TokenAttachment
-from bigain.measure.flops import Flops, architecture, count
+from bigain.measure.flops import Flops, architecture, count, prompt_tokens
 from bigain.measure.vanilla import attention_layers, vanilla_attention
 from bigain.methods.ids import method_of, strength_of
 from bigain.methods.options import Options, Sites
@@ -71,12 +71,13 @@ def measure(
     vanilla = _seconds(backbone, arms, sites, batch, rounds, vanilla=True) if exchangeable else None
     model = architecture(str(backbone.path))
     side = backbone.latent_shape[-1] if family_of(model) == "flux" else None  # whose config has no sample size
-    uncompressed = count(model, "none", side)
+    tokens = prompt_tokens(str(backbone.path), model)
+    uncompressed = count(model, "none", side, tokens)
     return [
         {
             "method": arm.method,
             "strength": arm.strength,
-            **_operations(model, arm, uncompressed, sites, side),
+            **_operations(model, arm, uncompressed, sites, side, tokens),
             **_timing(fused, arm, ""),
             **_timing(vanilla, arm, "_vanilla"),
             "batch": batch,
@@ -97,7 +98,7 @@ def _timing(rounds: list[dict[Arm, float]] | None, arm: Arm, kind: str) -> dict[
 
 
 def _operations(
-    model: ModelMixin, arm: Arm, uncompressed: Flops, sites: Sites, side: int | None
+    model: ModelMixin, arm: Arm, uncompressed: Flops, sites: Sites, side: int | None, tokens: int | None
 ) -> dict[str, float | None]:
     if arm.calibration is not None:
         saved = Calibration.load(arm.calibration, arm.method).about["reached_percent"]
@@ -106,7 +107,7 @@ def _operations(
     if method_of(arm.method).depends_on_image:
         return dict.fromkeys(("gflops", "saved_percent", "self_attention_gflops", "planning_gflops", "sparsity"))
     options: Options = {"levels": sites["levels"], "blocks": sites["blocks"], **strength_of(arm.method, arm.strength)}
-    flops = count(model, arm.method, side, **options)
+    flops = count(model, arm.method, side, tokens, **options)
     return {
         "gflops": flops.total / 1e9,
         "saved_percent": 100 * (1 - flops.total / uncompressed.total),

@@ -28,6 +28,7 @@ from bigain.compression.structural.operations import forward, latent_side
 from bigain.compression.targets import family_of
 from bigain.compression.token_attachment import TokenAttachment
 from bigain.core.messages import unknown
+from bigain.core.prompts import encoders_in, stated_limits
 from bigain.methods.ids import method_of, strength_of
 from bigain.methods.method import Family, Method
 from bigain.methods.options import Options
@@ -41,8 +42,9 @@ CLASSES = {
     "SD3Transformer2DModel": SD3Transformer2DModel,
     "FluxTransformer2DModel": FluxTransformer2DModel,
 }
-PROMPT_TOKENS = 77  # CLIP's length, as in the paper
-JOINT_TOKENS = {"mmdit": 77 + 256, "flux": 512}  # of CLIP and T5, and of T5 alone: the pipelines' defaults
+ABSENT_T5 = 256  # tokens, all zeros, that stand for T5's in a Stable Diffusion 3 without it
+# Of CLIP as in the paper, of CLIP and T5, and of T5 alone: the pipelines' defaults.
+PROMPT_TOKENS: dict[Family, int] = {"unet": 77, "mmdit": 77 + ABSENT_T5, "flux": 512}
 # The part that the layers of a block belong to, by family.
 PARTS = {
     "unet": {"attn1": "self_attention", "attn2": "cross_attention", "ff": "feed_forward"},
@@ -99,9 +101,28 @@ def architecture(name: str) -> ModelMixin:
         return CLASSES[config["_class_name"]].from_config(config).eval()
 
 
-def count(model: ModelMixin, method_id: str, side: int | None = None, **options: Unpack[Options]) -> Flops:
+def prompt_tokens(name: str, model: ModelMixin) -> int | None:
+    """Return the tokens of a prompt of SD3 or FLUX in the pipeline folder `name`, by its tokenizers' limits; None for
+    anything else, of which `count` knows them."""
+    folder, family = Path(name), family_of(model)
+    if family not in ("mmdit", "flux") or not (folder / "model_index.json").is_file():
+        return None
+    encoders = encoders_in(folder, family)
+    of_kind = {e.kind: limit for e, limit in zip(encoders, stated_limits(folder, encoders), strict=True)}
+    t5 = of_kind.get("T5", ABSENT_T5)
+    return t5 if family == "flux" else of_kind["CLIP"] + t5
+
+
+def count(
+    model: ModelMixin,
+    method_id: str,
+    side: int | None = None,
+    tokens: int | None = None,
+    **options: Unpack[Options],
+) -> Flops:
     """Count one forward pass of a model on the meta device under a method; options and errors are those of `apply`.
-    `side` is that of the latent, by default the model's own.
+    `side` is that of the latent, by default the model's own; `tokens` are those of a prompt, by default as many as the
+    paper's model or the pipeline reads.
 
     A strength that depends on the timestep counts as the mean over those at which it is visited. Raises ValueError also
     for methods that cannot be counted so: structural ones, and those whose plan depends on the image.
@@ -115,10 +136,10 @@ def count(model: ModelMixin, method_id: str, side: int | None = None, **options:
     attachment = apply(model, method, **options)
     attachment.remove()
     if not isinstance(attachment, TokenAttachment):
-        return _counted(model, method, options, side)
+        return _counted(model, method, options, side, tokens)
     mean = dict.fromkeys((part.name for part in fields(Flops)), 0.0)
     for t, share in attachment.visits():
-        flops = _counted(model, *_constant(attachment.schedule, attachment.mode(t), options), side)
+        flops = _counted(model, *_constant(attachment.schedule, attachment.mode(t), options), side, tokens)
         mean = {part: so_far + share * getattr(flops, part) for part, so_far in mean.items()}
     return Flops(**mean)
 
@@ -132,14 +153,14 @@ def _constant(schedule: Schedule, strength: float | int | None, options: Options
     return schedule.constant_method(), {**rest, **named}
 
 
-def _counted(model: ModelMixin, method: Method, options: Options, side: int | None) -> Flops:
+def _counted(model: ModelMixin, method: Method, options: Options, side: int | None, tokens: int | None) -> Flops:
     attachment = apply(model, method, **options)
     try:
         with FlopCounterMode(display=False) as counter:
             planning = PlanningCounter(counter, family_of(model))
             if isinstance(attachment, TokenAttachment):
                 attachment.planning = planning
-            forward(model, _condition(model), side)
+            forward(model, _condition(model, tokens), side)
     finally:
         attachment.remove()
     parts = dict.fromkeys(("self_attention", "cross_attention", "feed_forward"), 0)
@@ -176,14 +197,13 @@ class PlanningCounter(FlopCounterMode):
         return result
 
 
-def _condition(model: ModelMixin) -> Tensor:
-    """Return a prompt of the paper's or of the pipeline's length, a class for a DiT."""
-    if isinstance(model, UNet2DConditionModel):
-        return torch.empty(1, PROMPT_TOKENS, model.config.cross_attention_dim, device="meta")
-    tokens = JOINT_TOKENS.get(family_of(model))
-    if tokens is not None:
-        return torch.empty(1, tokens, model.config.joint_attention_dim, device="meta")
-    return torch.zeros(1, dtype=torch.int64, device="meta")
+def _condition(model: ModelMixin, tokens: int | None) -> Tensor:
+    """Return a prompt, by default of the paper's or of the pipeline's length, or a class for a DiT."""
+    family = family_of(model)
+    if family == "dit":
+        return torch.zeros(1, dtype=torch.int64, device="meta")
+    width = model.config.cross_attention_dim if family == "unet" else model.config.joint_attention_dim
+    return torch.empty(1, tokens or PROMPT_TOKENS[family], width, device="meta")
 
 
 def _sparsity(attachment: Attachment) -> float:

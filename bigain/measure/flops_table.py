@@ -9,7 +9,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from bigain.core.files import whole_file
-from bigain.measure.flops import architecture, count
+from bigain.measure.flops import architecture, count, prompt_tokens
 from bigain.methods.ids import method_of, strength_of
 from bigain.methods.method import Method
 from bigain.methods.presets import METHODS
@@ -61,7 +61,9 @@ def _is_counted(method: Method, backbone: str) -> bool:
 
 def row(backbone: str, method: str, strength: float | int | None) -> dict[str, str | float | int | None]:
     """Count one row of the table: GFLOPs by part to 0.001, and the fraction of keys and values that is left out."""
-    flops = count(architecture(FOLDERS.get(backbone, backbone)), method, **strength_of(method, strength)).as_dict()
+    name = FOLDERS.get(backbone, backbone)
+    model = architecture(name)
+    flops = count(model, method, tokens=prompt_tokens(name, model), **strength_of(method, strength)).as_dict()
     parts = {name: round(flops[name], 3) for name in COLUMNS}
     return {
         "backbone": backbone,

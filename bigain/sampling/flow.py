@@ -12,14 +12,17 @@ from bigain.sampling.guided import GuidedSampler
 class FlowSampler(GuidedSampler):
     """Euler steps along the flow.
 
-    A guidance-distilled model takes the guidance as an input; any other is guided by the null condition.
+    A guidance-distilled FLUX takes the guidance as an input; any other model is guided by the null condition. FLUX runs
+    without a null half where its pipeline would: distilled, or at guidance 1.
     """
 
     backbone: FlowBackbone
 
     def __init__(self, backbone: FlowBackbone, conditions: Tensor, null: Tensor, steps: int, guidance: float) -> None:
-        if isinstance(backbone, Flux) and backbone.denoiser.config.guidance_embeds:
-            backbone.guidance, guidance = guidance, 1.0
+        if isinstance(backbone, Flux):
+            if backbone.is_distilled:
+                backbone.guidance, guidance = guidance, 1.0
+            self.rows_per_image = 1 if guidance == 1 else 2
         super().__init__(backbone, conditions, null, steps, guidance)
 
     def _set_timesteps(self, steps: int) -> None:

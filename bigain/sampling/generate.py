@@ -57,14 +57,15 @@ def sample_latents(
     Both halves of the guidance share what a method draws at random. Nothing here waits for the device. Raises
     ValueError if the images do not fit into memory together.
     """
-    with _fits(backbone, image_ids), chunked_feed_forward(backbone.denoiser, 2 * len(image_ids), attachment):
+    with _fits(backbone, image_ids):
         sampler = sampler_for(backbone, conditions, null, sampling.steps, sampling.guidance)
-        shape = backbone.latent_shape
+        shape, rows = backbone.latent_shape, sampler.rows_per_image
         noise = [torch.randn(shape, generator=torch_generator(sampling.seed, "x_T", image)) for image in image_ids]
         x = sampler.start(torch.stack(noise))
-        for step, t in enumerate(sampler.timesteps):
-            attachment.set_rows([RowKey(image, "step", step) for image in image_ids] * 2)
-            x = sampler.step(sampler.predict(x, t), t, x)
+        with chunked_feed_forward(backbone.denoiser, rows * len(image_ids), attachment):
+            for step, t in enumerate(sampler.timesteps):
+                attachment.set_rows([RowKey(image, "step", step) for image in image_ids] * rows)
+                x = sampler.step(sampler.predict(x, t), t, x)
     return x
 
 

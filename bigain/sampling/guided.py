@@ -13,17 +13,20 @@ from bigain.backbones.flow import FlowBackbone
 class GuidedSampler:
     """Sampler with the backbone's own scheduler, under `conditions` [n, ...] guided away from the `null` condition.
 
-    Both halves of the guidance run in one batch, the null condition first. No step waits for the device: the
-    scheduler's tables and timesteps stay on the CPU, where it reads them, and the model gets timesteps that were copied
-    to its device all at once.
+    Both halves of the guidance run in one batch, the null condition first; where the conditions alone are enough
+    (`rows_per_image` is 1), only theirs runs. No step waits for the device: the scheduler's tables and timesteps stay
+    on the CPU, where it reads them, and the model gets timesteps that were copied to its device all at once.
     """
+
+    rows_per_image = 2  # of a forward pass
 
     def __init__(self, backbone: Backbone, conditions: Tensor, null: Tensor, steps: int, guidance: float) -> None:
         self.backbone, self.guidance = backbone, guidance
         self.scheduler = type(backbone.scheduler).from_config(backbone.scheduler.config)
         self._set_timesteps(steps)
         self._on_device = dict(zip(self.timesteps.tolist(), self.timesteps.to(backbone.device), strict=True))
-        self._conditions = backbone.to_device(torch.cat([null.expand_as(conditions), conditions]))
+        halves = [null.expand_as(conditions), conditions][-self.rows_per_image :]
+        self._conditions = backbone.to_device(torch.cat(halves))
 
     def _set_timesteps(self, steps: int) -> None:
         self.scheduler.set_timesteps(steps)
@@ -43,9 +46,11 @@ class GuidedSampler:
 
         `t` is one of `timesteps`, which have to be visited in order.
         """
-        x_t = self.model_input(torch.cat([x, x]), t).to(self.backbone.dtype)
-        prediction = self.backbone.predict(x_t, self._on_device[t.item()], self._conditions)
-        unconditional, conditional = prediction.float().chunk(2)
+        x_t = self.model_input(torch.cat([x] * self.rows_per_image), t).to(self.backbone.dtype)
+        prediction = self.backbone.predict(x_t, self._on_device[t.item()], self._conditions).float()
+        if self.rows_per_image == 1:
+            return prediction
+        unconditional, conditional = prediction.chunk(2)
         return unconditional + self.guidance * (conditional - unconditional)
 
     def model_input(self, x: Tensor, t: Tensor) -> Tensor:

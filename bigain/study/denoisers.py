@@ -65,10 +65,7 @@ def denoiser_of(backbone: dict[str, Any]) -> Denoiser:
 
     Raises WeightsError naming the file if it is missing, or the key that does not describe a denoiser.
     """
-    path = config_file(backbone)
-    is_known = not path.is_file() and backbone["architecture"] and identity(backbone) == ABSENT
-    if is_known:
-        path = ARCHITECTURES / f"{backbone['architecture']}.json"
+    path, is_known = _described_in(backbone)
     if not path.is_file():
         raise WeightsError(
             f"{path} is missing: {backbone['path']} is not a diffusers pipeline of a {backbone['family']}"
@@ -83,6 +80,24 @@ def denoiser_of(backbone: dict[str, Any]) -> Denoiser:
     every = tuple(range(layers + _layers(settings, "num_single_layers", family, path)))
     grid = FLUX_GRID if is_known else _flux_grid(backbone)
     return Denoiser(family, grid, every, {"double": every[:layers], "single": every[layers:]})
+
+
+def guided_by_null(backbone: dict[str, Any]) -> bool:
+    """Return whether images are generated with a null half of guidance: not by FLUX that is distilled (the guidance is
+    an input then) or whose guidance is 1."""
+    if backbone["family"] != "flux":
+        return True
+    path, _ = _described_in(backbone)
+    is_distilled = path.is_file() and bool(read_mapping(path).get("guidance_embeds"))
+    return not is_distilled and backbone["guidance"] != 1
+
+
+def _described_in(backbone: dict[str, Any]) -> tuple[Path, bool]:
+    """Return the config file of a backbone's denoiser, and whether it is its architecture's instead of its own."""
+    path = config_file(backbone)
+    if not path.is_file() and backbone["architecture"] and identity(backbone) == ABSENT:
+        return ARCHITECTURES / f"{backbone['architecture']}.json", True
+    return path, False
 
 
 def _flux_grid(backbone: dict[str, Any]) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -18,11 +18,10 @@ from bigain.datasets.base import Dataset
 from bigain.datasets.folder import equal_prompts
 from bigain.metrics import FEWEST_IMAGES
 from bigain.metrics.fidelity import SUBSET
-from bigain.study.cells import Cell, Config, images_of_cells
+from bigain.study.cells import Config
 from bigain.study.weights import CHECKSUMS, DENOISER_FOLDERS, read_mapping
 
 FEWEST_CLASSES = 2  # that a classifier tells apart
-FRAME_TOKENS = 2  # at the beginning and the end of a prompt
 
 
 def folder_faults(where: str, settings: dict[str, Any], generated: int, classified: bool) -> Iterator[str]:
@@ -105,47 +104,6 @@ def calibration_faults(where: str, settings: Mapping[str, Any]) -> Iterator[str]
     with suppress(OSError, ValueError):  # which `folder_faults` reports
         if settings["reader"] == "folder" and load(of_whole(settings)).multi_label:
             yield f"{where}: structural methods are calibrated on images of one label, and these have any number"
-
-
-def model_faults(config: Config, cells: Iterable[Cell]) -> Iterator[str]:
-    """Find prompts that the text encoder of a cell's backbone would cut off."""
-    generated: dict[tuple[str, str], int] = {}
-    asked = images_of_cells(config)
-    for cell in cells:
-        settings = config["datasets"][cell.dataset]
-        if settings["reader"] == "folder":
-            count = (asked[cell] or 0) if cell.task == "generation" else 0
-            pair = cell.backbone, cell.dataset
-            generated[pair] = max(count, generated.get(pair, 0))
-    for (backbone, name), count in generated.items():
-        settings, model = config["datasets"][name], config["backbones"][backbone]
-        try:
-            dataset = load({**settings, "subset": None})
-            shown = [*dataset.prompts, *dataset.captions[:count]]
-            yield from (f"datasets.{name}: {fault}" for fault in _cut_off(backbone, model, dict.fromkeys(shown)))
-        except (OSError, ValueError):  # of weights and data, which are reported by themselves
-            continue
-
-
-def _cut_off(backbone: str, model: Mapping[str, Any], prompts: Iterable[str]) -> Iterator[str]:
-    """Find prompts beyond the limit of a U-Net's tokenizer, by which the text encoder would cut them off."""
-    config, texts = located(model["path"]) / "tokenizer" / "tokenizer_config.json", list(prompts)
-    if model["family"] != "unet" or not config.is_file():
-        return
-    fitting = read_mapping(config).get("model_max_length", 0) - FRAME_TOKENS
-    if all(text.isascii() and len(text) <= fitting for text in texts):  # a token is at least a byte
-        return
-    from transformers import CLIPTokenizer  # which takes seconds to import
-
-    tokenizer = CLIPTokenizer.from_pretrained(located(model["path"]), subfolder="tokenizer")
-    counts = [len(ids) for ids in tokenizer(texts, verbose=False).input_ids]
-    limit = tokenizer.model_max_length
-    for text, count in zip(texts, counts, strict=True):
-        if count > limit:
-            yield (
-                f"the prompt {text!r:.200} has {count} tokens, and {backbone} takes {limit}: shorten the class's name "
-                "in `class_names`, the template in `prompt`, or the caption"
-            )
 
 
 def _classes_of(backbone: Mapping[str, Any]) -> int | None:

@@ -17,7 +17,7 @@ from bigain.datasets.integrity import problems as dataset_problems
 from bigain.datasets.urls import INCEPTION
 from bigain.study.cells import Cell
 from bigain.study.cost import StudyCost
-from bigain.study.folders import model_faults
+from bigain.study.prompts import prompt_faults, prompt_notes
 from bigain.study.study import Study
 from bigain.study.weights import WeightsError, check
 
@@ -119,9 +119,11 @@ def problems(study: Study, cost: StudyCost, needs: Needs, local: bool = True, co
 
 
 def notes(study: Study) -> list[str]:
-    """Return what is left out of the data that the study uses without standing in its way, one line each."""
+    """Return what is left out of the data that the study uses, or not read of its captions, without standing in its
+    way, one line each."""
     used = sorted({cell.dataset for cell in study.cells})
-    return [f"datasets.{name}: {line}" for name in used for line in left_out(study.config["datasets"][name])]
+    images = [f"datasets.{name}: {line}" for name in used for line in left_out(study.config["datasets"][name])]
+    return [*images, *prompt_notes(study.config, study.cells)]
 
 
 def _weights(study: Study, needs: Needs) -> Iterator[str]:
@@ -141,7 +143,7 @@ def _data(study: Study, needs: Needs) -> Iterator[str]:
         for whole in read:
             allowed = {"allow_missing": settings["allow_missing"]}
             yield from (f"datasets.{name}: {problem}" for problem in dataset_problems(whole | allowed))
-    yield from model_faults(study.config, sorted(needs.cells))
+    yield from prompt_faults(study.config, sorted(needs.cells))
 
 
 def _network(study: Study, needs: Needs) -> Iterator[str]:

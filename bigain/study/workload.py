@@ -13,6 +13,7 @@ from bigain.datasets import load as load_dataset
 from bigain.methods.method import Task
 from bigain.study.cells import Cell, Config, expand, images_of_cells
 from bigain.study.config import ConfigError
+from bigain.study.denoisers import guided_by_null
 from bigain.study.flops_table import gflops
 from bigain.study.sources import available_images
 
@@ -135,12 +136,13 @@ class Workload:
     # -- cost --------------------------------------------------------------------------------------------------------
 
     def predictions(self, cell: Cell) -> int:
-        """Return the noise predictions per image of a cell; guidance takes two per step.
+        """Return the noise predictions per image of a cell; guidance by the null condition takes two per step.
 
         With elimination, an upper bound: how soon classes are dropped is known only afterwards.
         """
         if cell.task == "generation":
-            return 2 * self.config["generation"]["steps"]
+            rows = 2 if guided_by_null(self.config["backbones"][cell.backbone]) else 1
+            return rows * self.config["generation"]["steps"]
         stages, classes = self.stages(cell.dataset), self.classes(cell.dataset)
         if self.config["classification"]["elimination"] is not None:
             return stages.trials * classes

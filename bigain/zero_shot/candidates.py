@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.backbones.dit import DiT
+from bigain.core.prompts import cut_off, equal_when_read
 
+SAME = "candidates {!r} and {!r} are the same to the model"
 Candidates: TypeAlias = Sequence[str] | Sequence[int] | Mapping[Any, str] | Mapping[Any, int]
 
 
@@ -47,26 +49,26 @@ def check(backbone: Backbone, candidates: Candidates) -> list[Any]:
     """Return the candidates' prompts or class ids.
 
     Raises TypeError for prompts where the model is conditioned on class ids, and the other way round; ValueError naming
-    a prompt that the tokenizer would cut off or that is empty, a class id that the model does not have, or two
+    a prompt that no text encoder reads to its end or that is empty, a class id that the model does not have, or two
     candidates that are the same to the model.
     """
     values = values_of(candidates)
     if isinstance(backbone, DiT):
         values = [_class_id(value, backbone.classes) for value in values]
-        _refuse_equal(values, values)
+        for k, value in enumerate(values):
+            if value in values[:k]:
+                raise ValueError(SAME.format(value, value))
         return values
     for value in values:
         if not isinstance(value, str):
             raise TypeError(f"the model is conditioned on prompts, not on {value!r}")
         if not value.strip():
             raise ValueError(f"candidates hold the empty prompt {value!r}")
-    tokens, most = backbone.prompt_tokens(values)
-    for prompt, ids in zip(values, tokens, strict=True):
-        if len(ids) > most:
-            raise ValueError(
-                f"prompt {prompt!r} has {len(ids)} tokens, and the model reads {most}: the rest is ignored. Shorten it"
-            )
-    _refuse_equal(values, map(tuple, tokens))
+    readers = backbone.readers()
+    for fault in cut_off(values, readers, "the model"):
+        raise ValueError(f"{fault}: shorten it")
+    for first, second in equal_when_read(values, readers):
+        raise ValueError(SAME.format(values[first], values[second]))
     return values
 
 
@@ -85,12 +87,3 @@ def _class_id(value: Any, classes: Collection[int]) -> int:
             f"{max(classes)}"
         )
     return class_id
-
-
-def _refuse_equal(values: list[Any], keys: Iterable[Any]) -> None:
-    """Raise ValueError for two candidates with the same key: prompts that differ in capitals alone, say."""
-    first: dict[Any, Any] = {}
-    for value, key in zip(values, keys, strict=True):
-        if key in first:
-            raise ValueError(f"candidates {first[key]!r} and {value!r} are the same to the model")
-        first[key] = value

@@ -11,6 +11,7 @@ from bigain.classifier.timesteps import Stages
 from bigain.compression.attachment import Uncompressed
 from bigain.core.rng import torch_generator
 from bigain.sampling.generate import Sampling, generate_images
+from bigain.sampling.guided import GuidedSampler
 from tests.helpers.random_pipelines import flux
 
 
@@ -39,12 +40,25 @@ def test_it_classifies(backbone):
     assert len({trial.error for trial in trials}) == 8
 
 
-def test_samples_equal_those_of_diffusers_pipeline(backbone):
-    prompt, steps, distilled = "a bag", 3, backbone.denoiser.config.guidance_embeds
+@pytest.fixture
+def rows(backbone):
+    """The rows of every forward pass of the denoiser."""
+    counts = []
+    hook = backbone.denoiser.register_forward_pre_hook(
+        lambda module, args, inputs: counts.append(len(inputs["hidden_states"])), with_kwargs=True
+    )
+    yield counts
+    hook.remove()
+
+
+def test_samples_equal_those_of_diffusers_pipeline(backbone, rows):
+    """The same images from the same forward passes: neither runs a null half."""
+    prompt, steps, distilled = "a bag", 3, backbone.is_distilled
     conditions = backbone.conditions([prompt] * 2, [])
     sampling = Sampling(steps, guidance=3.5 if distilled else 1.0, seed=0)
     ours = generate_images(backbone, [0, 1], conditions, backbone.null_condition(), sampling, Uncompressed())
-    pipe = FluxPipeline.from_pretrained(backbone.path)
+    assert rows == [2] * steps
+    pipe = FluxPipeline(**{**FluxPipeline.from_pretrained(backbone.path).components, "transformer": backbone.denoiser})
     pipe.set_progress_bar_config(disable=True)
     noise = torch.stack([torch.randn(backbone.latent_shape, generator=torch_generator(0, "x_T", k)) for k in (0, 1)])
     theirs = pipe(
@@ -57,8 +71,35 @@ def test_samples_equal_those_of_diffusers_pipeline(backbone):
         guidance_scale=3.5,
         output_type="pt",
     ).images
+    assert rows == [2] * (2 * steps)
     assert ours.shape == theirs.shape == (2, 3, 64, 64)
     assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_without_the_null_half_a_compressed_model_gives_the_images_that_it_gave_with_it(backbone, rows, monkeypatch):
+    """At guidance 1 the null half cancels out. The plain model runs it at any other guidance, the distilled at none."""
+    conditions, null = backbone.conditions(["a bag", "a coat"], []), backbone.null_condition()
+
+    def images(guidance):
+        rows.clear()
+        with bigain.compressed(backbone.denoiser, "bigain_tm~blocks-double", ratio=0.5) as attached:
+            return generate_images(backbone, [0, 1], conditions, null, Sampling(2, guidance, seed=0), attached)
+
+    alone = images(3.5 if backbone.is_distilled else 1.0)
+    assert rows == [2, 2]
+    with_null = GuidedSampler.__init__
+
+    def both_halves(sampler, *arguments):
+        sampler.rows_per_image = 2
+        with_null(sampler, *arguments)
+
+    monkeypatch.setattr(GuidedSampler, "__init__", both_halves)
+    assert torch.allclose(images(3.5 if backbone.is_distilled else 1.0), alone, atol=1e-5)
+    assert rows == [4, 4]
+    monkeypatch.undo()
+    guided = images(2.0)
+    assert rows == ([2, 2] if backbone.is_distilled else [4, 4])
+    assert not torch.allclose(guided, alone, atol=1e-5)
 
 
 def test_the_autoencoder_shifts_both_ways(backbone):

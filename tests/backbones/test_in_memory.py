@@ -105,10 +105,15 @@ def test_a_folder_that_is_no_pipeline_is_named(tmp_path):
         family_of_folder(tmp_path)
 
 
-def test_the_tokens_of_a_prompt_are_those_before_any_are_cut_off(root):
-    backbone = backbones.load("unet", root / "resources/mini-unet")
-    (short, long), most = backbone.prompt_tokens(["a photo of a bag", "a " * 30])
+def test_text_encoders_are_known_with_what_they_read(root):
+    (reader,) = backbones.load("unet", root / "resources/mini-unet").readers()
+    (short, long), (_, cut) = (read(["a photo of a bag", "a " * 30]) for read in (reader.tokens, reader.tokens_read))
     assert len(short) == 7
-    assert len(long) == 32 > most == 20
-    with pytest.raises(TypeError, match="DiT is conditioned on class ids"):
-        backbones.load("dit", root / "resources/mini-dit").prompt_tokens(["a bag"])
+    assert len(long) == 32 > reader.limit == len(cut) == 20
+    assert backbones.load("dit", root / "resources/mini-dit").readers() == []
+    three = backbones.load("mmdit", root / "resources/mini-mmdit").readers()
+    assert [(reader.name[-9:], reader.limit) for reader in three] == [
+        ("t_encoder", 20),
+        ("encoder_2", 20),
+        ("encoder_3", 20),
+    ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
@@ -60,6 +61,48 @@ SMALL = {
         "norm_num_groups": 4,
     },
     "dit_xl2": {"sample_size": 8, "num_layers": 4, "num_attention_heads": 2, "attention_head_dim": 8},
+    "sd3": {
+        "sample_size": 8,
+        "patch_size": 2,
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_layers": 2,
+        "attention_head_dim": 8,
+        "num_attention_heads": 2,
+        "joint_attention_dim": 40,
+        "caption_projection_dim": 16,
+        "pooled_projection_dim": 48,
+        "pos_embed_max_size": 8,
+    },
+    "flux": {
+        "in_channels": 16,
+        "num_layers": 1,
+        "num_single_layers": 1,
+        "attention_head_dim": 16,
+        "num_attention_heads": 2,
+        "joint_attention_dim": 32,
+        "pooled_projection_dim": 16,
+        "axes_dims_rope": (4, 4, 8),
+    },
+}
+SHRUNKEN = {  # the text encoders' widths are those of `SMALL`
+    "sd35_medium": {
+        "sample_size": 8,
+        "num_layers": 4,
+        "dual_attention_layers": [0, 1],
+        "num_attention_heads": 2,
+        "caption_projection_dim": 128,
+        "joint_attention_dim": 40,
+        "pooled_projection_dim": 48,
+        "pos_embed_max_size": 8,
+    },
+    "flux1_dev": {
+        "num_layers": 2,
+        "num_single_layers": 2,
+        "num_attention_heads": 2,
+        "joint_attention_dim": 32,
+        "pooled_projection_dim": 16,
+    },
 }
 SD2_SCHEDULER = {  # what the hub's folder holds; the paper samples with Euler from the same betas
     "beta_start": 0.00085,
@@ -111,21 +154,12 @@ def dit(folder: Path, small: bool = False) -> Path:
     return folder
 
 
-def flux(folder: Path, guidance_embeds: bool) -> Path:
-    """A small FluxPipeline folder."""
+def flux(folder: Path, guidance_embeds: bool, **architecture: Any) -> Path:
+    """A small FluxPipeline folder, whose transformer is as `architecture` says beyond that."""
     torch.manual_seed(2)
-    FluxTransformer2DModel(
-        in_channels=16,
-        num_layers=1,
-        num_single_layers=1,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=32,
-        pooled_projection_dim=16,
-        guidance_embeds=guidance_embeds,
-        axes_dims_rope=(4, 4, 8),
-    ).save_pretrained(folder / "transformer")
-    AutoencoderKL(**SMALL_KL, shift_factor=0.1).save_pretrained(folder / "vae")
+    settings = SMALL["flux"] | architecture
+    FluxTransformer2DModel(**settings, guidance_embeds=guidance_embeds).save_pretrained(folder / "transformer")
+    _flow_autoencoder(folder, settings["in_channels"] // 4)
     _text(folder, SMALL_TEXT)
     T5EncoderModel(T5Config(vocab_size=600, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2)).save_pretrained(
         folder / "text_encoder_2"
@@ -146,25 +180,15 @@ def flux(folder: Path, guidance_embeds: bool) -> Path:
     return folder
 
 
-def sd3(folder: Path, t5: bool, shift: dict) -> Path:
-    """A small StableDiffusion3Pipeline folder, with or without T5, whose scheduler has the settings `shift`."""
+def sd3(folder: Path, t5: bool, shift: dict, **architecture: Any) -> Path:
+    """A small StableDiffusion3Pipeline folder, with or without T5, whose scheduler has the settings `shift`, and whose
+    transformer is as `architecture` says beyond that."""
     torch.manual_seed(3)
-    model = SD3Transformer2DModel(
-        sample_size=8,
-        patch_size=2,
-        in_channels=4,
-        out_channels=4,
-        num_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=40,
-        caption_projection_dim=16,
-        pooled_projection_dim=48,
-        pos_embed_max_size=8,
-    )
+    settings = SMALL["sd3"] | architecture
+    model = SD3Transformer2DModel(**settings)
     torch.nn.init.normal_(model.proj_out.weight)
     model.save_pretrained(folder / "transformer")
-    AutoencoderKL(**SMALL_KL, shift_factor=0.1).save_pretrained(folder / "vae")
+    _flow_autoencoder(folder, settings["in_channels"])
     _text(folder, SMALL_TEXT)
     for suffix, projection in (("", 16), ("_2", 32)):
         CLIPTokenizer.from_pretrained(folder / "tokenizer").save_pretrained(folder / f"tokenizer{suffix}")
@@ -188,6 +212,26 @@ def sd3(folder: Path, t5: bool, shift: dict) -> Path:
         T5EncoderModel(config).save_pretrained(folder / "text_encoder_3")
     write_json(folder / "model_index.json", {"_class_name": "StableDiffusion3Pipeline", **parts})
     return folder
+
+
+def sd35_medium(folder: Path) -> Path:
+    """Stable Diffusion 3.5 medium's blocks, of both kinds, four of them and two heads wide."""
+    return sd3(folder, t5=True, shift={"shift": 3.0}, **_shrunken("sd35_medium"))
+
+
+def flux1_dev(folder: Path) -> Path:
+    """FLUX.1-dev's blocks, two of each kind and two heads wide."""
+    return flux(folder, guidance_embeds=True, **_shrunken("flux1_dev"))
+
+
+def _shrunken(name: str) -> dict[str, Any]:
+    """Return an architecture's settings with fewer blocks and heads, whose dimensions stay."""
+    settings = read_json(ARCHITECTURES / f"{name}.json") | SHRUNKEN[name]
+    return {key: value for key, value in settings.items() if key not in ("_class_name", "guidance_embeds")}
+
+
+def _flow_autoencoder(folder: Path, channels: int) -> None:
+    AutoencoderKL(**SMALL_KL | {"latent_channels": channels}, shift_factor=0.1).save_pretrained(folder / "vae")
 
 
 def inception_weights(path: Path) -> Path:

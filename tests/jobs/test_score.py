@@ -8,11 +8,19 @@ import pytest
 from safetensors.numpy import save_file
 
 from bigain.core.files import sha256
-from bigain.core.provenance import ResultError, checked, digest, read_sealed, write_provenance, write_sealed
+from bigain.core.provenance import (
+    ResultError,
+    checked,
+    digest,
+    provenance_file,
+    read_sealed,
+    write_provenance,
+    write_sealed,
+)
 from bigain.core.records import read_table
 from bigain.jobs.score import _distinct, score_generation
 from bigain.reporting.page import _remarks
-from tests.helpers.results import CELL, METADATA, SCORED, collected
+from tests.helpers.results import CELL, CHUNKS, METADATA, SCORED, collected, score, write_results
 
 ENVIRONMENT = {
     "torch": "2.15.0",
@@ -105,8 +113,8 @@ def test_a_study_without_any_metric_says_so(tmp_path):
     assert pd.notna(collected(write(tmp_path), {"a": SPEC})["value"]).all()
 
 
-def score_fid(folder, references, generated):
-    """Score a generated cell with Inception features, of 2 dimensions here."""
+def score_fid(folder, references, generated, **facts):
+    """Score a generated cell with Inception features, of 2 dimensions here, and further facts in its provenance."""
     rng = np.random.default_rng(0)
     real = rng.normal(size=(references, 2))
     statistics = {"mu": real.mean(0), "sigma": np.cov(real, rowvar=False)}
@@ -115,7 +123,7 @@ def score_fid(folder, references, generated):
     job, conditions, recipe = {"of": "chunk"}, {"of": "conditions"}, {"of": "reference"}
     write_provenance(folder / "reference.safetensors", recipe, {})
     inputs = {"conditions": {"spec": digest(conditions), "sha256": "-"}}
-    write_provenance(folder / "chunk.safetensors", job, inputs, **METADATA)
+    write_provenance(folder / "chunk.safetensors", job, inputs, **METADATA, **facts)
     spec = {"cell": CELL, "network": "inception", "chunks": [digest(job)], "reference": digest(recipe)}
     spec |= {"inputs": {"conditions": digest(conditions)}}
     score_generation(spec, folder / "reference.safetensors", [folder / "chunk.safetensors"], folder / "metrics.json")
@@ -131,6 +139,27 @@ def test_a_fid_against_a_small_reference_is_kept_with_a_warning(tmp_path, capsys
     assert perfect["low"] < scored["metrics"]["fid"]["value"] < 4 * perfect["high"]  # it is a perfect generator
     assert f"warnings: fid: {reason}" in capsys.readouterr().out
     assert _remarks([scored, scored], "warnings", "warning") == [("warning", f"fid: {reason} (2 cells)")]
+
+
+def test_images_whose_captions_are_cut_off_are_counted_in_a_warning(tmp_path, capsys):
+    cut = {"positions": [3, 2040, 2047], "after": 77}
+    scored = score_fid(tmp_path, 2048, 2048, cut_off=cut)
+    reason = "3 of 2048 images have captions longer than the 77 tokens that u reads"
+    assert scored["warnings"] == {"captions": reason}
+    assert f"warnings: captions: {reason}" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"chunk\.safetensors\.json: cut_off\.positions: 'all'"):
+        score_fid(tmp_path, 2048, 2048, cut_off=cut | {"positions": "all"})
+
+
+def test_classes_whose_prompts_are_cut_off_are_counted_over_all_chunks(tmp_path):
+    write_results(tmp_path)
+    for chunk in range(CHUNKS):
+        file = tmp_path / f"fashion-{chunk}.parquet"
+        facts = read_sealed(provenance_file(file))
+        write_sealed(provenance_file(file), facts | {"cut_off": {"positions": [2, 7], "after": 77}})
+    score(tmp_path, "fashion")
+    scored = read_sealed(tmp_path / "cells/fashion/metrics.json")
+    assert scored["warnings"] == {"prompts": "2 of 10 classes have prompts longer than the 77 tokens that u reads"}
 
 
 def test_a_fid_of_few_generated_images_is_left_out_and_said_so(tmp_path, capsys):

@@ -176,7 +176,7 @@ def test_prompts_that_would_be_cut_off_are_named_before_any_job(root, mine):
     counts = [len(tokenizer(long.replace("{}", name), verbose=False).input_ids) for name in ("bag", "boot")]
     for problem, name, count in zip(found, ("bag", "boot"), counts, strict=True):
         assert problem.startswith(f"datasets.mine: the prompt 'a photo of a {name} on a white")
-        assert f"has {count} tokens, and mini_unet takes 20: shorten the class's name" in problem
+        assert f"has {count} tokens; mini_unet reads 20 and would drop the rest: shorten the class's name" in problem
 
 
 def test_several_labels_are_not_one_class_to_generate_or_to_calibrate_on(root, tmp_path):

@@ -21,7 +21,10 @@ def on_prompts(root, candidates=PROMPTS, **options):
         ([], r"candidates are \[\]: a classifier chooses between at least two"),
         (["a photo of a bag"], "chooses between at least two"),
         (["a bag", "a coat", "a bag"], "candidate 'a bag' occurs twice"),
-        (["a bag", "a " * 25], r"prompt 'a a .*' has 27 tokens, and the model reads 20"),
+        (
+            ["a bag", "a " * 25],
+            r"the prompt 'a a .*' has 27 tokens; the model reads 20 and would drop the rest",
+        ),
         (["a bag", " "], "candidates hold the empty prompt ' '"),
     ],
 )
