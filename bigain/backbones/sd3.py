@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
 from bigain.backbones.flow import FlowBackbone, packed, token_ids
-from bigain.core.prompts import TEXT_ENCODERS, Reader
+from bigain.core.prompts import T5_TOKENS, Reader
 
 
 class StableDiffusion3(FlowBackbone):
@@ -50,8 +50,8 @@ class StableDiffusion3(FlowBackbone):
 
     def _zeros(self, prompts: int) -> Tensor:
         """Return what stands for T5's tokens [K, L, D] in a pipeline without it."""
-        t5, width = TEXT_ENCODERS["mmdit"][-1], self.config_of("transformer")["joint_attention_dim"]
-        return torch.zeros(prompts, t5.most or 0, width, dtype=self.dtype)
+        width = self.config_of("transformer")["joint_attention_dim"]
+        return torch.zeros(prompts, T5_TOKENS["mmdit"], width, dtype=self.dtype)
 
     def predict(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
         """Return the velocity v = eps - x_0."""

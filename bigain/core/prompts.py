@@ -29,16 +29,17 @@ class TextEncoder(NamedTuple):
     optional: bool = False
 
 
+T5_TOKENS = {"mmdit": 256, "flux": 512}  # to which diffusers' pipelines pad T5's, also zeros in its place
 CLIP = TextEncoder("text_encoder", "tokenizer", "CLIP")
-TEXT_ENCODERS: dict[str, tuple[TextEncoder, ...]] = {  # by family, with the limits of diffusers' pipelines
+TEXT_ENCODERS: dict[str, tuple[TextEncoder, ...]] = {  # by family
     "unet": (CLIP,),
     "dit": (),
     "mmdit": (
         CLIP,
         TextEncoder("text_encoder_2", "tokenizer_2", "CLIP"),
-        TextEncoder("text_encoder_3", "tokenizer_3", "T5", 256, optional=True),
+        TextEncoder("text_encoder_3", "tokenizer_3", "T5", T5_TOKENS["mmdit"], optional=True),
     ),
-    "flux": (CLIP, TextEncoder("text_encoder_2", "tokenizer_2", "T5", 512)),
+    "flux": (CLIP, TextEncoder("text_encoder_2", "tokenizer_2", "T5", T5_TOKENS["flux"])),
 }
 
 

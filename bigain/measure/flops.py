@@ -28,7 +28,7 @@ from bigain.compression.structural.operations import forward, latent_side
 from bigain.compression.targets import family_of
 from bigain.compression.token_attachment import TokenAttachment
 from bigain.core.messages import unknown
-from bigain.core.prompts import encoders_in, stated_limits
+from bigain.core.prompts import T5_TOKENS, encoders_in, stated_limits
 from bigain.methods.ids import method_of, strength_of
 from bigain.methods.method import Family, Method
 from bigain.methods.options import Options
@@ -42,9 +42,8 @@ CLASSES = {
     "SD3Transformer2DModel": SD3Transformer2DModel,
     "FluxTransformer2DModel": FluxTransformer2DModel,
 }
-ABSENT_T5 = 256  # tokens, all zeros, that stand for T5's in a Stable Diffusion 3 without it
 # Of CLIP as in the paper, of CLIP and T5, and of T5 alone: the pipelines' defaults.
-PROMPT_TOKENS: dict[Family, int] = {"unet": 77, "mmdit": 77 + ABSENT_T5, "flux": 512}
+PROMPT_TOKENS: dict[Family, int] = {"unet": 77, "mmdit": 77 + T5_TOKENS["mmdit"], "flux": T5_TOKENS["flux"]}
 # The part that the layers of a block belong to, by family.
 PARTS = {
     "unet": {"attn1": "self_attention", "attn2": "cross_attention", "ff": "feed_forward"},
@@ -109,7 +108,7 @@ def prompt_tokens(name: str, model: ModelMixin) -> int | None:
         return None
     encoders = encoders_in(folder, family)
     of_kind = {e.kind: limit for e, limit in zip(encoders, stated_limits(folder, encoders), strict=True)}
-    t5 = of_kind.get("T5", ABSENT_T5)
+    t5 = of_kind.get("T5", T5_TOKENS[family])
     return t5 if family == "flux" else of_kind["CLIP"] + t5
 
 

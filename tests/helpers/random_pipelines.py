@@ -49,7 +49,7 @@ KL = {
 TEXT = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16}
 SMALL_KL = {**KL, "block_out_channels": [8, 8, 16, 16], "norm_num_groups": 4, "layers_per_block": 1, "sample_size": 64}
 SMALL_TEXT = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "sd2": {
         "sample_size": 8,
         "block_out_channels": [16, 32],
@@ -85,7 +85,7 @@ SMALL = {
         "axes_dims_rope": (4, 4, 8),
     },
 }
-SHRUNKEN = {  # the text encoders' widths are those of `SMALL`
+SHRUNKEN: dict[str, dict[str, Any]] = {  # the text encoders' widths are those of `SMALL`
     "sd35_medium": {
         "sample_size": 8,
         "num_layers": 4,

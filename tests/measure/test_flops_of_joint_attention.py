@@ -6,9 +6,12 @@ import pytest
 import torch
 from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 
-from bigain.measure.flops import architecture, count
+from bigain import backbones
+from bigain.measure.flops import architecture, count, prompt_tokens
 from bigain.measure.vanilla import attention_layers
 from bigain.methods.ids import strength_of
+from tests.helpers.random_pipelines import flux as random_flux
+from tests.helpers.random_pipelines import sd3
 
 TEXT = {"mmdit": 333, "flux": 512}
 N, WIDTH, HEADS = 64, 64, 4  # 8x8 tokens of latents with side 16
@@ -87,6 +90,27 @@ def test_merging_in_both_kinds_of_flux_blocks_follows_its_closed_form(flux):
     assert merged.total == plain.total - saved - single + merged.planning
     mlp = 2 * 2 * 4 * WIDTH**2 * 32 + 2 * (4 + 5) * WIDTH**2 * 32
     assert merged.total - around.total == merged.feed_forward - around.feed_forward == mlp
+
+
+@pytest.mark.parametrize("kind", ["embedded", "sd3 without T5", "flux"])
+def test_a_pipeline_s_prompts_count_as_long_as_its_conditions_are(root, tmp_path, kind):
+    if kind == "embedded":
+        family, folder = "mmdit", root / "resources/mini-mmdit"
+    elif kind == "flux":
+        family, folder = "flux", random_flux(tmp_path / "model", guidance_embeds=True)
+    else:
+        family, folder = "mmdit", sd3(tmp_path / "model", t5=False, shift={})
+    model = architecture(str(folder))
+    tokens = prompt_tokens(str(folder), model)
+    assert tokens == backbones.load(family, folder).null_condition().shape[1] - 1  # the first row is the pooled vector
+    side = 16 if kind == "flux" else None
+    own, default = count(model, "none", side, tokens), count(model, "none", side)
+    assert tokens != TEXT[family] or own == default
+    assert (own.total < default.total) == (tokens < TEXT[family])
+
+
+def test_prompts_of_an_architecture_are_as_long_as_the_pipeline_makes_them():
+    assert prompt_tokens("sd3_medium", architecture("sd3_medium")) is None
 
 
 def test_joint_attention_is_not_exchanged_for_vanilla_attention(mmdit, flux, unet, dit):
