@@ -52,11 +52,11 @@ class Reader(NamedTuple):
 
     def tokens(self, prompts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of whole prompts."""
-        return self.tokenizer(list(prompts), verbose=False).input_ids
+        return self.tokenizer(list(prompts), verbose=False).input_ids if prompts else []
 
     def tokens_read(self, prompts: Sequence[str]) -> list[list[int]]:
         """Return the tokens that the encoder gets of each prompt, without padding."""
-        return self.tokenizer(list(prompts), truncation=True, max_length=self.limit).input_ids
+        return self.tokenizer(list(prompts), truncation=True, max_length=self.limit).input_ids if prompts else []
 
 
 class Reading(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,7 +29,11 @@ DRAWS_PER_BATCH = 50  # noises of an image that go through the model together
 
 def probed_block(backbone: Backbone, sites: Sites) -> Block:
     """Return the last block that token methods act on; `sites` are options of `compressed`."""
-    return select(backbone.denoiser, sites["levels"], sites["blocks"])[-1]
+    block = select(backbone.denoiser, sites["levels"], sites["blocks"])[-1]
+    if family_of(backbone.denoiser) != "flux":
+        return block
+    _, height, width = backbone.latent_shape  # which the transformer does not know
+    return replace(block, grid=TokenGrid(height // 2, width // 2))
 
 
 @torch.inference_mode()
@@ -39,7 +44,8 @@ def saliency(
 
     `latents` [n, C, h, w] belong to the image ids `images`; eps of draw k is the classifier's, with k as repetition.
     """
-    probed = block.module if family_of(backbone.denoiser) == "unet" else block.module.attn1  # of a DiT, after norm1
+    # Of a transformer, after norm1.
+    probed = block.module if family_of(backbone.denoiser) == "unet" else block.self_attention[0]
     maps = []
     for x_0, image in zip(latents, images, strict=True):
         eps = torch.stack([keyed_noise(seed, image, t, tuple(x_0.shape), k) for k in range(draws)])
@@ -47,7 +53,8 @@ def saliency(
         for batch in eps.split(DRAWS_PER_BATCH):
             with _inputs_of(probed) as inputs:
                 _predict(backbone, x_0.expand_as(batch), batch, t)
-            total += _map(laplacian_l1(inputs[-1], block.grid), block.grid).sum(0)
+            image_tokens = inputs[-1][:, -block.grid.tokens :]  # the text's come first
+            total += _map(laplacian_l1(image_tokens, block.grid), block.grid).sum(0)
         maps.append(total / draws)
     return torch.stack(maps)
 
@@ -73,7 +80,7 @@ def merged_tokens(
         site, plans = at.sites[-1], []
         look = at.plan_of if isinstance(at, TokenAttachment) else (lambda site: None)
         at.set_rows([RowKey(image, "null", t) for image in images])
-        hook = site.block.module.attn1.to_q.register_forward_pre_hook(lambda *_: plans.append(look(site)))
+        hook = site.block.self_attention[0].to_q.register_forward_pre_hook(lambda *_: plans.append(look(site)))
         try:
             _predict(backbone, latents, eps, t)
         finally:

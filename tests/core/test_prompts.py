@@ -41,6 +41,7 @@ def test_a_prompt_is_cut_off_only_where_no_encoder_reads_it_to_its_end(clip, t5)
     ]
     assert [reading.is_cut_off for reading in readings(prompts, [clip])] == [False, False, True, True, True]
     assert not any(reading.is_cut_off for reading in readings(prompts, []))
+    assert readings([], [clip, t5]) == list(equal_when_read([], [clip, t5])) == []
 
 
 def test_prompts_are_equal_if_every_encoder_reads_the_same(clip, t5):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from bigain import backbones
 from bigain.classifier.classify import ClassificationSettings, classify_images
 from bigain.classifier.noise import keyed_noise
 from bigain.classifier.timesteps import Stages
@@ -17,7 +18,9 @@ from bigain.jobs import margins, probes
 from bigain.measure.margins import hardest_wrong
 from bigain.measure.spectrum import Pair, band_energies, bands, differences, draw_pair
 from bigain.measure.token_maps import merged_tokens, probed_block, saliency
+from bigain.tokens import TokenGrid
 from bigain.tokens.scores import laplacian_l1
+from tests.helpers.random_pipelines import flux, sd3
 from tests.helpers.tiny import TinyBackbone
 
 SITES = {"levels": None, "blocks": None, "metric_site": None}
@@ -30,6 +33,30 @@ def backbone(request, unet, dit):
 
 def latents(backbone, count):
     return torch.randn(count, *backbone.latent_shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("family", ["mmdit", "flux"])
+def test_maps_of_flow_models_show_the_tokens_of_the_image(family, tmp_path):
+    """FLUX's probed block is a single-stream one, in which the text's tokens come before those of the image."""
+    if family == "flux":
+        folder = flux(tmp_path / "model", guidance_embeds=True, num_layers=2, num_single_layers=2)
+    else:
+        folder = sd3(tmp_path / "model", t5=True, shift={}, num_layers=4)
+    backbone = backbones.load(family, folder)
+    block, x_0 = probed_block(backbone, SITES), latents(backbone, 2)
+    assert (block.place, block.grid, block.single_stream) == (2, TokenGrid(4, 4), family == "flux")
+    seen = []
+    hook = block.module.attn.register_forward_pre_hook(
+        lambda module, args, inputs: seen.append(inputs["hidden_states"]), with_kwargs=True
+    )
+    (shown,) = saliency(backbone, block, x_0[:1], [3], t=500, draws=1, seed=0)
+    hook.remove()
+    assert seen[0].shape[1] == 16 + (77 if family == "flux" else 0)
+    expected = laplacian_l1(seen[0][:, seen[0].shape[1] - 16 :], TokenGrid(4, 4)).reshape(4, 4)
+    assert torch.allclose(shown, expected)
+    merged = merged_tokens(backbone, SITES, "bigain_tm", 0.5, x_0, [3, 4], t=500, seed=0)
+    assert merged.shape == (2, 4, 4)
+    assert merged.sum(dim=(1, 2)).tolist() == [8, 8]
 
 
 def test_bands_are_rings_and_none_is_empty():

@@ -93,7 +93,7 @@ def test_captions_that_are_cut_off_are_counted_up_to_the_page(workdir):
         for file, scored in metrics_of(workdir).items():
             if (scored["cell"]["task"], scored["cell"]["backbone"]) == ("generation", backbone):
                 assert scored["warnings"]["captions"] == reason, file
-        assert f"captions: {reason} (2 cells)" in (workdir / "reports/today_smoke/index.html").read_text()
+        assert f"captions: {reason} (1 cells)" in (workdir / "reports/today_smoke/index.html").read_text()
 
 
 def test_tables_and_page_show_what_was_run(workdir):
