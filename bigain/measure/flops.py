@@ -130,8 +130,8 @@ def count(
     if method.acts_on == "model":
         raise ValueError(f"{method_id} is a structural method, whose calibration says how many operations it saves")
     if family_of(model) == "flux":
-        tokens = (latent_side(model) if side is None else side) // 2
-        options = {**options, "grid": (tokens, tokens)}
+        rows = (latent_side(model) if side is None else side) // 2
+        options = {**options, "grid": (rows, rows)}
     attachment = apply(model, method, **options)
     attachment.remove()
     if not isinstance(attachment, TokenAttachment):
