@@ -80,7 +80,11 @@ def merged_tokens(
         site, plans = at.sites[-1], []
         look = at.plan_of if isinstance(at, TokenAttachment) else (lambda site: None)
         at.set_rows([RowKey(image, "null", t) for image in images])
-        hook = site.block.self_attention[0].to_q.register_forward_pre_hook(lambda *_: plans.append(look(site)))
+        hook = (
+            site.block.self_attention[0]
+            .get_submodule("to_q")
+            .register_forward_pre_hook(lambda *_: plans.append(look(site)))
+        )
         try:
             _predict(backbone, latents, eps, t)
         finally:
