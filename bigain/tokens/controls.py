@@ -1,4 +1,4 @@
-"""Controls that bound what the choice of tokens can matter: plans that look at no token, and the best of several."""
+"""Controls for how much the choice of tokens matters: plans that look at no token, and the best of several plans."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def merge_blindly(metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int
 def merge_best(
     metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int, int], k: int, integers: Tensor
 ) -> TokenPlan:
-    """The best of k plans of ToMe, for every sample the one of least error ||x - unmerge(merge(x))||^2.
+    """Choose the best of k ToMe plans for every sample: the one with the least error ||x - unmerge(merge(x))||^2.
 
     `metric` [B, N, C] is x. `integers` [B or 1, 3, N] below 2^31, drawn by the caller, are consumed D at a time: each D
     are the random destinations of one plan, so that k = 1 is ToMe. Ties go to the first plan. Raises ValueError if they

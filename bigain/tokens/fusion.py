@@ -1,15 +1,16 @@
-"""Token fusion: blocks far from linear prune, the others merge and keep the tokens' norm (ToFu)."""
+"""Token fusion: the first blocks of a model prune, the later ones merge and keep the tokens' norm (ToFu)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from torch import Tensor, cat
 
 from bigain.tokens.grid import TokenGrid
 from bigain.tokens.merge import TokenPlan, merge_random
 from bigain.tokens.prune import PrunePlan
+
+SHORTEST = 1e-20  # norm of a mean, by which a float32 norm can be divided without overflow
 
 
 @dataclass(frozen=True)
@@ -19,15 +20,15 @@ class NormPlan(TokenPlan):
     def reduce(self, x: Tensor) -> Tensor:
         """[B, N, C] -> [B, N', C]: kept sources, then destinations m / |m| * max_i |x_i|, m being the mean of the x_i.
 
-        A mean of zero, which has no direction, stays zero.
+        A mean shorter than `SHORTEST`, whose direction is lost, stays shorter; zero stays zero.
         """
         short = super().reduce(x)
         kept, means = short[:, : self.kept.shape[1]], short[:, self.kept.shape[1] :].float()
         norms = x.float().norm(dim=-1)
         largest = norms.gather(1, self.destinations)
         largest = largest.scatter_reduce(1, self.target, norms.gather(1, self.merged), "amax")
-        scale = largest / means.norm(dim=-1).clamp(min=torch.finfo(torch.float32).tiny)
-        return torch.cat([kept, (means * scale.unsqueeze(-1)).to(x.dtype)], dim=1)
+        scale = largest / means.norm(dim=-1).clamp(min=SHORTEST)
+        return cat([kept, (means * scale.unsqueeze(-1)).to(x.dtype)], dim=1)
 
 
 def fuse(
@@ -39,7 +40,7 @@ def fuse(
     depth: float,
     merges_from: float,
 ) -> NormPlan | PrunePlan:
-    """ToFu (Kim et al. 2024): ToMe's sources are dropped in the first blocks, and merged by MLERP in the later ones.
+    """ToFu (Kim et al. 2024): drop ToMe's sources in the first blocks, and merge them by MLERP in the later ones.
 
     `metric` [B, N, C]; one random destination per cell, at the `offsets` [B or 1, D] that the caller draws. `depth` is
     the block's place in the model, from 0 to below 1; blocks from `merges_from` on merge. A dropped source gets the
