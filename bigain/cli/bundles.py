@@ -55,27 +55,43 @@ def import_(bundle: Annotated[Path, typer.Argument(help="Bundle that `bigain exp
 def outcomes(
     folder: Annotated[Path, typer.Argument(help="Folder to write, beside which the report is rendered.")],
     configfile: ConfigFiles = None,
+    take_from: Annotated[
+        list[Path] | None, typer.Option(help="Outcomes of another study, whose cells are taken; may be repeated.")
+    ] = None,
 ) -> None:
     """Write what a study's report shows to a small folder, from which it is rendered without a model.
 
     Holds the metrics and every image's outcome of all cells that are finished, measurements and probes, with checksums
     and a data dictionary. Cells that the folder holds already stay if they are of the same settings and code, so a
-    study can be published part by part. `make showcase` renders the tables, figures and page of docs/decisive from it.
+    study can be published part by part; so are those of another study that were computed as this one would. `make
+    showcase` renders the tables, figures and page of docs/decisive from it.
     """
-    from bigain.jobs.collect import collect, collected_before
+    from bigain.jobs.collect import collect, collected_before, taken_from
+    from bigain.study.outcomes import NAME
     from bigain.study.publishing import RESULTS, EarlierOutcomes, FinishedStudy, whole_folder
 
     study = study_of(configfile)
     try:
-        finished = FinishedStudy(study, EarlierOutcomes(folder))
+        others = []
+        for other in take_from or ():
+            if not (other / NAME).exists():
+                raise ValueError(f"{other} holds no outcomes: it has no {NAME}")
+            others.append(EarlierOutcomes(other))
+        finished = FinishedStudy(study, EarlierOutcomes(folder), others)
         before = collected_before(folder / RESULTS) if finished.kept else {}
         kept = {path: before[path] for path in finished.kept}
+        specs = finished.spec_digests()
+        for other in dict.fromkeys(finished.taken.values()):
+            paths = [path for path, source in finished.taken.items() if source == other]
+            kept |= taken_from(other / RESULTS, {path: specs[path] for path in paths})
         with whole_folder(folder) as temporary:
             collect(finished.collect_spec(), Path(study.results, "cells"), temporary / RESULTS, kept)
             published = finished.publish(temporary)
     except (OSError, ValueError) as error:
         fail(error, code=1)
     kept_cells = f" ({published.kept_cells} kept from before)" if published.kept_cells else ""
+    if published.taken_cells:
+        kept_cells += f" ({published.taken_cells} taken from other studies)"
     cells = f"{published.cells} of {published.planned_cells} cells{kept_cells}"
     typer.echo(f"{folder}: {cells}, {published.bytes / 1e6:.2f} MB")
     for what in published.not_shown:

@@ -76,6 +76,27 @@ def tradeoff(
         write_tradeoff(read_results(results, spec), scores, read_measurements(measured, spec), pdf, png, csv)
 
 
+@command()
+def forest(
+    measured: Measured,
+    results: Results,
+    spec_text: SpecText,
+    pdf: Written,
+    png: Written,
+    csv: Written,
+    log: Log = None,
+) -> None:
+    """Draw the leaderboard: paired differences of accuracy from the uncompressed model, by budget of operations."""
+    with logged(log):
+        from bigain.reporting.collected import read_cells, read_measurements, read_results
+        from bigain.reporting.forest import write_forest
+        from bigain.reporting.scores import Scores
+
+        spec = parsed(spec_text)
+        scores = Scores(read_cells(results, spec))
+        write_forest(read_results(results, spec), scores, read_measurements(measured, spec), pdf, png, csv)
+
+
 @command("class-changes")
 def class_changes(
     results: Results,

@@ -7,13 +7,26 @@ from typing import Annotated
 
 import typer
 
-from bigain.cli import bundles, embedded, init, integrity, jobs, maintenance, methods, pictures, power, report, study
+from bigain.cli import (
+    bundles,
+    compare,
+    embedded,
+    init,
+    integrity,
+    jobs,
+    maintenance,
+    methods,
+    pictures,
+    power,
+    report,
+    study,
+)
 from bigain.cli.options import TRAINING_PANEL
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for commands in (
     *(init.app, study.app, power.app, integrity.app, bundles.app),
-    *(methods.app, pictures.app, jobs.app, report.app, embedded.app, maintenance.app),
+    *(methods.app, compare.app, pictures.app, jobs.app, report.app, embedded.app, maintenance.app),
 ):
     app.add_typer(commands)
 app.add_typer(embedded.train_app, name="train", rich_help_panel=TRAINING_PANEL)

@@ -153,6 +153,27 @@ def overview(
 
 
 @command()
+def leaderboard(
+    measured: Measured,
+    results: Results,
+    spec_text: SpecText,
+    tex: Written,
+    csv: Written,
+    html: Written,
+    log: Log = None,
+) -> None:
+    """Write every method beside those that cost the same, in operations and in seconds."""
+    with logged(log):
+        from bigain.reporting.collected import read_cells, read_measurements, read_results
+        from bigain.reporting.leaderboard import write_leaderboard
+        from bigain.reporting.scores import Scores
+
+        spec = parsed(spec_text)
+        numbers = read_results(results, spec), Scores(read_cells(results, spec)), read_measurements(measured, spec)
+        write_leaderboard(*numbers, spec, tex, csv, html)
+
+
+@command()
 def claims(
     results: Results,
     data: Annotated[Path, typer.Option(help="YAML file of the claims.")],

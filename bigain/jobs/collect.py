@@ -141,6 +141,16 @@ def collected_before(results: Path) -> dict[str, CellResults]:
     return collected
 
 
+def taken_from(results: Path, specs: Mapping[str, str]) -> dict[str, CellResults]:
+    """Read cells that another study collected, and that this one would compute alike, under the digests of this
+    study's specs, which name another folder of results. Errors are those of `collected_before`."""
+    before, taken = collected_before(results), {}
+    for path, spec in specs.items():
+        rows = [row | {"spec": spec} for row in before[path].rows]
+        taken[path] = before[path]._replace(rows=rows, source={**before[path].source, "spec": spec})
+    return taken
+
+
 def _by_cell(table: pa.Table) -> dict[tuple[Any, ...], pa.Table]:
     """Return the rows of each cell, in their order."""
     places: dict[tuple[Any, ...], list[int]] = {}

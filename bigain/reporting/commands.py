@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bigain.reporting import manifest
-from bigain.reporting.contents import figures_of, has_printed_values, read_tables, table_names
+from bigain.reporting.contents import figures_of, has_leaderboard, has_printed_values, read_tables, table_names
 from bigain.reporting.package_files import claims_file, printed_files, tables_file, template_files
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ PROTOCOL = ("table9", "table10", "table13")  # written by one job
 CAPTIONS = {  # of the tables that tables.yaml does not describe
     "table1": "Every method by the operations it saves, with its recognition and generation scores (Table 1 of the "
     "paper).",
+    "leaderboard": "Every method beside those at the same budget of counted operations, and of measured seconds, with "
+    "paired differences.",
     "table11": "Operations of one forward pass, and its duration on the machine that ran the study (Table 11 of the "
     "paper).",
     "answers": "The paper's questions, answered in a sentence each.",
@@ -25,7 +27,7 @@ CAPTIONS = {  # of the tables that tables.yaml does not describe
     "paper's lies inside our 95% interval.",
     "audit": "Inconsistencies of the paper, recomputed from its own printed numbers.",
 }
-TITLES = {"figure1": "Figure 1", "tradeoff": "Trade-off", "classes": "Classes"}
+TITLES = {"figure1": "Figure 1", "tradeoff": "Trade-off", "classes": "Classes", "forest": "Leaderboard"}
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ def table_commands(study: Reported) -> dict[str, RenderCommand]:
         commands[name] = RenderCommand(command, files, options, inputs, name, CAPTIONS[name], category)
 
     add("table1", "overview", "overview", measured, of_results, [results])
+    if is_ranked(study):
+        add("leaderboard", "leaderboard", "leaderboard", measured, of_results, [results])
     add("table11", "efficiency-table", "efficiency", measured, spec, [])
     add("answers", "answers", "answers", [], ["--data", claims, *of_results], [results, claims])
     add("claims", "claims", "claims", [], ["--data", claims, *of_results], [results, claims, values])
@@ -78,27 +82,35 @@ def table_commands(study: Reported) -> dict[str, RenderCommand]:
     return commands
 
 
+def is_ranked(study: Reported) -> bool:
+    """Return whether the report of a study has a leaderboard."""
+    return has_leaderboard((cell.backbone, cell.dataset, cell.method) for cell in study.cells)
+
+
 def tables_in_order(study: Reported) -> list[str]:
     """Return the names of all tables in the order of the page and the document."""
     of_cells = table_names(tables_file(study.config), study.cells, study.config["backbones"])
     theorem = ["frequency", "theorem1"] if study.probed() else []
     timesteps = ["timesteps"] if study.timestep_files() is not None else []
     comparisons = ["claims", *(["beside"] if has_printed_values(study.cells) else []), "audit"]
-    return ["answers", "table1", *of_cells, *theorem, *timesteps, *PROTOCOL, "table11", *comparisons]
+    ranking = ["leaderboard"] if is_ranked(study) else []
+    return ["answers", "table1", *ranking, *of_cells, *theorem, *timesteps, *PROTOCOL, "table11", *comparisons]
 
 
 def figure_commands(study: Reported) -> dict[str, RenderCommand]:
     """Return the commands of the figures that are drawn from results, by figure."""
     results, measured = _results(study), _measured(study)
     of_results = ["--results", results, "--spec", study.report_spec()]
-    captions = {figure.name: figure.caption for figure in figures_of(probed=False, timesteps=False)}
+    drawn = figures_of(probed=False, timesteps=False, ranked=is_ranked(study))
+    captions = {figure.name: figure.caption for figure in drawn}
     commands: dict[str, tuple[str, list[str], list[str], list[str]]] = {
         "figure1": ("figure", [], of_results, [results]),
         "tradeoff": ("tradeoff", measured, of_results, [results]),
         "classes": ("class-changes", [], of_results, [results]),
+        "forest": ("forest", measured, of_results, [results]),
     }
     return {
-        name: RenderCommand(*command, TITLES[name], captions[name], "Figures") for name, command in commands.items()
+        name: RenderCommand(*commands[name], TITLES[name], caption, "Figures") for name, caption in captions.items()
     }
 
 
@@ -107,7 +119,8 @@ def rendered_files(study: Reported, document: str) -> list[str]:
 
     `document` is report.pdf where LaTeX is installed, else report.tex.
     """
-    figures = [figure.name for figure in figures_of(bool(study.probed()), study.timestep_files() is not None)]
+    kinds = bool(study.probed()), study.timestep_files() is not None, is_ranked(study)
+    figures = [figure.name for figure in figures_of(*kinds)]
     return [
         *(f"{table}.{form}" for table in tables_in_order(study) for form in ("tex", "csv", "html")),
         *(f"{figure}.{form}" for figure in figures for form in ("pdf", "png")),

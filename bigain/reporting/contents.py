@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from bigain.core.messages import unknown
 from bigain.methods.ids import method_of
+from bigain.methods.presets import METHODS
 from bigain.reporting.entries import check_keys, read_entries
 from bigain.reporting.package_files import PRINTED, claims_file, tables_file
 from bigain.study.cells import Cell, Config
@@ -63,6 +64,13 @@ TIMESTEPS_FIGURE = Figure(
     "differences of compressed models from it on the same images, with 95% intervals, a little apart in t. At most "
     "four compressed methods are drawn, at their highest strength; all are in the CSV file.",
 )
+LEADERBOARD_FIGURE = Figure(
+    "forest",
+    "Accuracy minus the uncompressed model's for every method, by budget of operations, with paired intervals",
+    "Leaderboard. Accuracy of every method minus the uncompressed model's on the same images, with paired 95% "
+    "intervals, by budget of counted operations; in each, the best estimate comes first. Filled points have an "
+    "interval that excludes 0; the dotted line is ToMe at the same budget.",
+)
 PROBE_FIGURES = (  # of a study whose models are probed: token methods classify single-label images
     Figure(
         "figure2",
@@ -92,9 +100,23 @@ PROBE_FIGURES = (  # of a study whose models are probed: token methods classify 
 )
 
 
-def figures_of(probed: bool, timesteps: bool) -> tuple[Figure, ...]:
-    """Return the figures of a study; some need probes of its models, one needs classified images (`timesteps`)."""
-    return FIGURES + (PROBE_FIGURES if probed else ()) + ((TIMESTEPS_FIGURE,) if timesteps else ())
+FEWEST_RANKED = 8  # compressing presets on a backbone and data set, from which a study has a leaderboard
+
+
+def has_leaderboard(arms: Iterable[tuple[str, str, str]]) -> bool:
+    """Return whether a study compares so many methods that it ranks them. Its arms are (backbone, data set, method)."""
+    presets: dict[tuple[str, str], set[str]] = {}
+    for backbone, dataset, method in arms:
+        if method in METHODS and METHODS[method].acts_on != "nothing":
+            presets.setdefault((backbone, dataset), set()).add(method)
+    return any(len(methods) >= FEWEST_RANKED for methods in presets.values())
+
+
+def figures_of(probed: bool, timesteps: bool, ranked: bool) -> tuple[Figure, ...]:
+    """Return the figures of a study; some need probes of its models, one classified images (`timesteps`), and one
+    enough methods for a leaderboard (`ranked`)."""
+    of_cells = (*FIGURES, *((LEADERBOARD_FIGURE,) if ranked else ()))
+    return of_cells + (PROBE_FIGURES if probed else ()) + ((TIMESTEPS_FIGURE,) if timesteps else ())
 
 
 class Delta(NamedTuple):

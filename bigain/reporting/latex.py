@@ -29,7 +29,7 @@ def write_report(tables: list[Path], spec: ReportSpec, output: Path) -> None:
         "spec": spec,
         "first": [name for name in names if name == FIRST],
         "tables": [name for name in names if name != FIRST],
-        "figures": figures_of(spec["probed"], spec.get("timesteps", False)),
+        "figures": figures_of(spec["probed"], spec.get("timesteps", False), "leaderboard" in names),
     }
     write_text(output, render("report.tex", context))
 

@@ -18,7 +18,7 @@ from bigain.methods.ids import method_of
 from bigain.metrics.significance import Difference
 from bigain.reporting import names
 from bigain.reporting.collected import CellScores
-from bigain.reporting.contents import TIMESTEPS_FIGURE, TableEntry, figures_of, read_tables
+from bigain.reporting.contents import TIMESTEPS_FIGURE, TableEntry, figures_of, has_leaderboard, read_tables
 from bigain.reporting.frames import CellMetric, records
 from bigain.reporting.numbers import Value, digits, rounded
 from bigain.reporting.protocol import counted, elimination_note
@@ -49,10 +49,16 @@ def write_page(
     `output`'s folder, which also holds the document that the page links to."""
     folder = output.parent
     table_entries = read_tables(tables)
-    order = ["table1", *table_entries, *(["frequency", "theorem1"] if spec["probed"] else [])]
+    ranked = is_ranked(scored)
+    order = [
+        "table1",
+        *(["leaderboard"] if ranked else []),
+        *table_entries,
+        *(["frequency", "theorem1"] if spec["probed"] else []),
+    ]
     order += ["table9", "table10", "table11", "table13"]
     compared = gains(Scores(scored), table_entries)
-    shown = figures_of(spec["probed"], spec.get("timesteps", False))
+    shown = figures_of(spec["probed"], spec.get("timesteps", False), ranked)
     first, *figures = [(figure, _base64(folder / f"{figure.name}.png")) for figure in shown]
     context = {
         "spec": spec,
@@ -71,6 +77,13 @@ def write_page(
         "compressed": compressed_rows(scored),
     }
     write_text(output, render("index.html", context))
+
+
+def is_ranked(scored: list[CellScores]) -> bool:
+    """Return whether the report of these cells has a leaderboard."""
+    return has_leaderboard(
+        (cell["cell"]["backbone"], cell["cell"]["dataset"], cell["cell"]["method"]) for cell in scored
+    )
 
 
 def _fragments(folder: Path, tables: list[str]) -> dict[str, str]:

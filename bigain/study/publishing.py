@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from bigain.core.files import sha256, write_text
 from bigain.core.provenance import ResultError, checked, digest, write_sealed
 from bigain.core.records import environment
 from bigain.core.specs import CollectSpec
+from bigain.study.cells import Cell
 from bigain.study.measurement_specs import probed
 from bigain.study.outcomes import (
     CONFIG,
@@ -60,6 +62,7 @@ class Published(NamedTuple):
     cells: int
     planned_cells: int
     kept_cells: int  # of earlier outcomes
+    taken_cells: int  # of other studies' outcomes
     bytes: int
     not_shown: list[str]
 
@@ -68,11 +71,12 @@ class EarlierOutcomes:
     """What a folder of outcomes holds already: digests of specs, by which a study knows its own among them."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.study = folder, ""
         self._cells: dict[str, str] = {}
         self._files: dict[str, str] = {}
         if (folder / NAME).exists():
-            content, _ = read_outcomes(folder)
+            content, config = read_outcomes(folder)
+            self.study = config["study"]
             collected = checked(folder / RESULTS)["inputs"]
             self._cells = {path: source["spec"] for path, source in collected.items()}
             self._files = content["report"]["files"]
@@ -90,23 +94,32 @@ class FinishedStudy(Workload):
     """A study's finished cells: those that are scored, or of which earlier outcomes hold the metrics.
 
     Their results are collected and reported as the study's are. So a study that was computed in parts, or on several
-    machines, is published part by part; nothing that was computed with other settings or code is kept.
+    machines, is published part by part; nothing that was computed with other settings or code is kept. `others` are
+    outcomes of other studies, whose cells of the same settings and code count as finished, too: `taken` names the
+    folder of each.
     """
 
-    def __init__(self, study: Study, earlier: EarlierOutcomes) -> None:
+    def __init__(self, study: Study, earlier: EarlierOutcomes, others: Sequence[EarlierOutcomes] = ()) -> None:
         self._products = {str(product.file): product for product in products(study)}
         self._earlier = earlier
-        finished, self.kept = [], set[str]()
+        finished, self.kept, self.taken = [], set[str](), dict[str, Path]()
         for cell, file in zip(study.cells, study.score_files(), strict=True):
             if not self._is_finished(file):
-                if not earlier.has_cell(cell.path, self._products[file].spec()):
+                if earlier.has_cell(cell.path, self._products[file].spec()):
+                    self.kept.add(cell.path)
+                elif other := next((o for o in others if o.has_cell(cell.path, _spec_in(o.study, study, cell))), None):
+                    self.taken[cell.path] = other.folder
+                else:
                     continue
-                self.kept.add(cell.path)
             finished.append(cell)
         super().__init__(study.config, finished)
         self.planned_cells = len(study.cells)
         if not self.cells:
             raise ValueError(f"{study.results}: no cell of {study.name} is finished and scored")
+
+    def spec_digests(self) -> dict[str, str]:
+        """Return the digest of the spec of every finished cell's metrics."""
+        return dict(self.collect_spec()["cells"])
 
     def collect_spec(self) -> CollectSpec:
         """Return the spec of the results of the finished cells."""
@@ -148,7 +161,7 @@ class FinishedStudy(Workload):
         }
         self._describe(folder, report)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        return Published(len(self.cells), self.planned_cells, len(self.kept), size, not_shown)
+        return Published(len(self.cells), self.planned_cells, len(self.kept), len(self.taken), size, not_shown)
 
     def _is_finished(self, file: str) -> bool:
         """Return whether a result file is there and as it was computed. Raises ResultError if it is damaged."""
@@ -201,6 +214,13 @@ class FinishedStudy(Workload):
             "files": {file.relative_to(folder).as_posix(): sha256(file) for file in files},
         }
         write_sealed(folder / NAME, content)
+
+
+def _spec_in(name: str, study: Study, cell: Cell) -> str:
+    """Return the spec of a cell's metrics in a study of another name and the same settings."""
+    other = copy(study)
+    other.name, other.results = name, f"results/{name}"
+    return other.score_spec(cell.path)
 
 
 @contextmanager

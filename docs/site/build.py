@@ -43,6 +43,8 @@ PAGES = {
 FURTHER = (
     "docs/decisive/README.md",
     "docs/decisive/outcomes/README.md",
+    "docs/reference/README.md",
+    "docs/reference/outcomes/README.md",
     "config/README.md",
     "profiles/README.md",
     "envs/README.md",

@@ -242,3 +242,35 @@ def test_outcomes_replace_earlier_outcomes_but_nothing_else(study):
     (FOLDER / NAME).unlink()
     assert f"{FOLDER} holds something other than outcomes" in write(succeeds=False)
     assert (FOLDER / "results.parquet").exists()
+
+
+def test_cells_of_another_study_are_taken_if_this_one_would_compute_them_alike(study):
+    write()
+    other = yaml.safe_load(Path("small.yaml").read_text()) | {"study": "other"}
+    Path("other.yaml").write_text(yaml.safe_dump(other))
+    shutil.copytree("results/small/efficiency", "results/other/efficiency")
+    command = ["outcomes", "docs/other/outcomes", "--configfile", "other.yaml", "--take-from", str(FOLDER)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "5 of 5 cells (5 taken from other studies)" in done.output
+    taken, source = (Outcomes(f"docs/{name}/outcomes") for name in ("other", "small"))
+    numbers = [
+        read_results(Path(outcomes.results, "results.parquet"), json.loads(outcomes.report_spec())).drop(columns="spec")
+        for outcomes in (taken, source)
+    ]
+    assert numbers[0].equals(numbers[1])
+    again = CliRunner().invoke(app, command[:-2])
+    assert "5 of 5 cells (5 kept from before)" in again.output, again.output
+
+    Path("other.yaml").write_text(yaml.safe_dump(other | {"classification": {"block": 4}}))
+    shutil.rmtree("docs/other")
+    done = CliRunner().invoke(app, command)
+    assert "2 of 5 cells (2 taken from other studies)" in done.output, done.output  # those that generate
+
+
+def test_outcomes_that_are_not_there_are_refused_by_name(study):
+    done = CliRunner().invoke(
+        app, ["outcomes", "docs/o", "--configfile", "small.yaml", "--take-from", "docs/nowhere/outcomes"]
+    )
+    assert done.exit_code == 1
+    assert "docs/nowhere/outcomes holds no outcomes: it has no outcomes.json" in done.output

@@ -2,7 +2,9 @@
 
 FIGURES = [
     figure.name
-    for figure in figures_of(bool(PROBED), study.timestep_files() is not None)
+    for figure in figures_of(
+        bool(PROBED), study.timestep_files() is not None, is_ranked(study)
+    )
 ]
 DRAWN = cache(partial(figure_commands, study))
 SHEETS = study.sheets()
@@ -30,7 +32,7 @@ rule figure:
     log:
         f"{study.logs}/report/{{figure}}.log",
     wildcard_constraints:
-        figure="figure1|tradeoff|classes",
+        figure="figure1|tradeoff|classes|forest",
     params:
         command=lambda w: DRAWN()[w.figure].command,
         options=lambda w: DRAWN()[w.figure].options,

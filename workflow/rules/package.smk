@@ -22,6 +22,7 @@ from bigain.core.provenance import ResultError, digest
 from bigain.reporting.commands import (
     PROTOCOL,
     figure_commands,
+    is_ranked,
     rendered_files,
     table_commands,
     tables_in_order,

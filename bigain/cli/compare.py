@@ -1,0 +1,132 @@
+"""The command that runs a method of yours against the stored outcomes of a study."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bigain.cli.options import METHODS_PANEL, fail
+
+if TYPE_CHECKING:
+    from bigain.reporting.compared import Stored
+    from bigain.study.cells import Config
+    from bigain.study.study import Study
+
+app = typer.Typer()
+
+
+@app.command(rich_help_panel=METHODS_PANEL)
+def compare(
+    method: Annotated[str, typer.Argument(help="An id, MINE.py, MINE.py:ID, or an entry point of bigain.methods.")],
+    against: Annotated[
+        Path, typer.Option(help="Folder of outcomes, or the one of a report with `outcomes` in it.")
+    ] = Path("docs/reference"),
+    strength: Annotated[
+        float | None, typer.Option(help="Strength of the method; by default the nearest to the fullest budget.")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Classify the first so many images alone, and generate none.")
+    ] = None,
+    backbone: Annotated[list[str] | None, typer.Option(help="Backbone; may be repeated. By default, all.")] = None,
+    cores: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 1,
+) -> None:
+    """Run a method on the images and noise of a stored study, and test it against the methods at the same budget.
+
+    Only its own cells are computed, in a study of their own, results/compare_METHOD. Stored outcomes of other settings,
+    models, data or code than now are refused.
+    """
+    from bigain.methods.ids import method_of
+    from bigain.reporting.compared import Stored
+    from bigain.study.comparing import StoredStudy, method_named
+    from bigain.study.config import ConfigError
+    from bigain.study.study import Study
+
+    folder = against / "outcomes" if (against / "outcomes").is_dir() else against
+    try:
+        name, sources = method_named(method)
+        if name == "none":
+            raise ValueError("the uncompressed model is what methods are compared with: name another method")
+        if strength is not None:
+            method_of(name).check_strength(strength)
+        study = StoredStudy(folder)
+        tasks = ("classification",) if images is not None else ("classification", "generation")
+        pairs = study.pairs(backbone, tasks)
+        study.refuse_other_code(pairs)
+        stored = Stored(folder)
+        places = dict.fromkeys(cell.backbone for cell in pairs)
+        strengths = {place: _strength(name, strength, place, stored, study.now.config) for place in places}
+        new = Study(study.with_method(name, sources, strengths, pairs, images))
+    except (ConfigError, OSError, ValueError) as error:
+        fail(error)
+    _run(new, cores)
+    _print(name, new, stored)
+
+
+def _strength(method: str, strength: float | None, backbone: str, stored: Stored, config: Config) -> float | int:
+    """Return the strength on a backbone: the one that is named, or the nearest to the fullest budget."""
+    from bigain.methods.ids import method_of
+
+    if strength is not None:
+        value = method_of(method).check_strength(strength)
+        assert value is not None
+        return value
+    if method_of(method).acts_on == "model":
+        return round(stored.budget(backbone), 1)
+    from bigain.jobs.common import sites_of
+    from bigain.measure.budgets import nearest_strength
+    from bigain.measure.flops import architecture
+    from bigain.study.spec_parts import backbone_part
+
+    part = backbone_part(config, backbone, compressed=True)
+    matched = nearest_strength(architecture(part["path"]), method, stored.budget(backbone), sites_of(part))
+    return matched.strength
+
+
+def _run(study: Study, cores: int) -> None:
+    """Compute the metrics of all cells, and the costs on their backbones, with Snakemake in the working directory."""
+    import yaml
+
+    from bigain.core.files import write_text
+    from bigain.core.places import importing_this_package, located
+
+    config = Path(study.results, "config.yaml")
+    write_text(config, yaml.safe_dump(study.config, sort_keys=False))
+    targets = [*study.score_files(), *(f"{study.results}/efficiency/{name}.csv" for name in study.backbones())]
+    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--snakefile", str(located("Snakefile"))]
+    command += [*targets, "--configfile", str(config)]
+    environment = {**os.environ, **importing_this_package()}
+    if subprocess.run(command, env=environment, stdout=sys.stderr, check=False).returncode:
+        fail(f"{study.results} is not finished; the same command goes on with it", code=1)
+
+
+def _print(method: str, study: Study, stored: Stored) -> None:
+    import pandas as pd
+
+    from bigain.core.provenance import checked
+    from bigain.reporting.compared import compare as compared
+    from bigain.reporting.compared import lines, read_new, saved_by
+    from bigain.reporting.frames import at_strength
+
+    saved, faster = dict[str, float | None](), dict[str, float]()
+    for cell in study.cells:
+        file = Path(study.results, "efficiency", f"{cell.backbone}.csv")
+        checked(file)
+        measured = pd.read_csv(file)
+        saved[cell.backbone] = saved_by(measured)[method, cell.strength]
+        timed = at_strength(measured[measured["method"] == method], cell.strength)
+        faster[cell.backbone] = float(timed["speedup"].iloc[0])
+    new = read_new([Path(file) for file in study.score_files()])
+    comparisons = compared(stored, new, method, saved)
+    for comparison in comparisons:
+        backbone = comparison.cell.backbone
+        typer.echo("\n".join(lines(comparison, saved[backbone], faster[backbone])))
+    if not comparisons:
+        fail("the new cells have nothing in common with the stored ones to test", code=1)
+    typer.echo("Paired on the same images and noise. Holm: p adjusted for all rows of its table.")
+    for line in stored.other_environments(new):
+        typer.echo(f"note: computed in another environment than the stored outcomes, bits may differ: {line}")
