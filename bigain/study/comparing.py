@@ -5,7 +5,7 @@ stored ones would still come out the same. No torch, no Snakemake.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,12 @@ class StoredStudy:
         return [line for key in MEASURED for line in differences(stored[key], now[key], f"{backbone}: {key}")]
 
     def with_method(
-        self, method: str, sources: list[str], strengths: dict[str, float | None], pairs: list[Cell], images: int | None
+        self,
+        method: str,
+        sources: list[str],
+        strengths: Mapping[str, float | None],
+        pairs: list[Cell],
+        images: int | None,
     ) -> Config:
         """Return the config of a study of the new cells alone: `strengths` by backbone, everything else as stored.
 
