@@ -68,7 +68,7 @@ def test_a_method_that_equals_a_stored_one_is_found_equal_image_by_image(root, t
     written = bigain(tmp_path, "outcomes", "docs/table/outcomes", "--configfile", "study.yaml")
     assert written.returncode == 0, written.stderr
 
-    compared = bigain(tmp_path, "compare", "corner.py", "--against", "docs/table")
+    compared = bigain(tmp_path, "compare", "corner.py", "--against", "docs/table", "--strength", "0.5")
     assert compared.returncode == 0, compared.stderr
     head, _, *rows = compared.stdout.splitlines()
     assert re.match(
@@ -85,7 +85,7 @@ def test_a_method_that_equals_a_stored_one_is_found_equal_image_by_image(root, t
     assert _errors(stored, tmp_path / "stored") == _errors((tmp_path / made).read_bytes(), tmp_path / "made")
 
     (tmp_path / "bigain/tokens/merge.py").write_text((tmp_path / "bigain/tokens/merge.py").read_text() + "\nNEW = 1\n")
-    refused = bigain(tmp_path, "compare", "corner.py", "--against", "docs/table")
+    refused = bigain(tmp_path, "compare", "corner.py", "--against", "docs/table", "--strength", "0.5")
     assert refused.returncode == 2
     assert "were computed with other settings, models, data or code than now" in refused.stderr
 
