@@ -34,8 +34,12 @@ def answers(profiles: Sequence[TimestepProfile]) -> list[str]:
 
 
 def _sentences(profile: TimestepProfile) -> Iterator[str]:
-    nothing = f"On {profile.title}, the uncompressed model has no timestep at which all classes were tried."
-    yield _where(profile) if len(profile.uncompressed) else nothing
+    if len(profile.uncompressed):
+        yield _where(profile)
+    elif profile.has_uncompressed:
+        yield f"On {profile.title}, the uncompressed model has no timestep at which all classes were tried."
+    else:
+        yield f"On {profile.title}, the study does not classify with the uncompressed model."
     if profile.left_out:
         yield _left_out(profile)
     if len(profile.weights):
@@ -48,8 +52,8 @@ def _where(profile: TimestepProfile) -> str:
     """Say at which timesteps the class is, where the accuracy is highest and lowest, and of how many images."""
     rows = records(profile.uncompressed)
     best, worst = (choose(rows, key=itemgetter("accuracy")) for choose in (max, min))
-    seeds = f", {profile.seeds} seeds" if profile.seeds > 1 else ""
-    images, chance = f"{profile.images} images{seeds}", f"chance {best['chance']:.3g}%"
+    seeds = f", {best['seeds']} seeds" if best["seeds"] > 1 else ""
+    images, chance = f"{best['images']:.0f} images{seeds}", f"chance {best['chance']:.3g}%"
     if len(rows) == 1:
         where = f"all classes are compared at {_at(best)} alone"
         return f"On {profile.title}, {where}: Acc@1 is {_share(best)} ({images}, {chance})."
@@ -115,7 +119,8 @@ def _compression(arms: Sequence[CompressedArm]) -> str:
     rows = [row | {"arm": arm} for arm in arms for row in records(arm.rows) if pd.notna(row["p"])]
     significant = _significant(rows)
     worst = min(rows, key=itemgetter("difference"))
-    largest = f"largest loss: {worst['arm'].label} at {_at(worst)}, {_change(worst)}"
+    extreme = "largest loss" if worst["difference"] < 0 else "no loss; smallest difference"
+    largest = f"{extreme}: {worst['arm'].label} at {_at(worst)}, {_change(worst)}"
     comparisons = f"{len(rows)} comparison{'s' if len(rows) > 1 else ''} with compressed models at a timestep"
     if not significant:
         return f"Of {comparisons}, none is significant ({largest})."

@@ -31,14 +31,14 @@ def draw(profiles: Sequence[TimestepProfile]) -> plt.Figure:
     for axis in axes.flat:
         axis.set_axis_off()
     ends = [arm.rows[name] for each in profiles for arm in shown_arms(each) for name in ENDS]
-    low, high = min((each.min() for each in ends), default=0), max((each.max() for each in ends), default=0)
+    limits = np.nanmin([0, *(each.min() for each in ends)]), np.nanmax([0, *(each.max() for each in ends)])
     for number, profile in enumerate(profiles):
         block, column = divmod(number, COLUMNS)
         upper, lower = axes[2 * block : 2 * block + 2, column]
         arms = shown_arms(profile)
         _accuracies(upper, profile, arms)
         _differences(lower, arms)
-        lower.set_ylim(np.nanmin([low, 0]) - MARGIN, np.nanmax([high, 0]) + MARGIN)
+        lower.set_ylim(limits[0] - MARGIN, limits[1] + MARGIN)
         _legend(lower, upper)
         if column == 0:
             upper.set_ylabel("Acc@1 (%) at one timestep")

@@ -45,6 +45,7 @@ class TimestepProfile:
 
     `uncompressed` are the uncompressed model's timesteps, rising; `arms` the compressed ones'; `weights` those of w(t).
     `left_out` has, for each timestep at which classes cannot be compared, the fewest that were tried for some image.
+    `has_uncompressed` says whether the uncompressed model was classified at all.
     """
 
     backbone: str
@@ -54,6 +55,7 @@ class TimestepProfile:
     arms: list[CompressedArm]
     weights: pd.DataFrame
     left_out: dict[int, int]
+    has_uncompressed: bool
 
     @property
     def title(self) -> str:
@@ -61,18 +63,10 @@ class TimestepProfile:
         return f"{self.backbone} ({self.dataset})"
 
     @property
-    def images(self) -> int:
-        """The most images that were decided at a timestep."""
-        return self._most("images")
-
-    @property
-    def seeds(self) -> int:
-        """The most seeds that were averaged."""
-        return self._most("seeds")
-
-    def _most(self, column: str) -> int:
-        rows = [self.uncompressed, *(arm.rows for arm in self.arms)]
-        return int(max((each[column].max() for each in rows if len(each)), default=0))
+    def images(self) -> str:
+        """How many images were decided at a timestep: a number, or a range if models differ."""
+        counts = {int(n) for rows in (self.uncompressed, *(arm.rows for arm in self.arms)) for n in rows["images"]}
+        return " to ".join(str(n) for n in dict.fromkeys((min(counts), max(counts)))) if counts else "0"
 
 
 def read_profiles(files: list[Path]) -> list[TimestepProfile]:
@@ -104,4 +98,5 @@ def profile(rows: pd.DataFrame) -> TimestepProfile:
         arms,
         weights,
         dict(zip(left_out.index.astype(int).tolist(), left_out.astype(int).tolist(), strict=True)),
+        bool((rows["method"] == UNCOMPRESSED).any()),
     )

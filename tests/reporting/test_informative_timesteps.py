@@ -158,6 +158,29 @@ def test_a_pair_at_whose_timesteps_nothing_can_be_compared_has_an_answer_and_pan
     plt.close(draw([nowhere]))
 
 
+def test_images_are_counted_for_each_model():
+    many = [row | {"images": 2000} for row in compressed()]
+    drawn = profile(rows_of(uncompressed(), many))
+    assert drawn.images == "80 to 2000"
+    assert "(80 images, 5 timesteps" in answers([drawn])[0]
+    assert profile(rows_of(uncompressed())).images == "80"
+
+
+def test_compression_that_never_loses_is_not_said_to():
+    gains = answer(uncompressed(), compressed(changes=(1.0, 2.0, 3.0, 4.0, 5.0), p=(0.9,) * 5))
+    assert "none is significant (no loss; smallest difference: ToMe 0.7 at t = 100, +1.0 points" in gains
+
+
+def test_without_the_uncompressed_model_there_is_nothing_to_compare():
+    alone = [{k: v for k, v in row.items() if not k.startswith(("difference", "p"))} for row in compressed()]
+    without = profile(rows_of(alone))
+    assert answers([without]) == ["On u (d), the study does not classify with the uncompressed model."]
+    figure = draw([without, profile(rows_of(uncompressed(), compressed()))])
+    low, high = figure.axes[3].get_ylim()
+    assert (low, high) == (-41, 12)  # 2 points beyond -30 - 9 and 1 + 9, whatever the other pair lacks
+    plt.close(figure)
+
+
 def test_without_files_it_was_not_run(tmp_path):
     written = files(tmp_path)
     write_informative_timesteps([], {"study": "s"}, *written)
