@@ -147,6 +147,10 @@ def test_the_timesteps_of_the_classifier_s_page_are_the_measured_ones():
             ):
                 cells.append(form.format(*(float(numbers[model, method, str(t)][name]) for name in names)))
         assert f"| {' | '.join(cells)} |" in page, t
+    together = csv.DictReader((ROOT / "docs/classifier/timesteps-together.csv").open(encoding="utf-8"))
+    shares = [[float(row[name]) for name in ("accuracy", "low", "high")] for row in together if row["method"] == "none"]
+    first, *rest = ["{:.1f}% ({:.1f} to {:.1f})".format(*share) for share in shares]
+    assert f"get {first}, {' and '.join(rest)} of the 80 images right" in " ".join(page.split())
 
 
 def test_the_label_trees_of_the_performance_page_are_the_measured_ones():
