@@ -104,7 +104,8 @@ def _readers(model: Mapping[str, Any]) -> list[Reader]:
     from transformers import AutoTokenizer, CLIPTokenizer
 
     def tokenizer(encoder: TextEncoder) -> Any:
-        kind = CLIPTokenizer if encoder.kind == "CLIP" else AutoTokenizer
-        return kind.from_pretrained(located(model["path"]), subfolder=encoder.tokenizer)
+        if encoder.kind == "CLIP":
+            return CLIPTokenizer.from_pretrained(located(model["path"]), subfolder=encoder.tokenizer)
+        return AutoTokenizer.from_pretrained(located(model["path"]), subfolder=encoder.tokenizer)
 
     return readers(_encoders(model), tokenizer)
