@@ -79,12 +79,12 @@ def _strength(method: str, strength: float | None, backbone: str, stored: Stored
         return round(stored.budget(backbone), 1)
     from bigain.jobs.common import sites_of
     from bigain.measure.budgets import nearest_strength
-    from bigain.measure.flops import architecture
+    from bigain.measure.flops import architecture, prompt_tokens
     from bigain.study.spec_parts import backbone_part
 
     part = backbone_part(config, backbone, compressed=True)
-    matched = nearest_strength(architecture(part["path"]), method, stored.budget(backbone), sites_of(part))
-    return matched.strength
+    model, budget = architecture(part["path"]), stored.budget(backbone)
+    return nearest_strength(model, method, budget, sites_of(part), prompt_tokens(part["path"], model)).strength
 
 
 def _run(study: Study, cores: int) -> None:

@@ -22,17 +22,20 @@ class Matched(NamedTuple):
     saved_percent: float
 
 
-def nearest_strength(model: ModelMixin, method_id: str, budget: float, sites: Sites) -> Matched:
+def nearest_strength(
+    model: ModelMixin, method_id: str, budget: float, sites: Sites, tokens: int | None = None
+) -> Matched:
     """Return the strength that saves nearest to `budget` percent of the operations of a model on the meta device.
 
     The candidates are merge ratios in steps of 0.01, up to the largest that the model's grids can reach, and all whole
-    downsample factors. Raises ValueError for methods whose operations are not counted: structural ones, which are
-    calibrated to a budget, and those whose plan depends on the image.
+    downsample factors. `tokens` are those of a prompt, as `count` takes them. Raises ValueError for methods whose
+    operations are not counted: structural ones, which are calibrated to a budget, and those whose plan depends on the
+    image.
     """
     method = method_of(method_id)
     if method.strength_kind not in ("merge_ratio", "downsample_factor") or method.depends_on_image:
         raise ValueError(f"{method_id}: how many operations it saves is not counted from its strength alone")
-    uncompressed = count(model, "none").total
+    uncompressed = count(model, "none", tokens=tokens).total
 
     def strength(step: int) -> float | int:
         return step / HUNDREDTHS if method.strength_kind == "merge_ratio" else step
@@ -41,7 +44,7 @@ def nearest_strength(model: ModelMixin, method_id: str, budget: float, sites: Si
     def saved(step: int) -> float | None:
         """Return the percentage saved, None for a strength that the grids cannot reach."""
         try:
-            counted = count(model, method_id, **sites, **strength_of(method_id, strength(step)))
+            counted = count(model, method_id, tokens=tokens, **sites, **strength_of(method_id, strength(step)))
         except ValueError:
             return None
         return 100 * (1 - counted.total / uncompressed)
