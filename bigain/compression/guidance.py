@@ -21,7 +21,9 @@ class GuidanceHook(Hook):
     """On the model: hands each pass |eps_c - eps_0| of the step before, and keeps its own for the next.
 
     A batch is guided if its second half repeats the first half's latents, which all differ, under other conditions. A
-    step whose timestep is not below the last one begins a run, before which there is no guidance.
+    step whose timestep is not below the last one begins a run, before which there is no guidance. Batches of several
+    runs must not take turns, nor a run begin below the timestep at which another of as many rows stopped: the hook
+    would take one run's guidance for the other's.
     """
 
     def __init__(self, attachment: TokenAttachment) -> None:

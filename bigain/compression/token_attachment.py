@@ -45,7 +45,7 @@ class TokenAttachment(Attachment):
     planning: AbstractContextManager[Any] = field(default_factory=nullcontext)  # around the operator: a FLOP counter
     passes: tuple[int, int] = (0, 0)  # if the strength depends on t: those in which the method acted, and all
     handles: list[Handle] = field(default_factory=list)  # of all hooks
-    given_guidance: Tensor | None = None  # |eps_c - eps_0| [B, H, W] that the caller said
+    given_guidance: Tensor | None = None  # |eps_c - eps_0| [B, H, W] from `give_guidance`
     checkpointing: list[nn.Module] = field(default_factory=list)  # modules of the model that can checkpoint
 
     def __post_init__(self) -> None:
@@ -86,9 +86,10 @@ class TokenAttachment(Attachment):
         return [seed_for(self.seed, "rows", k.image, "any" if paired else k.condition, k.t, 0) for k in keys]
 
     def give_guidance(self, difference: Tensor) -> None:
-        """Say eps_c - eps_0 [B, C, H, W] of the step before, for all rows of the coming passes, until said anew.
+        """Set eps_c - eps_0 [B, C, H, W] of the step before, for all rows of the coming passes, until it is set again.
 
-        For samplers whose guidance the model's batches do not show. Raises ValueError for a method that reads none.
+        Samplers whose guidance does not show in the model's batches call this at every step. Raises ValueError for a
+        method that reads none.
         """
         if not self.method.needs_guidance:
             raise ValueError(f"{self.method.id} does not read the guidance of the step before")

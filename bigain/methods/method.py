@@ -50,7 +50,7 @@ class Draw(Enum):
 
 
 class Given(Enum):
-    """An option that the model says, for every call of the operator."""
+    """An option whose value the model supplies at every call of the operator."""
 
     DEPTH = "the block's place among the model's blocks with self-attention, as a fraction from 0 to below 1"
     GUIDANCE = "how much guidance changed every token at the step before, |eps_c - eps_0|: [B, N]; None if unknown"
