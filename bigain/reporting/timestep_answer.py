@@ -70,6 +70,7 @@ def _where(profile: TimestepProfile) -> str:
 def ranges(timesteps: Sequence[int], chosen: Sequence[int]) -> str:
     """Return the chosen ones of the timesteps, rising, in words: neighbours as a range.
 
+    >>> from bigain.reporting.timestep_answer import ranges
     >>> ranges([50, 150, 250, 350], [50, 150, 350])
     't = 50 to 150 and 350'
     """

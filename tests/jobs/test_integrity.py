@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
-from bigain.core.provenance import checked, digest, read_sealed, write_sealed
+from bigain.core.provenance import as_input, checked, digest, read_sealed, write_sealed
 from bigain.core.records import read_table, work_folder
 from bigain.core.validation import TRIALS, read_columns, read_features
 from bigain.jobs.collect import collect
 from bigain.jobs.inputs import calibration_input, shared_input
 from bigain.jobs.score import score_classification, score_generation
 from bigain.reporting.collected import read_cells, read_measurements, read_results
+from bigain.reporting.timestep_profiles import read_rows
 from bigain.study.products import examine, products
 from tests.helpers.mutations import refusal
 from tests.helpers.small_study import MadeUpJob, small_study, write_study
@@ -112,7 +113,7 @@ def test_a_chunk_of_other_latents_is_refused(study):
     """Their spec is another, though the chunk's own is the study's."""
     chunk = cell_file(study, OURS)
     provenance = read_sealed(f"{chunk}.json")
-    provenance["inputs"]["latents"]["spec"] = "0" * 16
+    provenance["inputs"]["latents"] |= {"spec": "0" * 16, "sha256": "0" * 64}
     write_sealed(f"{chunk}.json", provenance)
     refused(lambda: score(study, OURS), chunk, "computed from latents of other settings or code", state="outdated")
     del provenance["inputs"]["latents"]
@@ -293,7 +294,7 @@ def test_a_calibration_of_another_spec_or_that_was_changed_is_refused(study):
     file = Path(study.results, "inputs/mini_dit/fashion/latents.safetensors")  # any result file will do
     spec = read_sealed(f"{file}.json")["spec"]
     job = {"calibration": {"file": str(file), "spec": spec}}
-    assert calibration_input(job) == {"calibration": shared_input(file, json.loads(study.job_spec(OURS, 0)))}
+    assert calibration_input(job) == {"calibration": as_input(file, checked(file))}
     assert calibration_input({}) == {}
     other = {"calibration": {"file": str(file), "spec": spec | {"images": 13}}}
     refused(lambda: calibration_input(other), file, "computed with images 12 instead of 13", state="outdated")
@@ -334,6 +335,8 @@ def readers(study):
     read[measured] = lambda: (checked(measured), read_measurements([measured], report).to_dict("list"))
     results = root / "results.parquet"
     read[results] = lambda: (checked(results), read_results(results, report).to_csv())
+    timesteps = root / "timesteps/mini_dit/fashion.parquet"
+    read[timesteps] = lambda: (checked(timesteps), read_rows([timesteps]).to_csv())
     read[root / "images.parquet"] = lambda: (checked(root / "images.parquet"), read_cells(results, report))
     for file in list(read):
         read[Path(f"{file}.json")] = read[file]

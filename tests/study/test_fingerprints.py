@@ -76,7 +76,7 @@ def test_nothing_chosen_is_in_what_chooses():
         ("reporting/names.py", "METRICS", "X = 1\nMETRICS", ["cli_report"]),
         ("metrics/frechet.py", "import numpy as np", "import numpy as np\n\nX = 1", ["jobs.reference", "score"]),
         ("datasets/coco.py", "CLASSES", "X = 1\nCLASSES", ["datasets.coco"]),
-        ("tokens/prune.py", "import torch\n", "import torch\n\nX = 1\n", ["tokens.prune"]),
+        ("tokens/prune.py", "import torch\n", "import torch\n\nX = 1\n", ["tokens.fusion", "tokens.prune"]),
         ("study/input_specs.py", "REFERENCE_BATCH = 50", "REFERENCE_BATCH = 51", []),  # it stands in specs
     ],
 )
