@@ -70,7 +70,9 @@ def finding(compared: Destinations, mediated: Sequence[Mediated]) -> Finding:
         why = _why(compared, mediated)
         return Finding(verdict, f"on {place}, the token of lowest score is the best destination{numbers}{why}")
     if verdict == CONTRADICTED:
-        return Finding(verdict, f"on {place}, the token of lowest score is a worse destination than others{numbers}")
+        return Finding(
+            verdict, f"on {place}, the token of lowest score is a worse destination than at least one other{numbers}"
+        )
     if verdict == MIXED:
         return Finding(
             verdict, f"on {place}, the token of lowest score is better than some, worse than others{numbers}"
@@ -96,13 +98,13 @@ def _points(margin: float | None) -> str:
 
 
 def _numbers(leads: dict[str, Change]) -> str:
-    """Return the leads in brackets, each with its interval."""
+    """Return the leads in brackets, each with its interval and number of images."""
     texts = [
-        f"{lead.difference.value:+.1f} [{lead.difference.low:+.1f}, {lead.difference.high:+.1f}] over {RULES[method]}"
+        f"{lead.difference.value:+.1f} [{lead.difference.low:+.1f}, {lead.difference.high:+.1f}] over {RULES[method]}, "
+        f"n = {lead.difference.n}"
         for method, lead in leads.items()
     ]
-    images = next(iter(leads.values())).difference.n if leads else 0
-    return f" ({', '.join(texts)}; {images} images)" if texts else ""
+    return f" ({'; '.join(texts)})" if texts else ""
 
 
 def _why(compared: Destinations, mediated: Sequence[Mediated]) -> str:

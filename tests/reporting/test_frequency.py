@@ -8,7 +8,7 @@ from bigain.core.records import write_table
 from bigain.metrics.spectral import outside
 from bigain.reporting.frequency import write_frequency
 from bigain.reporting.frequency_answer import answer, findings
-from bigain.reporting.frequency_cells import CONTROLS, alpha_of, alpha_sweeps, destinations
+from bigain.reporting.frequency_cells import CONTROLS, RULES, alpha_of, alpha_sweeps, destinations
 from bigain.reporting.frequency_probe import band_responses, fitted_weights, mediations, read_margins
 from bigain.reporting.package_files import CLAIMS
 from bigain.reporting.spectrum_probe import bands_outside
@@ -43,7 +43,7 @@ BEST = {"bigain_tm": 360, HIGHEST: 300, SHUFFLED: 310, SHARED: 320}
         ),
         (
             dict.fromkeys(BEST, 360) | {SHUFFLED: 390},
-            "No: on u (x) at 0.7, the token of lowest score is a worse destination than others",
+            "No: on u (x) at 0.7, the token of lowest score is a worse destination than at least one other",
         ),
         (dict.fromkeys(BEST, 300), "No: on u (x) at 0.7, no rule is better by 1 point or more (+0.0 ["),
         (BEST | {SHARED: 359}, "Not decided: on u (x) at 0.7, not every lead is clear"),
@@ -61,6 +61,14 @@ def test_the_answer_follows_the_leads(right, expected):
     sentence = answered(study(right))
     assert sentence.startswith(expected)
     assert sentence.endswith(".")
+
+
+def test_a_lead_says_on_how_many_images_it_is():
+    """A control may have classified fewer of them than BiGain_TM."""
+    fewer = cell(SHARED, 0.7, hits(100, 200), "u")
+    sentence = answered([*study({"bigain_tm": 300, HIGHEST: 300, SHUFFLED: 300}), fewer])
+    assert "over highest score, n = 400; " in sentence
+    assert f"over {RULES[SHARED]}, n = 200)" in sentence
 
 
 def test_answers_that_differ_between_backbones_are_answered_in_part():
