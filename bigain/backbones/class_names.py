@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bigain.core.files import read_json
-from bigain.core.validation import naming
+from bigain.core.files import naming, read_json
 
 
 def of_pipeline(pipe: Any) -> dict[int, str]:

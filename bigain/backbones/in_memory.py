@@ -15,8 +15,7 @@ from bigain import backbones
 from bigain.backbones.base import Backbone
 from bigain.backbones.class_names import of_pipeline
 from bigain.compression.attach import denoiser_of
-from bigain.core.files import read_json
-from bigain.core.validation import naming
+from bigain.core.files import naming, read_json
 from bigain.methods.method import Family
 
 # The family that a denoiser's class belongs to, and the other parts that its backbone uses, each with its class.

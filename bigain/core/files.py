@@ -120,6 +120,17 @@ def read_json(path: Path | str) -> Any:
         raise ValueError(f"{path}: not a valid JSON file ({error})") from error
 
 
+@contextmanager
+def naming(file: Path | str) -> Iterator[None]:
+    """Turn what a parser raises on a damaged file into a ValueError that names the file."""
+    try:
+        yield
+    except (LookupError, RecursionError, TypeError, ValueError) as error:
+        if isinstance(error, ValueError) and str(file) in str(error):
+            raise
+        raise ValueError(f"{file} is damaged ({type(error).__name__}: {error})") from error
+
+
 def sha256(path: Path | str) -> str:
     """Return the hexadecimal sha256 of a file."""
     with open(path, "rb") as handle:

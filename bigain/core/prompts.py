@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from bigain.core.files import read_json
-from bigain.core.validation import naming
+from bigain.core.files import naming, read_json
 
 SHOWN = 200  # characters of a prompt in a message
 UNLIMITED = 10**30  # what transformers takes for a tokenizer that states no limit

@@ -7,8 +7,7 @@ or key.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from safetensors import SafetensorError, safe_open
 
+from bigain.core.files import naming
 from bigain.core.records import read_table
 
 LARGEST = 1 << 53  # number in a config or report: up to here every integer is also a float
@@ -43,17 +43,6 @@ Validator = jsonschema.validators.extend(
         {"integer": _is_integer, "number": _is_number}
     ),
 )
-
-
-@contextmanager
-def naming(file: Path | str) -> Iterator[None]:
-    """Turn what a parser raises on a damaged file into a ValueError that names the file."""
-    try:
-        yield
-    except (LookupError, RecursionError, TypeError, ValueError) as error:
-        if isinstance(error, ValueError) and str(file) in str(error):
-            raise
-        raise ValueError(f"{file} is damaged ({type(error).__name__}: {error})") from error
 
 
 def _is_bytes(data_type: pa.DataType) -> bool:

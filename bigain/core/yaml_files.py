@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from bigain.core.validation import naming
+from bigain.core.files import naming
 
 
 def read_yaml(path: Path) -> Any:

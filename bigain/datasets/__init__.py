@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bigain.core.files import naming
 from bigain.core.places import located
-from bigain.core.validation import naming
 from bigain.datasets import coco, imagenet, pets
 from bigain.datasets.base import Dataset
 from bigain.datasets.fashion_study import fashion, fashion_scenes

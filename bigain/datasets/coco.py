@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bigain.core.validation import naming
+from bigain.core.files import naming
 from bigain.datasets.base import Dataset
 from bigain.datasets.photos import Store, leaves, photo_dataset, repeated
 from bigain.datasets.prompts import PromptForm, prompt

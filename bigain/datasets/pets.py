@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from bigain.core.validation import naming
+from bigain.core.files import naming
 from bigain.datasets.base import Dataset
 from bigain.datasets.photos import Store, photo_dataset, repeated
 from bigain.datasets.prompts import PromptForm

@@ -9,10 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bigain.core.files import read_json, sha256, write_json
+from bigain.core.files import naming, read_json, sha256, write_json
 from bigain.core.places import located
 from bigain.core.predictions import prediction_fault
-from bigain.core.validation import naming
 from bigain.datasets.manifest import MANIFEST, read_manifest
 from bigain.datasets.photos import leaves
 
