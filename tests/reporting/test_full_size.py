@@ -22,7 +22,8 @@ RENDER = """
 import json, sys, time
 from pathlib import Path
 from bigain.cli.study import merged_config
-from bigain.reporting import answers, audit, claims_table, classes, efficiency, figures, frequency, latex, overview
+from bigain.reporting import answers, audit, claims_table, classes, efficiency, figures, forest, frequency
+from bigain.reporting import informative_timesteps, latex, leaderboard, overview
 from bigain.reporting import page, paper_comparison, protocol, schedules, table_files, theorem, token_figures, tradeoff
 from bigain.reporting.collected import read_cells, read_measurements, read_results, verified
 from bigain.reporting.contents import table_names
@@ -57,6 +58,10 @@ pair = [out / f"spectrum.{suffix}" for suffix in ("pdf", "png")]
 spectra = [verified(probe / "spectrum.parquet", spec) for probe in probes]
 theorem.write_theorem(spectra, cells, spec, *three("theorem1"), *pair)
 drawn = [out / f"frequency.{suffix}" for suffix in ("pdf", "png")]
+informative_timesteps.write_informative_timesteps(
+    [], spec, *three("timesteps"), *(out / f"timesteps.{suffix}" for suffix in ("pdf", "png"))
+)
+leaderboard.write_leaderboard(results, scores, measured, spec, *three("leaderboard"))
 frequency.write_frequency([], cells, claims_file(config), spec, *three("frequency"), *drawn)
 
 def drawn_as(name):
@@ -68,13 +73,14 @@ token_figures.write_token_figures(shown, *files)
 schedules.write_schedules(cells, out / "schedules.csv")
 figures.write_figure_1(scores, *drawn_as("figure1"))
 tradeoff.write_tradeoff(results, scores, measured, *drawn_as("tradeoff"))
+forest.write_forest(results, scores, measured, *drawn_as("forest"))
 classes.write_class_changes(cells, *drawn_as("classes"))
 sheets = []
 for (backbone, dataset), files in study.sheets().items():
     sheets.append(out / f"samples-{backbone}-{dataset}.png")
     figures.write_sample_sheet([verified(Path(file), spec) for file in files], sheets[-1])
 listed = ("table9", "table10", "table11", "table13", "answers", "claims", "beside", "audit")
-drawn = [out / f"{name}.tex" for name in ("table1", *names, "frequency", "theorem1", *listed)]
+drawn = [out / f"{name}.tex" for name in ("table1", "leaderboard", *names, "frequency", "theorem1", "timesteps", *listed)]
 latex.write_report(drawn, spec, out / "report.tex")
 page.write_page(results, cells, tables_file(config), out / "report.pdf", sheets, spec, out / "index.html")
 assert "torch" not in sys.modules
@@ -82,7 +88,19 @@ print(" ".join(names))
 """
 
 pytestmark = pytest.mark.system
-OTHERS = ("frequency", "theorem1", "table9", "table10", "table11", "table13", "claims", "beside", "audit")
+OTHERS = (
+    "leaderboard",
+    "frequency",
+    "theorem1",
+    "timesteps",
+    "table9",
+    "table10",
+    "table11",
+    "table13",
+    "claims",
+    "beside",
+    "audit",
+)
 
 
 @pytest.fixture(scope="module")

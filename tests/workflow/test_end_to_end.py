@@ -154,7 +154,7 @@ def test_figure_and_page(finished):
     mean = mean[(mean["metric"] == "acc@1") & (mean["method"] == "bigain_td")]["value"].item()
     assert (classes["accuracy"] * classes["images"]).sum() / classes["images"].sum() == pytest.approx(mean)
     page = (reports / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 8  # seven figures, one sheet
+    assert page.count("data:image/png;base64,") == 9  # eight figures, one sheet
     assert not re.findall(r'src="(?!data:)', page)  # self-contained
     for link in re.findall(r'href="([^"#][^"]*)"', page):
         assert (reports / link).is_file(), link

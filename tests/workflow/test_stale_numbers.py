@@ -118,7 +118,7 @@ def test_a_full_disk_in_a_recomputation_leaves_no_old_number(study, small_disk):
 def test_a_killed_recomputation_leaves_no_old_number(study, failure):
     shrunken.write(study, **SMALL, **RECOMPUTED)
     if failure.startswith("encode"):  # the latents are computed anew, and with them all cells
-        images = {"datasets": {"fashion": {"images": 7}}}
+        images = {"datasets": {"fashion": {"images": 9}}}
         shrunken.write(study, **SMALL | images, **RECOMPUTED)
     (study / "fail").write_text(failure)
     fails(study)
