@@ -41,7 +41,7 @@ def plan(root: Path, folder: Path, *targets: str) -> str:
     ("change", "target"),
     [
         ({"efficiency": {"rounds": 7}}, "efficiency/mini_dit.csv"),
-        ({"datasets": {"fashion": {"images": 9}}}, "inputs/mini_dit/fashion/latents.safetensors"),
+        ({"datasets": {"fashion": {"images": 14}}}, "inputs/mini_dit/fashion/latents.safetensors"),
         ({"threads": 2}, "inputs/mini_unet/fashion/conditions.safetensors"),
         ({"threads": 2}, "inputs/reference/fashion.safetensors"),
     ],
