@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,18 +17,27 @@ CONDITIONS = ("encoder_hidden_states", "class_labels")
 WITHOUT_GRAPH = "bigain: the guidance of the step before belongs to a batch and a timestep that are read on the host"
 
 
+class Step(NamedTuple):
+    """What a guided step leaves for the next: its timestep, its conditions, and `size` |eps_c - eps_0| [B, H, W]."""
+
+    t: float
+    conditions: list[Tensor]
+    size: Tensor
+
+
 class GuidanceHook(Hook):
     """On the model: hands each pass |eps_c - eps_0| of the step before, and keeps its own for the next.
 
     A batch is guided if its second half repeats the first half's latents, which all differ, under other conditions. A
-    step whose timestep is not below the last one begins a run, before which there is no guidance. Batches of several
-    runs must not take turns, nor a run begin below the timestep at which another of as many rows stopped: the hook
-    would take one run's guidance for the other's.
+    step whose timestep is not below the last one begins a run, before which there is no guidance. All steps of a run
+    have the same conditions. Other conditions at a lower timestep are an error and not a new run: where two runs take
+    turns, every step would begin one, and none would ever get any guidance. Runs under equal conditions cannot be told
+    apart: they must not take turns, nor begin below the timestep at which another stopped.
     """
 
     def __init__(self, attachment: TokenAttachment) -> None:
         self.attachment = attachment
-        self._of_thread = threading.local()  # of the last step: its timestep `t` and its `size` [B, H, W]
+        self._of_thread = threading.local()  # `last` step
 
     def __getstate__(self) -> TokenAttachment:
         """Return what a copy inherits: no step of any thread."""
@@ -41,7 +50,8 @@ class GuidanceHook(Hook):
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
         """Give the pass the guidance of the step before.
 
-        Raises ValueError for a batch that is not guided, and for a step of other rows than the one before.
+        Raises ValueError for a batch that is not guided, and for a step of other rows or conditions than the one
+        before.
         """
         arguments = _arguments(module, args, kwargs)
         latents, forward_pass = _latents(arguments), self.attachment.forward_pass
@@ -52,23 +62,30 @@ class GuidanceHook(Hook):
             self._check_rows(given, latents)
             forward_pass.guidance = given
             return
-        self._check_guided(latents, [arguments[name] for name in CONDITIONS if arguments.get(name) is not None])
-        t, last = self._timestep(arguments), getattr(self._of_thread, "t", None)
-        if last is not None and t < last:
-            self._check_rows(self._of_thread.size, latents)
-            forward_pass.guidance = self._of_thread.size
+        conditions = _conditions(arguments)
+        self._check_guided(latents, conditions)
+        t, last = self._timestep(arguments), self._last
+        if last is not None and t < last.t:
+            self._check_rows(last.size, latents)
+            self._check_conditions(last, t, conditions)
+            forward_pass.guidance = last.size
 
     @torch.compiler.disable(reason=WITHOUT_GRAPH)
     def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> None:
-        """Keep the guidance of this step, with its timestep."""
+        """Keep the guidance of this step, with its timestep and conditions."""
         arguments = _arguments(module, args, kwargs)
         latents = _latents(arguments)
         if latents.device.type == "meta" or self.attachment.given_guidance is not None:
             return
         prediction = output[0] if isinstance(output, tuple) else output.sample
         halves = prediction.detach()[:, : latents.shape[1]].float().chunk(2)  # without a learned variance
-        self._of_thread.t = self._timestep(arguments)
-        self._of_thread.size = (halves[1] - halves[0]).abs().mean(dim=1).repeat(2, 1, 1)
+        size = (halves[1] - halves[0]).abs().mean(dim=1).repeat(2, 1, 1)
+        conditions = [condition.clone() for condition in _conditions(arguments)]  # callers may write into theirs
+        self._of_thread.last = Step(self._timestep(arguments), conditions, size)
+
+    @property
+    def _last(self) -> Step | None:
+        return getattr(self._of_thread, "last", None)
 
     def _timestep(self, arguments: dict[str, Any]) -> float:
         """Return the timestep of a pass. Raises ValueError if its rows have several."""
@@ -88,6 +105,15 @@ class GuidanceHook(Hook):
                 f"batch has {len(latents)} rows of {tuple(latents.shape[2:])}: sample the same images at every step"
             )
 
+    def _check_conditions(self, last: Step, t: float, conditions: list[Tensor]) -> None:
+        if len(conditions) != len(last.conditions) or not all(map(torch.equal, conditions, last.conditions)):
+            raise ValueError(
+                f"{self._id}: the step at t = {t:g} has other conditions than the one before at t = {last.t:g}, so the "
+                "two are of different runs, and the guidance of one is not the other's: finish each run before the "
+                "next (a run that begins at a lower timestep than another ended needs the method applied anew), or "
+                "pass the guidance to attachment.give_guidance(eps_c - eps_0)"
+            )
+
     def _check_guided(self, latents: Tensor, conditions: list[Tensor]) -> None:
         """Raise ValueError unless both halves of a batch surely are the two sides of guidance."""
         count = len(latents) // 2
@@ -98,7 +124,7 @@ class GuidanceHook(Hook):
             raise ValueError(
                 f"{self._id} reads the guidance eps_c - eps_0 of the step before, but this batch of {len(latents)} "
                 "rows is not a guided pair: each latent twice, all others different, first under one condition and "
-                "then under another. Turn on classifier-free guidance in a single batch, or say the guidance with "
+                "then under another. Turn on classifier-free guidance in a single batch, or pass the guidance to "
                 "attachment.give_guidance(eps_c - eps_0)"
             )
 
@@ -111,6 +137,10 @@ def _arguments(module: nn.Module, args: Args, kwargs: Kwargs) -> dict[str, Any]:
 def _latents(arguments: dict[str, Any]) -> Tensor:
     latents: Tensor = next(arguments[name] for name in INPUTS if name in arguments)
     return latents
+
+
+def _conditions(arguments: dict[str, Any]) -> list[Tensor]:
+    return [arguments[name] for name in CONDITIONS if arguments.get(name) is not None]
 
 
 def _differ(condition: Tensor, count: int) -> bool:

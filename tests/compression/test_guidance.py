@@ -108,7 +108,31 @@ def test_batches_that_are_no_guided_pair_are_refused(unet, dit):
         run_dit(dit)
 
 
-def test_guidance_that_the_caller_says_is_used(unet):
+def test_runs_of_other_conditions_that_take_turns_are_refused_and_runs_one_after_the_other_are_not(unet, dit):
+    """Also if the caller writes the other conditions into the same tensor."""
+    x, context = torch.randn(2, 4, 16, 16).repeat(2, 1, 1, 1), torch.randn(4, 5, 16)
+    other, written = context + 1e-3, context.clone()
+    message = r"t = 800 has other conditions than the one before at t = 900, .*pass the guidance to attachment\.give"
+    with torch.no_grad(), bigain.compressed(unet, "importance_tm", ratio=0.5) as attachment:
+        unet(x, 900, encoder_hidden_states=context)
+        unet(x, 900, encoder_hidden_states=other)  # begins a run
+        with pytest.raises(ValueError, match=message):
+            unet(x, 800, encoder_hidden_states=context)
+        unet(x, 800, encoder_hidden_states=other)
+        unet(x, 900, encoder_hidden_states=written)
+        written.copy_(other)
+        with pytest.raises(ValueError, match=message):
+            unet(x, 800, encoder_hidden_states=written)
+        attachment.give_guidance(x)
+        unet(x, 800, encoder_hidden_states=other)
+    with torch.no_grad(), bigain.compressed(dit, "importance_tm", ratio=0.5):
+        t = torch.tensor([900] * 4)
+        dit(x, t, class_labels=torch.tensor([1, 2, 10, 10]))
+        with pytest.raises(ValueError, match=message):
+            dit(x, t - 100, class_labels=torch.tensor([1, 3, 10, 10]))
+
+
+def test_guidance_that_the_caller_passes_is_used(unet):
     difference = torch.randn(2, 4, 16, 16)
     with bigain.compressed(unet, "importance_tm", ratio=0.5) as attachment:
         attachment.give_guidance(difference)
