@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bigain.backbones.base import Backbone
-from bigain.core.prompts import equal_by_cutting, readings
-from bigain.core.provenance import read_provenance
+from bigain.core.prompts import TEXT_ENCODERS, equal_by_cutting, readings
+from bigain.core.provenance import ResultError, provenance_file, read_provenance
 
 
 def reading_facts(backbone: Backbone, candidates: list[str], captions: list[str]) -> dict[str, Any]:
@@ -40,9 +40,18 @@ def cut_off_fact(
     many tokens; nothing if none has.
 
     `row_of` are the rows of the classes among the conditions' candidates, or of the images from the `first` on among
-    the captions.
+    the captions. Raises ResultError for conditions of a text-conditioned model that do not record which are cut off.
     """
     provenance = read_provenance(conditions)
-    rows = set(provenance.get("cut_off", {}).get(kind, ()))
+    if not TEXT_ENCODERS[provenance["spec"]["backbone"]["family"]]:
+        return {}
+    if "cut_off" not in provenance:
+        raise ResultError(
+            conditions,
+            "outdated",
+            "does not record which prompts the model does not read to their end: an earlier bigain encoded it. Delete "
+            f"it and {provenance_file(conditions).name}, and they are made again",
+        )
+    rows = set(provenance["cut_off"][kind])
     positions = [k for k, row in enumerate(row_of, start=first) if row in rows]
     return {"cut_off": {"positions": positions, "after": max(provenance["tokens_read"].values())}} if positions else {}

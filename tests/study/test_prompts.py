@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from bigain.core.files import read_json
-from bigain.core.provenance import read_provenance
+from bigain.core.provenance import ResultError, provenance_file, read_provenance, write_sealed
 from bigain.jobs.cut_prompts import cut_off_fact
 from bigain.jobs.encode import encode_conditions
 from bigain.study.cost import StudyCost
@@ -84,6 +84,10 @@ def test_published_captions_that_are_cut_off_are_noted_recorded_and_counted(root
     rows = [max(cut) + 1, cut[0], cut[0]]
     assert cut_off_fact(file, "captions", rows, 100) == {"cut_off": {"positions": [101, 102], "after": 9}}
     assert cut_off_fact(file, "candidates", range(10)) == {}
+    del recorded["cut_off"]  # as in files that were encoded before it was recorded
+    write_sealed(provenance_file(file), recorded)
+    with pytest.raises(ResultError, match=r"conditions\.safetensors does not record which prompts .*\. Delete it and "):
+        cut_off_fact(file, "candidates", range(10))
 
 
 def test_classes_that_cutting_makes_equal_are_a_fault_before_any_job_and_in_it(root, tmp_path, short_reader):
