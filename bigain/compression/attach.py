@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Unpack
+from weakref import WeakSet
 
 from diffusers import DiffusionPipeline, FluxTransformer2DModel, ModelMixin
 from torch import nn
@@ -30,7 +31,7 @@ from bigain.compression.instances import show_to_compiler
 from bigain.compression.options import checked
 from bigain.compression.rotary import PlacedKeysHook, ProcessorHook, RotaryProcessor, put_processors_on
 from bigain.compression.sites import Site
-from bigain.compression.targets import blocks_of, family_of, plan_groups, select
+from bigain.compression.targets import blocks_of, family_of, plan_groups, select, without_block
 from bigain.compression.token_attachment import TokenAttachment
 from bigain.methods.ids import method_of
 from bigain.methods.method import STRENGTHS, ByTask, Family, Method, StrengthKind
@@ -149,6 +150,7 @@ def _attach(denoiser: ModelMixin, method: Method, strength: Constant | Varying, 
         for block, group in zip(blocks, groups, strict=True)
     ]
     _check_layers(family, method, sites)
+    _warn_of_layers_without_block(denoiser)
     schedule = Schedule(method, strength, method.timesteps or options.get("timesteps"))
     t_scale = T_SCALES.get(family, 1.0)
     attachment = TokenAttachment(schedule, resolved, metric_site, options.get("seed", 0), sites, t_scale)
@@ -186,6 +188,19 @@ def _check_layers(family: Family, method: Method, sites: list[Site]) -> None:
     for site in sites:
         if "ca" in method.layers and (is_joint or site.block.module.attn2 is None):
             raise ValueError(f"{method.id}: {site.block.name} has no cross-attention to merge around")
+
+
+_warned_of: WeakSet[ModelMixin] = WeakSet()  # models with layers that no method can compress
+
+
+def _warn_of_layers_without_block(denoiser: ModelMixin) -> None:
+    left_out = without_block(denoiser)
+    if left_out and denoiser not in _warned_of:
+        _warned_of.add(denoiser)
+        logger.warning(
+            "%d self-attention layers of this %s are not in a transformer block, so no method compresses them: %s",
+            *(len(left_out), type(denoiser).__name__, ", ".join(left_out)),
+        )
 
 
 def _register(denoiser: ModelMixin, attachment: TokenAttachment) -> None:

@@ -15,6 +15,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.attention_processor import Attention
 from torch import nn
 
 from bigain.methods.method import Family
@@ -85,6 +86,29 @@ def select(model: ModelMixin, levels: tuple[int, ...] | None, blocks: tuple[int,
         )
     places = chosen(family_of(model), sorted({block.place for block in every}), levels, blocks, _kinds(model, every))
     return [block for block in every if block.place in places]
+
+
+def without_block(model: ModelMixin) -> list[str]:
+    """Return the names of the layers of a U-Net in which image tokens attend to one another outside of any block of
+    `blocks_of`, as in SimpleCrossAttnDownBlock2D and AttnDownBlock2D: no method can compress them."""
+    if not isinstance(model, UNet2DConditionModel):
+        return []
+    in_blocks = {f"{block.name}.{attention}" for block in blocks_of(model) for attention in block.attentions}
+    return [
+        name
+        for name, module in model.named_modules()
+        if name.startswith(("down_blocks.", "mid_block.", "up_blocks."))
+        and name not in in_blocks
+        and isinstance(module, Attention)
+        and _reads_image(module)
+    ]
+
+
+def _reads_image(attention: Attention) -> bool:
+    """Return whether keys and values are of the image, alone or after those of the prompt (`added_kv_proj_dim`)."""
+    return not attention.only_cross_attention and (
+        not attention.is_cross_attention or attention.added_kv_proj_dim is not None
+    )
 
 
 def _kinds(model: ModelMixin, blocks: list[Block]) -> dict[str, tuple[int, ...]]:

@@ -118,6 +118,25 @@ def test_blocks_that_attend_to_the_prompt_only_are_left_out():
     assert torch.equal(run_unet(network), plain)
 
 
+def test_self_attention_outside_of_transformer_blocks_is_named_once(caplog):
+    """In SimpleCrossAttnDownBlock2D, the keys of the image follow those of the prompt."""
+    kinds = {
+        "down_block_types": ("SimpleCrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "AttnUpBlock2D"),
+    }
+    network = UNet2DConditionModel(**SMALL, **CROSSED, **kinds)
+    for _ in range(2):
+        with bigain.compressed(network, "bigain_tm", ratio=0.5) as attachment:
+            assert {site.block.place for site in attachment.sites} == {1}
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith("3 self-attention layers of this UNet2DConditionModel are not in a transformer block")
+    assert warning.endswith(": down_blocks.0.attentions.0, up_blocks.1.attentions.0, up_blocks.1.attentions.1")
+    caplog.clear()
+    for plain in (tiny_unet(), UNet2DConditionModel(**SMALL, **CROSSED, **CROSS_BLOCKS, only_cross_attention=True)):
+        bigain.apply(plain, "bigain_tm", ratio=0.5)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_a_control_network_beside_the_denoiser_is_left_alone():
     pipe = pipeline("controlnet")
     tokens = []
