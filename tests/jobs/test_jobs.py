@@ -16,7 +16,7 @@ from bigain.backbones.devices import missing_compiler
 from bigain.backbones.unet import StableDiffusion
 from bigain.classifier.classify import Classifier
 from bigain.core.columns import column_of
-from bigain.core.provenance import checked, write_provenance
+from bigain.core.provenance import checked, provenance_file, write_sealed
 from bigain.core.records import canonical
 from bigain.jobs.calibrate import calibrate
 from bigain.jobs.classify import classify, trials_table
@@ -392,7 +392,8 @@ def test_without_a_compiler_a_job_runs_as_it_is_and_says_so(inputs, tmp_path, mo
     spec = spec | {"backbone": spec["backbone"] | {"compile": "default"}, "results": str(tmp_path / "other")}
     inputs = shutil.copytree(folder, tmp_path / "inputs")
     for file in (inputs / "latents.safetensors", inputs / "conditions.safetensors"):  # encoded under the same config
-        write_provenance(file, checked(file)["spec"] | {"backbone": spec["backbone"]}, {})
+        provenance = checked(file)
+        write_sealed(provenance_file(file), provenance | {"spec": provenance["spec"] | {"backbone": spec["backbone"]}})
     run(spec, inputs, tmp_path / "asked.parquet")
     info = json.loads((tmp_path / "asked.parquet.json").read_text())
     assert [environment["compile"] for environment in info["environments"]] == ["off: no C++ compiler"]
