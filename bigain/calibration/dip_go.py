@@ -7,13 +7,14 @@ for all timesteps, which are visited from high to low in each stage.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.calibration.data import CalibrationData
+from bigain.calibration.limits import refuse_above
 from bigain.calibration.pruner import reuse_probabilities
 from bigain.calibration.runs import Run
 from bigain.compression.structural import operations
@@ -36,12 +37,13 @@ def calibrate(
     """Choose which blocks reuse at which step, so that `reduction` percent of a run's operations are saved.
 
     `run_of` makes a run over part of the data. `updates` are the training steps of the pruner, if the method has one.
-    Raises ValueError if the schedule does not allow the reduction.
+    Raises ValueError, before anything is predicted, if the schedule does not allow the reduction.
     """
     run = run_of(data)
     blocks = gated_blocks_of(backbone.denoiser)
     counted = operations.by_module(operations.on_meta(backbone.denoiser), data.conditions)
     costs = [counted[name] for name in blocks.names]
+    refuse_above(largest_reduction(run.starts, run.rows, blocks, counted), reduction, method.id)
     trainable = [parameter for parameter in backbone.denoiser.parameters() if parameter.requires_grad]
     gates = Gates(blocks)
     gates.put_on(HOOK)
@@ -89,6 +91,18 @@ def _losses(run: Run, gates: Gates) -> Tensor:
         gates.cache = after
         x = run.advance(position, x, eps)
     return losses
+
+
+def largest_reduction(
+    starts: Sequence[bool], rows: Sequence[int], blocks: GatedBlocks, counted: Mapping[str, int]
+) -> float:
+    """Return the largest reduction, in percent: every block reuses its output at every step that has one before it.
+
+    `counted` are the operations of a forward pass by module, `starts` and `rows` a run's.
+    """
+    idle = sum(counted[blocks.names[b]] for b in blocks.idle(frozenset(range(len(blocks.names)))))
+    reusing = sum(count for count, start in zip(rows, starts, strict=True) if not start)
+    return 100 * reusing * idle / (sum(rows) * counted[""])
 
 
 Gate = tuple[int, int]  # position and block

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from bigain.backbones.base import Backbone
 from bigain.calibration import obs
 from bigain.calibration.data import CalibrationData
+from bigain.calibration.limits import refuse_above
 from bigain.compression.structural import operations
 from bigain.compression.structural.artefact import Calibration
 from bigain.compression.structural.layers import Layer, layers_of
@@ -35,7 +36,7 @@ def calibrate(backbone: Backbone, data: CalibrationData, method: Method, reducti
     """Prune one subnet per phase so that, over all timesteps, `reduction` percent of the operations are saved.
 
     Every latent is noised to a random timestep of the phase and predicted under its condition and the null condition;
-    the layers' inputs give H. Raises ValueError if a phase cannot be pruned that far.
+    the layers' inputs give H. Raises ValueError, before anything is predicted, if a phase cannot be pruned that far.
     """
     denoiser, options = backbone.denoiser, method.options
     context = data.conditions.shape[1] if data.conditions.ndim == 3 else 0
@@ -43,7 +44,9 @@ def calibrate(backbone: Backbone, data: CalibrationData, method: Method, reducti
     bare = operations.on_meta(denoiser)
     total = operations.by_module(bare, data.conditions)[""]
     bounds = (0, *options["boundaries"], len(backbone.alphas_bar))
-    percentages = phase_reductions(backbone.alphas_bar, data.latents, bounds, reduction)
+    shapes = backbone.alphas_bar, data.latents, bounds
+    refuse_above(largest_reduction(*shapes, layers, total), reduction, method.id)
+    percentages = phase_reductions(*shapes, reduction)
     tensors: dict[str, Tensor] = {}
     for phase, percent in enumerate(percentages):
         hessians = _hessians(backbone, data, layers, bounds[phase], bounds[phase + 1], seed)
@@ -90,13 +93,25 @@ def phase_reductions(alphas_bar: Tensor, latents: Tensor, bounds: tuple[int, ...
     return [reduction * w / sum(a * b for a, b in zip(weights, shares, strict=True)) for w in weights]
 
 
+def largest_reduction(
+    alphas_bar: Tensor, latents: Tensor, bounds: tuple[int, ...], layers: list[Layer], total: int
+) -> float:
+    """Return the largest reduction, in percent of `total`: the phase pruned most then keeps one unit per layer."""
+    return 100 * prunable(layers) / total / max(phase_reductions(alphas_bar, latents, bounds, 1.0))
+
+
+def prunable(layers: list[Layer]) -> int:
+    """Return the operations that are saved if every layer keeps a single unit."""
+    return sum(layer.operations * (layer.units - 1) for layer in layers)
+
+
 def choose(layers: list[Layer], hessians: Mapping[str, Tensor], target: float) -> dict[str, list[int]]:
     """Choose the units that every layer keeps, at least one, so that `target` operations are saved with an excess of
     less than one unit of some layer.
 
     Raises ValueError if keeping a single unit per layer saves less.
     """
-    possible = sum(layer.operations * (layer.units - 1) for layer in layers)
+    possible = prunable(layers)
     if target > possible:
         raise ValueError(
             f"{target:.3e} operations are to be saved, but pruning heads and neurons saves at most {possible:.3e}: ask "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -41,17 +41,37 @@ class Run(Protocol):
         """Return what the run computes: the last x, or all predictions."""
 
 
+class Steps(NamedTuple):
+    """The steps of a run, as in `Run`."""
+
+    timesteps: list[float]
+    starts: list[bool]
+    rows: list[int]
+
+
+def classification_steps(stages: Stages, candidates: int) -> Steps:
+    """Return the timesteps of every stage from high to low, each with a row for every candidate left."""
+    schedule = [sorted(stage, reverse=True) for stage in stages.timesteps()]
+    alive = (candidates, *stages.keep)
+    return Steps(
+        [float(t) for stage in schedule for t in stage],
+        [t == stage[0] for stage in schedule for t in stage],
+        [min(count, candidates) for stage, count in zip(schedule, alive, strict=False) for _ in stage],
+    )
+
+
+def sampling_steps(timesteps: list[float]) -> Steps:
+    """Return a guided sampler's steps, each with a row for both sides of the guidance."""
+    return Steps(timesteps, [position == 0 for position in range(len(timesteps))], [2] * len(timesteps))
+
+
 class ClassificationRun:
     """Classification: noise predictions at each stage's timesteps from high to low, with one noise per image, under the
     image's own condition and under another image's."""
 
     def __init__(self, backbone: Backbone, data: CalibrationData, stages: Stages, candidates: int, seed: int) -> None:
         self.backbone, self.data, self.seed = backbone, data, seed
-        schedule = [sorted(stage, reverse=True) for stage in stages.timesteps()]
-        self.timesteps = [float(t) for stage in schedule for t in stage]
-        self.starts = [t == stage[0] for stage in schedule for t in stage]
-        alive = (candidates, *stages.keep)
-        self.rows = [min(count, candidates) for stage, count in zip(schedule, alive, strict=False) for _ in stage]
+        self.timesteps, self.starts, self.rows = classification_steps(stages, candidates)
         self.weights = [1.0] * len(self.timesteps)
         self.conditions = backbone.to_device(torch.cat([data.conditions, data.conditions.roll(1, dims=0)]))
 
@@ -83,9 +103,7 @@ class GenerationRun:
         self.settings = (steps, guidance)
         self.sampler = sampler_for(backbone, data.conditions, data.null, steps, guidance)
         t = self.sampler.timesteps.double()
-        self.timesteps = t.tolist()
-        self.starts = [position == 0 for position in range(steps)]
-        self.rows = [2] * steps
+        self.timesteps, self.starts, self.rows = sampling_steps(t.tolist())
         alpha_bar = backbone.alphas_bar.double().clamp(min=SMALLEST_ALPHA_BAR)
         low = t.floor().long()
         high = (low + 1).clamp(max=len(alpha_bar) - 1)

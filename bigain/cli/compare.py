@@ -77,14 +77,16 @@ def _strength(method: str, strength: float | None, backbone: str, stored: Stored
         return value
     if method_of(method).acts_on == "model":
         return round(stored.budget(backbone), 1)
+    from bigain.core.places import located
     from bigain.jobs.common import sites_of
     from bigain.measure.budgets import nearest_strength
     from bigain.measure.flops import architecture, prompt_tokens
     from bigain.study.spec_parts import backbone_part
 
     part = backbone_part(config, backbone, compressed=True)
-    model, budget = architecture(part["path"]), stored.budget(backbone)
-    return nearest_strength(model, method, budget, sites_of(part), prompt_tokens(part["path"], model)).strength
+    folder = str(located(part["path"]))
+    model, budget = architecture(folder), stored.budget(backbone)
+    return nearest_strength(model, method, budget, sites_of(part), prompt_tokens(folder, model)).strength
 
 
 def _run(study: Study, cores: int) -> None:

@@ -45,19 +45,39 @@ def plan(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
 def check(configfile: ConfigFiles = None) -> None:
     """List what a study still needs on this machine: weights, data, disk space, a GPU.
 
-    Exits with 1 if anything is missing.
+    Reductions of operations that a structural method cannot be calibrated to are among the problems, once the models
+    and data are there. Exits with 1 if there are any.
     """
     from bigain.study.cost import StudyCost
-    from bigain.study.requirements import Needs, notes, problems
+    from bigain.study.requirements import Needs, missing_inputs, notes, problems
 
     study = study_of(configfile)
     for note in notes(study):
         typer.echo(f"note: {note}")
-    missing = problems(study, StudyCost(study), Needs.of_study(study))
+    needs = Needs.of_study(study)
+    missing = problems(study, StudyCost(study), needs)
+    if not missing_inputs(study, needs):
+        missing += _unreachable_reductions(study)
     for problem in missing:
         typer.echo(f"- {problem}")
     typer.echo(f"{len(missing)} problems" if missing else f"{study.name}: everything is there")
     raise typer.Exit(1 if missing else 0)
+
+
+def _unreachable_reductions(study: Study) -> list[str]:
+    """Return a line per backbone, task and structural method whose reduction no calibration reaches."""
+    structural = {study.calibration_spec(cell.path): cell for cell in reversed(study.cells) if cell.structural}
+    if not structural:
+        return []
+    from bigain.jobs.reductions import check_reduction
+
+    lines = []
+    for spec, cell in reversed(structural.items()):
+        try:
+            check_reduction(json.loads(spec))
+        except ValueError as error:
+            lines.append(f"strengths.flops_reduction_percent: {cell.task}, {cell.backbone}, {cell.dataset}: {error}")
+    return list(dict.fromkeys(lines))
 
 
 @command()

@@ -159,7 +159,7 @@ def _counted(model: ModelMixin, method: Method, options: Options, side: int | No
             planning = PlanningCounter(counter, family_of(model))
             if isinstance(attachment, TokenAttachment):
                 attachment.planning = planning
-            forward(model, _condition(model, tokens), side)
+            forward(model, condition_of(model, tokens), side)
     finally:
         attachment.remove()
     parts = dict.fromkeys(("self_attention", "cross_attention", "feed_forward"), 0)
@@ -196,7 +196,7 @@ class PlanningCounter(FlopCounterMode):
         return result
 
 
-def _condition(model: ModelMixin, tokens: int | None) -> Tensor:
+def condition_of(model: ModelMixin, tokens: int | None) -> Tensor:
     """Return a prompt, by default of the paper's or of the pipeline's length, or a class for a DiT."""
     family = family_of(model)
     if family == "dit":

@@ -104,13 +104,18 @@ def before_first_job(
     return "\n".join((f"{study.name} cannot run yet:", *lines)) if lines else ""
 
 
+def missing_inputs(study: Study, needs: Needs) -> list[str]:
+    """Return what is wrong with the models and data sets that are needed, one line per problem."""
+    return [*_weights(study, needs), *_data(study, needs)]
+
+
 def problems(study: Study, cost: StudyCost, needs: Needs, local: bool = True, cores: int | None = None) -> list[str]:
     """Return everything that stands in the way of what is needed, one line per problem.
 
     `local` is whether jobs run on this machine, which then needs the GPU and the CPU's threads; `cores` is how many of
     its cores Snakemake may use.
     """
-    lines = [*_weights(study, needs), *_data(study, needs), *_network(study, needs), *_disk(study, cost, needs)]
+    lines = [*missing_inputs(study, needs), *_network(study, needs), *_disk(study, cost, needs)]
     if local:
         lines += _threads(study.config["threads"], cores)
     if local and needs.backbones:

@@ -1,6 +1,7 @@
 """DiP-GO and MosaicDiff on tiny real models: they reach their reduction, restore the model, and refuse misuse."""
 
 import copy
+import math
 import shutil
 from pathlib import Path
 
@@ -136,9 +137,30 @@ def test_the_middle_phase_is_pruned_least(backbone):
     assert 0.2 * reductions[0] + 0.4 * reductions[1] + 0.4 * reductions[2] == pytest.approx(10)
 
 
-def test_a_reduction_beyond_the_layers_is_refused(backbone, calibrated):
-    with pytest.raises(ValueError, match="ask for a smaller reduction"):
-        calibrated(backbone, "mosaicdiff", 90)
+def one_unit_per_layer(backbone):
+    """Return the operations of a forward pass, and how many fewer they are if every layer keeps its first unit."""
+    model, run = backbone.denoiser, lambda: RUN[backbone.family](backbone.denoiser, batch=1)
+    plain, layers = counted(run), layers_of(model, context=5)
+    for layer in layers:
+        small = pruned(layer.module, torch.arange(1), layer.output.weight[:, : layer.size].detach(), layer.output.bias)
+        model.set_submodule(layer.name, small)
+    least = counted(run)
+    for layer in layers:
+        model.set_submodule(layer.name, layer.module)
+    return plain, plain - least
+
+
+def test_the_largest_reduction_is_reached_and_one_above_it_is_refused_before_any_prediction(backbone, monkeypatch):
+    total, saved = one_unit_per_layer(backbone)
+    of_phases = mosaicdiff.phase_reductions(backbone.alphas_bar, data(backbone).latents, (0, 200, 600, 1000), 1)
+    largest = 100 * saved / total / max(of_phases)
+    found = mosaicdiff.calibrate(backbone, data(backbone), METHODS["mosaicdiff"], largest * (1 - 1e-9), seed=0)
+    phase = of_phases.index(max(of_phases))
+    assert {len(found.tensors[f"{phase}.{name}.units"]) for name in found.about["layers"]} == {1}
+    monkeypatch.setattr(backbone, "predict_noise", None, raising=False)
+    named = math.floor(100 * largest) / 100
+    with pytest.raises(ValueError, match=rf"mosaicdiff: .* at most {named:g} percent can be: ask for a smaller"):
+        mosaicdiff.calibrate(backbone, data(backbone), METHODS["mosaicdiff"], largest + 0.01, seed=0)
 
 
 def test_pruning_by_the_data_beats_pruning_blindly(backbone, calibrated, tmp_path):
@@ -204,6 +226,29 @@ def test_dip_go_reaches_its_reduction(backbone, method, generation, calibrated):
     assert not reused[[i for i, start in enumerate(about["starts"]) if start]].any()
     assert all(parameter.requires_grad for parameter in backbone.denoiser.parameters())
     assert not any({"forward", "_diffusers_hook"} & set(vars(module)) for module in backbone.denoiser.modules())
+
+
+@pytest.mark.parametrize("generation", [False, True])
+def test_the_largest_reduction_of_dip_go_reuses_every_block_wherever_a_step_came_before(
+    backbone, generation, monkeypatch
+):
+    """Of 4 candidates for 2 timesteps and 2 for 6 more, or of 6 steps; the first of each run computes all."""
+    share = 5 / 6 if generation else (4 + 5 * 2) / (2 * 4 + 6 * 2)
+    blocks = gated_blocks_of(backbone.denoiser)
+    of_modules = operations.by_module(operations.on_meta(backbone.denoiser), backbone.conditions_of(1))
+    largest = 100 * share * sum(of_modules[name] for name in blocks.names) / of_modules[""]
+
+    def run_of(part):
+        if generation:
+            return GenerationRun(backbone, part, steps=6, guidance=2.0, seed=0)
+        return ClassificationRun(backbone, part, STAGES, candidates=4, seed=0)
+
+    arguments = data(backbone), run_of, METHODS["dip_go"]
+    found = dip_go.calibrate(backbone, *arguments, largest * (1 - 1e-9), 0, updates=0)
+    assert found.about["reached_percent"] == pytest.approx(largest)
+    monkeypatch.setattr(dip_go, "_losses", None)
+    with pytest.raises(ValueError, match=rf"dip_go: .* at most {math.floor(100 * largest) / 100:g} percent can be"):
+        dip_go.calibrate(backbone, *arguments, largest + 0.01, 0, updates=0)
 
 
 def test_dip_go_saves_the_operations_it_reports(backbone, calibrated):
