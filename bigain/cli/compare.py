@@ -46,8 +46,8 @@ def compare(
     from bigain.study.config import ConfigError
     from bigain.study.study import Study
 
-    folder = against / "outcomes" if (against / "outcomes").is_dir() else against
     try:
+        folder = _folder_of(against)
         name, sources = method_named(method)
         if name == "none":
             raise ValueError("the uncompressed model is what methods are compared with: name another method")
@@ -56,15 +56,50 @@ def compare(
         study = StoredStudy(folder)
         tasks = ("classification",) if images is not None else ("classification", "generation")
         pairs = study.pairs(backbone, tasks)
+        study.check_images(pairs, images)
         study.refuse_other_code(pairs)
+        _check_outside(name, sources)
         stored = Stored(folder)
         places = dict.fromkeys(cell.backbone for cell in pairs)
         strengths = {place: _strength(name, strength, place, stored, study.now.config) for place in places}
+        for place, chosen in strengths.items():
+            typer.echo(f"{place}: {name} at {chosen:g}", err=True)
         new = Study(study.with_method(name, sources, strengths, pairs, images))
     except (ConfigError, OSError, ValueError) as error:
         fail(error)
     _run(new, cores)
     _print(name, new, stored)
+
+
+def _folder_of(against: Path) -> Path:
+    """Return the folder of outcomes: the named one, or the one in it; relative paths are also of the package.
+
+    Raises FileNotFoundError naming what a folder of outcomes holds.
+    """
+    from bigain.core.places import located
+    from bigain.study.outcomes import NAME
+
+    place = located(against)
+    for folder in (place / "outcomes", place):
+        if (folder / NAME).is_file():
+            return folder
+    raise FileNotFoundError(
+        f"--against {against}: neither it nor its folder `outcomes` holds {NAME}, which `bigain outcomes` writes"
+    )
+
+
+def _check_outside(name: str, sources: list[str]) -> None:
+    """Raise ValueError naming a property that a method from outside lacks, before a study is run with it."""
+    if not sources:
+        return
+    from bigain.measure.method_check import check_method
+    from bigain.methods import outside
+
+    for finding in check_method(outside.registered()[name.split("~")[0]]):
+        if finding.fault is not None:
+            raise ValueError(
+                f"{name}: fails `{finding.tested}`: {finding.fault}; `bigain check-method {sources[0]}` tests all of it"
+            )
 
 
 def _strength(method: str, strength: float | None, backbone: str, stored: Stored, config: Config) -> float | int:
@@ -103,7 +138,7 @@ def _run(study: Study, cores: int) -> None:
     command += [*targets, "--configfile", str(config)]
     environment = {**os.environ, **importing_this_package()}
     if subprocess.run(command, env=environment, stdout=sys.stderr, check=False).returncode:
-        fail(f"{study.results} is not finished; the same command goes on with it", code=1)
+        fail(f"{study.results} is not finished, see above why; the same command goes on with it", code=1)
 
 
 def _print(method: str, study: Study, stored: Stored) -> None:

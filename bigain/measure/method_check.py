@@ -24,6 +24,7 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "threshold": (0.5,),
     "downsample_factor": (2,),
 }
+METHODS_OF_A_PLAN = ("reduce", "restore", "around", "of_rows")
 CLOSE = 1e-4  # of outputs of the same tokens in another batch, whose rounding may differ
 
 
@@ -112,6 +113,11 @@ def _rows() -> list[int]:
 
 def _raises(case: Case) -> str | None:
     try:
+        planned = case.plan(_tokens(case), _rows())
+        if case.outside.method.acts_on == "tokens" and not case.outside.method.depends_on_image:
+            lacking = [name for name in METHODS_OF_A_PLAN if not hasattr(planned, name)]
+            if lacking:
+                return f"it returns a {type(planned).__name__}, not a plan, which has a method `{lacking[0]}`"
         case.output(_tokens(case), _rows())
     except Exception as error:  # whatever a stranger's function raises is the finding
         return f"{type(error).__name__}: {error}"

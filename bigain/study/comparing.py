@@ -76,6 +76,13 @@ class StoredStudy:
         first = {(cell.task, cell.backbone, cell.dataset): cell for cell in reversed(chosen)}
         return list(reversed(first.values()))
 
+    def check_images(self, pairs: list[Cell], images: int | None) -> None:
+        """Raise ValueError for fewer than two images to classify, or more than are stored of a data set."""
+        for cell in pairs:
+            known = self.now.images(cell)
+            if images is not None and cell.task == "classification" and not 2 <= images <= known:
+                raise ValueError(f"--images {images} is not allowed; 2 to {known} are stored of {cell.dataset}")
+
     def refuse_other_code(self, pairs: list[Cell]) -> None:
         """Raise OutcomesError if a stored cell beside the new ones would be computed with other settings, models, data
         or code now, naming what differs as far as the folder tells."""
@@ -108,7 +115,7 @@ class StoredStudy:
     ) -> Config:
         """Return the config of a study of the new cells alone: `strengths` by backbone, everything else as stored.
 
-        `images` classifies that many instead of all. Raises ValueError for more than are stored.
+        `images` classifies that many instead of all.
         """
         config: Config = deepcopy(self.now.config)
         kind = method_of(method).strength_kind
@@ -119,9 +126,7 @@ class StoredStudy:
             strength = strengths[cell.backbone]
             entry: dict[str, Any] = {"task": cell.task, "backbone": cell.backbone, "dataset": cell.dataset}
             entry |= {"methods": [method], "strengths": {} if strength is None else {kind: [strength]}}
-            known = self.now.images(cell)
-            entry["images"] = known if images is None or cell.task == "generation" else images
-            if not 2 <= entry["images"] <= known:
-                raise ValueError(f"{images} images are not allowed; 2 to {known} are stored of {cell.dataset}")
+            all_images = images is None or cell.task == "generation"
+            entry["images"] = self.now.images(cell) if all_images else images
             config["cells"].append(entry)
         return config

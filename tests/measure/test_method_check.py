@@ -37,6 +37,7 @@ BAD = [
     (KEYS, "import random; random.random(); return metric[:, ::4]", GLOBAL, "the global generator of random"),
     (KEYS, "calls.append(1); return metric[:, ::4] * len(calls)", "is deterministic", "two calls on the same tokens"),
     (KEYS, "return metric[:, ::4] - metric.mean(0)[::4]", "treats every sample by itself", "is another one alone"),
+    (MERGING, "return metric[:, ::4]", "runs on random tokens", "it returns a Tensor, not a plan, which has a method"),
     (MERGING, "raise KeyError('cell')", "runs on random tokens", "KeyError: 'cell'"),
 ]
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
+from bigain.cli import compare
 from bigain.cli.main import app
+from bigain.measure import budgets
 from bigain.methods import outside
 from bigain.study import measurement_specs
 from bigain.study.comparing import StoredStudy, method_named
@@ -80,8 +83,10 @@ def test_what_is_not_stored_is_refused_by_name(stored):
     with pytest.raises(ValueError, match=r"unknown backbone 'mini_dat'\. Did you mean 'mini_dit'"):
         stored.pairs(["mini_dat"], BOTH)
     pairs = stored.pairs(None, ("classification",))
-    with pytest.raises(ValueError, match="13 images are not allowed; 2 to 12 are stored of fashion"):
-        stored.with_method("tome", [], {"mini_dit": 0.5}, pairs, images=13)
+    for images in (1, 13):
+        with pytest.raises(ValueError, match=f"--images {images} is not allowed; 2 to 12 are stored of fashion"):
+            stored.check_images(pairs, images)
+    stored.check_images(pairs, 12)
 
 
 def test_outcomes_of_other_code_are_refused_and_what_differs_is_named(stored, monkeypatch):
@@ -110,3 +115,18 @@ def test_the_command_prints_what_is_refused(stored):
     done = CliRunner().invoke(app, ["compare", "tome", "--against", "docs/small", "--strength", "2"])
     assert done.exit_code == 2
     assert "tome: strength 2.0 is not allowed; it takes a merge ratio" in done.output
+    done = CliRunner().invoke(app, ["compare", "tome", "--against", "docs/smal"])
+    assert done.exit_code == 2
+    assert "--against docs/smal: neither it nor its folder `outcomes` holds outcomes.json" in done.output
+    Path("bad.py").write_text(example().replace("return soft_matching", "return metric\n    return soft_matching"))
+    done = CliRunner().invoke(app, ["compare", "bad.py", "--against", "docs/small", "--strength", "0.5"])
+    assert done.exit_code == 2
+    assert "quincunx: fails `runs on random tokens`: it returns a Tensor, not a plan" in done.output
+    assert "`bigain check-method bad.py` tests all of it" in done.output
+
+
+def test_a_strength_is_chosen_on_a_model_of_the_package_from_any_folder(stored, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(budgets, "nearest_strength", lambda *of: budgets.Matched(of[0].config.num_layers, of[2]))
+    outcomes = SimpleNamespace(budget=lambda backbone: 10.0)
+    assert compare._strength("tome", None, "mini_dit", outcomes, stored.now.config) == 6
