@@ -113,7 +113,7 @@ def _strength(method: str, strength: float | None, backbone: str, stored: Stored
     if method_of(method).acts_on == "model":
         return round(stored.budget(backbone), 1)
     from bigain.core.places import located
-    from bigain.jobs.common import sites_of
+    from bigain.jobs.common import backbone_of, sites_of
     from bigain.measure.budgets import nearest_strength
     from bigain.measure.flops import architecture, prompt_tokens
     from bigain.study.spec_parts import backbone_part
@@ -121,7 +121,9 @@ def _strength(method: str, strength: float | None, backbone: str, stored: Stored
     part = backbone_part(config, backbone, compressed=True)
     folder = str(located(part["path"]))
     model, budget = architecture(folder), stored.budget(backbone)
-    return nearest_strength(model, method, budget, sites_of(part), prompt_tokens(folder, model)).strength
+    # FLUX's own config has no sample size.
+    side = backbone_of({**part, "device": "cpu"}).latent_shape[-1] if part["family"] == "flux" else None
+    return nearest_strength(model, method, budget, sites_of(part), side, prompt_tokens(folder, model)).strength
 
 
 def _run(study: Study, cores: int) -> None:

@@ -143,8 +143,9 @@ def _as_proportion(share: float, count: int) -> Estimate:
 def macro_average_precision(trials: pd.DataFrame, labels: Labels, seed: int) -> Estimate:
     """Return the mean over classes of the average precision over images, in percent, with a bootstrap over images.
 
-    Images are ranked by their mean error minus the class's, over the first stage, where no class is missing. If all
-    resamples have the same score, as those of a perfect ranking, the interval is that of a proportion of the images.
+    Images are ranked by their mean error minus the class's, over stage 0, where no class is missing: `keep` drops
+    classes after it, and `bigain.jobs.score` refuses trials without one. If all resamples have the same score, as those
+    of a perfect ranking, the interval is that of a proportion of the images.
     """
     from sklearn.metrics import average_precision_score
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bigain.core.files import sha256, write_json
+from bigain.core.messages import shortened
 from bigain.core.places import located
 from bigain.core.records import canonical
 from bigain.datasets import OF_FOLDER, load, of_whole, reference_of
@@ -19,9 +20,10 @@ from bigain.datasets.folder import equal_prompts
 from bigain.metrics import FEWEST_IMAGES
 from bigain.metrics.fidelity import SUBSET
 from bigain.study.cells import Config
-from bigain.study.weights import CHECKSUMS, DENOISER_FOLDERS, read_mapping
+from bigain.study.weights import CHECKSUMS, DENOISER_FOLDERS, WeightsError, read_mapping
 
 FEWEST_CLASSES = 2  # that a classifier tells apart
+SHOWN_IDS = 5  # in a message
 
 
 def folder_faults(where: str, settings: dict[str, Any], generated: int, classified: bool) -> Iterator[str]:
@@ -93,7 +95,13 @@ def class_id_faults(config: Config) -> Iterator[str]:
                 "needs the number of one: {NAME: NUMBER, ...} with the names of sub-folders or labels, or a column "
                 "class_id in `class_names`"
             )
-        elif (known := _classes_of(model)) is not None and (largest := max(dataset.class_ids)) >= known:
+            continue
+        try:
+            known = _classes_of(model)
+        except WeightsError as error:
+            yield f"backbones.{backbone}: {error}"
+            continue
+        if known is not None and (largest := max(dataset.class_ids)) >= known:
             yield f"{where}: {largest} is beyond the {known} classes of {backbone}, which are numbered from 0"
         elif task == "generation" and dataset.multi_label:
             yield f"datasets.{name}: {backbone} generates one class per image, and its images have any number of labels"
@@ -107,13 +115,24 @@ def calibration_faults(where: str, settings: Mapping[str, Any]) -> Iterator[str]
 
 
 def _classes_of(backbone: Mapping[str, Any]) -> int | None:
-    """Return how many classes a class-conditioned pipeline knows, None if it is not on disk."""
+    """Return how many classes a class-conditioned pipeline knows, None if it is not on disk.
+
+    Raises WeightsError naming the file if the ids of its labels are not 0 to n - 1.
+    """
     folder = located(backbone["path"])
     index, denoiser = folder / "model_index.json", folder / DENOISER_FOLDERS[backbone["family"]] / "config.json"
     if not index.is_file() or not denoiser.is_file():
         return None
     labels = read_mapping(index).get("id2label")
-    return len(labels) if labels else read_mapping(denoiser).get("num_embeds_ada_norm")
+    if not labels:
+        return read_mapping(denoiser).get("num_embeds_ada_norm")
+    other = sorted(set(labels) - {str(number) for number in range(len(labels))})
+    if other:
+        raise WeightsError(
+            f"{index}: the {len(labels)} ids of id2label have to be 0 to {len(labels) - 1}; others are "
+            f"{shortened(other, SHOWN_IDS)}"
+        )
+    return len(labels)
 
 
 def in_common(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:

@@ -1,9 +1,11 @@
 """Strengths at equal operations: the counted table's own strengths are found again by what they save."""
 
 import csv
+from types import SimpleNamespace
 
 import pytest
 
+from bigain.measure import budgets
 from bigain.measure.budgets import nearest_strength
 from bigain.measure.flops import architecture, prompt_tokens
 from tests.helpers.repository import ROOT
@@ -19,13 +21,40 @@ def counted():
 
 
 @pytest.mark.parametrize(
-    ("method", "strength"), [("todo", 2), pytest.param("bigain_tm", 0.5, marks=pytest.mark.system)]
+    ("method", "budget", "strength", "saved"),
+    [
+        ("tome", 20, 0.5, 20),
+        ("tome", 20.3, 0.51, 20.4),
+        ("tome", 90, 0.75, 30),
+        ("todo", 31, 3, 30),
+        ("todo", 90, 31, 60),
+    ],
 )
+def test_the_nearest_strength_that_the_grid_reaches_is_returned_at_the_side_and_prompt_of_the_caller(
+    monkeypatch, method, budget, strength, saved
+):
+    """Of operations that fall by 40 per merge ratio, up to 0.75, or by 15 per downsample factor above 1, up to 60."""
+    asked = set()
+
+    def count(model, method_id, side, tokens, ratio=0.0, factor=1, **sites):
+        asked.add((side, tokens))
+        if ratio > 0.75 or factor > side:
+            raise ValueError("out of reach")
+        return SimpleNamespace(total=100 - 40 * ratio - min(15 * (factor - 1), 60))
+
+    monkeypatch.setattr(budgets, "count", count)
+    matched = nearest_strength(None, method, budget, SITES, side=31, tokens=7)
+    assert matched == (strength, pytest.approx(saved))
+    assert asked == {(31, 7)}
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(("method", "strength"), [("todo", 2), ("bigain_tm", 0.5)])
 def test_a_strength_is_found_by_what_it_saves_at_the_models_own_prompt_length(counted, method, strength):
     saved = 100 * (1 - counted[method, f"{float(strength)}"] / counted["none", ""])
     folder = str(ROOT / "resources/mini-mmdit")
     model = architecture(folder)
-    matched = nearest_strength(model, method, saved, SITES, prompt_tokens(folder, model))
+    matched = nearest_strength(model, method, saved, SITES, tokens=prompt_tokens(folder, model))
     assert matched.strength == strength
     assert matched.saved_percent == pytest.approx(saved, abs=0.2)
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from transformers import CLIPTokenizer
 
+from bigain.core.files import read_json, write_json
 from bigain.study import folders
 from bigain.study.config import ConfigError, load
 from bigain.study.cost import StudyCost
@@ -154,6 +155,20 @@ def test_a_class_conditioned_model_needs_its_own_numbers(root, mine):
     assert faults(study_of(root, mine, backbone="mini_dit", class_ids=ids)) == []
     (fault,) = faults(study_of(root, mine, backbone="mini_dit", class_ids=ids | {"bag": 10}))
     assert fault == "datasets.mine.class_ids: 10 is beyond the 10 classes of mini_dit, which are numbered from 0"
+
+
+def test_ids_of_labels_that_are_not_counted_from_0_are_an_error_that_names_them(root, mine, tmp_path):
+    """As of a model whose labels are numbered from 1: how many there are does not say which numbers it knows."""
+    folder = shutil.copytree(root / "resources/mini-dit", tmp_path / "dit")
+    index = read_json(folder / "model_index.json")
+    write_json(folder / "model_index.json", index | {"id2label": {str(k + 1): str(k) for k in range(10)}})
+    study = study_of(root, mine, backbone="mini_dit", class_ids={"boot": 9, "bag": 8})
+    study["backbones"]["mini_dit"]["path"] = str(folder)
+    (fault,) = faults(study)
+    assert (
+        fault
+        == f"backbones.mini_dit: {folder}/model_index.json: the 10 ids of id2label have to be 0 to 9; others are 10"
+    )
 
 
 def test_an_image_without_label_and_caption_cannot_be_generated(root, tmp_path):
