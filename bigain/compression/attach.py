@@ -18,17 +18,11 @@ from bigain.compression.checkpoints import checkpointing
 from bigain.compression.denoiser import denoiser_of
 from bigain.compression.flux import MergeStreamHook, PositionsHook, RestoreStreamHook, StreamAttentionHook
 from bigain.compression.guidance import GuidanceHook
-from bigain.compression.hooks import (
-    BlockHook,
-    GridHook,
-    KeysHook,
-    MergeAttentionHook,
-    MergeHook,
-    ReduceHook,
-    TimestepHook,
-)
+from bigain.compression.hooks import GridHook, TimestepHook
 from bigain.compression.instances import show_to_compiler
+from bigain.compression.merging import BlockHook, MergeAttentionHook, MergeHook
 from bigain.compression.options import checked
+from bigain.compression.reducing import KeysHook, ReduceHook
 from bigain.compression.rotary import PlacedKeysHook, ProcessorHook, RotaryProcessor, put_processors_on
 from bigain.compression.sites import Site
 from bigain.compression.targets import blocks_of, family_of, plan_groups, select, without_block

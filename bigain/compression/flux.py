@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bigain.compression.hooks import Args, Hook, Kwargs, MergeAttentionHook, MergeHook
+from bigain.compression.hooks import Args, Hook, Kwargs
+from bigain.compression.merging import MergeAttentionHook, MergeHook
 from bigain.compression.token_attachment import TokenAttachment
 from bigain.tokens import RaggedPlan, TokenGrid
 

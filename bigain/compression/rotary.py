@@ -16,7 +16,8 @@ from diffusers.models.transformers.transformer_flux import FluxAttention, FluxAt
 from torch import Tensor, nn
 
 from bigain.compression.beside import others_on
-from bigain.compression.hooks import Args, Hook, KeysHook, Kwargs
+from bigain.compression.hooks import Args, Hook, Kwargs
+from bigain.compression.reducing import KeysHook
 from bigain.compression.sites import Site
 from bigain.compression.token_attachment import TokenAttachment
 from bigain.tokens import RaggedPlan

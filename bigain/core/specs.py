@@ -7,7 +7,7 @@ whose specs it changes. Keys and values identify finished results on disk: renam
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypedDict, final
+from typing import Literal, NotRequired, TypedDict, final
 
 # -- parts that several specs share ------------------------------------------------------------------------------------
 
@@ -174,6 +174,17 @@ class MeasuredBatch(TypedDict):
     spec: MeasureBatchSpec
 
 
+class FetchSpec(TypedDict, total=False):
+    """`bigain fetch`: what a backbone, data set or feature network is downloaded from and to."""
+
+    family: Literal["unet", "dit", "mmdit", "flux"]  # of a backbone
+    hub: str | None  # repository on the Hugging Face Hub, of a backbone
+    revision: str | None  # of that repository; null: the newest
+    path: str  # target folder
+    reader: str  # of a data set
+    weights: str  # target file, of a feature network
+
+
 # -- cells -------------------------------------------------------------------------------------------------------------
 
 
@@ -244,151 +255,3 @@ class ScoreSpec(TypedDict):
     inputs: dict[str, str]  # digests of the specs of the latents, conditions and calibration that the jobs read
     reference: str | None  # digest of the spec of the real images' features, of a generated cell
     code: CodeVersions
-
-
-# -- measurements on a backbone ----------------------------------------------------------------------------------------
-
-
-class EfficiencySpec(TypedDict):
-    """`bigain efficiency`: FLOPs and seconds of a forward pass under every method and strength."""
-
-    backbone: BackboneSpec
-    arms: list[tuple[str, float | int | None, str | None]]  # method, strength, file of its calibration (lists in JSON)
-    definitions: dict[str, MethodDefinition]
-    batch: int  # rows of a timed forward pass
-    rounds: int  # times that every arm takes its turn
-    methods_from: NotRequired[list[str]]  # as in a cell's jobs
-    threads: int
-    code: CodeVersions
-
-
-class ProbeSpec(TypedDict):
-    """Keys shared by the probes of a model."""
-
-    backbone: BackboneSpec
-    dataset: DatasetSpec
-    definitions: dict[str, MethodDefinition]
-    methods_from: NotRequired[list[str]]  # as in a cell's jobs
-    images: int  # how many are probed
-    seed: int
-    threads: int
-    code: CodeVersions
-
-
-class TokenMapsSpec(ProbeSpec):
-    """`bigain probe-tokens`: saliency of tokens and masks of merged tokens (Figures 2 and 3)."""
-
-    methods: list[str]
-    ratio: float  # merge ratio
-    timestep: int
-    draws: int  # noises that the saliency averages over
-
-
-class SpectrumSpec(ProbeSpec):
-    """`bigain probe-spectrum`: class differences by frequency band (Theorem 1)."""
-
-    arms: list[tuple[str, float | int | None]]  # method and strength, the uncompressed model first (lists in JSON)
-    batch: int  # rows of a forward pass
-    timesteps: int  # per image, on an even grid
-    bands: int  # frequency bands of the latent grid
-
-
-class MarginsSpec(SpectrumSpec):
-    """`bigain probe-margins`: margins to the hardest wrong class by frequency band, with repeated noise."""
-
-    noises: int  # per image and timestep
-
-
-# -- collecting, reporting, fetching -----------------------------------------------------------------------------------
-
-
-class CollectSpec(TypedDict):
-    """`bigain collect`: the results of all cells."""
-
-    config: str  # digest of the study's config
-    cells: list[tuple[str, str]]  # folder of each cell, and the digest of the spec of its metrics (lists in JSON)
-    code: CodeVersions
-
-
-class TimestepsSpec(TypedDict):
-    """`bigain score-timesteps`: accuracy at single timesteps of all cells of a backbone and data set."""
-
-    backbone: str
-    dataset: str
-    cells: list[tuple[str, str]]  # folder of each cell, and the digest of the spec of its metrics (lists in JSON)
-    code: CodeVersions
-
-
-class DatasetProtocol(TypedDict):
-    """Use of a data set by the study, for print; a task's keys exist if the study has the task."""
-
-    reader: str
-    images: NotRequired[int]  # classified per cell
-    fewest_images: NotRequired[int]  # if some cells classify fewer
-    classes: NotRequired[int]
-    stages: NotRequired[list[int]]
-    keep: NotRequired[list[int]]
-    generated: NotRequired[int]  # images generated per cell
-    fewest_generated: NotRequired[int]  # if some cells generate fewer
-
-
-class Agreement(TypedDict):
-    """How often elimination decides otherwise than the full evaluation on some images, and its cost."""
-
-    images: int
-    disagreements: int
-    predictions: float  # noise predictions per image
-
-
-class CertifiedCell(Agreement):
-    """A cell that a certificate covers: its calibration images, and those that calibration did not use."""
-
-    backbone: str
-    dataset: str
-    method: str
-    strength: float | int | None
-    seed: int
-    run: str  # digest of the spec of its stored errors
-    full_predictions: int  # noise predictions per image of the full evaluation
-    others: Agreement
-
-
-class EliminationCertificate(TypedDict):
-    """What held-out images say about a z: with this confidence, no cell's rate of disagreement exceeds `rate`."""
-
-    z: float
-    every: int
-    trials: int
-    rate: float
-    confidence: float
-    cells: list[CertifiedCell]
-
-
-class ReportSpec(TypedDict):
-    """Facts about the study that tables, figures and the page print."""
-
-    study: str  # its name
-    of_paper: bool  # whether it runs the paper's models, so that printed values belong beside its results
-    classification: dict[str, Any]  # that section of the config, defaults filled in
-    generation: dict[str, Any]  # likewise
-    datasets: dict[str, DatasetProtocol]
-    backbones: dict[str, Literal["unet", "dit", "mmdit", "flux"]]  # family of each
-    seeds: list[int]
-    probed: bool  # whether there are Figures 2 and 3 and Theorem 1
-    timesteps: NotRequired[bool]  # whether it says where in t the class is; absent in outcomes of before it did
-    methods_from: NotRequired[list[str]]  # as in a cell's jobs
-    certificate: NotRequired[EliminationCertificate]  # of `classification.elimination`, if the config names one
-    results: str  # digest of the spec of the results that are shown
-    files: dict[str, str]  # of every other result file that is shown: measurements, probes, generated images
-    code: CodeVersions
-
-
-class FetchSpec(TypedDict, total=False):
-    """`bigain fetch`: what a backbone, data set or feature network is downloaded from and to."""
-
-    family: Literal["unet", "dit", "mmdit", "flux"]  # of a backbone
-    hub: str | None  # repository on the Hugging Face Hub, of a backbone
-    revision: str | None  # of that repository; null: the newest
-    path: str  # target folder
-    reader: str  # of a data set
-    weights: str  # target file, of a feature network

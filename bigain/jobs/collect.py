@@ -25,7 +25,7 @@ from bigain.core.provenance import (
     write_sealed,
 )
 from bigain.core.records import commits, summaries, write_table
-from bigain.core.specs import CollectSpec
+from bigain.core.report_specs import CollectSpec
 from bigain.core.validation import validate
 from bigain.metrics.jackknife import BLOCKS
 

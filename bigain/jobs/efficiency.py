@@ -8,8 +8,8 @@ import pyarrow as pa
 from pyarrow.csv import write_csv
 
 from bigain.core.files import whole_file
+from bigain.core.measurement_specs import EfficiencySpec
 from bigain.core.provenance import as_input, checked
-from bigain.core.specs import EfficiencySpec
 from bigain.jobs.common import Stopwatch, backbone_of, sites_of
 from bigain.measure.efficiency import Arm, measure
 

@@ -15,9 +15,9 @@ from bigain.backbones.base import Backbone
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attach import compressed
 from bigain.core.columns import described
+from bigain.core.measurement_specs import MarginsSpec
 from bigain.core.records import write_table
 from bigain.core.rng import seed_for
-from bigain.core.specs import MarginsSpec
 from bigain.datasets import load as load_dataset
 from bigain.jobs.common import Stopwatch, backbone_of, sites_of
 from bigain.jobs.inputs import shared_input

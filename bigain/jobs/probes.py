@@ -14,8 +14,8 @@ from tqdm import tqdm
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attach import compressed
 from bigain.core.columns import described
+from bigain.core.measurement_specs import SpectrumSpec, TokenMapsSpec
 from bigain.core.records import write_table
-from bigain.core.specs import SpectrumSpec, TokenMapsSpec
 from bigain.datasets import load as load_dataset
 from bigain.datasets.base import Dataset
 from bigain.datasets.photos import centre_crop, pixels

@@ -19,8 +19,8 @@ from bigain.core.columns import described
 from bigain.core.files import sha256
 from bigain.core.provenance import InputFile, ResultError, checked, write_provenance
 from bigain.core.records import write_table
+from bigain.core.report_specs import TimestepsSpec
 from bigain.core.rng import is_for_fitting
-from bigain.core.specs import TimestepsSpec
 from bigain.core.validation import TRIALS, read_columns
 from bigain.jobs.collect import read_metrics
 from bigain.metrics.informative_timesteps import (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bigain.core.columns import csv_text
-from bigain.core.specs import ReportSpec
+from bigain.core.report_specs import ReportSpec
 from bigain.reporting import names
 from bigain.reporting.claims import ClaimsFile, read_claims_file
 from bigain.reporting.claims_table import detectable_in_words

@@ -18,8 +18,8 @@ from bigain.classifier.elimination import Elimination
 from bigain.core.files import write_json, write_text
 from bigain.core.provenance import digest
 from bigain.core.records import embedded_spec
+from bigain.core.report_specs import Agreement, CertifiedCell, EliminationCertificate
 from bigain.core.rng import seed_for
-from bigain.core.specs import Agreement, CertifiedCell, EliminationCertificate
 from bigain.core.validation import TRIALS, read_columns
 from bigain.metrics.certification import fixed_sequence, tail, upper_bound
 from bigain.metrics.replay import by_elimination, full_errors, in_full

@@ -13,7 +13,7 @@ import pandas as pd
 
 from bigain.core.provenance import ResultError, checked, digest, read_sealed
 from bigain.core.records import read_table
-from bigain.core.specs import ReportSpec
+from bigain.core.report_specs import ReportSpec
 
 KEYS = ["task", "backbone", "dataset", "method", "strength", "seed"]  # of a cell
 OUTCOMES = ["image", "label", "predicted", "acc@1", "map", "map_released"]  # of an image, in images.parquet

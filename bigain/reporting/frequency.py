@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bigain.core.columns import csv_text
-from bigain.core.specs import ReportSpec
+from bigain.core.report_specs import ReportSpec
 from bigain.methods.ids import method_of
 from bigain.metrics.margins import HeldOutWeights
 from bigain.metrics.significance import Difference

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bigain.core.columns import csv_text
-from bigain.core.specs import ReportSpec
+from bigain.core.report_specs import ReportSpec
 from bigain.reporting import style
 from bigain.reporting.frames import records
 from bigain.reporting.rendering import write_table

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from bigain.core.files import whole_file, write_text
-from bigain.core.specs import ReportSpec
+from bigain.core.report_specs import ReportSpec
 from bigain.reporting.contents import figures_of
 from bigain.reporting.rendering import render
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bigain.core.files import sha256
 from bigain.core.provenance import read_sealed, write_sealed
-from bigain.core.specs import ReportSpec
+from bigain.core.report_specs import ReportSpec
 
 NAME = "manifest.json"
 

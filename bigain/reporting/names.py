@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bigain.core.specs import ReportSpec
+from bigain.core.report_specs import ReportSpec
 
 MISSING = "\N{EN DASH}"
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from bigain.core.columns import csv_text
-from bigain.core.specs import ReportSpec
+from bigain.core.report_specs import ReportSpec
 from bigain.methods.ids import method_of
 from bigain.methods.method import Method
 from bigain.methods.presets import METHODS

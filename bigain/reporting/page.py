@@ -13,7 +13,7 @@ import pandas as pd
 
 from bigain.core.files import write_text
 from bigain.core.records import summary
-from bigain.core.specs import DatasetProtocol, ReportSpec
+from bigain.core.report_specs import DatasetProtocol, ReportSpec
 from bigain.methods.ids import method_of
 from bigain.metrics.significance import Difference
 from bigain.reporting import names

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bigain.core.columns import csv_text
-from bigain.core.specs import ReportSpec
+from bigain.core.report_specs import ReportSpec
 from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.frames import CellMetric, groups, optional, records

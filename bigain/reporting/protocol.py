@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from bigain.classifier.timesteps import Stages
 from bigain.core.columns import csv_text
 from bigain.core.files import write_text
-from bigain.core.specs import CertifiedCell, DatasetProtocol, ReportSpec
+from bigain.core.report_specs import CertifiedCell, DatasetProtocol, ReportSpec
 from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.rendering import render

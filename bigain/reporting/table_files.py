@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bigain.core.specs import ReportSpec
+from bigain.core.report_specs import ReportSpec
 from bigain.reporting import names
 from bigain.reporting.bias import bias_note
 from bigain.reporting.contents import read_table_entry

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bigain.core.columns import csv_text
-from bigain.core.specs import ReportSpec
+from bigain.core.report_specs import ReportSpec
 from bigain.methods.ids import method_of
 from bigain.metrics.spectral import Response, outside
 from bigain.reporting import style

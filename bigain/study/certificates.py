@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from bigain.core.files import read_json
 from bigain.core.places import located
-from bigain.core.specs import EliminationCertificate
+from bigain.core.report_specs import EliminationCertificate
 from bigain.core.validation import validate
 from bigain.study.cells import Config
 

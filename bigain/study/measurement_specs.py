@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bigain.core.specs import EfficiencySpec, MarginsSpec, ProbeSpec, SpectrumSpec, TokenMapsSpec
+from bigain.core.measurement_specs import EfficiencySpec, MarginsSpec, ProbeSpec, SpectrumSpec, TokenMapsSpec
 from bigain.methods.ids import method_of
 from bigain.methods.presets import METHODS
 from bigain.study.cell_specs import calibration_file

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from bigain.core.files import sha256
 from bigain.core.provenance import read_sealed
 from bigain.core.records import canonical
-from bigain.core.specs import ReportSpec
+from bigain.core.report_specs import ReportSpec
 from bigain.core.validation import validate
 from bigain.core.yaml_files import read_yaml
 from bigain.study import measurement_specs

@@ -16,7 +16,7 @@ from bigain.core.columns import documentation
 from bigain.core.files import sha256, write_text
 from bigain.core.provenance import ResultError, checked, digest, write_sealed
 from bigain.core.records import environment
-from bigain.core.specs import CollectSpec
+from bigain.core.report_specs import CollectSpec
 from bigain.study.cells import Cell
 from bigain.study.measurement_specs import probed
 from bigain.study.outcomes import (

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bigain.core.provenance import digest
-from bigain.core.specs import CollectSpec, DatasetProtocol, FetchSpec, ReportSpec
+from bigain.core.report_specs import CollectSpec, DatasetProtocol, ReportSpec
+from bigain.core.specs import FetchSpec
 from bigain.datasets import SOURCES
 from bigain.methods.method import Task
 from bigain.study.cell_specs import job_spec, score_spec, stage_schedule

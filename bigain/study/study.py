@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from bigain.core.records import canonical
-from bigain.core.specs import CollectSpec
+from bigain.core.report_specs import CollectSpec
 from bigain.study import cell_specs, input_specs, measurement_specs, report_specs, timestep_specs
 from bigain.study.config import load
 from bigain.study.workload import Workload

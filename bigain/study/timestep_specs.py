@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bigain.core.specs import CollectSpec, TimestepsSpec
+from bigain.core.report_specs import CollectSpec, TimestepsSpec
 from bigain.study.cells import Cell
 from bigain.study.fingerprints import code_of
 from bigain.study.workload import Workload

@@ -1,0 +1,137 @@
+"""Hooks of methods that merge tokens: a layer runs on the tokens that a block's plan leaves, and they are restored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bigain.compression.beside import stateful_hooks
+from bigain.compression.hooks import Args, Hook, Kwargs, check_plain, check_tokens
+from bigain.compression.sites import Site
+from bigain.compression.token_attachment import TokenAttachment
+from bigain.tokens import Plan, RaggedPlan
+
+MASKED = ("AttnProcessor", "AttnProcessor2_0")  # processors of attention that add a mask to the logits
+
+
+class BlockHook(Hook):
+    """On the block: plans from the tokens before norm1, where ToMe measures similarity; else attn1's hook plans."""
+
+    def __init__(self, attachment: TokenAttachment, site: Site) -> None:
+        self.attachment, self.site = attachment, site
+
+    def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
+        """Plan, if similarity is measured here."""
+        attachment, site = self.attachment, self.site
+        forward_pass = attachment.forward_pass
+        x = args[0] if args else kwargs["hidden_states"]
+        if forward_pass.strength is None:
+            if attachment.method.depends_on_image:
+                site.observe([x.shape[1]] * len(x))
+        elif attachment.metric_site == "block_input":
+            check_tokens(attachment, site, module, x)
+            forward_pass.plans[site.block.name] = attachment.plan(site, x)
+
+    def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> None:
+        """Forget the plan."""
+        self.attachment.forward_pass.plans.pop(self.site.block.name, None)
+
+
+class MergeHook(Hook):
+    """On attention or the feed-forward: runs it on the tokens that the block's plan leaves, and restores them.
+
+    Where samples keep different numbers of tokens, the first runs in the call itself and the others after it.
+    """
+
+    def __init__(self, attachment: TokenAttachment, site: Site) -> None:
+        self.attachment, self.site = attachment, site
+
+    def plan(self, module: nn.Module, args: Args, kwargs: Kwargs, x: Tensor) -> Plan:
+        """Return the plan of the block."""
+        return self.attachment.forward_pass.plans[self.site.block.name]
+
+    def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
+        """Reduce the tokens."""
+        forward_pass, site = self.attachment.forward_pass, self.site
+        if forward_pass.strength is None:
+            return None
+        x = args[0] if args else kwargs["hidden_states"]
+        check_tokens(self.attachment, site, module, forward_pass.image_of(x, site.block.name))
+        plan = self.plan(module, args, kwargs, x)
+        if isinstance(plan, RaggedPlan):
+            forward_pass.whole[site.block.name] = x
+            first = plan.plans[0]
+            return _with_first(args, kwargs | self.mask(module, first, x), first.reduce(x[:1]))
+        short = forward_pass.on_image(plan.reduce, x, site.block.name)
+        return _with_first(args, kwargs | self.mask(module, plan, x), short)
+
+    def mask(self, module: nn.Module, plan: Any, x: Tensor) -> Kwargs:
+        """Return the layer's further arguments on merged tokens x: none."""
+        return {}
+
+    def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> Any:
+        """Restore them."""
+        forward_pass, name, distinct = self.attachment.forward_pass, self.site.block.name, self.site.distinct_rows
+        if forward_pass.strength is None:
+            return None
+        plan = forward_pass.plans[name]
+        if isinstance(plan, RaggedPlan):
+            outputs = [plan.plans[0].restore(output)]
+            samples = forward_pass.whole.pop(name).split(1)
+            for of_sample, sample in zip(plan.plans[1:], samples[1:], strict=True):
+                further = kwargs | self.mask(module, of_sample, sample)
+                other_args, other_kwargs = _with_first(args, further, of_sample.reduce(sample))
+                outputs.append(of_sample.restore(module.forward(*other_args, **other_kwargs)))
+            y = torch.cat(outputs)
+        elif isinstance(output, tuple):  # joint attention: of the image, then of the text
+            return plan.restore(output[0]), *output[1:]
+        else:
+            y = forward_pass.on_image(plan.restore, output, self.site.block.name)
+        if distinct is not None and len(y) < len(distinct.inverse):  # the layers after it may run on all rows
+            forward_pass.plans[name] = plan.of_rows(distinct.inverse)
+        return y
+
+
+class MergeAttentionHook(MergeHook):
+    """On self-attention: as `MergeHook`, and plans from the tokens after norm1 where the block has no plan yet."""
+
+    def plan(self, module: nn.Module, args: Args, kwargs: Kwargs, x: Tensor) -> Plan:
+        """Return the plan of the block, made here or before."""
+        name, plans = self.site.block.name, self.attachment.forward_pass.plans
+        self.check(module, args, kwargs)
+        if name not in plans:
+            image = self.attachment.forward_pass.image_of(x, self.site.block.name)
+            plans[name] = self.attachment.plan(self.site, image)
+        return plans[name]
+
+    def mask(self, module: nn.Module, plan: Any, x: Tensor) -> Kwargs:
+        """Return the log of every key's group size as the attention's additive mask [B, 1, N'], if the method says so.
+
+        Raises ValueError for an attention processor that may not read it.
+        """
+        method = self.attachment.method
+        if method.attention is None:
+            return {}
+        processor = type(module.processor).__name__
+        if processor not in MASKED:
+            raise ValueError(
+                f"{self.site.block.name}: {method.id} adds the sizes of groups to the logits, for which the attention "
+                f"processor has to be {' or '.join(MASKED)}, not {processor}"
+            )
+        return {"attention_mask": plan.sizes.log().unsqueeze(1).to(x.dtype)}
+
+    def check(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
+        """Raise ValueError for a mask, and for a hook that keeps what attention returned."""
+        check_plain(module, args, kwargs, self.site.block.name)
+        kept_from = stateful_hooks(module)
+        if kept_from:
+            raise ValueError(
+                f"{self.site.block.name}: diffusers' hook {kept_from[0]!r} reuses what attention returned at an "
+                "earlier step, but the merged tokens of two steps differ: remove one of the two"
+            )
+
+
+def _with_first(args: Args, kwargs: Kwargs, x: Tensor) -> tuple[Args, Kwargs]:
+    return ((x, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": x})
