@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import fft, optimize
@@ -11,6 +12,7 @@ from scipy import fft, optimize
 FINEST = 24  # steps from 0 to the bound of values that lie on a lattice, such as means of hits over seeds
 STEPS = 64  # from 0 to the bound for values that do not
 FEW = 5  # values other than the most frequent; the signs of fewer are never significant
+LOOPED = 8  # fewer values, such as those of hits, are summed faster by Python; numpy adds them in the same order
 ACCURACY = 1e-12  # of a tail summed by FFT
 
 
@@ -52,10 +54,15 @@ class BoundedMean:
         counts += np.bincount(below + STEPS + 1, share, 2 * STEPS + 1)
         return cls(counts, float(scaled.sum() * STEPS), bound)
 
-    @property
+    @cached_property
     def n(self) -> int:
         """Number of values."""
         return round(self.counts.sum())
+
+    @cached_property
+    def lattice(self) -> np.ndarray:
+        """The lattice values."""
+        return np.linspace(-self.bound, self.bound, len(self.counts))
 
     @property
     def steps(self) -> int:
@@ -89,11 +96,18 @@ class BoundedMean:
         They are c_i / (n (1 + lambda (v_i - delta))). Where no lambda gives this mean, the remaining probability goes
         to a bound that was not observed.
         """
-        offsets = np.linspace(-self.bound, self.bound, len(self.counts)) - delta
+        offsets = self.lattice - delta
         observed = self.counts > 0
         counts, distance = self.counts[observed], offsets[observed]
 
+        terms = list(zip(counts.tolist(), distance.tolist(), strict=True)) if len(counts) < LOOPED else []
+
         def moment(multiplier: float) -> float:  # of the observed values around delta; falls with the multiplier
+            if terms:
+                total = 0.0
+                for count, value in terms:
+                    total += count * value / (1 + multiplier * value)
+                return total
             return float((counts * distance / (1 + multiplier * distance)).sum())
 
         low, high = _bracket(np.append(distance, offsets[[0, -1]]), np.append(counts, [0, 0]) / self.n)
@@ -124,7 +138,8 @@ def _of_sum(probabilities: np.ndarray, n: int) -> tuple[int, np.ndarray]:
     size = min(n * (len(probabilities) - 1), math.ceil(n * mean) + reach) - first + 1
     length = fft.next_fast_len(max(size, len(probabilities)), real=True)
     periodic = fft.irfft(fft.rfft(probabilities, length) ** n, length)
-    return first, np.roll(periodic, -(first % length))[:size].clip(min=0)
+    start = first % length
+    return first, np.concatenate([periodic[start:], periodic[:start]])[:size].clip(min=0)
 
 
 def _bracket(distances: np.ndarray, shares: np.ndarray) -> tuple[float, float]:

@@ -16,12 +16,10 @@ from bigain.methods.ids import method_of
 from bigain.metrics.significance import Difference, holm
 from bigain.reporting import names
 from bigain.reporting.collected import CellScores, read_cells
-from bigain.reporting.frames import CellMetric, optional, records
+from bigain.reporting.frames import Arm, CellMetric, optional, records
 from bigain.reporting.leaderboard import RIVAL, WIDEST
 from bigain.reporting.numbers import Value, rounded
 from bigain.reporting.scores import Scores
-
-Arm = tuple[str, float | None]  # a method and its strength
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+Arm = tuple[str, float | None]  # a method and its strength
+
 
 class CellMetric(NamedTuple):
     """A metric of a cell, over all its seeds; `strength` is None for the uncompressed model."""
@@ -30,6 +32,12 @@ def groups(frame: pd.DataFrame, columns: list[str]) -> list[tuple[tuple[str, ...
 def by_method(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Split a frame by its method column, in order of appearance."""
     return [(method, rows) for (method,), rows in groups(frame, ["method"])]
+
+
+def by_arm(frame: pd.DataFrame) -> dict[Arm, pd.DataFrame]:
+    """Return the rows of every method at every strength, in order of appearance."""
+    arms = frame.groupby(["method", "strength"], sort=False, dropna=False)
+    return {(method, optional(strength)): rows for (method, strength), rows in arms}
 
 
 def optional(value: float | None) -> float | None:

@@ -15,7 +15,7 @@ from bigain.methods.ids import method_of
 from bigain.methods.properties import properties_of
 from bigain.reporting import names
 from bigain.reporting.bias import bias_note
-from bigain.reporting.frames import CellMetric, at_strength, groups, optional, records
+from bigain.reporting.frames import CellMetric, by_arm, groups, optional, records
 from bigain.reporting.numbers import Value
 from bigain.reporting.rendering import write_table
 from bigain.reporting.scores import Scores
@@ -107,8 +107,11 @@ class Leaderboard:
         return [(budget, _ranked(entries)) for budget, entries in _by(timed, lambda entry: entry.seconds_budget)]
 
 
-def build(results: pd.DataFrame, scores: Scores, measured: pd.DataFrame) -> list[Leaderboard]:
-    """Return the leaderboard of every backbone and data set with an uncompressed cell, averaged over seeds."""
+def build(results: pd.DataFrame, measured: pd.DataFrame) -> list[Leaderboard]:
+    """Return the leaderboard of every backbone and data set with an uncompressed cell, averaged over seeds.
+
+    Differences are left to `with_differences`.
+    """
     boards = []
     for (backbone, dataset), cells in groups(results, ["backbone", "dataset"]):
         shown = set(cells["metric"])
@@ -117,8 +120,8 @@ def build(results: pd.DataFrame, scores: Scores, measured: pd.DataFrame) -> list
         arms = measured[measured["backbone"] == backbone]
         entries = list(_entries(backbone, dataset, cells, arms, metric, distance))
         if any(entry.method == "none" for entry in entries):
-            budgeted = [entry for budget in _budgets(entries) for entry in _compared(budget, scores, metric, distance)]
-            boards.append(Leaderboard(backbone, dataset, metric, distance, budgeted))
+            ranked = [entry for budget in _budgets(entries) for entry in _ranked(budget)]
+            boards.append(Leaderboard(backbone, dataset, metric, distance, ranked))
     return boards
 
 
@@ -126,11 +129,9 @@ def _entries(
     backbone: str, dataset: str, cells: pd.DataFrame, arms: pd.DataFrame, metric: str, distance: str
 ) -> Iterator[Entry]:
     """Yield an entry per method and strength, with its scores and costs alone."""
-    for row in records(cells[["method", "strength"]].drop_duplicates()):
-        method, strength = row["method"], optional(row["strength"])
-        scored = at_strength(cells[cells["method"] == method], strength)
-        costs = records(at_strength(arms[arms["method"] == method], strength))
-        cost = costs[0] if costs else {}
+    costs = {(row["method"], optional(row["strength"])): row for row in records(arms)}
+    for (method, strength), scored in by_arm(cells).items():
+        cost = costs.get((method, strength), {})
         seconds, speedup = optional(cost.get("seconds")), optional(cost.get("speedup"))
         yield Entry(
             backbone,
@@ -170,24 +171,34 @@ def _span(part: list[Entry]) -> str:
     return f"{low} to {high}% of operations saved" if low != high else f"{low}% of operations saved"
 
 
-def _compared(part: list[Entry], scores: Scores, metric: str, distance: str) -> list[Entry]:
+def with_differences(board: Leaderboard, scores: Scores) -> Leaderboard:
+    """Return a leaderboard whose entries have their paired differences."""
+    parts = [_compared(board, part, scores) for _, part in board.by_budget()]
+    return replace(board, entries=[entry for part in parts for entry in part])
+
+
+def _compared(board: Leaderboard, ranked: list[Entry], scores: Scores) -> list[Entry]:
     """Return a budget's entries, best first, with their paired differences."""
-    ranked = _ranked(part)
     rival = next((entry for entry in ranked if entry.method == RIVAL), None)
-    full = replace(part[0], method="none", strength=None)
+    best = ranked[0] if ranked[0].accuracy.value is not None else None
 
-    def differences(entry: Entry, of: str, others: dict[str, Entry | None]) -> dict[str, Value]:
-        return {name: _difference(scores, of, entry, other) for name, other in others.items()}
+    def differences(entry: Entry, metric: str, others: dict[str, Entry | None]) -> dict[str, Value]:
+        change = {"none": change_from_uncompressed(scores, metric, entry)}
+        return change | {name: _difference(scores, metric, entry, other) for name, other in others.items()}
 
-    others = {"none": full, "tome": rival, "best": ranked[0] if ranked[0].accuracy.value is not None else None}
     return [
         replace(
             entry,
-            over=differences(entry, metric, others),
-            distance_over=differences(entry, distance, {"none": full, "tome": rival}),
+            over=differences(entry, board.metric, {"tome": rival, "best": best}),
+            distance_over=differences(entry, board.distance, {"tome": rival}),
         )
         for entry in ranked
     ]
+
+
+def change_from_uncompressed(scores: Scores, metric: str, entry: Entry) -> Value:
+    """Return an entry's number minus the uncompressed model's with its paired interval, if they can be compared."""
+    return _difference(scores, metric, entry, replace(entry, method="none", strength=None))
 
 
 def _difference(scores: Scores, metric: str, entry: Entry, other: Entry | None) -> Value:
@@ -237,7 +248,7 @@ def write_leaderboard(
     html: Path,
 ) -> None:
     """Write the leaderboards in three formats."""
-    boards = build(results, scores, measured)
+    boards = [with_differences(board, scores) for board in build(results, measured)]
     context = {
         "boards": boards,
         "spec": spec,

@@ -42,6 +42,7 @@ class Scores:
                         by_seed[cell["seed"]] = Blocks(estimate.value, left_out, blocks["images"])
         self.images = {cell: pd.concat(seeds, axis=1).mean(axis=1) for cell, seeds in by_image.items()}
         self.distances = {cell: _mean_estimate(seeds) for cell, seeds in distances.items()}
+        self._improvements: dict[tuple[CellMetric, CellMetric], Difference] = {}  # a report asks for many of them twice
 
     def __contains__(self, cell: CellMetric) -> bool:
         """Return whether the study has the cell."""
@@ -67,19 +68,29 @@ class Scores:
 
         Raises ValueError naming the cells if they have fewer than two images in common.
         """
-        return self._combined([(1.0, ours), (-1.0, theirs)])
+        pair = (ours, theirs)
+        if pair not in self._improvements:
+            self._improvements[pair] = self._combined([(1.0, ours), (-1.0, theirs)])
+        return self._improvements[pair]
 
     def is_better(self, ours: CellMetric, theirs: CellMetric) -> bool:
         """Return whether our cell is significantly better: whether the interval of `improvement` lies above 0.
 
         Cells that are not comparable are not.
         """
-        if not self.comparable(ours, theirs):
-            return False
         if ours.metric not in names.BY_IMAGE:
-            return self.improvement(ours, theirs).low > 0
-        differences = self.images[ours] - self.images[theirs]  # missing where only one has the image
-        return is_positive(differences.dropna().to_numpy())
+            return self.comparable(ours, theirs) and self.improvement(ours, theirs).low > 0
+        if ours not in self.images or theirs not in self.images:
+            return False
+        differences = self._differences(ours, theirs)
+        return len(differences) >= 2 and differences.sum() > 0 and is_positive(differences)
+
+    def _differences(self, ours: CellMetric, theirs: CellMetric) -> np.ndarray:
+        """Return our scores minus theirs on the images that both cells have."""
+        a, b = self.images[ours], self.images[theirs]
+        if a.index.equals(b.index):  # as nearly always; aligning takes longer than the test
+            return a.to_numpy() - b.to_numpy()
+        return (a - b).dropna().to_numpy()
 
     def trend(self, ours: Sequence[CellMetric], theirs: Sequence[CellMetric]) -> Difference:
         """Test by how much our lead grows from the lowest to the highest strength, by a line fitted through all.

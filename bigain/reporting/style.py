@@ -9,6 +9,8 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
+from PIL import Image
 
 from bigain.core.files import whole_file
 from bigain.methods.ids import method_of
@@ -70,6 +72,7 @@ MARKERS = {
 
 
 ADDED = ("#666666", "o")  # of methods from outside
+LARGE = 2_000_000  # pixels of a figure; larger ones are stored with a palette, so that a page of many stays small
 
 
 def colour(preset: str) -> str:
@@ -103,7 +106,22 @@ def save(figure: plt.Figure, pdf: Path, png: Path) -> None:
         figure.savefig(temporary, format="pdf", metadata={"CreationDate": None}, bbox_inches="tight")
     with whole_file(png) as temporary:
         figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")
+        with Image.open(temporary) as image:
+            if image.width * image.height > LARGE:
+                _in_few_colours(image).save(temporary, format="png")
     plt.close(figure)
+
+
+def _in_few_colours(image: Image.Image) -> Image.Image:
+    """Return a drawing with a palette of 256 colours, in which white, the background, stays white.
+
+    An octree keeps the colours of methods that are drawn once; a median cut merges them into greys.
+    """
+    drawn = image.convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    palette = np.array(drawn.getpalette()).reshape(-1, 3)
+    palette[(palette >= 250).all(axis=1)] = 255  # the octree drops the lowest bits
+    drawn.putpalette(palette.ravel().tolist())
+    return drawn
 
 
 def message(text: str) -> plt.Figure:

@@ -12,7 +12,7 @@ from bigain.core.columns import csv_text
 from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.contents import TableEntry
-from bigain.reporting.frames import CellMetric, at_strength, groups, optional, records
+from bigain.reporting.frames import CellMetric, by_arm, groups, optional, records
 from bigain.reporting.numbers import Value, difference
 from bigain.reporting.scores import Scores
 
@@ -92,12 +92,13 @@ def _rows(
 ) -> list[Row]:
     """Return the rows of one metric: baselines, methods, and the difference of two of them."""
     metric, backbone, dataset = numbers[["metric", "backbone", "dataset"]].iloc[0]
+    arms = by_arm(numbers)
 
     def cell(method: str, strength: float | None) -> CellMetric:
         return CellMetric(metric, backbone, dataset, method, strength)
 
     def cells(method: str, strength: float | None) -> pd.DataFrame:
-        return at_strength(numbers[numbers["method"] == method], strength)
+        return arms.get((method, strength), numbers.iloc[:0])
 
     def value(method: str, strength: float | None) -> Value:
         return over_seeds(cells(method, strength), printed.get(cell(method, strength)))

@@ -9,7 +9,7 @@ from bigain.methods.presets import METHODS
 from bigain.metrics.significance import paired
 from bigain.reporting.contents import FEWEST_RANKED, has_leaderboard
 from bigain.reporting.forest import write_forest
-from bigain.reporting.leaderboard import build, write_leaderboard
+from bigain.reporting.leaderboard import build, with_differences, write_leaderboard
 from bigain.reporting.scores import Scores
 from tests.helpers.scored import cell, generated, hits
 
@@ -40,8 +40,8 @@ SPEC = {"study": "s", "seeds": [0]}
 
 
 def board():
-    (only,) = build(RESULTS, Scores(CELLS), MEASURED)
-    return only
+    (only,) = build(RESULTS, MEASURED)
+    return with_differences(only, Scores(CELLS))
 
 
 def test_budgets_span_at_most_a_point_and_a_half_and_the_most_accurate_comes_first():
@@ -71,8 +71,8 @@ def test_differences_are_paired_and_a_method_is_not_compared_with_itself():
 def test_distances_are_compared_block_by_block():
     cells = [generated("none", None, 50.0, 2.0), generated("tome", 0.7, 60.0, 3.0), generated("todo", 4.0, 55.0, 3.0)]
     rows = RESULTS[RESULTS["method"].isin(["none", "tome", "todo"])].assign(metric="fd", value=50.0)
-    (only,) = build(rows, Scores(cells), MEASURED)
-    entries = {entry.method: entry for entry in only.entries}
+    (only,) = build(rows, MEASURED)
+    entries = {entry.method: entry for entry in with_differences(only, Scores(cells)).entries}
     assert only.metric == ""
     assert only.distance == "fd"
     assert entries["todo"].distance_over["tome"].value == pytest.approx(-5.0)
@@ -93,7 +93,7 @@ def test_the_second_ranking_is_by_measured_seconds():
 
 
 def test_cells_that_were_not_timed_are_ranked_by_operations_alone():
-    (only,) = build(RESULTS, Scores(CELLS), MEASURED[MEASURED["method"] != "todo"])
+    (only,) = build(RESULTS, MEASURED[MEASURED["method"] != "todo"])
     todo = next(entry for entry in only.entries if entry.method == "todo")
     assert todo.budget == "operations not counted"
     assert todo.seconds is None
@@ -101,7 +101,7 @@ def test_cells_that_were_not_timed_are_ranked_by_operations_alone():
 
 
 def test_a_backbone_without_an_uncompressed_cell_has_no_leaderboard():
-    assert build(RESULTS[RESULTS["method"] != "none"], Scores(CELLS), MEASURED) == []
+    assert build(RESULTS[RESULTS["method"] != "none"], MEASURED) == []
 
 
 def test_a_study_has_one_if_it_compares_enough_presets_on_a_backbone_and_data_set():
