@@ -94,7 +94,7 @@ def main(results: Annotated[Path, typer.Argument()], output: Annotated[Path, typ
             rows.append({"model": model, "weights": name, **row})
             if name == "uniform":
                 panels[model] = {"before": before, "after": after}
-    pd.DataFrame(rows).to_csv(output / "calibration.csv", index=False, float_format="%.4g")
+    pd.DataFrame(rows).to_csv(output / "calibration.csv", index=False, float_format="%.10g")
     reliability_figure(panels).savefig(output / "reliability.png", dpi=110)
     candidates = dict(zip(dataset.class_names, dataset.prompts, strict=True))
     classifier = bigain.DiffusionClassifier("resources/mini-unet", candidates, stages=(20,), device="cpu")

@@ -12,6 +12,7 @@ import typer
 
 from bigain.cli.options import IMAGES_PANEL, Factor, MethodId, Ratio, Seed, fail
 from bigain.core.gpu_locks import locked_gpu
+from bigain.core.rounding import rounded
 from bigain.methods.options import Options
 
 if TYPE_CHECKING:
@@ -203,8 +204,8 @@ def lines_on(outcome: Outcome) -> Iterator[str]:
         yield f"{len(outcome.others)} files are no images by their endings: {', '.join(outcome.others[:3])}"
     fitted = outcome.calibrated_on
     if fitted is not None:
-        before, after = fitted["ece"]
+        accuracy, before, after = (rounded(percent, 1) for percent in (fitted["accuracy"], *fitted["ece"]))
         yield f"temperature {outcome.temperature:.4g}, fitted to {fitted['images']} images of {fitted['folder']}: "
-        yield f"  accuracy {fitted['accuracy']:.1f}%, calibration error (ECE) {before:.1f}% before, {after:.1f}% after"
+        yield f"  accuracy {accuracy}%, calibration error (ECE) {before}% before, {after}% after"
     elif outcome.temperature is None:
         yield "probabilities are not calibrated and say nothing: use --calibrate-on, or --temperature"

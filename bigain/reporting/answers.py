@@ -9,6 +9,7 @@ from typing import Any
 
 from bigain.core.columns import csv_text
 from bigain.core.report_specs import ReportSpec
+from bigain.core.rounding import rounded
 from bigain.reporting import names
 from bigain.reporting.claims import ClaimsFile, read_claims_file
 from bigain.reporting.claims_table import detectable_in_words
@@ -98,13 +99,13 @@ def _sentence(verdict: Verdict, averaged: list[Lead]) -> str:
 def _mean_leads(averaged: list[Lead]) -> str:
     """Return mean leads with their intervals, or their range if they are many."""
     if len(averaged) > MOST_LEADS:
-        values = [names.signed(lead.difference.value, 1) for lead in averaged]
+        values = [rounded(lead.difference.value, 1, signed=True) for lead in averaged]
         low, high = min(values, key=float), max(values, key=float)
         return f"; mean leads from {low} to {high}, by model, data set and metric"
     shown = []
     for lead in averaged:
         value, low, high = (
-            names.signed(x, 1) for x in (lead.difference.value, lead.difference.low, lead.difference.high)
+            rounded(x, 1, signed=True) for x in (lead.difference.value, lead.difference.low, lead.difference.high)
         )
         unit = names.METRICS[lead.cell.metric].short if lead.cell.metric in names.DISTANCES else "points"
         shown.append(f"{value} {unit} [{low}, {high}] ({lead.cell.backbone}, {lead.cell.dataset})")

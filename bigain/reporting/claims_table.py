@@ -9,6 +9,7 @@ from typing import Any
 
 from bigain.core.columns import csv_text
 from bigain.core.report_specs import ReportSpec
+from bigain.core.rounding import rounded
 from bigain.methods.ids import method_of
 from bigain.reporting import names
 from bigain.reporting.claims import ClaimsFile, read_claims_file
@@ -140,7 +141,8 @@ def _printed_verdict(verdict: Verdict, averaged: Iterable[Lead]) -> dict[str, An
 
 
 def _printed_lead(lead: Lead) -> str:
-    value, low, high = (names.signed(x, 1) for x in (lead.difference.value, lead.difference.low, lead.difference.high))
+    difference = lead.difference
+    value, low, high = (rounded(x, 1, signed=True) for x in (difference.value, difference.low, difference.high))
     return f"{value} ({low} to {high}), {_place(lead.cell)}, over {lead.count}"
 
 
@@ -156,7 +158,7 @@ def detectable_in_words(comparisons: Iterable[Comparison]) -> str:
 def _range(values: list[float], unit: str) -> str:
     """Return a range; an infinite value stands for too few images to show any difference."""
     finite = [value for value in values if math.isfinite(value)]
-    ends = dict.fromkeys(f"{value:.1f}" for value in (min(finite), max(finite))) if finite else {}
+    ends = dict.fromkeys(rounded(value, 1) for value in (min(finite), max(finite))) if finite else {}
     shown = [f"{' to '.join(ends)} {unit}"] if finite else []
     return " or ".join([*shown, *(["no difference"] if len(finite) < len(values) else [])])
 

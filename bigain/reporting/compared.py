@@ -12,13 +12,14 @@ import pandas as pd
 
 from bigain.core.provenance import checked, digest, read_sealed
 from bigain.core.records import summary
+from bigain.core.rounding import rounded
 from bigain.methods.ids import method_of
 from bigain.metrics.significance import Difference, holm
 from bigain.reporting import names
 from bigain.reporting.collected import CellScores, read_cells
 from bigain.reporting.frames import Arm, CellMetric, optional, records
 from bigain.reporting.leaderboard import RIVAL, WIDEST
-from bigain.reporting.numbers import Value, rounded
+from bigain.reporting.numbers import Value
 from bigain.reporting.scores import Scores
 
 
@@ -40,7 +41,6 @@ class Comparison:
 
     cell: CellMetric
     score: float
-    images: int
     opponents: list[Opponent]
 
 
@@ -132,7 +132,7 @@ def _comparison(scores: Scores, cell: CellMetric, others: list[CellMetric]) -> C
         for other, lead, p in zip(others, leads, adjusted, strict=True)
     ]
     opponents.sort(key=lambda opponent: (opponent.arm[1] is not None, -sign * opponent.score))
-    return Comparison(cell, scores.value(cell), leads[0].n, opponents)
+    return Comparison(cell, scores.value(cell), opponents)
 
 
 def _among(cell: CellScores, images: set[int] | None) -> CellScores:
@@ -153,15 +153,15 @@ def _arm(cell: CellScores) -> tuple[Any, ...]:
 
 
 def lines(comparison: Comparison, saved: float | None, faster: float | None) -> list[str]:
-    """Return a comparison as text: the method's row, then a row per opponent with the paired lead over it."""
+    """Return a comparison as text: the method's row, then a row per opponent with the paired lead over it on
+    the images that both have."""
     cell, metric = comparison.cell, names.METRICS[comparison.cell.metric]
     kind = method_of(cell.method).strength_kind
-    costs = "operations not counted" if saved is None else f"{saved:.1f}% of operations saved"
-    costs += "" if faster is None else f", {faster:.2f}x as fast in this run"
-    of = f"{comparison.images:,} images" if comparison.images else "images"
-    head = f"{cell.backbone}, {cell.dataset}, {metric.label}, {of}: {method_of(cell.method).label}"
+    costs = "operations not counted" if saved is None else f"{rounded(saved, 1)}% of operations saved"
+    costs += "" if faster is None else f", {rounded(faster, 2)}x as fast in this run"
+    head = f"{cell.backbone}, {cell.dataset}, {metric.label}: {method_of(cell.method).label}"
     rows = [f"{head} {names.strength(kind, cell.strength)}: {rounded(comparison.score, 1)} ({costs})"]
-    rows.append(f"  {'better than':34} {'score':>7}   {'by (95% interval)':26} {'p':>6} {'Holm':>6}")
+    rows.append(f"  {'better than':34} {'score':>7}   {'by (95% interval)':26} {'images':>7} {'p':>6} {'Holm':>6}")
     for opponent in comparison.opponents:
         name, strength = opponent.arm
         label = f"{method_of(name).label} {names.strength(method_of(name).strength_kind, strength)}".strip()
@@ -172,5 +172,7 @@ def lines(comparison: Comparison, saved: float | None, faster: float | None) -> 
         by = f"{rounded(opponent.lead.value, lead.digits, signed=True)} ({interval})"
         p, adjusted = names.p_value(opponent.lead.p), names.p_value(opponent.adjusted)
         best = "  the best there" if opponent.is_best else ""
-        rows.append(f"  {label:34} {rounded(opponent.score, 1):>7}   {by:26} {p:>6} {adjusted:>6}{best}")
+        rows.append(
+            f"  {label:34} {rounded(opponent.score, 1):>7}   {by:26} {opponent.lead.n:>7,} {p:>6} {adjusted:>6}{best}"
+        )
     return rows

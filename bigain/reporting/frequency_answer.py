@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bigain.core.rounding import rounded
 from bigain.metrics.significance import holm
 from bigain.reporting import names
 from bigain.reporting.evidence import CONTRADICTED, EQUIVALENT, LEVEL, SUPPORTED, UNDECIDED
@@ -80,7 +81,7 @@ def finding(compared: Destinations, mediated: Sequence[Mediated]) -> Finding:
     if verdict == EQUIVALENT:
         return Finding(verdict, f"on {place}, no rule is better by {_points(compared.margin)} or more{numbers}")
     shown = max(lead.difference.detectable for lead in leads.values())
-    return Finding(verdict, f"on {place}, not every lead is clear{numbers}; {shown:.1f} points would be shown")
+    return Finding(verdict, f"on {place}, not every lead is clear{numbers}; {rounded(shown, 1)} points would be shown")
 
 
 def _verdict(leads: list[Change]) -> str:
@@ -97,11 +98,19 @@ def _points(margin: float | None) -> str:
     return f"{margin:g} point{'' if margin == 1 else 's'}"
 
 
+def _signed(points: float) -> str:
+    return rounded(points, 1, signed=True)
+
+
+def _percent(share: float) -> str:
+    return rounded(100 * share, 0)
+
+
 def _numbers(leads: dict[str, Change]) -> str:
     """Return the leads in brackets, each with its interval and number of images."""
     texts = [
-        f"{lead.difference.value:+.1f} [{lead.difference.low:+.1f}, {lead.difference.high:+.1f}] over {RULES[method]}, "
-        f"n = {lead.difference.n}"
+        f"{_signed(lead.difference.value)} [{_signed(lead.difference.low)}, {_signed(lead.difference.high)}] over "
+        f"{RULES[method]}, n = {lead.difference.n}"
         for method, lead in leads.items()
     ]
     return f" ({'; '.join(texts)})" if texts else ""
@@ -114,7 +123,7 @@ def _why(compared: Destinations, mediated: Sequence[Mediated]) -> str:
     if not about:
         return ", but why was not measured"
     shares = [
-        f"{100 * m.explained.share:.0f}% of it [{100 * m.explained.share_low:.0f}, {100 * m.explained.share_high:.0f}] "
+        f"{_percent(m.explained.share)}% of it [{_percent(m.explained.share_low)}, {_percent(m.explained.share_high)}] "
         f"over {RULES[m.theirs[0]]}"
         for m in about
         if m.explained.mediates

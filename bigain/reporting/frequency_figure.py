@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +12,8 @@ from bigain.reporting import names
 from bigain.reporting.frequency_cells import LOWEST, RULES, AlphaSweep, Destinations
 from bigain.reporting.frequency_probe import Mediated
 
+WIDTH, HEIGHT = 11, 3.8  # inches, with legends of up to LINES lines below the panels
+LINES, LINE = 3, 0.147  # every further line makes the figure higher, by inches
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vP"
 
@@ -19,12 +22,26 @@ def draw(
     compared: Sequence[Destinations], sweeps: Sequence[AlphaSweep], mediated: Sequence[tuple[str, Mediated]]
 ) -> plt.Figure:
     """Draw the three panels; one without measurements says so. `mediated` are titles and mediations."""
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.8))
+    explained = [(title, each) for title, each in mediated if each.theirs[0] in RULES]
+    lines = max(len(compared), len(sweeps), len(_titles(explained)))
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(WIDTH, HEIGHT))
+    if lines > LINES:
+        _add_below(figure, LINE * (lines - LINES))
     _leads(left, compared)
     _alphas(middle, sweeps)
-    _explained(right, [(title, each) for title, each in mediated if each.theirs[0] in RULES])
+    _explained(right, explained)
     figure.tight_layout()
     return figure
+
+
+def _add_below(figure: plt.Figure, inches: float) -> None:
+    """Make a figure higher; its panels keep their sizes, from which the layout tells how far below legends start."""
+    height = HEIGHT + inches
+    panels = figure.subplotpars
+    figure.set_figheight(height)
+    figure.subplots_adjust(
+        bottom=(panels.bottom * HEIGHT + inches) / height, top=1 - (1 - panels.top) * HEIGHT / height
+    )
 
 
 def _leads(axis: plt.Axes, compared: Sequence[Destinations]) -> None:
@@ -55,9 +72,7 @@ def _alphas(axis: plt.Axes, sweeps: Sequence[AlphaSweep]) -> None:
             np.array(alphas) + 0.01 * number,
             [value.value for value in values],
             yerr=_errors(values),
-            color=COLOURS[number % len(COLOURS)],
-            marker=MARKERS[number % len(MARKERS)],
-            markersize=4,
+            **_look(number),
             lw=0.8,
             elinewidth=0.7,
             label=label,
@@ -72,7 +87,7 @@ def _explained(axis: plt.Axes, mediated: Sequence[tuple[str, Mediated]]) -> None
     axis.set_title(r"of these leads, explained by the change of $r$", loc="left")
     if not mediated:
         return _say_not_run(axis)
-    titles = list(dict.fromkeys(f"{title}, {names.strength('merge_ratio', m.ours[1])}" for title, m in mediated))
+    titles = _titles(mediated)
     rules = [rule for rule in RULES if rule != LOWEST and any(m.theirs[0] == rule for _, m in mediated)]
     for number, title in enumerate(titles):
         of_title = [m for t, m in mediated if f"{t}, {names.strength('merge_ratio', m.ours[1])}" == title]
@@ -81,14 +96,23 @@ def _explained(axis: plt.Axes, mediated: Sequence[tuple[str, Mediated]]) -> None
     _rows(axis, [RULES[rule] for rule in rules], "Acc@1, percentage points")
 
 
+def _titles(mediated: Sequence[tuple[str, Mediated]]) -> list[str]:
+    """Return the titles of mediations with their strengths, each once."""
+    return list(dict.fromkeys(f"{title}, {names.strength('merge_ratio', m.ours[1])}" for title, m in mediated))
+
+
+def _look(number: int) -> dict[str, Any]:
+    """Return the look of a series: the first 36 differ in colour or marker."""
+    marker = MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
+    return {"color": COLOURS[number % len(COLOURS)], "marker": marker, "markersize": 4}
+
+
 def _points(axis: plt.Axes, values: Sequence, rows: np.ndarray, number: int, label: str) -> None:
     axis.errorbar(
         [value.value for value in values],
         rows,
         xerr=_errors(values),
-        color=COLOURS[number % len(COLOURS)],
-        marker=MARKERS[number % len(MARKERS)],
-        markersize=4,
+        **_look(number),
         lw=0,
         elinewidth=0.8,
         label=label,

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bigain.core.columns import csv_text
 from bigain.core.report_specs import ReportSpec
+from bigain.core.rounding import rounded
 from bigain.methods.ids import method_of
 from bigain.methods.properties import properties_of
 from bigain.reporting import names
@@ -167,7 +168,7 @@ def _budgets(entries: list[Entry]) -> list[list[Entry]]:
 
 
 def _span(part: list[Entry]) -> str:
-    low, high = f"{_saved(part[0]):.1f}", f"{_saved(part[-1]):.1f}"
+    low, high = (rounded(_saved(entry), 1) for entry in (part[0], part[-1]))
     return f"{low} to {high}% of operations saved" if low != high else f"{low}% of operations saved"
 
 

@@ -1,4 +1,4 @@
-"""Names of metrics and strengths in print, and how text and numbers are formatted."""
+"""Names of metrics and strengths in print, and how text, p-values and strengths are formatted."""
 
 from __future__ import annotations
 
@@ -73,16 +73,6 @@ def html(text: str) -> str:
     """Escape for HTML; `BiGain_TM` gets its subscript."""
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"_([A-Z]+)", r"<sub>\1</sub>", escaped)
-
-
-def fixed(value: float, digits: int) -> str:
-    """Format a number with `digits` decimals; NaN becomes a dash."""
-    return MISSING if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def signed(value: float, digits: int) -> str:
-    """Format a difference with its sign and `digits` decimals; what is rounded to zero is +0."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
 def p_value(value: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from bigain.core.rounding import rounded
 from bigain.reporting import names
 
 DIGITS = 2  # decimals of a number without an interval
@@ -63,9 +64,9 @@ def digits(half_width: float | None) -> int:
     return max(0, 1 - exponent)
 
 
-def rounded(value: float, decimals: int, signed: bool = False) -> str:
-    """Format a number with these decimals, zero without a minus sign."""
-    return f"{value:{'+' if signed else ''}z.{decimals}f}"
+def fixed(value: float, decimals: int) -> str:
+    """Format a number with these decimals; NaN becomes a dash."""
+    return names.MISSING if math.isnan(value) else rounded(value, decimals)
 
 
 def is_symmetric(value: float, low: float, high: float) -> bool:

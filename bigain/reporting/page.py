@@ -14,13 +14,14 @@ import pandas as pd
 from bigain.core.files import write_text
 from bigain.core.records import summary
 from bigain.core.report_specs import DatasetProtocol, ReportSpec
+from bigain.core.rounding import rounded
 from bigain.methods.ids import method_of
 from bigain.metrics.significance import Difference
 from bigain.reporting import names
 from bigain.reporting.collected import CellScores
 from bigain.reporting.contents import TIMESTEPS_FIGURE, TableEntry, figures_of, has_leaderboard, read_tables
 from bigain.reporting.frames import CellMetric, records
-from bigain.reporting.numbers import Value, digits, rounded
+from bigain.reporting.numbers import Value, digits
 from bigain.reporting.protocol import counted, elimination_note
 from bigain.reporting.rendering import render
 from bigain.reporting.scores import Scores

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from bigain.core.files import write_text
+from bigain.core.rounding import rounded
 from bigain.reporting import names, numbers
 from bigain.reporting.package_files import TEMPLATES
 
@@ -22,9 +23,9 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(latex=names.latex, html=names.html, fixed=names.fixed, p_value=names.p_value)
+    environment.filters.update(latex=names.latex, html=names.html, p_value=names.p_value)
     environment.filters.update(number_html=numbers.in_html, number_latex=numbers.in_latex)
-    environment.filters.update(rounded=numbers.rounded)
+    environment.filters.update(rounded=rounded, fixed=numbers.fixed)
     environment.globals.update(strength=names.strength, missing=names.MISSING, kinds=names.STRENGTHS)
     return environment
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from bigain.core.rounding import rounded
 from bigain.metrics.power import LEVEL
 from bigain.metrics.significance import holm
 from bigain.reporting.frames import records
@@ -144,8 +145,11 @@ def _at(row: Row) -> str:
 
 
 def _share(row: Row) -> str:
-    return f"{row['accuracy']:.1f}% [{row['low']:.1f}, {row['high']:.1f}]"
+    accuracy, low, high = (rounded(row[name], 1) for name in ("accuracy", "low", "high"))
+    return f"{accuracy}% [{low}, {high}]"
 
 
 def _change(row: Row) -> str:
-    return f"{row['difference']:+.1f} points [{row['difference_low']:+.1f}, {row['difference_high']:+.1f}]"
+    keys = ("difference", "difference_low", "difference_high")
+    difference, low, high = (rounded(row[key], 1, signed=True) for key in keys)
+    return f"{difference} points [{low}, {high}]"

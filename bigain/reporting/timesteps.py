@@ -16,6 +16,7 @@ import pandas as pd
 from bigain.core.files import write_text
 from bigain.core.records import embedded_spec
 from bigain.core.rng import is_for_fitting
+from bigain.core.rounding import rounded
 from bigain.core.validation import TRIALS, read_columns
 from bigain.datasets import load as load_dataset
 from bigain.metrics.informative_timesteps import Judged, hits_at_timesteps, judge_weights
@@ -93,6 +94,10 @@ def _weights_panel(axis: plt.Axes, judged: Judged) -> None:
         values = weights(t)
         row = judged.table[judged.table["weights"] == name].iloc[0]
         axis.plot(
-            T * t, values / values.mean(), color=COLOURS[name], linewidth=1, label=f"{name}: {row['accuracy']:.0f}%"
+            T * t,
+            values / values.mean(),
+            color=COLOURS[name],
+            linewidth=1,
+            label=f"{name}: {rounded(row['accuracy'], 0)}%",
         )
     axis.set_xlabel("t")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bigain.core.rounding import rounded
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -23,7 +25,7 @@ def reliability_figure(panels: Mapping[str, Mapping[str, Reliability]]) -> Figur
     for axes, (title, curves) in zip(np.ravel(figure.subplots(1, len(panels))), panels.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
         for (label, curve), colour in zip(curves.items(), ("#D55E00", "#0072B2", "#009E73"), strict=False):
-            _draw(axes, curve, f"{label}: ECE {100 * curve.ece:.1f}%", colour)
+            _draw(axes, curve, f"{label}: ECE {rounded(100 * curve.ece, 1)}%", colour)
         axes.set(title=title, xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axes.legend(loc="lower right", fontsize=8)
     return figure

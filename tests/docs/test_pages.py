@@ -16,6 +16,7 @@ import typer
 import yaml
 
 from bigain.cli.main import app
+from bigain.core.rounding import rounded
 from bigain.methods.ids import method_of
 from bigain.methods.presets import METHODS
 from tests.helpers.repository import ROOT
@@ -126,8 +127,8 @@ def test_the_calibration_of_the_classifier_s_page_is_the_measured_one():
     rows = list(csv.DictReader((ROOT / "docs/classifier/calibration.csv").open(encoding="utf-8")))
     assert len(rows) == 8
     for row in rows:
-        percent = [f"{float(row[name]):.1f}" for name in ("acc@1", "ece_before", "ece_after")]
-        nll = [f"{float(row[name]):.3f}" for name in ("nll_before", "nll_after")]
+        percent = [rounded(float(row[name]), 1) for name in ("acc@1", "ece_before", "ece_after")]
+        nll = [rounded(float(row[name]), 3) for name in ("nll_before", "nll_after")]
         cells = [f"`{row['model']}`", kinds.get(row["weights"], row["weights"]), *percent, *nll]
         assert f"| {' | '.join(cells)} |" in page
 

@@ -19,7 +19,7 @@ from tests.helpers.full_size import write_results
 from tests.helpers.repository import copy_repository
 
 RENDER = """
-import json, sys, time
+import json, sys, warnings
 from pathlib import Path
 from bigain.cli.study import merged_config
 from bigain.reporting import answers, audit, claims_table, classes, efficiency, figures, forest, frequency
@@ -31,6 +31,7 @@ from bigain.reporting.package_files import claims_file, tables_file
 from bigain.reporting.scores import Scores
 from bigain.study.study import Study
 
+warnings.simplefilter("error", UserWarning)  # as matplotlib's on a figure without room for its labels
 study = Study(merged_config([Path("config/paper.yaml")]))
 spec, out = json.loads(study.report_spec()), Path(study.reports)
 collected = Path(study.results, "results.parquet")
@@ -132,16 +133,16 @@ def _one_core(folder: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def test_it_takes_less_than_ninety_seconds_on_one_core(rendered):
+def test_it_takes_less_than_a_minute_on_one_core(rendered):
     _, seconds, _ = rendered
-    assert seconds < 90
+    assert seconds < 60
 
 
 def test_every_table_of_the_paper_is_rendered_with_its_numbers(rendered):
     reports, _, tables = rendered
     assert {f"table{k}" for k in (2, 3, 4, 5, 6, 7, 8, 12)} < set(tables)
     page = (reports / "index.html").read_text()
-    assert len(page) < 9e6
+    assert len(page) < 8e6
     for table in (*tables, *OTHERS):
         assert f'id="{table}"' in page, table
     assert "81.03" in page  # of the paper, behind the toggle

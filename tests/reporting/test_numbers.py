@@ -1,10 +1,14 @@
 """How numbers are printed: digits, ± and asymmetric intervals."""
 
+from decimal import ROUND_HALF_EVEN, Decimal
+
 import numpy as np
 import pytest
 
+from bigain.core.columns import csv_text
+from bigain.core.rounding import rounded
 from bigain.metrics.accuracy import accuracy
-from bigain.reporting.numbers import Value, digits, in_html, in_latex, rounded
+from bigain.reporting.numbers import Value, digits, fixed, in_html, in_latex
 
 
 @pytest.mark.parametrize(
@@ -42,3 +46,15 @@ def test_numbers_without_interval_missing_best_and_over_seeds():
     value = Value(70, 65, 75, best=True, spread=1.41)
     assert in_html(value) == "<b>70.0</b> <small>&plusmn; 5.0 sd 1.4</small>"
     assert in_latex(value) == r"\textbf{70.0} {\scriptsize $\pm$5.0 sd 1.4}"
+
+
+@pytest.mark.parametrize("percent", [100 * 0.7595, 75.95, 0.45, 48.75, 48.85, 75.94813526, -0.04, 2 / 3, 1e6 / 3])
+def test_what_is_printed_is_the_rounding_of_what_the_csv_file_says(percent):
+    row = csv_text("table", [{"value": percent}]).splitlines()[1]
+    (stored,) = (cell for cell in row.split(",") if cell)
+    nearest = Decimal(stored).quantize(Decimal("0.1"), ROUND_HALF_EVEN)
+    assert rounded(percent, 1) == str(nearest + 0).replace("-0.0", "0.0")
+
+
+def test_infinite_numbers_and_missing_ones_are_printed():
+    assert (rounded(float("inf"), 1), fixed(float("nan"), 1)) == ("inf", "–")

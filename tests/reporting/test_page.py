@@ -69,23 +69,40 @@ SPEC = {
 }
 
 
-def test_the_page_answers_first_then_shows_figure_1_then_what_was_run_then_tables(tmp_path):
+def rendered(folder, warnings):
+    """The page of two cells, an uncompressed and a compressed one, with these warnings each."""
     for name in ("answers", "claims", "audit", "table4"):
-        (tmp_path / f"{name}.html").write_text(f'<table id="{name}"></table>')
+        (folder / f"{name}.html").write_text(f'<table id="{name}"></table>')
     for name in ("figure1", "tradeoff", "classes"):
-        (tmp_path / f"{name}.png").write_bytes(b"")
-    facts = {"left_out": {}, "warnings": {"fd": "compared with 500 images"}, "compressed": [], "environments": []}
-    scored = [classified(method, s, 80) | facts | {"seconds": 5400.0} for method, s in (("none", None), ("tome", 0.5))]
+        (folder / f"{name}.png").write_bytes(b"")
+    facts = {"left_out": {}, "compressed": [], "environments": [], "seconds": 5400.0}
+    arms = (("none", None), ("tome", 0.5))
+    scored = [classified(*arm, 80) | facts | {"warnings": of_cell} for arm, of_cell in zip(arms, warnings, strict=True)]
     for cell in scored:
         cell["cell"]["task"] = "classification"
     columns = ["backbone", "dataset", "method", "metric", "value", "low", "high", "n"]
     results = pd.DataFrame([["u", "d", "none", "acc@1", 80.0, 71.1, 86.7, 100]], columns=columns)
-    tables = tmp_path / "tables.yaml"
+    tables = folder / "tables.yaml"
     tables.write_text(json.dumps({"table4": TABLE}))  # JSON is YAML
-    page.write_page(results, scored, tables, tmp_path / "report.pdf", [], SPEC, tmp_path / "index.html")
-    text = (tmp_path / "index.html").read_text()
+    page.write_page(results, scored, tables, folder / "report.pdf", [], SPEC, folder / "index.html")
+    return (folder / "index.html").read_text()
+
+
+def test_the_page_answers_first_then_shows_figure_1_then_what_was_run_then_tables(tmp_path):
+    text = rendered(tmp_path, [{"fd": "compared with 500 images"}] * 2)
     parts = ['id="answers"', "figure1.pdf", 'id="setup"', "3.0 hours", 'id="claims"', 'id="table4"', "tradeoff.pdf"]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
     assert "80.0 <small>(71.1 to 86.7)</small>" in text
     assert "fd: compared with 500 images (2 cells)" in text
+
+
+def test_the_page_warns_of_prompts_and_captions_that_a_model_does_not_read_to_their_end(tmp_path):
+    prompts = {"prompts": "2 of 10 classes have prompts longer than the 77 tokens that u reads"}
+    captions = {"captions": "3 of 2048 images have captions longer than the 77 tokens that u reads"}
+    rows = re.findall(r'<td class="name">warning</td><td class="name">(.*?)</td>', rendered(tmp_path, [prompts] * 2))
+    assert rows == [f"prompts: {prompts['prompts']} (2 cells)"]
+    text = rendered(tmp_path, [prompts, captions])
+    assert f"prompts: {prompts['prompts']} (1 cells)" in text
+    assert f"captions: {captions['captions']} (1 cells)" in text
+    assert 'class="name">warning' not in rendered(tmp_path, [{}, {}])
