@@ -36,8 +36,11 @@ def by_method(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def by_arm(frame: pd.DataFrame) -> dict[Arm, pd.DataFrame]:
     """Return the rows of every method at every strength, in order of appearance."""
-    arms = frame.groupby(["method", "strength"], sort=False, dropna=False)
-    return {(method, optional(strength)): rows for (method, strength), rows in arms}
+    arms: dict[Arm, pd.DataFrame] = {}
+    key: Any
+    for key, rows in frame.groupby(["method", "strength"], sort=False, dropna=False):
+        arms[key[0], optional(key[1])] = rows
+    return arms
 
 
 def optional(value: float | None) -> float | None:

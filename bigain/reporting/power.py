@@ -8,48 +8,26 @@ Power is 80% at a level of 5% (bigain.metrics.power).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
-
-import numpy as np
-import pandas as pd
+from typing import Any, TypeVar
 
 from bigain.core.provenance import digest, read_provenance
-from bigain.metrics.power import (
-    detectable_difference,
-    images_for_equivalence,
-    images_for_noninferiority,
-    images_needed,
-)
 from bigain.reporting import names
 from bigain.reporting.claims import ClaimsFile
 from bigain.reporting.collected import read_cells
 from bigain.reporting.comparisons import Comparison, Measured, comparisons
 from bigain.reporting.frames import CellMetric
 from bigain.reporting.printed_claims import DISCORDANCE
-from bigain.reporting.scores import Scores, trend_weights
+from bigain.reporting.scores import Scores
+from bigain.reporting.spreads import NO_PILOT, PILOT, POINTS, Spread, in_pilot, stated
 from bigain.study.cells import Cell
 from bigain.study.cost import StudyCost
 from bigain.study.workload import Workload
 
 MAPS = ("map", "map_released")
-PILOT, NO_PILOT = "pilot", "no pilot"
 T = TypeVar("T", int, float)
-POINTS = 100  # per unit of accuracy
-
-
-class Spread(NamedTuple):
-    """How much a comparison varies, and the `source` of this number: a discordance of differences up to `bound`, or the
-    smallest difference in distances that `images` can show."""
-
-    source: str
-    discordance: float | None = None
-    bound: float = 1
-    detectable: float | None = None
-    images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -207,27 +185,11 @@ class Planned:
     def spreads(self, comparison: Comparison, discordances: Sequence[float]) -> list[Spread]:
         """Return the spread of a comparison in the pilot, or else one for each stated discordance."""
         ours, theirs = compared_cells(comparison)
-        if known := self._in_pilot(ours, theirs):
+        if self.pilot is not None and (known := in_pilot(self.pilot, ours, theirs)):
             return [known]
         if comparison.cell.metric in names.DISTANCES:
             return [Spread(NO_PILOT)]
-        # Leads at several strengths are taken as independent: their mean squares add up with the squared weights.
-        weights = np.abs(_weights(ours))
-        bound = float(weights.sum())
-        return [Spread(f"{value:g}", value * float((weights**2).sum()) / bound**2, bound) for value in discordances]
-
-    def _in_pilot(self, ours: list[CellMetric], theirs: list[CellMetric]) -> Spread | None:
-        """Return the spread of a comparison in the pilot, None if that lacks a cell or has too few common images."""
-        pilot, cells = self.pilot, [*ours, *theirs]
-        if pilot is None or not all(cell in pilot for cell in cells):
-            return None
-        if cells[0].metric not in names.DISTANCES:
-            return _discordance(pilot, ours, theirs) if pilot.common_images(cells) > 1 else None
-        try:
-            lead = pilot.trend(ours, theirs) if len(ours) > 1 else pilot.improvement(ours[0], theirs[0])
-        except ValueError:  # distances without pairs
-            return None
-        return Spread(PILOT, detectable=lead.detectable, images=lead.n)
+        return [stated(ours, value) for value in discordances]
 
     def need(self, claim: str, comparison: Comparison, spread: Spread, difference: float | None) -> Need:
         """Return what a comparison of this spread shows and needs."""
@@ -245,9 +207,9 @@ class Planned:
             comparison=comparison,
             spread=spread,
             images=images,
-            shows=_shown(spread, images) if is_comparable else None,
+            shows=spread.shown_by(images) if is_comparable else None,
             difference=sought,
-            needed=None if sought is None else _needed(spread, sought, comparison.claimed),
+            needed=None if sought is None else spread.images_to_show(sought, comparison.claimed),
             hours=hours,
             hours_per_image={cell: hours[cell] / self.study.images(cell) for cell in cells},
         )
@@ -266,46 +228,3 @@ def _largest(values: Sequence[T | None]) -> T | None:
     """Return the largest of values that are all known, else None."""
     known = [value for value in values if value is not None]
     return max(known) if len(known) == len(values) else None
-
-
-def _weights(cells: Sequence[CellMetric]) -> np.ndarray:
-    """Return the weights of the leads at these cells' strengths in a comparison."""
-    strengths = [cell.strength for cell in cells if cell.strength is not None]
-    return np.ones(1) if len(cells) == 1 else trend_weights(strengths)
-
-
-def _discordance(pilot: Scores, ours: Sequence[CellMetric], theirs: Sequence[CellMetric]) -> Spread:
-    """Return the mean squared difference of a comparison on the images that the pilot's cells share."""
-    frame = pd.concat([pilot.images[cell] for cell in (*ours, *theirs)], axis=1, join="inner")
-    weights = _weights(ours)
-    signed = np.concatenate([weights, -weights])
-    bound = float(signed[signed > 0].sum())
-    squares = (frame.to_numpy() @ signed / bound) ** 2
-    return Spread(PILOT, float(squares.mean()), bound, images=len(frame))
-
-
-def _shown(spread: Spread, images: int) -> float | None:
-    """Return the smallest difference that a number of images shows, in points or units of distance."""
-    if spread.discordance is not None:
-        return POINTS * spread.bound * detectable_difference(spread.discordance, images)
-    if spread.detectable is None or spread.images is None:
-        return None
-    return spread.detectable * math.sqrt(spread.images / images)
-
-
-def _needed(spread: Spread, difference: float, claimed: str) -> int | None:
-    """Return how many images show a difference, or for claims of closeness and stability that it is smaller.
-
-    A failure is a loss beyond the margin: the images are those that show it where the loss is twice the margin.
-    """
-    if spread.discordance is not None:
-        share = difference / POINTS / spread.bound
-        if claimed == "close":
-            return images_for_equivalence(spread.discordance, share)
-        if claimed == "stable":
-            return images_for_noninferiority(spread.discordance, share)
-        discordance = max(spread.discordance, min(1.0, 2 * share)) if claimed == "fails" else spread.discordance
-        return images_needed(discordance, share)
-    if spread.detectable is None or spread.images is None:
-        return None
-    return math.ceil(spread.images * (spread.detectable / difference) ** 2)

@@ -21,7 +21,8 @@ from bigain.metrics.power import (
     images_needed,
 )
 from bigain.reporting.claims import read_claims_file
-from bigain.reporting.power import NO_PILOT, PILOT, needs, read_pilot, summaries
+from bigain.reporting.power import needs, read_pilot, summaries
+from bigain.reporting.spreads import NO_PILOT, PILOT
 from bigain.study.study import Study
 from tests.helpers.small_study import CONFIG, small_study, write_study
 
