@@ -51,8 +51,9 @@ class Claim:
         return claim
 
     def covers(self, family: str, strength: float | None) -> bool:
-        """Return whether the claim speaks of a backbone family and a strength of `of`."""
-        return family in self.families and (self.strengths is None or strength in self.strengths)
+        """Return whether the claim speaks of a backbone family, a control of every one, and a strength of `of`."""
+        of_family = self.control or family in self.families
+        return of_family and (self.strengths is None or strength in self.strengths)
 
     def counterpart(self, cell: CellMetric, than: str) -> CellMetric:
         """Return the cell that a cell of `of` is compared with: same strength, unless the claim sets another."""

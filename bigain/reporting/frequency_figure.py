@@ -29,7 +29,7 @@ def draw(
         _add_below(figure, LINE * (lines - LINES))
     _leads(left, compared)
     _alphas(middle, sweeps)
-    _explained(right, explained)
+    _explained(right, explained, list(dict.fromkeys([*map(_label, compared), *_titles(explained)])))
     figure.tight_layout()
     return figure
 
@@ -52,9 +52,13 @@ def _leads(axis: plt.Axes, compared: Sequence[Destinations]) -> None:
     for number, each in enumerate(compared):
         of_rules = [each.leads[rule].difference for rule in rules if rule in each.leads]
         rows = [rules.index(rule) for rule in rules if rule in each.leads]
-        label = f"{each.cell.backbone}, {each.cell.dataset}, {names.strength('merge_ratio', each.cell.strength)}"
-        _points(axis, of_rules, np.array(rows) + _shift(number, len(compared)), number, label)
+        _points(axis, of_rules, np.array(rows) + _shift(number, len(compared)), number, _label(each))
     _rows(axis, [RULES[rule] for rule in rules], "Acc@1, percentage points")
+
+
+def _label(compared: Destinations) -> str:
+    cell = compared.cell
+    return f"{cell.backbone}, {cell.dataset}, {names.strength('merge_ratio', cell.strength)}"
 
 
 def _alphas(axis: plt.Axes, sweeps: Sequence[AlphaSweep]) -> None:
@@ -83,7 +87,8 @@ def _alphas(axis: plt.Axes, sweeps: Sequence[AlphaSweep]) -> None:
     _legend(axis)
 
 
-def _explained(axis: plt.Axes, mediated: Sequence[tuple[str, Mediated]]) -> None:
+def _explained(axis: plt.Axes, mediated: Sequence[tuple[str, Mediated]], series: list[str]) -> None:
+    """Draw what is explained; a series looks as in the panel of the leads."""
     axis.set_title(r"of these leads, explained by the change of $r$", loc="left")
     if not mediated:
         return _say_not_run(axis)
@@ -92,7 +97,8 @@ def _explained(axis: plt.Axes, mediated: Sequence[tuple[str, Mediated]]) -> None
     for number, title in enumerate(titles):
         of_title = [m for t, m in mediated if f"{t}, {names.strength('merge_ratio', m.ours[1])}" == title]
         rows = [rules.index(m.theirs[0]) for m in of_title]
-        _points(axis, [m.explained for m in of_title], np.array(rows) + _shift(number, len(titles)), number, title)
+        rows_of_title = np.array(rows) + _shift(number, len(titles))
+        _points(axis, [m.explained for m in of_title], rows_of_title, series.index(title), title)
     _rows(axis, [RULES[rule] for rule in rules], "Acc@1, percentage points")
 
 

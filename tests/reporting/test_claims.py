@@ -35,6 +35,15 @@ def test_the_claims_of_the_package_judge_the_map_that_the_paper_prints():
     assert set(file.margins) == {"acc@1", "map_released", "distance"}
 
 
+def test_the_paper_claims_for_its_two_models_and_a_control_tests_every_one(tmp_path):
+    content = {"claims": {"paper": CLAIM, "control": CLAIM | {"control": True, "strengths": [0.7]}}}
+    claims = read_claims_file(written(tmp_path, content)).claims
+    families = ("unet", "dit", "mmdit", "flux")
+    assert [family for family in families if claims["paper"].covers(family, 0.7)] == ["unet", "dit"]
+    assert [family for family in families if claims["control"].covers(family, 0.7)] == list(families)
+    assert not claims["control"].covers("flux", 0.5)
+
+
 def test_every_question_of_the_package_asks_something_and_has_claims():
     questions = read_claims_file(CLAIMS).questions
     assert len(questions) == 5
