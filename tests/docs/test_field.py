@@ -6,7 +6,7 @@ from bigain.methods.presets import METHODS
 from bigain.methods.properties import properties_of
 from tests.helpers.repository import ROOT
 
-NUMBER = r"(U-Net|DiT) (\d+\.\d)"
+NUMBER = r"(U-Net|DiT)\s(\d+\.\d)"
 
 
 def measured() -> dict[tuple[str, str], str]:
