@@ -18,6 +18,7 @@ from bigain.metrics.power import LEVEL
 from bigain.metrics.significance import Difference, paired
 
 STEPS = 20  # of Newton's method
+LEAST_RELIABILITY = 0.1  # of a mediator's changes, for a share to be given: below, it would be a share of noise
 PRIOR = 10.0  # deviation of the normal prior of a, and of b per deviation of the mediator: nearly none
 
 
@@ -25,8 +26,9 @@ PRIOR = 10.0  # deviation of the normal prior of a, and of b per deviation of th
 class Explained:
     """The part of a difference that a mediator explains, in percentage points, with its 95% interval over images.
 
-    `share` is that part over the difference; it and its interval are NaN where the difference is not significant.
-    `reliability` is the fraction of the variance of the measured change between images that is not noise.
+    `reliability` is the fraction of the variance of the measured change between images that is not noise. `share` is
+    that part over the difference; it and its interval are NaN where the difference is not significant, or the
+    reliability is below LEAST_RELIABILITY.
     """
 
     total: Difference
@@ -41,9 +43,9 @@ class Explained:
 
     @property
     def mediates(self) -> bool:
-        """Whether the difference is significant, and the interval of the explained part lies on its side of 0."""
+        """Whether there is a share, and the interval of the explained part lies on the difference's side of 0."""
         sign = np.sign(self.total.value)
-        return self.total.p < LEVEL and min(sign * self.low, sign * self.high) > 0
+        return not np.isnan(self.share) and min(sign * self.low, sign * self.high) > 0
 
 
 def mediate(hits: np.ndarray, mediator: np.ndarray, repeats: tuple[np.ndarray, np.ndarray], seed: int) -> Explained:
@@ -66,8 +68,9 @@ def mediate(hits: np.ndarray, mediator: np.ndarray, repeats: tuple[np.ndarray, n
     halves = [_explained(hits, scaled, counts, fitted, ~fitted) for fitted in (first, ~first)]
     explained, total = (halves[0] + halves[1]) / images, paired(hits)
     low, high = np.percentile(explained[1:], [2.5, 97.5])
+    reliability = float(_reliability(*repeats, counts[:1])[0, 0])
     share, share_low, share_high = np.nan, np.nan, np.nan
-    if total.p < LEVEL:
+    if total.p < LEVEL and reliability >= LEAST_RELIABILITY:
         share = explained[0] / hits.mean()
         with np.errstate(divide="ignore", invalid="ignore"):  # a resample may have no difference to share
             shares = explained[1:] / (counts[1:] @ hits / images)
@@ -80,7 +83,7 @@ def mediate(hits: np.ndarray, mediator: np.ndarray, repeats: tuple[np.ndarray, n
         share=float(share),
         share_low=float(share_low),
         share_high=float(share_high),
-        reliability=float(_reliability(*repeats, counts[:1])[0, 0]),
+        reliability=reliability,
         discordant=int((hits != 0).sum()),
     )
 

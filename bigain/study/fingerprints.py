@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bigain.core.files import read_json, write_json
 from bigain.core.messages import unknown
-from bigain.core.syntax import DOCUMENTED, texts
+from bigain.core.syntax import DOCUMENTED, encoded
 from bigain.methods import outside
 
 PACKAGE = Path(__file__).parents[1]
@@ -183,6 +183,11 @@ def _tree(module: str) -> ast.Module:
     return ast.parse(_file(module).read_text(encoding="utf-8"))
 
 
+@cache
+def _nodes(module: str) -> list[ast.AST]:
+    return list(ast.walk(_tree(module)))
+
+
 def _file(module: str) -> Path:
     path = PACKAGE.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
@@ -192,7 +197,7 @@ def _file(module: str) -> Path:
 def _imports(module: str) -> frozenset[str]:
     """Return the modules of this package that a module imports, in functions too."""
     names = set()
-    for node in ast.walk(_tree(module)):
+    for node in _nodes(module):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -208,11 +213,10 @@ def _is_module(name: str) -> bool:
 @cache
 def _content(module: str) -> str:
     """Return a digest of a module's syntax tree, and of the .csv and .json files beside it that it names."""
-    digest, tree = hashlib.sha256(), _tree(module)
+    tree = _tree(module)
     body = [node for node in tree.body if isinstance(node, DOCUMENTED)] if module in REGISTRIES else tree
-    for text in texts(body):
-        digest.update(text.encode() + b"\0")
-    names = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    digest = hashlib.sha256(encoded(body))
+    names = {node.value for node in _nodes(module) if isinstance(node, ast.Constant)}
     for file in sorted(_file(module).parent.iterdir()):
         if file.name in names and file.suffix in (".csv", ".json"):
             digest.update(file.read_bytes())

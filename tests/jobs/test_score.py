@@ -141,12 +141,16 @@ def test_a_fid_against_a_small_reference_is_kept_with_a_warning(tmp_path, capsys
     assert _remarks([scored, scored], "warnings", "warning") == [("warning", f"fid: {reason} (2 cells)")]
 
 
-def test_images_whose_captions_are_cut_off_are_counted_in_a_warning(tmp_path, capsys):
+def test_a_fid_is_kept_with_its_values_without_each_block_and_cut_captions_are_counted(tmp_path, capsys):
     cut = {"positions": [3, 2040, 2047], "after": 77}
     scored = score_fid(tmp_path, 2048, 2048, cut_off=cut)
     reason = "3 of 2048 images have captions longer than the 77 tokens that u reads"
     assert scored["warnings"] == {"captions": reason}
     assert f"warnings: captions: {reason}" in capsys.readouterr().out
+    assert set(scored["blocks"]["left_out"]) == {"fid", "kid"}
+    assert {len(values) for values in scored["blocks"]["left_out"].values()} == {20}
+    images = {"captions": digest({"of": "conditions"}), "reference": digest({"of": "reference"})}
+    assert scored["blocks"]["images"] == {"n": 2048, "seed": CELL["seed"]} | images
     with pytest.raises(ValueError, match=r"chunk\.safetensors\.json: cut_off\.positions: 'all'"):
         score_fid(tmp_path, 2048, 2048, cut_off=cut | {"positions": "all"})
 
@@ -167,14 +171,6 @@ def test_a_fid_of_few_generated_images_is_left_out_and_said_so(tmp_path, capsys)
     assert scored["warnings"] == {}
     assert scored["left_out"] == {"fid": "2047 generated images; at least 2048 are needed"}
     assert "left out: fid: 2047 generated images" in capsys.readouterr().out
-
-
-def test_the_values_without_each_block_are_kept_with_what_their_images_are(tmp_path):
-    scored = score_fid(tmp_path, 2048, 2048)
-    assert set(scored["blocks"]["left_out"]) == {"fid", "kid"}
-    assert {len(values) for values in scored["blocks"]["left_out"].values()} == {20}
-    images = {"captions": digest({"of": "conditions"}), "reference": digest({"of": "reference"})}
-    assert scored["blocks"]["images"] == {"n": 2048, "seed": CELL["seed"]} | images
 
 
 @pytest.mark.parametrize("values", [[1.0] * 19, [1.0] * 19 + [float("nan")], [1.0] * 19 + ["x"]])

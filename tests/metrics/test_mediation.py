@@ -81,11 +81,16 @@ def test_a_change_that_is_all_noise_explains_nothing_though_its_mean_is_not_zero
     """Both measurements have the same mean, and nothing in common beyond it."""
     monkeypatch.setattr(mediation, "RESAMPLES", 100)
     rng = np.random.default_rng(0)
-    shares = []
+    worlds = []
     for seed in range(20):
         repeats = tuple(1 + rng.standard_normal(IMAGES) for _ in range(2))
-        shares.append(mediate(world("cause", seed)[0], sum(repeats) / 2, repeats, seed=0).share)
-    assert np.median(shares) == pytest.approx(0, abs=0.1)
+        worlds.append(mediate(world("cause", seed)[0], sum(repeats) / 2, repeats, seed=0))
+    assert all(each.total.p < 0.05 for each in worlds)
+    assert np.median([each.value / each.total.value for each in worlds]) == pytest.approx(0, abs=0.1)
+    unmeasured = [each for each in worlds if each.reliability < mediation.LEAST_RELIABILITY]
+    assert len(unmeasured) > 10
+    assert np.isnan([each.share for each in unmeasured]).all()
+    assert not any(each.mediates for each in unmeasured)
 
 
 def test_methods_that_are_always_right_about_the_same_images_differ_in_nothing():

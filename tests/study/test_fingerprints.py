@@ -4,26 +4,33 @@ import shutil
 
 import pytest
 
+from bigain.core.files import write_json
 from bigain.study import fingerprints as code
 from bigain.study.spec_parts import model_code
 
 
+@pytest.fixture(scope="module")
+def record():
+    """What is recorded of the code as it is, if all of it gives numbers of its own."""
+    return {part: dict.fromkeys(("code", "numbers"), code.fingerprint(part)) for part in code.parts()}
+
+
 @pytest.fixture
-def package(root, tmp_path, monkeypatch):
+def package(root, tmp_path, monkeypatch, record):
     """A copy of the package, all of it recorded, whose code can be changed."""
     shutil.copytree(root / "bigain", tmp_path / "bigain", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(code, "PACKAGE", tmp_path / "bigain")
     monkeypatch.setattr(code, "RECORD", tmp_path / "fingerprints.json")
-    forget()
-    code.accept(code.parts(), new_numbers=True)
+    write_json(code.RECORD, record)
     yield tmp_path / "bigain"
     forget()
 
 
 def forget():
     """As a fresh process would."""
-    for remembered in (code._tree, code._imports, code._content, code.fingerprint, code.identity, code.operators):
-        remembered.cache_clear()
+    for remembered in vars(code).values():
+        if hasattr(remembered, "cache_clear"):
+            remembered.cache_clear()
 
 
 def changed() -> list[str]:
