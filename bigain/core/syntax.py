@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from typing import Any
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 IGNORED_FIELDS = ("annotation", "returns", "type_comment", "kind", "ctx")
@@ -24,7 +25,7 @@ def _collect(value: object, collected: list[str]) -> None:
     if isinstance(value, ast.AST):
         collected.append(type(value).__name__)
         for name in value._fields:
-            content = getattr(value, name, None)
+            content: Any = getattr(value, name, None)
             if name == "body" and isinstance(value, DOCUMENTED) and ast.get_docstring(value, clean=False) is not None:
                 content = content[1:]
             if content is not None and content != [] and name not in IGNORED_FIELDS:
