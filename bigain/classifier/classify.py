@@ -38,8 +38,8 @@ class ClassificationSettings:
     random_timesteps: bool = False  # drawn per image, as Algorithm 1 is printed, instead of the grid
     noise_source: Literal["keyed", "released"] = "keyed"  # `keyed_noise` or `ReleasedNoise`
     noise_per: Literal["timestep", "image"] = "timestep"  # image: one eps for all timesteps, visited from high to low
-    elimination: Elimination | None = None  # drops classes instead of `stages`, of which only M is used then
-    descent: Descent | None = None  # drops groups of classes before the first stage compares those that are left
+    elimination: Elimination | None = None  # drops classes in place of `stages`, of which it uses only M
+    descent: Descent | None = None  # drops groups of classes before the first stage compares the remaining classes
 
     def timesteps(self, image_id: int) -> list[list[int]]:
         """Return the new timesteps of each stage."""
@@ -76,7 +76,7 @@ class Classifier:
     ) -> Iterator[Classifier]:
         """Prepare a model with a method attached for the candidates' `conditions` [K, ...], while the context is open.
 
-        Groups of images then change no module, so that a compiled model is compiled for the first of them only.
+        Groups of images then change no module, so that a compiled model is compiled only once, for the first group.
 
         Raises ValueError for a descent of a label tree that does not fit the candidates or the first stage.
         """
@@ -107,8 +107,8 @@ class Classifier:
         """Classify a group of images (Algorithm 1) and return all trials, by stage, image, t and class.
 
         After each stage the classes with the lowest mean error so far survive, ties to the lowest class. Trials of a
-        descent, which may leave classes without any, are of the first stage. While a GPU computes a stage, the noise of
-        the next is drawn; in the last stage that of the `coming` group's first.
+        descent, which may leave classes without any, count as the first stage. While a GPU computes a stage, the noise
+        of the next is drawn; during the last stage, that of the `coming` group's first stage.
 
         Raises ValueError if an error is not finite, and BatchTooLarge if a batch does not fit into memory.
         """
@@ -162,8 +162,8 @@ class Classifier:
 
     @torch.inference_mode()
     def maps(self, images: ImageGroup, classes: list[int]) -> tuple[list[int], Tensor]:
-        """Return the timesteps of a group of one image, rising, and the errors of classes at each of them and at each
-        place of the latent, averaged over its channels: [classes, M, H, W], on the CPU.
+        """Return the timesteps of a group of one image, rising, and the errors of classes at each timestep and place of
+        the latent, averaged over its channels: [classes, M, H, W], on the CPU.
 
         Timesteps and noise are those of `classify`. Raises BatchTooLarge if a batch does not fit into memory.
         """
@@ -202,8 +202,8 @@ def _in_order(rows: Iterable[Row], timesteps: list[list[int]]) -> list[Row]:
 
 
 def _draw_after(stage: int, images: ImageGroup, coming: ImageGroup | None, undecided: list[int]) -> None:
-    """Draw the noise that is needed after a stage: for the undecided images in the next one, or for the first one of
-    the coming group."""
+    """Draw the noise that is needed after a stage: of the undecided images' next stage, or of the coming group's
+    first."""
     if stage + 1 < len(images.timesteps):
         images.draw_ahead(stage + 1, undecided)
     elif coming is not None:
@@ -230,7 +230,7 @@ def best_classes(means: Mapping[int, float] | Sequence[float], candidates: list[
 def _noise(
     latents: Tensor, image_ids: list[int], settings: ClassificationSettings, released: list[Tensor] | None
 ) -> Callable[[int, int], Tensor]:
-    """Return the function that gives eps of the i-th image at t."""
+    """Return the function (i, t) -> eps [C, H, W] of the i-th image at t."""
     per_image = settings.noise_per == "image"
     if released is None:
         shape = tuple(latents.shape[1:])

@@ -1,8 +1,8 @@
 """Descent of a label tree: whole groups of classes are dropped before most of their classes are evaluated.
 
-For many classes, the first stage costs most, because it evaluates all of them. A label tree (Hierarchical Diffusion
-Classifier, Shanbhag et al., arXiv 2411.12073) has groups of alike classes. There, a prompt stands for a group; here the
-first classes of a group do, since a class-conditioned model has no condition for a group. No torch.
+With many classes, the first stage costs most, because it evaluates all of them. A label tree (Hierarchical Diffusion
+Classifier, Shanbhag et al., arXiv 2411.12073) groups similar classes. In the paper, a prompt stands for a group; here
+the group's first classes do, since a class-conditioned model has no condition for a group. No torch.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Groups: TypeAlias = tuple[tuple[int, ...], ...]
 class Descent:
     """How the first stage of a schedule descends a label tree.
 
-    At every level, from the root, the first `representatives` classes of each group that is left are evaluated at the
+    At every level, from the root, the first `representatives` classes of each surviving group are evaluated at the
     timesteps of the first stage. The error of a group is that of its best representative. Either the `keep` best groups
-    are left, or all groups whose error exceeds the lowest by no more than `z` standard errors. The classes of the last
-    level's groups are the candidates of the first stage, in which no error is computed twice.
+    survive, or all groups whose error exceeds the lowest by no more than `z` standard errors. The classes of the last
+    level's surviving groups are the candidates of the first stage, in which no error is computed twice.
 
-    `levels`: the groups of each level, as `bigain.datasets.label_tree.read_levels` returns them. z has no factor for
-    the share of the trials seen, as elimination has: once all are seen, the other classes of a group are still unknown.
+    `levels`: the groups of each level, as `bigain.datasets.label_tree.read_levels` returns them. Unlike elimination, z
+    has no factor for the share of the trials seen: even after all trials, a group's other classes are unknown.
 
-    Raises ValueError unless levels are partitions of the classes 0 to K - 1, each of which divides the groups of the
-    one before; unless either `keep` or `z` is set, and positive; and for less than one representative.
+    Raises ValueError unless each level is a partition of the classes 0 to K - 1 that refines the level before; unless
+    exactly one of `keep` and `z` is set, and positive; and for less than one representative.
     """
 
     levels: tuple[Groups, ...]
@@ -57,7 +57,7 @@ class Descent:
         return sum(map(len, self.levels[0]))
 
     def check(self, classes: int, trials: int) -> None:
-        """Raise ValueError unless the tree has this many classes, and z the two trials of the first stage it needs."""
+        """Raise ValueError unless the tree has `classes` classes and, with z, the first stage at least two `trials`."""
         if self.classes != classes:
             raise ValueError(f"the label tree has {self.classes} classes, and the classifier {classes}")
         if self.z is not None and trials < 2:
@@ -71,10 +71,10 @@ class Descent:
         return sorted(c for group in groups for c in group[: self.representatives])
 
     def survivors(self, level: int, candidates: Collection[int], errors: Mapping[int, Sequence[float]]) -> list[int]:
-        """Return the classes, rising, of the groups of a level that are left.
+        """Return the classes, rising, of the groups that survive a level.
 
         `errors` are those of all classes evaluated so far, at the same trials: at least the level's representatives.
-        So the class with the lowest mean error is always left. Ties go to the lowest class.
+        So the class with the lowest mean error always survives. Ties go to the lowest class.
         """
         groups = self._groups(level, candidates)
         if len(groups) <= (self.keep or 1):
@@ -97,7 +97,7 @@ class Descent:
 
 
 def _check_levels(levels: tuple[Groups, ...]) -> None:
-    """Raise ValueError unless every level is a partition of the same classes, and divides the groups before it."""
+    """Raise ValueError unless every level is a partition of the same classes that refines the level before."""
     if not levels or not levels[0]:
         raise ValueError("a label tree needs at least one level of groups")
     classes = list(range(sum(map(len, levels[0]))))

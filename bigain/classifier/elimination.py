@@ -1,8 +1,8 @@
 """Elimination of classes by paired differences: fewer noise predictions, nearly always for the same answer.
 
 All classes of an image share eps, so the difference between the errors of a class and of the leader is one paired
-observation per (t, eps). Timesteps are visited a few at a time, in an order whose every beginning spreads over the
-whole grid. After each few, a class is dropped if its mean difference exceeds z standard errors.
+observation per (t, eps). Timesteps are visited a few at a time, in an order of which every prefix spreads over the
+whole grid. Each time, a class is dropped if its mean difference exceeds z standard errors.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ class Elimination:
         return [visited[a:b] for a, b in zip(starts, [*starts[1:], trials], strict=True)]
 
     def survivors(self, errors: np.ndarray, trials: int) -> np.ndarray:
-        """Return which classes survive [K], bool, from their errors [K, n] under the same noise, of M `trials` in all.
+        """Return which classes survive, bool [K], by their errors [K, n] in the first n of M `trials`, of shared noise.
 
-        The leader, the first class with the lowest mean, survives, and every class whose mean exceeds the leader's by
-        no more than the bound.
+        The leader, the first class with the lowest mean, survives, and so does every class whose mean exceeds the
+        leader's by no more than the bound.
         """
         differences = errors - errors[errors.mean(axis=1).argmin()]
         return differences.mean(axis=1) <= self.bounds(differences, trials)
@@ -69,7 +69,7 @@ class Elimination:
     def bounds(self, differences: np.ndarray, trials: int) -> np.ndarray:
         """Return z standard errors of each mean difference, times the finite-population factor sqrt(1 - n/M).
 
-        The decision is the one after M trials, and n of these are known, so after all of them nothing is uncertain.
+        The decision to predict is the one after M trials, so nothing is uncertain once all M are seen.
         Differences [K, n] -> bounds [K].
         """
         seen = differences.shape[1]

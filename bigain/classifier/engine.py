@@ -3,8 +3,8 @@
 A row of a batch is one trial: (image, class, t). The trials of a stage are packed into batches regardless of image,
 class and timestep, so only the last batch is padded, and the model always sees the same shape: one compiled graph, and
 kernels that round alike. All classes of an image share eps, so x_t is computed once per (image, t), on the model's
-device. To a GPU go two transfers per stage, noise and tables of rows, and back comes one, the errors: the device never
-waits for the host between the batches of a stage.
+device. A stage needs two transfers to a GPU, noise and tables of rows, and one back, the errors: the device never waits
+for the host between the batches of a stage.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ImageGroup:
 
     ids: list[int]
     latents: Tensor  # x_0 [n, C, H, W] on the model's device
-    timesteps: list[list[list[int]]]  # of each stage, those that are new for each image
+    timesteps: list[list[list[int]]]  # new timesteps by stage and image
     noise: GroupNoise
 
     def draw_ahead(self, stage: int, chosen: Iterable[int]) -> None:
@@ -76,7 +76,7 @@ class Wave(NamedTuple):
                 raise ValueError(
                     f"image {image_id}, class {row.class_index}, t {row.t}: the error is {error}, not finite"
                 )
-            errors.setdefault(row, error)  # not that of a repetition in the padding
+            errors.setdefault(row, error)  # the row itself, not its repetitions in the padding
         return errors
 
 
@@ -139,8 +139,8 @@ class Engine:
     def _tables(
         self, batches: list[list[Row]], pairs: list[tuple[int, int]], keys: list[list[RowKey]]
     ) -> dict[str, Tensor]:
-        """Return integer tables on the device: `image` and `t` of each pair; of each row its `pair` and `class`, of a
-        random method also its `seeds`, and where rows share a prefix `first` and `inverse` (`DistinctRows`)."""
+        """Return integer tables on the device: `image` and `t` of each pair; `pair` and `class` of each row, and its
+        `seeds` under a random method; `first` and `inverse` (`DistinctRows`) where rows share a prefix."""
         number = {pair: p for p, pair in enumerate(pairs)}
         pair_of_row = [[number[row.image, row.t] for row in batch] for batch in batches]
         tables: dict[str, list[int] | list[list[int]]] = {
@@ -159,10 +159,10 @@ class Engine:
 
 
 def distinct_rows(pair_of_row: list[list[int]]) -> tuple[list[list[int]], list[list[int]]] | None:
-    """Return which rows of each batch have the same x_t, `first` and `inverse` (`DistinctRows`); None if it does not
-    pay.
+    """Return which rows of each batch have the same x_t, as `first` and `inverse` (`DistinctRows`).
 
-    All batches have the same number of distinct rows, the next power of two, so that few shapes occur.
+    Distinct rows are padded to one number for all batches, a power of two, so that few shapes occur. None if they would
+    fill more than half a batch, since sharing would not pay.
     """
     distinct = [list(dict.fromkeys(batch)) for batch in pair_of_row]
     width = 2 ** math.ceil(math.log2(max(map(len, distinct))))
@@ -192,8 +192,8 @@ def batches_by_mode(rows: list[Row], size: int, mode: Callable[[int], Hashable])
 
 
 def batches_by_timestep(rows: list[Row], size: int) -> list[list[Row]]:
-    """Cut rows into batches of a single timestep each, from noise to image: for methods that reuse results
-    of the timestep before."""
+    """Cut rows into batches of a single timestep each, from noise to image: for methods that reuse results of the
+    previous timestep."""
     timesteps = sorted({row.t for row in rows}, reverse=True)
     return [batch for t in timesteps for batch in padded_batches([row for row in rows if row.t == t], size)]
 
@@ -204,7 +204,7 @@ def sent(x: Tensor, device: torch.device) -> Tensor:
 
 
 def sent_together(tables: Mapping[str, list[int] | list[list[int]]], device: torch.device) -> dict[str, Tensor]:
-    """Return tables of integers on the device, sent as one."""
+    """Return tables of integers on the device, sent in a single transfer."""
     tensors = {name: torch.tensor(table) for name, table in tables.items()}
     flat = sent(torch.cat([tensor.flatten() for tensor in tensors.values()]), device)
     parts = flat.split([tensor.numel() for tensor in tensors.values()])

@@ -47,16 +47,16 @@ class ReleasedNoise:
 
 
 class GroupNoise:
-    """Noise eps of a group of images by image (its index in the group) and t, drawn when it is needed or ahead."""
+    """Noise eps of a group of images, by image (its index in the group) and t, drawn ahead or when it is needed."""
 
     def __init__(self, draw: Callable[[int, int], Tensor]) -> None:
         self._draw = draw
         self._ahead: dict[tuple[int, int], Tensor] = {}
 
     def draw_ahead(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Draw eps of each (image, t) in place of what was drawn ahead before."""
+        """Draw eps of each (image, t) ahead, and discard what was drawn ahead before."""
         self._ahead = {pair: self._draw(*pair) for pair in pairs}
 
     def stacked(self, pairs: Sequence[tuple[int, int]]) -> Tensor:
-        """Return eps of each (image, t), [P, C, H, W], and let go of what was drawn ahead."""
+        """Return eps of each (image, t), [P, C, H, W], taking what was drawn ahead."""
         return torch.stack([self._ahead.pop(pair) if pair in self._ahead else self._draw(*pair) for pair in pairs])

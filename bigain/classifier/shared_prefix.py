@@ -1,7 +1,7 @@
-"""Compute once what the classes of a noised image share in a U-Net.
+"""Compute only once what the classes of a noised image share in a U-Net.
 
-Up to the queries of the first cross-attention no layer sees the class, so all rows of a batch with the same x_t are
-equal there: this shared prefix runs on the distinct rows, which are repeated where rows begin to differ. Layers treat
+Up to the queries of the first cross-attention, no layer sees the class, so all rows of a batch with the same x_t are
+equal. This shared prefix runs on the distinct rows, which are repeated where rows begin to differ. Layers treat
 the rows of a batch independently, so results change by rounding only. Keys and values of the prompts depend on neither
 image nor timestep and are looked up in tables. In a DiT nothing is shared: its first block already sees the class.
 """
@@ -30,7 +30,7 @@ LARGEST_TABLE = 2**31  # bytes of all prompts' keys and values; larger ones are 
 
 
 class SharedPrefix:
-    """The coming batch as the hooks see it: `set_batch` before each forward pass."""
+    """The coming batch as the hooks see it; `set_batch` is called before each forward pass."""
 
     def __init__(self, exists: bool, sites: list[Site]) -> None:
         self.exists = exists
@@ -46,8 +46,8 @@ class SharedPrefix:
 
 
 class PrefixLayer(NamedTuple):
-    """A module of the shared prefix. Between the two ends of a residual or skip connection, which carry all rows,
-    modules hand on distinct rows only."""
+    """A module of the shared prefix. Residual and skip connections carry all rows; between their two ends, modules
+    hand on distinct rows only."""
 
     module: nn.Module
     narrows: bool = True  # its input has all rows: select the distinct ones
@@ -87,7 +87,7 @@ class PromptTableHook(ModelHook):
 
 @contextmanager
 def shared_between_classes(denoiser: ModelMixin, conditions: Tensor, attachment: Attachment) -> Iterator[SharedPrefix]:
-    """Compute once, while the context is open, what the candidates `conditions` [K, ...] share in a denoiser.
+    """Compute only once, while the context is open, what the candidates `conditions` [K, ...] share in a denoiser.
 
     The prefix ends before a method that draws random numbers per class; nothing is shared under methods that change the
     model itself.
@@ -137,7 +137,7 @@ def _compressed_first_block(unet: UNet2DConditionModel, attachment: Attachment) 
 
 
 def _prefix_layers(unet: UNet2DConditionModel, attachment: Attachment, compressed: bool) -> list[PrefixLayer]:
-    """List the modules of the shared prefix in order; `compressed` says whether the first block is."""
+    """List the modules of the shared prefix in order; `compressed`: whether a method compresses the first block."""
     block = _first_block(unet)
     if block is None:
         return []

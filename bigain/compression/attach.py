@@ -42,11 +42,11 @@ STRENGTH_KINDS: dict[str, StrengthKind] = {  # by the option that takes it
     "threshold": "threshold",
     "factor": "downsample_factor",
 }
-T_SCALES: dict[Family, float] = {"flux": 1000.0}  # of a model's timesteps to 0 ... 999, where they are others
+T_SCALES: dict[Family, float] = {"flux": 1000.0}  # factors from a family's timesteps to 0 ... 999; others: 1
 
 
 def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options: Unpack[Options]) -> Attachment:
-    """Compress a diffusers U-Net, transformer or pipeline, in place, until `remove`. Return what is attached.
+    """Compress a diffusers U-Net, transformer or pipeline, in place, until `remove`. Return the attachment.
 
     `method` is an id (`bigain_tm`, `bigain_tm~protect-0.1`) or a `Method`. Options, all of which may be left out:
         ratio: fraction of all tokens that a merging method merges away, from 0 to below 1. It may depend on the
@@ -60,7 +60,7 @@ def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options:
         seed: seed of the method's random draws (default 0).
         levels: U-Net levels to compress, 0 being the highest resolution (default: the highest that has attention).
         blocks: blocks of a transformer to compress, from 0, those of FLUX double stream first, or the name of a part
-            (default: the released code's ten of DiT-XL/2; of another depth all but the first and the last).
+            (default: the released code's ten of DiT-XL/2; at other depths, all but the first and the last).
         metric_site: where similarity and score are measured, "block_input" (before norm1; a U-Net's default) or
             "norm1_output" (a transformer's).
         grid: height and width of FLUX's token grid, where the positions in img_ids do not show it.
@@ -69,7 +69,7 @@ def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options:
     Levels, blocks or timesteps in the id itself (`bigain_tm~levels-1`) override the options. "none" leaves the model
     untouched.
 
-    Raises TypeError for an unknown option or a model of another kind; ValueError for an unknown method or value, a
+    Raises TypeError for an unknown option or an unsupported model; ValueError for an unknown method or value, a
     strength that the method does not take or the grid cannot reach, blocks that do not exist, and a model that already
     has a method.
     """
@@ -91,14 +91,14 @@ def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options:
 
 
 def check(method: str | Method, **options: Unpack[Options]) -> None:
-    """Raise what `apply` raises about a method and its options, as far as it is known without a model."""
+    """Raise what `apply` raises about a method and its options, as far as that needs no model."""
     method, options = method if isinstance(method, Method) else method_of(method), checked(options)
     if _check_options(method, options) is None:
         _strength(method, options)
 
 
 def _strength(method: Method, options: Options) -> Constant | Varying | None:
-    """Return the strength in its kind's type; one that varies with t as it is, since it is checked on the grids."""
+    """Return the strength in its kind's type; one that varies with t stays unchanged, and is checked on the grids."""
     strength = next(iter(_strengths(options).values()), None)
     return method.check_strength(strength) if isinstance(strength, int | float | None) else strength
 

@@ -32,7 +32,7 @@ class RowKey:
 
 
 class Handle(Protocol):
-    """What takes something off a model again."""
+    """Takes a hook or a processor off a model."""
 
     def remove(self) -> None:
         """Take it off."""
@@ -47,7 +47,7 @@ class Attachment(ABC):
     attached_model: ModelMixin | None = None  # once it is attached
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute. Raises AttributeError for an option of `apply`: nothing would follow from it."""
+        """Set an attribute. Raises AttributeError for an option of `apply` once attached: it would have no effect."""
         if self.attached_model is not None and (name in FIXED or not hasattr(self, name)):
             raise AttributeError(f"{name} of an attached method cannot change: remove the method and apply it anew")
         super().__setattr__(name, value)
@@ -58,7 +58,7 @@ class Attachment(ABC):
         self.attached_model = denoiser
 
     def remove(self) -> None:
-        """Detach the method: the model computes what it did before, bit for bit. A second time changes nothing."""
+        """Detach the method: the model computes what it did before, bit for bit. A second call changes nothing."""
         denoiser = self.attached_model
         if denoiser is None or vars(denoiser).get(ATTRIBUTE) is not self:
             return

@@ -15,7 +15,7 @@ NAMES = re.compile(r"(unet|transformer)(_\d+)?")  # of denoisers among a pipelin
 
 def denoiser_of(model: nn.Module | DiffusionPipeline) -> ModelMixin:
     """Return the U-Net or transformer of a pipeline, without what torch.compile or data parallelism wraps around it; a
-    model is its own denoiser. A ControlNet beside it is none.
+    model is its own denoiser. A ControlNet is not a denoiser.
 
     Raises TypeError for what is neither a model nor a pipeline, and for a pipeline without a denoiser or with several.
     """

@@ -31,10 +31,10 @@ def grid_of(positions: Tensor) -> TokenGrid | None:
 
 
 class PositionsHook(Hook):
-    """On the model: reads the grid from the positions of the image's tokens, img_ids, and counts those of the text.
+    """On the model: reads the grid from the positions of the image's tokens, img_ids, and counts the text's tokens.
 
-    `grid` is what the caller says it is, which has to be said where values cannot be read. Reading them is no part of a
-    compiled graph.
+    `grid` is the caller's: required where img_ids do not show the grid, and checked against them where they do. They
+    are read outside of any compiled graph.
     """
 
     def __init__(self, attachment: TokenAttachment, model: nn.Module, grid: TokenGrid | None) -> None:
@@ -45,7 +45,7 @@ class PositionsHook(Hook):
         torch.compiler.disable, reason="FLUX's token grid is read from img_ids: compile the model, not what calls it"
     )
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
-        """Note positions, grid and the number of text tokens in the pass, and for the report the grid in the sites."""
+        """Record positions, grid and number of text tokens in the pass, and the grid in the sites for the report."""
 
         def argument(name: str) -> Tensor:
             return args[self.places[name]] if len(args) > self.places[name] else kwargs[name]
@@ -86,7 +86,7 @@ class MergeStreamHook(MergeHook):
         """Do nothing: the norm sees all tokens."""
 
     def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> Any:
-        """Reduce what it returns, and plan if the block has no plan yet."""
+        """Reduce the image's tokens after the norm; plan first if the block has no plan yet."""
         attachment, block = self.attachment, self.site.block
         forward_pass, (x, *gates) = attachment.forward_pass, output
         if forward_pass.strength is None:
@@ -99,14 +99,14 @@ class MergeStreamHook(MergeHook):
 
 
 class RestoreStreamHook(MergeHook):
-    """On proj_out of a single-stream block: restores them after both."""
+    """On proj_out of a single-stream block: restores the image's tokens after attention and MLP."""
 
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
         """Do nothing: the tokens are reduced already."""
 
 
 class StreamAttentionHook(MergeAttentionHook):
-    """On attention between the two: only checks, since its tokens are reduced already."""
+    """On attention of a single-stream block: only checks, since its tokens are reduced already."""
 
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
         """Raise ValueError for what cannot be merged."""

@@ -1,4 +1,4 @@
-"""The guidance of the step before, read from the batches of classifier-free guidance that a model runs."""
+"""The guidance of the previous step, read from the batches of classifier-free guidance that a model runs."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Step(NamedTuple):
 
 
 class GuidanceHook(Hook):
-    """On the model: hands each pass |eps_c - eps_0| of the step before, and keeps its own for the next.
+    """On the model: hands each pass |eps_c - eps_0| of the previous step, and keeps its own for the next.
 
     A batch is guided if its second half repeats the first half's latents, which all differ, under other conditions. A
-    step whose timestep is not below the last one begins a run, before which there is no guidance. All steps of a run
-    have the same conditions. Other conditions at a lower timestep are an error and not a new run: where two runs take
-    turns, every step would begin one, and none would ever get any guidance. Runs under equal conditions cannot be told
+    step whose timestep is not below that of the previous step begins a run, and gets no guidance. All steps of a run
+    have the same conditions. Other conditions at a lower timestep are an error rather than a new run: if two runs took
+    turns, every step would begin a run, and none would ever get guidance. Runs under equal conditions cannot be told
     apart: they must not take turns, nor begin below the timestep at which another stopped.
     """
 
@@ -48,14 +48,14 @@ class GuidanceHook(Hook):
 
     @torch.compiler.disable(reason=WITHOUT_GRAPH)
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
-        """Give the pass the guidance of the step before.
+        """Give the pass the guidance of the previous step.
 
-        Raises ValueError for a batch that is not guided, and for a step of other rows or conditions than the one
-        before.
+        Raises ValueError for a batch that is not guided, and for rows or conditions that differ from the previous
+        step's.
         """
         arguments = _arguments(module, args, kwargs)
         latents, forward_pass = _latents(arguments), self.attachment.forward_pass
-        if latents.device.type == "meta":  # where operations are counted, which do not depend on it
+        if latents.device.type == "meta":  # a count of operations, which does not depend on guidance
             return
         given = self.attachment.given_guidance
         if given is not None:
@@ -115,7 +115,7 @@ class GuidanceHook(Hook):
             )
 
     def _check_guided(self, latents: Tensor, conditions: list[Tensor]) -> None:
-        """Raise ValueError unless both halves of a batch surely are the two sides of guidance."""
+        """Raise ValueError unless the halves of a batch are certain to be the two sides of guidance."""
         count = len(latents) // 2
         halves = len(latents) == 2 * count and torch.equal(latents[:count], latents[count:])
         different = len(latents[:count].flatten(1).unique(dim=0)) == count
@@ -144,6 +144,6 @@ def _conditions(arguments: dict[str, Any]) -> list[Tensor]:
 
 
 def _differ(condition: Tensor, count: int) -> bool:
-    """Return whether every row of the first half has another condition than its row of the second."""
+    """Return whether the k-th rows of both halves have different conditions, for every k."""
     first, second = condition.view(2, count, -1)
     return bool((first != second).any(dim=1).all())

@@ -80,7 +80,7 @@ class GridHook(Hook):
         self.attachment, self.sites = attachment, sites
 
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
-        """Note the grid in the pass, and for the report in the site."""
+        """Record the grid in the pass, and in the sites for the report."""
         x, forward_pass = args[0] if args else kwargs["hidden_states"], self.attachment.forward_pass
         for site in self.sites:
             # Set without comparing it with the last grid, on which a compiled graph would then depend.

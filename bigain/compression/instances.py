@@ -1,4 +1,4 @@
-"""What hooks leave on the instances of a model's modules, and how it is taken off again."""
+"""Attributes that hooks and compiled models need on module instances: put them on, and take them off."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def remove_hook(module: nn.Module, name: str) -> None:
 
 
 def show_to_compiler(module: nn.Module) -> None:
-    """Give a module a `forward` of its own that does what its class's does.
+    """Set `forward` on a module's instance to its class's.
 
-    A model compiled before has no guard on hooks, but it has one on this, and notices that it is compressed.
+    A model that was compiled earlier has no guard on hooks, but it has one on this attribute, and so is compiled anew.
     """
     if "forward" not in vars(module):
         module.forward = partial(type(module).forward, module)
 
 
 def hide_from_compiler(module: nn.Module) -> None:
-    """Take that `forward` off, unless something stands on top of it."""
+    """Remove that `forward`, unless something else has wrapped it."""
     forward = vars(module).get("forward")
     if type(forward) is partial and forward.func is type(module).forward:
         del module.forward

@@ -17,7 +17,7 @@ MASKED = ("AttnProcessor", "AttnProcessor2_0")  # processors of attention that a
 
 
 class BlockHook(Hook):
-    """On the block: plans from the tokens before norm1, where ToMe measures similarity; else attn1's hook plans."""
+    """On the block: plans from the tokens before norm1, if similarity is measured there; else attn1's hook plans."""
 
     def __init__(self, attachment: TokenAttachment, site: Site) -> None:
         self.attachment, self.site = attachment, site
@@ -42,7 +42,7 @@ class BlockHook(Hook):
 class MergeHook(Hook):
     """On attention or the feed-forward: runs it on the tokens that the block's plan leaves, and restores them.
 
-    Where samples keep different numbers of tokens, the first runs in the call itself and the others after it.
+    Where samples keep different numbers of tokens, the first sample runs in the call itself and the others after it.
     """
 
     def __init__(self, attachment: TokenAttachment, site: Site) -> None:
@@ -68,7 +68,7 @@ class MergeHook(Hook):
         return _with_first(args, kwargs | self.mask(module, plan, x), short)
 
     def mask(self, module: nn.Module, plan: Any, x: Tensor) -> Kwargs:
-        """Return the layer's further arguments on merged tokens x: none."""
+        """Return the layer's additional arguments on merged tokens: none. `x` is the tokens before merging."""
         return {}
 
     def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> Any:
@@ -107,7 +107,7 @@ class MergeAttentionHook(MergeHook):
         return plans[name]
 
     def mask(self, module: nn.Module, plan: Any, x: Tensor) -> Kwargs:
-        """Return the log of every key's group size as the attention's additive mask [B, 1, N'], if the method says so.
+        """Return the log of every key's group size as an additive mask [B, 1, N'], for proportional attention.
 
         Raises ValueError for an attention processor that may not read it.
         """

@@ -1,4 +1,4 @@
-"""Read and check the options of `apply`: they become plain Python values, and what cannot be read is an error."""
+"""Check the options of `apply` and convert them to plain Python values."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _read(name: str, value: Any) -> Any:
 
 
 def _number(name: str, value: Any) -> float | int:
-    """Return a number as an int or float of Python: NumPy's float32(0.7) becomes 0.7, as it was written."""
+    """Return a number as a Python int or float: NumPy's float32(0.7) becomes 0.7, as it was written."""
     if hasattr(value, "numel"):
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, numbers.Real):

@@ -87,8 +87,8 @@ class KeysHook(Hook):
 
 
 class ValuesHook(KeysHook):
-    """On to_v of self-attention: hands it the tokens that to_k got. Others are values without keys, as in perturbed
-    attention."""
+    """On to_v of self-attention: hands it the tokens that to_k got. Other inputs, such as the values without keys of
+    perturbed attention, pass unchanged."""
 
     def reduced(self, x: Tensor) -> Tensor | None:
         """Return the reduced tokens in place of x, or None for other tokens."""

@@ -1,7 +1,7 @@
 """FLUX's attention with the rotary positions of fewer tokens.
 
-A merged token has the position of its destination; queries keep theirs where only keys and values shrink. A key that is
-picked keeps its position, one that is pooled gets the position pooled in the same way.
+A merged token has the position of its destination. Where only keys and values shrink, queries keep their positions; a
+picked key keeps its position, and a pooled key gets the positions pooled in the same way.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Table = tuple[Tensor, Tensor]  # cosines and sines of rotary positions, [S, D] o
 
 
 class PlacedKeysHook(KeysHook):
-    """On to_k, for methods that pick keys by their score: notes which they are."""
+    """On to_k, for methods that pick keys by their score: records which tokens are picked."""
 
     def short(self, image: Tensor) -> Tensor:
         """Return the tokens that are kept as keys and values."""
@@ -39,7 +39,7 @@ class PlacedKeysHook(KeysHook):
 
 
 class ProcessorHook(Hook):
-    """On attention: checks that its processor is the one that knows the positions of fewer tokens."""
+    """On attention: checks that its processor is `RotaryProcessor`, which knows the positions of fewer tokens."""
 
     def __init__(self, attachment: TokenAttachment, site: Site) -> None:
         self.attachment, self.site = attachment, site
@@ -56,7 +56,7 @@ class ProcessorHook(Hook):
 
 class RotaryProcessor:
     """FLUX's attention (`FluxAttnProcessor`) with rotary positions that differ between samples, and between queries and
-    keys. Where nothing is compressed it is the original."""
+    keys. Where nothing is compressed, it calls the original processor."""
 
     def __init__(
         self, original: FluxAttnProcessor, attachment: TokenAttachment, site: Site, embed: Callable[[Tensor], Table]
@@ -95,7 +95,7 @@ class RotaryProcessor:
         )
 
     def _tables(self, table: Table, batch: int) -> tuple[Table, Table]:
-        """Return the positions of queries and of keys, of which `table` [T + N, D] has all before the compression."""
+        """Return the tables of queries and of keys; `table` [T + N, D] is that of all tokens before compression."""
         forward_pass, name = self.attachment.forward_pass, self.site.block.name
         text = len(table[0]) - forward_pass.grids[name].tokens
         if name in forward_pass.plans:
@@ -110,7 +110,7 @@ class RotaryProcessor:
         """Return the positions of pooled keys, which all blocks share."""
         forward_pass = self.attachment.forward_pass
         if forward_pass.key_table is None:
-            varies = "alpha" in self.attachment.options  # which may depend on the timestep of a row
+            varies = "alpha" in self.attachment.options  # alpha may depend on the timestep of a row
             assert forward_pass.positions is not None  # set by the model's hook
             positions = forward_pass.positions.expand(batch if varies else 1, -1, -1)
             pooled = self.attachment.call_operator(self.site, positions)
@@ -134,12 +134,12 @@ def _picked(table: Table, places: Tensor, text: int) -> Table:
 
 
 def _after(text: Tensor, image: Tensor) -> Tensor:
-    """[T, D] and [B, K, D] -> [B, T + K, D]."""
+    """Put the text's rows before the image's: [T, D] and [B, K, D] -> [B, T + K, D]."""
     return torch.cat([text.expand(len(image), -1, -1), image], dim=1)
 
 
 def _projected(attn: FluxAttention, image: Tensor, text: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Return queries, keys and values [B, T + N, H, D], of which the text's come first."""
+    """Return queries, keys and values [B, T + N, H, D], the text's first."""
     if attn.fused_projections:
         query, key, value = attn.to_qkv(image).chunk(3, dim=-1)
     else:
@@ -162,7 +162,7 @@ def _projected(attn: FluxAttention, image: Tensor, text: Tensor | None) -> tuple
 def _attend(
     attn: FluxAttention, query: Tensor, key: Tensor, value: Tensor, text: int, backend: Any
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Return the attention's output; in a double-stream block that of the image, then of its `text` first tokens."""
+    """Return the attention's output; in a double-stream block the image's, then that of the `text` text tokens."""
     y = dispatch_attention_fn(query, key, value, backend=backend).flatten(2, 3).to(query.dtype)
     if not text:
         return y

@@ -52,14 +52,14 @@ class Site:
     tokens_left: Callable[[int, int], tuple[float, float]] = lambda height, width: (height * width, height * width)
     salt: int = field(init=False)  # of its random draws
     distinct_rows: DistinctRows | None = None  # of the coming batch, where its rows repeat one another up to this block
-    observed: tuple[int, int] = (0, 0)  # samples so far, and the tokens left of them
+    observed: tuple[int, int] = (0, 0)  # samples so far, and the tokens left of all of them
 
     def __post_init__(self) -> None:
         self.salt = seed_for(self.block.name)
 
     @property
     def kept(self) -> float:
-        """N' on the present grid: the mean over t where it depends on t, over all samples so far where on them."""
+        """N' on the present grid: a mean over t if N' depends on t, over all samples so far if it depends on them."""
         samples, tokens = self.observed
         return tokens / samples if samples else self.tokens_left(self.grid.height, self.grid.width)[0]
 
@@ -69,7 +69,7 @@ class Site:
         return self.kept if self.observed[0] else self.tokens_left(self.grid.height, self.grid.width)[1]
 
     def observe(self, tokens_left: list[int]) -> None:
-        """Count the tokens left of some samples."""
+        """Add the number of tokens left of each of some samples to the mean."""
         samples, tokens = self.observed
         self.observed = samples + len(tokens_left), tokens + sum(tokens_left)
 

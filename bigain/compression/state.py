@@ -1,7 +1,7 @@
 """State that hooks share during a forward pass. The configuration is `TokenAttachment`.
 
-A pass belongs to the thread that runs it, so that threads may share a model; a checkpoint that runs some of its blocks
-again in the backward pass keeps it.
+A pass belongs to the thread that runs it, so that threads may share a model. A checkpoint that reruns blocks in the
+backward pass runs them in their original pass.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PlanKey = tuple[str, int, int]  # plan group, height and width of the grid
 @dataclass
 class Reduction:
     """Keys and values of one attention call: `pairs` of whole and reduced tokens, and whether the values were made of
-    reduced tokens too. `places` [B, M] says which tokens the reduced are, where a method picks them by their score."""
+    reduced tokens too. `places` [B, M]: the tokens that remain, for methods that pick them by their score."""
 
     pairs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     reached_values: bool = False
@@ -33,10 +33,10 @@ class Reduction:
 class ForwardPass:
     """One forward pass: its timestep, the number and seeds of its random draws, and what its blocks have so far.
 
-    `grids`, `plans`, `reductions`, `whole` (the tokens of a layer whose samples run one by one) and `text_tokens` (how
-    many of the text come before those of the image) are by the name of a block, `shared_plans` by what shares them.
-    With rotary embeddings, `positions` [N, A] are those of the image's tokens, and `key_table` embeds those of pooled
-    keys. `guidance` [B, H, W] is |eps_c - eps_0| of the step before, where a method reads it and it is known.
+    `grids`, `plans`, `reductions`, `whole` (the tokens of a layer whose samples run one by one) and `text_tokens` (the
+    number of text tokens before the image's) are keyed by block name, `shared_plans` by what shares them. With rotary
+    embeddings, `positions` [N, A] are those of the image's tokens, and `key_table` embeds those of pooled keys.
+    `guidance` [B, H, W] is |eps_c - eps_0| of the previous step, if a method reads it and it is known.
     """
 
     timestep: Tensor | float | None
@@ -54,12 +54,12 @@ class ForwardPass:
     guidance: Tensor | None = None
 
     def image_of(self, x: Tensor, block: str) -> Tensor:
-        """Return the image's tokens of x [B, T + N, C] in a block where T of the text come before them."""
+        """Return the image's tokens of x [B, T + N, C]; T text tokens come before them in this block."""
         text = self.text_tokens.get(block, 0)
         return x[:, text:] if text else x
 
     def on_image(self, function: Callable[[Tensor], Tensor], x: Tensor, block: str) -> Tensor:
-        """Return x with a function of the image's tokens in their place, and those of the text untouched."""
+        """Return x with a function applied to the image's tokens, and the text's untouched."""
         text = self.text_tokens.get(block, 0)
         return torch.cat([x[:, :text], function(x[:, text:])], dim=1) if text else function(x)
 
@@ -81,7 +81,7 @@ class ForwardState:
 
     @property
     def row_seeds(self) -> Tensor | None:
-        """Seeds of the rows of the coming batch [B], if a task said what they are."""
+        """Seeds of the rows of the coming batch [B], if a task set them."""
         if torch.compiler.is_compiling():
             return self._last_seeds
         return getattr(self._of_thread, "row_seeds", self._last_seeds)

@@ -36,14 +36,14 @@ class TokenAttachment(Attachment):
     metric_site: MetricSite
     seed: int
     sites: list[Site]
-    t_scale: float = 1.0  # of the model's timesteps to 0 ... 999
+    t_scale: float = 1.0  # factor from the model's timesteps to 0 ... 999
     method: Method = field(init=False)
     constant: float | int | None = field(init=False)  # the strength at all timesteps; None if it depends on them
     operator: Callable[..., Any] = field(init=False)
     call_seed: int = field(init=False)
     state: ForwardState = field(default_factory=ForwardState)
     planning: AbstractContextManager[Any] = field(default_factory=nullcontext)  # around the operator: a FLOP counter
-    passes: tuple[int, int] = (0, 0)  # if the strength depends on t: those in which the method acted, and all
+    passes: tuple[int, int] = (0, 0)  # if the strength depends on t: passes in which the method acted, and all
     handles: list[Handle] = field(default_factory=list)  # of all hooks
     given_guidance: Tensor | None = None  # |eps_c - eps_0| [B, H, W] from `give_guidance`
     checkpointing: list[nn.Module] = field(default_factory=list)  # modules of the model that can checkpoint
@@ -73,7 +73,7 @@ class TokenAttachment(Attachment):
         return any(isinstance(value, Draw) for value in self.options.values())
 
     def set_rows(self, keys: Sequence[RowKey], seeds: Tensor | None = None) -> None:
-        """Say what the rows of the coming batches are, so that each draws its own random numbers."""
+        """Tell the method which rows the next batches hold, so that each row draws its own random numbers."""
         if self.is_random:
             self.state.row_seeds = torch.tensor(self.row_seeds(keys)) if seeds is None else seeds
 
@@ -86,7 +86,7 @@ class TokenAttachment(Attachment):
         return [seed_for(self.seed, "rows", k.image, "any" if paired else k.condition, k.t, 0) for k in keys]
 
     def give_guidance(self, difference: Tensor) -> None:
-        """Set eps_c - eps_0 [B, C, H, W] of the step before, for all rows of the coming passes, until it is set again.
+        """Set eps_c - eps_0 [B, C, H, W] of the previous step for all rows of the coming passes, until it is set again.
 
         Samplers whose guidance does not show in the model's batches call this at every step. Raises ValueError for a
         method that reads none.
@@ -132,8 +132,8 @@ class TokenAttachment(Attachment):
     def begin(self, timestep: Tensor | float | None) -> None:
         """Begin a forward pass.
 
-        Raises ValueError for timesteps at which the method acts differently, and where a checkpoint runs the whole
-        model again with random draws that nothing keys.
+        Raises ValueError if the method acts differently at the batch's timesteps, and where a checkpoint reruns the
+        whole model with random draws that no task has keyed.
         """
         forward_pass = self.state.begin(timestep)
         forward_pass.strength = self._strength_at(timestep)
@@ -182,8 +182,8 @@ class TokenAttachment(Attachment):
         return strength
 
     def plan(self, site: Site, x: Tensor) -> Plan:
-        """Return the plan for a block's tokens x [B, N, C], shared as `plan_for` says; where rows repeat one another,
-        of the distinct rows. Raises as `call_operator` does."""
+        """Return the plan for a block's tokens x [B, N, C], shared as `plan_for` says; for the distinct rows only,
+        where rows repeat one another. Raises as `call_operator` does."""
         shared, rows, grid = self.forward_pass.shared_plans, site.distinct_rows, self._grid(site)
         group = site.plan_group if self.method.plan_for == "stage" else ""
         key = (group, grid.height, grid.width)  # plain data, which torch.compile can look up
@@ -204,8 +204,8 @@ class TokenAttachment(Attachment):
         """Return the operator's result for a block's tokens x [B, N, C]: a plan, or the reduced keys and values; or
         that of another `operator` of the same arguments.
 
-        Raises ValueError for tokens that are not finite on the CPU. Checking would stall a GPU and break a compiled
-        graph: there, the task's results show it, which are checked.
+        Raises ValueError for tokens on the CPU that are not finite. This check would stall a GPU and break a compiled
+        graph; there, the check of the task's results has to catch them.
         """
         if x.device.type == "cpu" and not torch.compiler.is_compiling() and not all_finite(x):
             raise ValueError(f"{site.block.name}: its tokens are not all finite; check the model's inputs")
@@ -246,7 +246,7 @@ class TokenAttachment(Attachment):
         return value
 
     def _guidance_on(self, site: Site) -> Tensor | None:
-        """Return |eps_c - eps_0| of the step before on a site's grid [B, N], averaged over what a token covers."""
+        """Return |eps_c - eps_0| of the previous step on a site's grid [B, N], averaged over the area of each token."""
         size, grid = self.forward_pass.guidance, self._grid(site)
         if size is None:
             return None
@@ -254,7 +254,7 @@ class TokenAttachment(Attachment):
         return _narrowed(resized.flatten(1), site)
 
     def _seeds(self, site: Site, device: torch.device) -> Tensor:
-        """Return one seed per row, or one for all rows if no task said what they are."""
+        """Return one seed per row, or one for all rows if no task set them."""
         seeds = self.forward_pass.row_seeds
         if seeds is None:  # a CUDA graph could not carry the number of the pass, which is on the CPU
             seeds = self.call_seed ^ self.state.number(self.forward_pass).view(1)

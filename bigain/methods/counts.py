@@ -21,8 +21,8 @@ def removed_tokens(ratio: float, height: int, width: int, cell: tuple[int, int],
 def merged_cells(ratio: float, height: int, width: int, cell: tuple[int, int], rule: str) -> int:
     """Return how many whole cells are merged, each into one token.
 
-    `token_matched`: as many as remove at most int(N * ratio) tokens, which the paper's GFLOPs imply; `tile_fraction`:
-    int(ratio * cells), Algorithm 3; `quantile`: the most cells of which every token can lie below the ratio-quantile of
+    `token_matched`: the most that remove at most int(N * ratio) tokens, as the paper's GFLOPs imply; `tile_fraction`:
+    int(ratio * cells), Algorithm 3; `quantile`: the most cells whose tokens can all lie below the ratio-quantile of
     all scores (section 3.2.1). Raises ValueError for a ratio that the cells cannot reach.
     """
     cells, size = (height // cell[0]) * (width // cell[1]), cell[0] * cell[1]
@@ -45,7 +45,7 @@ def whole_cells(height: int, width: int, cell: tuple[int, int]) -> int:
 
 
 def check_plans(k: int, height: int, width: int, cell: tuple[int, int]) -> None:
-    """Raise ValueError unless the 3 N integers that are drawn suffice for k plans with a destination in every cell."""
+    """Raise ValueError unless the 3 N drawn integers suffice for k plans with a destination in every cell."""
     most = 3 * height * width // whole_cells(height, width, cell)
     if not 1 <= k <= most:
         raise ValueError(f"{k} plans are not possible on a {height}x{width} grid: allowed are 1 to {most}")
@@ -58,7 +58,7 @@ def left_of_tile(ratio: float, tile: tuple[int, int]) -> int:
 
 
 def left_of_tiles(ratio: float, height: int, width: int, tile: tuple[int, int]) -> int:
-    """Return the tokens left where every whole tile keeps `left_of_tile`, and what lies outside of them is kept.
+    """Return the tokens left if every whole tile keeps `left_of_tile`, and all tokens outside of whole tiles stay.
 
     Raises ValueError if no tile fits into the grid.
     """
@@ -67,7 +67,7 @@ def left_of_tiles(ratio: float, height: int, width: int, tile: tuple[int, int]) 
 
 
 def largest_ratio(height: int, width: int, cell: tuple[int, int], protect: float = 0.0) -> float:
-    """Return the largest merge ratio of a grid, plus half a token so that rounding down keeps the last one."""
+    """Return the largest merge ratio of a grid, with half a token added so that int() loses none to rounding."""
     tokens = height * width
     sources = tokens - (height // cell[0]) * (width // cell[1]) - int(tokens * protect)
     return (max(sources, 0) + 0.5) / tokens

@@ -169,8 +169,8 @@ APPLICABLE_FIELDS: dict[str, tuple[str, ...]] = {
 }
 OF_A_RATIO = ("ratio_times", "clamp")  # fields that change a merge ratio
 LAYERS = ("sa", "ca", "mlp")
-# Changes that turn one preset into another: BiGain_TM without a score to pick destinations is ToMe, and a rule that is
-# random has a preset of its own, which says what is drawn.
+# Changes that turn one preset into another: BiGain_TM without a score to pick destinations is ToMe, and a random rule
+# has a preset of its own, which says what is drawn.
 SAME_AS: dict[tuple[str, str], str] = {
     ("bigain_tm", "destinations-top_left"): "tome_fixed",
     ("bigain_tm", "destinations-random"): "tome",
@@ -183,8 +183,8 @@ SAME_AS: dict[tuple[str, str], str] = {
 def method_of(name: str) -> Method:
     """Return the method of an id, under its shortest id: both `tome@sa` and `bigain_tm~destinations-random` are `tome`.
 
-    Methods that `bigain.add_methods` added count, too. Raises ValueError, with a suggestion, for an id that names no
-    method.
+    This includes methods that `bigain.add_methods` added. Raises ValueError, with a suggestion, for an id that names
+    no method.
     """
     return _method_of(name, outside.revision())
 
@@ -216,7 +216,7 @@ def options_of(method: Method) -> list[str]:
         fields = tuple(field for field in fields if field not in OF_A_RATIO)
     left_out = {
         "prune_similar": ("attention",),  # pruned tokens are in no group
-        "fuse": ("attention", "plan_for"),  # nor here, where blocks differ in what they do
+        "fuse": ("attention", "plan_for"),  # likewise in blocks that prune; and blocks differ in what they do
     }.get(method.operator, ())
     fields = tuple(field for field in fields if field not in left_out)
     return [*(option for option in method.options if option in OPTIONS), *fields]

@@ -22,7 +22,7 @@ class Linear:
     end: float
 
     def at(self, t: Any) -> Any:
-        """start * t / 999 + end * (1 - t / 999), for a number or a tensor t."""
+        """Return start * t / 999 + end * (1 - t / 999), for a number or a tensor t."""
         return self.start * (t / 999) + self.end * (1 - t / 999)
 
 
@@ -70,12 +70,12 @@ class Method:
     draws_per: how often a block's random numbers are drawn: for every forward pass, or once for every noised image, the
         same for all classes.
     skip_t0: leave the model alone at t = 0, as the released code does.
-    clamp: lower a merge ratio that a grid cannot reach to the largest it can, which is an error otherwise.
+    clamp: lower a merge ratio that a grid cannot reach to the largest that it can; otherwise it is an error.
     noise_per: how often the classifier draws an image's noise: for every timestep, or once for all timesteps, which are
         then visited from high to low as in sampling (for methods that reuse what an earlier step computed).
-    timesteps: the first and the last timestep at which the method acts, high to low; everywhere without.
-    ratio_times: factor of a merge ratio at every timestep; 1 without.
-    attention: `proportional` adds the log of its group's size to the logits of every merged key; plain without.
+    timesteps: the first and the last timestep at which the method acts, high to low; None: all.
+    ratio_times: factor of the merge ratio, linear in t; None: 1.
+    attention: `proportional` adds the log of its group's size to the logits of every merged key; None: plain attention.
     levels, blocks: where a method acts in a U-Net and in a transformer (blocks may be named, as in
         `bigain.methods.places`); they override the backbone's.
     """
@@ -130,7 +130,7 @@ class Method:
 
     @property
     def needs_guidance(self) -> bool:
-        """Return whether the method reads the guidance of the step before, so that it can only generate."""
+        """Return whether the method reads the guidance of the previous step, so that it can only generate."""
         return Given.GUIDANCE in self.options.values()
 
     @property

@@ -1,8 +1,8 @@
 """Methods from outside of the package, read from the syntax tree of a file without running it. No torch.
 
-The file says what its methods are in a literal, METHODS = {"id": {...}}, beside the functions that compute them. So
-planning and reports, which do without torch, know a method whose file imports it; only a job that applies the method
-runs the file. It is one that the user named, in a config, a call or an installed package's entry point.
+The file defines its methods in a literal, METHODS = {"id": {...}}, beside the functions that compute them. So planning
+and reports, which do without torch, know a method whose file imports torch; only a job that applies the method runs the
+file. The user names the file in a config or a call, or by the entry point of an installed package.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DRAWS = {draw.name.lower(): draw for draw in Draw}
 
 @dataclass(frozen=True)
 class OutsideMethod:
-    """A method of a file: what it is, the `source` that named the file, the function, and the file's fingerprint."""
+    """A method that a file defines; `source` is what named the file, and `function` computes the method."""
 
     method: Method
     source: str

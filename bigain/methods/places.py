@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from bigain.methods.method import Family
 
-# DiT-XL/2's ten blocks, as released (0-based; its own flags skip 0 and 6).
+# DiT-XL/2's ten blocks, as released (0-based; the released flags skip 0 and 6).
 DIT_XL_BLOCKS = (1, 2, 3, 4, 5, 7, 8, 9, 10, 11)
 NAMES: dict[Family, str] = {"unet": "a U-Net", "dit": "a DiT", "mmdit": "an MMDiT", "flux": "FLUX"}
 # Parts of a DiT's 28 blocks: the first block, and the one after the last. The paper compares three (B.3.1); the second
@@ -30,8 +30,8 @@ def chosen(
     highest resolution), or blocks of a transformer, by number, by the name of a part or by their kind (default:
     DiT-XL/2's ten, and in other transformers all but the first and the last). `kinds` are the model's blocks by kind.
 
-    Raises ValueError for blocks of a U-Net, for levels of a transformer, and if places are none, repeated or do not
-    exist.
+    Raises ValueError for blocks of a U-Net, for levels of a transformer, and if there are no places, or some are
+    repeated or do not exist.
     """
     if family == "unet":
         if blocks is not None:
@@ -75,7 +75,7 @@ def span(numbers: Sequence[int]) -> str:
 
 
 def _checked(places: Sequence[int], exist: Sequence[int], kind: str) -> tuple[int, ...]:
-    """Return the places in order. Raises ValueError if they are none, repeated or do not exist."""
+    """Return the places in order. Raises ValueError if there are none, or some are repeated or do not exist."""
     if not places:
         raise ValueError(f"no {kind} is chosen; allowed are {span(exist)}")
     for place in places:

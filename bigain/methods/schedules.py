@@ -15,7 +15,7 @@ from bigain.methods.method import Linear, Method
 Constant = float | int
 Varying = Linear | Callable[[float], float]
 TIMESTEPS = range(1000)
-MOST_VISITS = 10  # strengths at which the cost of one that changes continuously is measured
+MOST_VISITS = 10  # parts of the timesteps for which the cost of a continuously varying strength is measured
 
 
 def even(timesteps: range = TIMESTEPS) -> dict[int, float]:
@@ -47,7 +47,7 @@ class Schedule:
 
     @property
     def is_constant(self) -> bool:
-        """Return whether the strength is the same at every timestep, but perhaps at t = 0 (`skip_t0`)."""
+        """Return whether the strength is the same at every timestep, except perhaps t = 0 (`skip_t0`)."""
         fixed = isinstance(self.strength, int | float)
         return fixed and self.window is None and self.method.ratio_times is None
 
@@ -93,8 +93,8 @@ class Schedule:
     def visits(self, shares: Mapping[int, float] | None = None) -> list[tuple[float, float]]:
         """Return timesteps that stand for those in `shares` (default: all, evenly), in order, each with its share.
 
-        One stands for a run of equal strengths, or for a tenth of them where there are more runs than ten. A constant
-        strength has a single one.
+        Each stands for a run of timesteps of equal strength, or, if there are more than ten runs, for a tenth of all
+        timesteps. A constant strength has a single one.
         """
         if self.is_constant:
             return [(500.0, 1.0)]

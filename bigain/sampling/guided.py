@@ -41,10 +41,10 @@ class GuidedSampler:
         return (noise * self.scheduler.init_noise_sigma).to(self.backbone.device)
 
     def predict(self, x: Tensor, t: Tensor) -> Tensor:
-        """Return eps_null + guidance * (eps_c - eps_null), float32; of a model that predicts v, or a flow's velocity,
-        that instead of eps.
+        """Return eps_null + guidance * (eps_c - eps_null), float32.
 
-        `t` is one of `timesteps`, which have to be visited in order.
+        If the model predicts v or a flow's velocity, that prediction takes the place of eps. `t` is one of
+        `timesteps`, which have to be visited in order.
         """
         x_t = self.model_input(torch.cat([x] * self.rows_per_image), t).to(self.backbone.dtype)
         prediction = self.backbone.predict(x_t, self._on_device[t.item()], self._conditions).float()

@@ -1,8 +1,8 @@
 """Carry a study's finished work elsewhere: what its jobs read, and every shard that they have finished, in one bundle.
 
-Shards are found again by the content of their inputs. So the bundle also holds the latents, conditions, references,
-batches and calibrations, which another machine may compute with other last digits. A cell's output is in it only where
-its shards are gone.
+A job finds its shards by the content of their inputs. So the bundle also holds the latents, conditions, references,
+batches and calibrations, whose last digits might differ on another machine. It holds a cell's output only where the
+cell's shards are gone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bigain.study.study import Study
 from bigain.study.verification import is_unsealed, shard_folders
 
 SHARED = ("inputs", "calibration")  # phases whose results the jobs of cells read
-ATTEMPTS = 5  # at packing a study whose jobs join shards meanwhile
+ATTEMPTS = 5  # to pack a study while its jobs join shards
 
 
 class Carried(NamedTuple):
@@ -77,7 +77,7 @@ def _files(study: Study) -> Iterator[tuple[Path, str]]:
 
 
 def _is_output_without_shards(product: Product) -> bool:
-    """Return whether a file is the output of a cell's job, some of whose shards were removed."""
+    """Return whether a file is the output of a cell's job that has lost some of its shards."""
     if not product.file.name.startswith("chunk-") or not product.file.exists():
         return False
     return _missing_in_shards(json.loads(product.spec()), product) > 0

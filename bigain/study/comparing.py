@@ -1,5 +1,5 @@
-"""Run a method on the images and noise of a study whose outcomes are stored: what the new cells are, and whether the
-stored ones would still come out the same. No torch, no Snakemake.
+"""Plan cells of a method on the images and noise of a study whose outcomes are stored, and check that the stored cells
+would still come out the same. No torch, no Snakemake.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bigain.study.study import Study
 
 PREFIX = "compare_"  # of the study that the new cells belong to
 RESULTS = "results.parquet"
-MEASURED = ("backbone", "definitions", "threads", "code")  # of a measurement's spec: what cells depend on, too
+MEASURED = ("backbone", "definitions", "threads", "code")  # keys of a measurement's spec on which cells depend, too
 
 
 def method_named(name: str) -> tuple[str, list[str]]:
@@ -115,7 +115,7 @@ class StoredStudy:
     ) -> Config:
         """Return the config of a study of the new cells alone: `strengths` by backbone, everything else as stored.
 
-        `images` classifies that many instead of all.
+        Unless `images` is None, cells classify only that many.
         """
         config: Config = deepcopy(self.now.config)
         kind = method_of(method).strength_kind

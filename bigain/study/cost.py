@@ -1,8 +1,8 @@
 """Count what a study will cost: cells, shards, noise predictions, images, operations, hours, disk. No torch.
 
 Operations come from the committed table of FLOPs; hours from what the study has measured, else from the throughput that
-the config assumes. Neither includes encoding and decoding images, loading, and what planning a merge takes beyond its
-counted operations.
+the config assumes. Neither includes encoding and decoding images, loading, or the time that planning a merge takes
+beyond its counted operations.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class StudyCost:
     def _measured(self) -> dict[str, tuple[str, dict[tuple[str, float | None], float]]]:
         """The device and the seconds per noise prediction by (method, strength), of every backbone measured so far.
 
-        A damaged file is none: `bigain verify` names it, and hours are estimated without.
+        A damaged file counts as missing: `bigain verify` names it, and hours are estimated without it.
         """
         measured = {}
         for backbone in self.study.backbones():

@@ -93,7 +93,7 @@ def guided_by_null(backbone: dict[str, Any]) -> bool:
 
 
 def _described_in(backbone: dict[str, Any]) -> tuple[Path, bool]:
-    """Return the config file of a backbone's denoiser, and whether it is its architecture's instead of its own."""
+    """Return the config file of a backbone's denoiser, and whether it is the package's for that architecture."""
     path = config_file(backbone)
     if not path.is_file() and backbone["architecture"] and identity(backbone) == ABSENT:
         return ARCHITECTURES / f"{backbone['architecture']}.json", True
@@ -151,4 +151,4 @@ def _blocks(settings: dict[str, Any]) -> Iterator[tuple[int, str | None]]:
     yield len(down) - 1, settings.get("mid_block_type", MIDDLE)
     for i, kind in enumerate(up):
         level = len(down) - 1 - i
-        yield level, None if level >= 0 and crossed[level] else kind  # a config may have more of them
+        yield level, None if level >= 0 and crossed[level] else kind  # a config may list more up blocks

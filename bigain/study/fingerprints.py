@@ -136,7 +136,7 @@ def changed() -> list[str]:
 
 
 def accept(names: Iterable[str], new_numbers: bool) -> None:
-    """Record the current code of parts, as giving the numbers it gave before or, with `new_numbers`, new ones.
+    """Record the current code of parts, as giving the same numbers as before or, with `new_numbers`, new ones.
 
     Raises ValueError with a suggestion for a part that does not exist.
     """
@@ -166,7 +166,7 @@ def fingerprint(part: str) -> str:
 
 
 def closure(part: str) -> set[str]:
-    """Return the modules of this package that a part runs, its own included, selectable ones of others excluded."""
+    """Return the modules of this package that a part runs, including its own, without other parts' selectable ones."""
     selectable = {*map(module_of, selectable_parts()), *STRUCTURAL_MODULES}
     reached, waiting = {module_of(part)}, [module_of(part)]
     while waiting:

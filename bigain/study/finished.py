@@ -17,9 +17,9 @@ Arm = TypeVar("Arm", bound=tuple[Any, ...])
 
 
 def with_all_encoded(spec: Encoding, counted: Literal["images", "captions"], file: str) -> Encoding:
-    """Return the spec of a finished file that holds what `spec` asks for and perhaps of more images, else `spec`.
+    """Return the finished file's spec if it differs from `spec` only in holding more images or captions, else `spec`.
 
-    `counted` is the key that says of how many.
+    `counted` is the key of their number.
     """
     finished, needed = _finished_spec(file), dict[str, Any](spec)
     count = finished.get(counted)

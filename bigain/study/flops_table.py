@@ -18,8 +18,9 @@ def gflops(
 ) -> float:
     """Return the GFLOPs of one noise prediction: a mean over `timesteps`, with their shares (default: all, evenly).
 
-    A variant that is not in the table counts as its preset, a structural method as what it is calibrated to, a strength
-    between those of the table as linear between them. All cells of a backbone that is not in the table count alike.
+    A variant that is not in the table counts as its preset, a structural method as the operations that it is calibrated
+    to. Between the table's strengths, GFLOPs are interpolated linearly. All cells of a backbone that is not in the
+    table count alike.
     """
     table, changed = _table(), method_of(method)
     uncompressed = table.get((backbone, "none", None), 1.0)
@@ -41,7 +42,7 @@ def gflops(
 
 
 def _between(counted: Mapping[float, float], strength: float) -> float:
-    """Return the linear interpolation of counted operations; beyond the largest strength, what it counts."""
+    """Interpolate counted operations linearly; beyond the largest strength, return the count at the largest."""
     if strength in counted:
         return counted[strength]
     below = max(s for s in counted if s <= strength)

@@ -56,7 +56,7 @@ def folder_faults(where: str, settings: dict[str, Any], generated: int, classifi
 
 
 def reference_faults(where: str, settings: Mapping[str, Any], network: str, generated: int) -> Iterator[str]:
-    """Find a folder of too few real images for the distances of so many generated ones."""
+    """Find a folder with too few real images for distances to the generated ones."""
     if settings["reader"] != "folder" or network != "inception" or generated < FEWEST_IMAGES[network]:
         return
     with suppress(OSError, ValueError):  # which `folder_faults` reports
@@ -69,7 +69,7 @@ def reference_faults(where: str, settings: Mapping[str, Any], network: str, gene
 
 
 def misplaced_settings(where: str, settings: Mapping[str, Any]) -> Iterator[str]:
-    """Find settings of the reader `folder` at another reader, which would ignore them."""
+    """Find settings that only the reader `folder` has: another reader would ignore them."""
     for key in OF_FOLDER:
         if key in settings:
             yield f"{where}.{key}: only the reader `folder` has it, and this one is {settings['reader']}"

@@ -51,7 +51,7 @@ def conditions_spec(work: Workload, backbone: str, dataset: str) -> EncodeCondit
 
 
 def batch_spec(work: Workload, backbone: str) -> MeasureBatchSpec:
-    """Return the spec of the fastest rows of a forward pass on a backbone."""
+    """Return the spec that measures a backbone's fastest batch (rows of a forward pass)."""
     return {
         "backbone": backbone_part(work.config, backbone, compressed=False),
         "threads": work.config["threads"],
@@ -60,7 +60,7 @@ def batch_spec(work: Workload, backbone: str) -> MeasureBatchSpec:
 
 
 def batch_file(work: Workload, backbone: str) -> str:
-    """Return the file of the fastest rows of a forward pass on a backbone."""
+    """Return the file with a backbone's fastest batch (rows of a forward pass)."""
     return f"{work.results}/inputs/{backbone}/batch.json"
 
 

@@ -22,8 +22,8 @@ from bigain.study.spec_parts import (
 from bigain.study.workload import Workload
 
 FIGURE_3_METHODS = ("tome~cell-4x4", "bigain_tm~cell-4x4")
-ROWS = 40  # of a forward pass of a probe where the classifier's are measured
-NOISES = 2  # of margins, the fewest that have a variance
+ROWS = 40  # of a probe's forward pass, if the classifier's batch is measured
+NOISES = 2  # per image and timestep of the margins, the fewest that have a variance
 FIGURE_3_RATIO = 0.9  # which cells of 2x2 tokens cannot reach: they end at 0.75
 
 

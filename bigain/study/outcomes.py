@@ -65,7 +65,7 @@ class Reported(Protocol):
         """Return the (backbone, data set) pairs on which Theorem 1 is measured."""
 
     def timestep_files(self) -> list[str] | None:
-        """Return the files of the accuracy at single timesteps, None if the report does not speak of it."""
+        """Return the files of the accuracy at single timesteps, None if the report leaves it out."""
 
     def sheets(self) -> dict[tuple[str, str], list[str]]:
         """Return the sample sheets by (backbone, data set), a generated chunk per row."""
@@ -89,7 +89,7 @@ class Outcomes(Workload):
         self._report: OutcomesReportSpec = content["report"]
 
     def classes(self, dataset: str) -> int:
-        """Return among how many classes images of a data set are classified, without the data."""
+        """Return the number of classes that images of a data set are classified into, without the data."""
         return self._report["datasets"][dataset]["classes"]
 
     def probed(self) -> list[tuple[str, str]]:
@@ -109,7 +109,7 @@ class Outcomes(Workload):
     def timestep_files(self) -> list[str] | None:
         """Return the files of the accuracy at single timesteps that are here, None if nothing is classified.
 
-        Outcomes of before it was computed do not speak of it, so that they are rendered as they were.
+        Outcomes from before it was computed do not mention it, and are rendered as they were.
         """
         if not self._report.get("timesteps"):
             return None

@@ -39,7 +39,8 @@ OF_SELF_DESCRIBED: dict[str, dict[str, Any]] = {
     "metrics.json": {"spec": {"type": "object"}, "inputs": INPUTS},
     "cells.json": {"spec": {"type": "object"}},
 }
-# By phase, a key that tells results apart but not their files: a change of it makes a file outdated, not foreign.
+# By phase, a key of a spec's identity that is not in the path of its file: a change of it makes a file outdated, not
+# foreign.
 SETTINGS = {"calibration": "dataset", "measurements": "seed"}
 
 
@@ -189,7 +190,7 @@ def _check_form(product: Product, provenance: dict[str, Any]) -> None:
 
 
 def _place(product: Product, spec: dict[str, Any]) -> dict[str, Any]:
-    """Return which result a spec is of, as far as that decides where its file lies."""
+    """Return the part of a spec's identity that decides where its file lies."""
     return {key: value for key, value in identity(spec).items() if key != SETTINGS.get(product.phase)}
 
 

@@ -65,10 +65,10 @@ def prompt_notes(config: Config, cells: Iterable[Cell]) -> Iterator[str]:
 
 
 def _texts(config: Config, cells: Iterable[Cell], published_captions: bool) -> Iterator[Texts]:
-    """Yield the texts of every pair of a backbone and a data set among cells that has one of them in doubt: longer in
-    characters than the lowest limit in tokens. With `published_captions`, those of published data sets count, too.
+    """Yield the texts of every (backbone, data set) pair of cells if one of them may be cut off: it is not ASCII, or it
+    has more characters than the lowest limit has tokens. `published_captions` includes those of published data sets.
 
-    Weights and data that are missing are reported by themselves.
+    Missing weights and data are reported elsewhere.
     """
     generated: dict[tuple[str, str], int] = {}
     asked = images_of_cells(config)

@@ -35,7 +35,7 @@ from bigain.study.study import Study
 from bigain.study.timestep_specs import timesteps_file, with_timesteps
 from bigain.study.workload import Workload
 
-LARGEST = 10_000_000  # bytes of a folder, above which probes and sample sheets are left out
+LARGEST = 10_000_000  # bytes of a folder, above which probes, accuracy by timestep and sample sheets are left out
 DICTIONARY = "README.md"
 RESULTS = "results.parquet"
 DESCRIBED = (  # kinds of files, as columns.yaml names them
@@ -68,7 +68,7 @@ class Published(NamedTuple):
 
 
 class EarlierOutcomes:
-    """What a folder of outcomes holds already: digests of specs, by which a study knows its own among them."""
+    """What a folder of outcomes holds already: digests of specs, by which a study recognises its results."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.study = folder, ""
@@ -187,7 +187,7 @@ class FinishedStudy(Workload):
         return sum(part.stat().st_size for part in self._files(file))
 
     def _optional(self) -> Iterator[tuple[str, list[str]]]:
-        """Yield what the report shows besides, each with its files: probes, accuracy by timestep, sheets of images."""
+        """Yield the optional parts of the report, each with its files: probes, accuracy by timestep, sample sheets."""
         for backbone, dataset in probed(self):
             for name in (SPECTRUM, TOKENS, MARGINS):
                 file = f"{self.results}/probes/{backbone}/{dataset}/{name}"

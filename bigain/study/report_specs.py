@@ -40,7 +40,7 @@ def fetchable(work: Workload) -> list[str]:
 
 
 def fetch_spec(work: Workload, name: str) -> FetchSpec:
-    """Return what `bigain fetch` needs to know about a backbone, a data set or the Inception."""
+    """Return what `bigain fetch` needs to know about a backbone, a data set or the Inception network."""
     if name == "inception":
         return {"weights": work.config["feature_network"]["weights"]}
     if name in work.config["datasets"]:

@@ -124,8 +124,8 @@ def problems(study: Study, cost: StudyCost, needs: Needs, local: bool = True, co
 
 
 def notes(study: Study) -> list[str]:
-    """Return what is left out of the data that the study uses, or not read of its captions, without standing in its
-    way, one line each."""
+    """Return what does not stop the study, one line each: images left out of its data, and prompts and captions that
+    are not read to their end."""
     used = sorted({cell.dataset for cell in study.cells})
     images = [f"datasets.{name}: {line}" for name in used for line in left_out(study.config["datasets"][name])]
     return [*images, *prompt_notes(study.config, study.cells)]

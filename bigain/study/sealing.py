@@ -68,7 +68,7 @@ def _inputs(study: Study, path: str) -> dict[str, dict[str, str]]:
 
 
 def _seal(product: Product, inputs: dict[str, str]) -> None:
-    """Seal one result file. Raises ValueError if it carries no spec or another one, or if its inputs are not sealed."""
+    """Seal one result file. Raises ValueError if it carries no spec or a different one, or has unsealed inputs."""
     spec = json.loads(product.spec())
     check_spec(product.file, _carried_spec(product), spec)
     read: dict[str, InputFile] = {

@@ -53,7 +53,7 @@ def most_generated(config: Config, dataset: str) -> int:
 
 
 def available_images(settings: dict[str, Any]) -> int:
-    """Return how many images of a data set can be classified, of an official one before it is on disk."""
+    """Return how many images of a data set can be classified; an official one need not be on disk."""
     official = SOURCES[settings["reader"]].images
     if official is None:
         return len(load_dataset(settings))

@@ -79,7 +79,7 @@ SPEC_VALUES = {
     "draws_per": {"forward": "forward", "noised_image": "noise"},
 }
 
-LATER_FIELDS = ("timesteps", "ratio_times", "attention")  # that specs without them do not have: only an id sets them
+LATER_FIELDS = ("timesteps", "ratio_times", "attention")  # in a spec only if set, as only an id does
 
 
 def method_part(name: str) -> MethodDefinition:

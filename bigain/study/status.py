@@ -195,7 +195,7 @@ def _began(study: Study) -> float:
 
 
 def images_in_shards(spec: CellJobSpec, suffix: str) -> int:
-    """Return how many of a job's images are in files of intermediate results."""
+    """Return how many of a job's images are in shards."""
     first, last = spec["images"]
     stored: set[int] = set()
     for file in work_folder(spec).glob(f"images-*{suffix}"):

@@ -34,11 +34,11 @@ class Study(Workload):
         return canonical(input_specs.conditions_spec(self, backbone, dataset))
 
     def batch_spec(self, backbone: str) -> str:
-        """Return the spec of the classifier's fastest rows of a forward pass on a backbone."""
+        """Return the spec that measures the classifier's fastest batch on a backbone."""
         return canonical(input_specs.batch_spec(self, backbone))
 
     def batch_files(self, backbone: str) -> list[str]:
-        """Return the file of a backbone's fastest rows, or an empty list if the config says how many there are."""
+        """Return the file with a backbone's fastest batch, or an empty list if the config sets the batch."""
         return [input_specs.batch_file(self, backbone)] if self.measures_batch else []
 
     def reference_spec(self, dataset: str) -> str:

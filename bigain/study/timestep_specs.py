@@ -1,4 +1,4 @@
-"""Where in t the class is: of which cells accuracy at single timesteps is computed, and from which files."""
+"""Specs of accuracy at single timesteps, which shows where in t the class is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDER = "timesteps"  # below results/<study>
 def with_timesteps(work: Workload) -> list[tuple[str, str]]:
     """Return the (backbone, data set) pairs whose single timesteps are scored: those with a single label per image.
 
-    None are where timesteps are drawn for each image, which then share hardly any.
+    There are none if timesteps are drawn for each image, since images then share hardly any.
     """
     if work.config["classification"]["timesteps"] != "grid":
         return []
@@ -28,7 +28,7 @@ def timesteps_file(work: Workload, backbone: str, dataset: str) -> str:
 
 
 def timesteps_inputs(work: Workload, backbone: str, dataset: str) -> list[str]:
-    """Return the metrics and the errors that it is computed from."""
+    """Return the files of metrics and errors that the accuracy at single timesteps is computed from."""
     cells = _cells(work, backbone, dataset)
     metrics = [f"{work.results}/cells/{cell.path}/metrics.json" for cell in cells]
     return [*metrics, *(file for cell in cells for file in work.chunk_files(cell))]

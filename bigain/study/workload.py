@@ -53,9 +53,9 @@ class Workload:
         return {task: list(of_task) for task, of_task in pairs.items()}
 
     def classes(self, dataset: str) -> int:
-        """Return among how many classes images of a data set are classified.
+        """Return the number of classes that images of a data set are classified into.
 
-        Those of official data sets are known before they are on disk.
+        An official data set need not be on disk.
         """
         if dataset not in self._classes:
             settings = self.config["datasets"][dataset]
@@ -107,7 +107,7 @@ class Workload:
 
     @property
     def measures_batch(self) -> bool:
-        """Return whether the classifier's rows of a forward pass are measured on every backbone."""
+        """Return whether the classifier's batch (rows of a forward pass) is measured on every backbone."""
         return self.config["classification"]["batch"] == "auto"
 
     def shard(self, cell: Cell) -> int:
@@ -169,8 +169,8 @@ class Workload:
         return cost
 
     def write_plan(self) -> None:
-        """Write results/<study>/plan.json: running jobs read from it how much is left, and `bigain status` for which
-        device they were planned."""
+        """Write results/<study>/plan.json: running jobs read from it how much is left, `bigain status` the device that
+        they were planned for."""
         done = [file for file in self.cost if Path(file).exists()]
         plan = {"cost": self.cost, "done_before": done, "device": self.config["device"]}
         write_json(f"{self.results}/plan.json", plan)

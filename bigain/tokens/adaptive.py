@@ -1,4 +1,4 @@
-"""Merging by a threshold: every sample merges the sources that are similar enough, however many these are (CA-ToMe)."""
+"""Merging by a threshold: every sample merges all sources that are similar enough (CA-ToMe)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from bigain.tokens.merge import TokenPlan
 def merge_above(
     metric: Tensor, grid: TokenGrid, threshold: float, cell: tuple[int, int], offsets: Tensor
 ) -> RaggedPlan:
-    """CA-ToMe (Saghatchian et al. 2025): merge every source whose largest cosine to a destination is at least the
-    threshold.
+    """Merge every source whose best cosine to a destination reaches the threshold: CA-ToMe (Saghatchian et al. 2025).
 
     `metric` [B, N, C]; one random destination per cell, at the `offsets` [B or 1, D] that the caller draws. Samples
-    differ in their number of tokens. Raises ValueError on the meta device, where there are no similarities.
+    keep different numbers of tokens. Raises ValueError on the meta device, where there are no similarities.
     """
     if metric.device.type == "meta":
         raise ValueError("a similarity threshold merges a number of tokens that depends on the image: nothing to count")

@@ -49,13 +49,13 @@ def merge_cells(
     aggregate: str,
     score_twice: bool = False,
 ) -> TokenPlan | RaggedPlan:
-    """Adaptive Block Merge (section 3.2.1, Algorithm 3): average the cells of lowest aggregated score.
+    """Average the cells of lowest aggregated score: Adaptive Block Merge (section 3.2.1, Algorithm 3).
 
     `metric` [B, N, C]. Computes no similarity; ties go to the first cell; tokens outside of whole cells are kept.
     `score_twice` computes the scores a second time, as the released code does, which changes only the cost (Table 11's
     695.08 GFLOPs). The rule `quantile` merges the cells whose aggregate is below the ratio-quantile of the sample's
-    scores, so that samples differ in their number of tokens. Raises ValueError for it on the meta device, where there
-    are no scores.
+    scores, so that samples keep different numbers of tokens. Raises ValueError for this rule on the meta device, where
+    there are no scores.
     """
     if rule == "quantile":
         return _below_quantile(metric, grid, ratio, cell, score, aggregate)

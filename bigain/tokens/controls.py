@@ -1,4 +1,4 @@
-"""Controls for how much the choice of tokens matters: plans that look at no token, and the best of several plans."""
+"""Controls for how much the choice of tokens matters: plans that ignore the tokens, and the best of several plans."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from bigain.tokens.merge import TokenPlan, merge_random
 
 
 def merge_blindly(metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int, int], integers: Tensor) -> TokenPlan:
-    """A random plan of ToMe's size: a random destination per cell, random sources, each into a random destination.
+    """Merge random sources into random destinations, one per cell: a plan of ToMe's size that ignores the tokens.
 
-    `metric` [B, N, C] says only the batch's size. `integers` [B or 1, 3, N] are uniform below 2^31, drawn by the
-    caller: their lowest in a cell is its destination, the sources of the highest are merged, and the third's remainder
-    is the target.
+    Of `metric` [B, N, C] only the batch size counts. `integers` [B or 1, 3, N] are uniform below 2^31, drawn by the
+    caller: the token with the lowest first integer of its cell is the destination, the sources with the highest second
+    integers are merged, and the third, modulo D, is the target.
     """
     removed = removed_tokens(ratio, grid.height, grid.width, cell)
     of_cell, of_source, of_target = integers.expand(len(metric), -1, -1).unbind(1)
@@ -33,9 +33,9 @@ def merge_best(
 ) -> TokenPlan:
     """Choose the best of k ToMe plans for every sample: the one with the least error ||x - unmerge(merge(x))||^2.
 
-    `metric` [B, N, C] is x. `integers` [B or 1, 3, N] below 2^31, drawn by the caller, are consumed D at a time: each D
-    are the random destinations of one plan, so that k = 1 is ToMe. Ties go to the first plan. Raises ValueError if they
-    do not suffice for k plans.
+    `metric` [B, N, C] is x. `integers` [B or 1, 3, N] below 2^31, drawn by the caller, are consumed D at a time: every
+    D of them give the random destinations of one plan, so that k = 1 is ToMe. Ties go to the first plan. Raises
+    ValueError if they do not suffice for k plans.
     """
     check_plans(k, grid.height, grid.width, cell)
     cells = whole_cells(grid.height, grid.width, cell)

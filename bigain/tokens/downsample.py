@@ -19,10 +19,10 @@ def reduced_grid(grid: TokenGrid, factor: int) -> TokenGrid:
 
 
 def nearest(x: Tensor, grid: TokenGrid, factor: int, site: str = "nearest_exact") -> Tensor:
-    """ToDo: pick one token for every place of the reduced grid. [B, N, C] -> [B, M, C].
+    """Pick one token for every place of the reduced grid (ToDo): [B, N, C] -> [B, M, C].
 
     `site` says which token, along each axis of n tokens: `nearest_exact`, floor((i + 0.5) n / n'), spans the full
-    extent; `top_left`, floor(i n / n'), is that of ToDo's demonstration; `cell_centre`, i w + floor(w / 2) with
+    extent; `top_left`, floor(i n / n'), is the choice of ToDo's demo; `cell_centre`, i w + floor(w / 2) with
     w = floor(n / n'), always lies in the window that `average` covers.
     """
     small = reduced_grid(grid, factor)
@@ -37,7 +37,7 @@ def nearest(x: Tensor, grid: TokenGrid, factor: int, site: str = "nearest_exact"
 
 
 def average(x: Tensor, grid: TokenGrid, factor: int) -> Tensor:
-    """Average pooling, window and stride floor(n / n'); a remainder is dropped. [B, N, C] -> [B, M, C]."""
+    """Average over windows of floor(n / n') per axis, and drop the remainder: [B, N, C] -> [B, M, C]."""
     small = reduced_grid(grid, factor)
     if kernels.uses("downsample", x):
         return _in_kernel(x, grid, small, 0.0)
@@ -48,7 +48,7 @@ def average(x: Tensor, grid: TokenGrid, factor: int) -> Tensor:
 def interpolate_extrapolate(
     x: Tensor, grid: TokenGrid, factor: int, alpha: float | Tensor, site: str = "nearest_exact"
 ) -> Tensor:
-    """BiGain_TD (Eq. 8, Algorithm 4): alpha * nearest + (1 - alpha) * average. [B, N, C] -> [B, M, C].
+    """Return alpha * nearest + (1 - alpha) * average: BiGain_TD (Eq. 8, Algorithm 4), [B, N, C] -> [B, M, C].
 
     `site` is that of `nearest`. alpha = 1 is ToDo, 0 average pooling, above 1 extrapolates; a tensor [B] holds one
     alpha per sample, in float32, and the blend is rounded once.
@@ -75,12 +75,12 @@ def _in_kernel(
 
 
 def most_detailed(x: Tensor, grid: TokenGrid, factor: int, score: str) -> Tensor:
-    """Table 12: keep the highest-scoring tokens, as many as the reduced grid has. [B, N, C] -> [B, M, C]."""
+    """Keep the highest-scoring tokens, as many as the reduced grid has (Table 12): [B, N, C] -> [B, M, C]."""
     return rows(x, most_detailed_places(x, grid, factor, score))
 
 
 def smoothest(x: Tensor, grid: TokenGrid, factor: int, score: str) -> Tensor:
-    """Table 12: keep the lowest-scoring tokens, as many as the reduced grid has. [B, N, C] -> [B, M, C]."""
+    """Keep the lowest-scoring tokens, as many as the reduced grid has (Table 12): [B, N, C] -> [B, M, C]."""
     return rows(x, smoothest_places(x, grid, factor, score))
 
 
@@ -99,5 +99,5 @@ def _highest(scores: Tensor, count: int) -> Tensor:
     return split(highest(scores, count), scores.shape[1])[1]
 
 
-# Of the operators that pick tokens by their score: which tokens.
+# For each operator that picks tokens by their score, the function that returns which.
 PLACES = {"most_detailed": most_detailed_places, "smoothest": smoothest_places}

@@ -23,7 +23,7 @@ STEP = 2.0**-12
 class TilePlan:
     """A soft merge of the T tokens of each of G tiles into D, decided from one tensor and applicable to any other.
 
-    Token indices: `tiles` [G, T], and `strip` [R] of those outside of whole tiles, which are kept. `weights`
+    Token indices: `tiles` [G, T], and `strip` [R], the tokens outside of whole tiles, which are kept. `weights` A
     [B, G, D, T], in float32: how much of a token goes to each destination of its tile; they sum to 1 over D. `chosen`
     [B, G, D]: the places of the destinations in their tile.
     """
@@ -41,7 +41,7 @@ class TilePlan:
 
     @property
     def sizes(self) -> Tensor:
-        """How many tokens each token of the short sequence stands for, in float32: [B, N']; not whole numbers."""
+        """How many tokens each token of the short sequence stands for, in fractions: float32 [B, N']."""
         members = self.weights.sum(dim=-1).flatten(1)
         return torch.cat([members.new_ones(len(members), len(self.strip)), members], dim=1)
 
@@ -60,16 +60,16 @@ class TilePlan:
         return TilePlan(self.tiles, self.strip, self.weights[rows], self.chosen[rows])
 
     def restore(self, y: Tensor) -> Tensor:
-        """[B, R + G D, C] -> [B, N, C]: every token the blend of its destinations' outputs, by the transpose of A."""
+        """[B, R + G D, C] -> [B, N, C]: every token a blend of its tile's destinations, by A transposed."""
         kept, merged = y[:, : len(self.strip)], y[:, len(self.strip) :]
         merged = merged.unflatten(1, self.weights.shape[1:3]).float()
         spread = (self.weights.transpose(2, 3) @ merged).to(y.dtype).flatten(1, 2)
-        origin = torch.cat([self.strip, self.tiles.flatten()])  # the token that each row of the next line is
+        origin = torch.cat([self.strip, self.tiles.flatten()])  # token index of each row below
         return torch.cat([kept, spread], dim=1)[:, origin.argsort()]
 
 
 def merge_tiles(metric: Tensor, grid: TokenGrid, ratio: float, tile: tuple[int, int], scale: float) -> TilePlan:
-    """ToMA (Lu et al. 2025): keep T - int(T * ratio) tokens of every tile, and blend its T tokens into them.
+    """Keep T - int(T * ratio) tokens of every tile, and blend its T tokens into them: ToMA (Lu et al. 2025).
 
     `metric` [B, N, C]. The weights A are the softmax over destinations of `scale` times the cosine. Ties go to the
     first token. Raises ValueError if no tile fits into the grid.
@@ -87,8 +87,8 @@ def most_representative(similarity: Tensor, count: int) -> Tensor:
     """Maximise the facility location sum_j max_i S_ij greedily: S [..., T, T] -> the places of i, [..., count].
 
     The first is argmax_i sum_j S_ij, every further one argmax_i sum_j relu(S_ij - m_j), where m_j is the largest
-    similarity of j to those chosen before. None is chosen twice. Ties go to the lowest place, and are common: two
-    tokens that only each other would cover gain equally much, so sums are compared in steps of `STEP`.
+    similarity of j to those chosen before. None is chosen twice. Ties go to the lowest place. Since they are common,
+    as two tokens that would cover only each other gain the same, sums are compared in steps of `STEP`.
     """
     chosen = [_stepped(similarity.sum(dim=-1)).argmax(dim=-1, keepdim=True)]
     taken = torch.zeros_like(similarity[..., 0], dtype=torch.bool).scatter(-1, chosen[0], True)

@@ -21,7 +21,7 @@ def merge_fourier(
     permute: str,
     offsets: Tensor,
 ) -> TokenPlan:
-    """Fourier Token Merging: ToMe whose similarity is the cosine of `spectra`.
+    """Merge as ToMe does, by the cosine of `spectra`: Fourier Token Merging.
 
     `metric` [B, N, C]; one random destination per cell, at the `offsets` [B or 1, D] that the caller draws.
     """
@@ -33,7 +33,7 @@ def spectra(x: Tensor, rho: float, permute: str = "none") -> Tensor:
     """Return the real part of every token's DFT over channels, the first int(C * rho) bins: [B, N, C] -> [B, N, K].
 
     Re(DFT) is the DFT of the even part (x_c + x_{-c mod C}) / 2, so it depends on the order of the channels, which is
-    arbitrary. `permute`: "none", or "channels", which reorders them by a fixed shuffle before (control).
+    arbitrary. `permute`: "none", or "channels", which first reorders them by a fixed shuffle (control).
     """
     if permute == "channels":
         x = x[..., mixed(torch.arange(x.shape[-1], device=x.device)).argsort()]

@@ -10,7 +10,7 @@ from bigain.tokens.grid import TokenGrid
 from bigain.tokens.merge import TokenPlan, merge_random
 from bigain.tokens.prune import PrunePlan
 
-SHORTEST = 1e-20  # norm of a mean, by which a float32 norm can be divided without overflow
+SHORTEST = 1e-20  # norm of a mean; a float32 norm divided by it does not overflow
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def fuse(
     depth: float,
     merges_from: float,
 ) -> NormPlan | PrunePlan:
-    """ToFu (Kim et al. 2024): drop ToMe's sources in the first blocks, and merge them by MLERP in the later ones.
+    """Drop ToMe's sources in the first blocks, and merge them by MLERP in the later ones: ToFu (Kim et al. 2024).
 
     `metric` [B, N, C]; one random destination per cell, at the `offsets` [B or 1, D] that the caller draws. `depth` is
     the block's place in the model, from 0 to below 1; blocks from `merges_from` on merge. A dropped source gets the

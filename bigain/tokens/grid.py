@@ -34,7 +34,7 @@ class TokenGrid:
     def cell_tokens(self, cell: tuple[int, int], device: torch.device | None = None) -> Tensor:
         """Return the token indices of every whole cell, row-major inside it: [D, cell height * cell width].
 
-        A strip at the bottom or right too narrow for a cell belongs to none. Raises ValueError if no cell fits.
+        A strip at the bottom or right that is too narrow for a cell belongs to none. Raises ValueError if no cell fits.
         """
         rows, columns = self.height // cell[0], self.width // cell[1]
         if rows * columns == 0:

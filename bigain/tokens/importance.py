@@ -1,4 +1,4 @@
-"""Merging that keeps important tokens: destinations come from the tokens that guidance changes most."""
+"""Merging that keeps important tokens: destinations are drawn from the tokens that guidance changes most."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ def merge_unimportant(
     importance: Tensor | None,
     integers: Tensor,
 ) -> TokenPlan:
-    """Importance-based token merging (Wu et al. 2024): draw the destinations from the int(N * pool) most important
-    tokens, as many as there are cells, and merge the other tokens before those.
+    """Draw as many destinations as there are cells from the pool of the int(N * pool) most important tokens, and merge
+    tokens outside of the pool first: importance-based token merging (Wu et al. 2024).
 
     `metric` [B, N, C], `importance` [B, N]; without it, ToMe's random destination per cell. A token goes to the
-    destination most like it; among equally important ones, those of largest cosine are merged. `integers` [B or 1, 3,
-    N] are uniform below 2^31, drawn by the caller: the first decide places in cells, the second the draw from the pool.
+    destination most like it; outside of the pool and inside it, those of largest cosine are merged first. `integers`
+    [B or 1, 3, N] are uniform below 2^31, drawn by the caller: the first decide places in cells, the second the draw
+    from the pool.
     """
     removed = removed_tokens(ratio, grid.height, grid.width, cell)
     of_cell, of_pool, _ = integers.expand(len(metric), -1, -1).unbind(1)

@@ -34,7 +34,7 @@ def cell_argmax(scores: Tensor, grid: TokenGrid, cell: tuple[int, int]) -> Tenso
 
 
 def shuffled(scores: Tensor, order: Tensor) -> Tensor:
-    """Hand a sample's scores [B, N] to other tokens: the i-th gets that of the i-th highest of `order` [B or 1, N]."""
+    """Permute a sample's scores [B, N]: the i-th token gets the score of the i-th highest in `order` [B or 1, N]."""
     return scores.gather(1, highest(order, scores.shape[1]).expand_as(scores))
 
 
@@ -43,8 +43,8 @@ def official_v1(scores: Tensor, grid: TokenGrid, cell: tuple[int, int]) -> Tenso
 
     It cuts the row-major scores into runs of a cell's size instead of into cells, and uses the place of the lowest
     score in the k-th run as the place in the k-th cell: deterministic, but not the smoothest token of a cell. A strip
-    at the bottom too low for a cell is left out. Raises ValueError if cells do not fill the width, as the released code
-    does.
+    at the bottom that is too low for a cell is left out. Raises ValueError if cells do not fill the width, as the
+    released code does.
     """
     size, rows_of_cells = cell[0] * cell[1], grid.height // cell[0]
     if grid.width % cell[1]:
@@ -84,7 +84,7 @@ def highest(scores: Tensor, count: int) -> Tensor:
 
 
 def places(count: int, each: int, like: Tensor) -> Tensor:
-    """Return 0 to `count` - 1, each repeated `each` times, for the batch of `like`: [B, count * each]."""
+    """Return 0 to `count` - 1, each `each` times, for the batch size and device of `like`: [B, count * each]."""
     index = torch.arange(count, device=like.device).repeat_interleave(each)
     return index.expand(len(like), -1)
 
@@ -130,8 +130,8 @@ def best_destinations(
 
     `metric` [B, N, C]; ties go to the lowest place. A zero vector has cosine 0 to everything. The similarities are
     never all in memory: on a GPU with Triton none is written, elsewhere sources go in chunks of `SIMILARITIES` numbers.
-    `inverse_norms` [B, N] of the tokens save the kernel a pass. Destinations that are `closed` [B, D] are chosen by no
-    source; if all are, its similarity is minus infinity.
+    `inverse_norms` [B, N] of the tokens save the kernel a pass. No source chooses a `closed` [B, D] destination; if all
+    are closed, its similarity is minus infinity.
     """
     if closed is None and kernels.uses("match", metric) and kernels.uses("score", metric):
         from bigain.tokens.kernels import matching, scoring

@@ -32,8 +32,8 @@ class Maps:
 class TokenPlan:
     """A merge of N tokens into N' = N - r, decided from one tensor and applicable to any other of the same grid.
 
-    Token indices: `kept` [B, S - r] and `merged` [B, r] sources, `destinations` [B, D]; `target` [B, r] is the place
-    in `destinations` to which each merged source goes. `maps` are there where kernels run.
+    Token indices: of the S = N - D sources, `kept` [B, S - r] and `merged` [B, r]; `destinations` [B, D]. `target`
+    [B, r] is the place in `destinations` to which each merged source goes. `maps` are set where kernels run.
     """
 
     kept: Tensor
@@ -110,7 +110,7 @@ def soft_matching(
     protected: Tensor | None = None,
     inverse_norms: Tensor | None = None,
 ) -> TokenPlan:
-    """Bipartite soft matching (ToMe; Algorithm 2, steps 3-4): merge the `removed` most similar sources.
+    """Merge the `removed` most similar sources: bipartite soft matching (ToMe; Algorithm 2, steps 3-4).
 
     `metric` [B, N, C], `destinations` [B or 1, D] token indices. The tokens `protected` [B, P] keep their value: as
     sources they go last, as destinations they receive nothing. Ties go to the lowest index. `inverse_norms` are those
@@ -147,13 +147,13 @@ def merge_most_similar(
 
 
 def merge_random(metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int, int], offsets: Tensor) -> TokenPlan:
-    """ToMe (tomesd): one random destination per cell, at the `offsets` [B or 1, D] that the caller draws."""
+    """Merge into one random destination per cell, at the `offsets` [B or 1, D] that the caller draws: ToMe (tomesd)."""
     removed = removed_tokens(ratio, grid.height, grid.width, cell)
     return soft_matching(metric, matching.at_offsets(offsets, grid, cell), removed)
 
 
 def merge_top_left(metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int, int]) -> TokenPlan:
-    """ToMe with the first token of each cell as destination: the deterministic control."""
+    """Merge into the first token of each cell: ToMe's deterministic control."""
     removed = removed_tokens(ratio, grid.height, grid.width, cell)
     return soft_matching(metric, matching.top_left(grid, cell, metric.device), removed)
 
@@ -167,15 +167,15 @@ def merge_smooth(
     destinations: str = "cell_argmin",
     protect: float = 0.0,
 ) -> TokenPlan:
-    """BiGain_TM, Laplacian-gated token merging (Algorithm 2): the smoothest token of each cell is its destination.
+    """Merge into the smoothest token of each cell: BiGain_TM, Laplacian-gated token merging (Algorithm 2).
 
-    `destinations` names the rule that picks them in `DESTINATIONS`; the int(N * protect) highest-scoring tokens keep
-    their value. Raises ValueError if so many are protected that the ratio cannot be reached.
+    `destinations` is a key of `DESTINATIONS`, the rules that pick them; the int(N * protect) highest-scoring tokens
+    keep their value. Raises ValueError if the ratio cannot be reached, also because too many tokens are protected.
     """
     removed = removed_tokens(ratio, grid.height, grid.width, cell, protect)
     scores, chosen, inverse_norms = _smooth_destinations(metric, grid, cell, score, destinations)
     protected = matching.highest(scores, int(grid.tokens * protect)) if protect else None
-    if protected is not None and destinations == "cell_argmax":  # of the others: a protected one would receive nothing
+    if protected is not None and destinations == "cell_argmax":  # unprotected, since a protected one receives nothing
         chosen = matching.cell_argmax(scores.scatter(1, protected, -torch.inf), grid, cell)
     return soft_matching(metric, chosen, removed, protected, inverse_norms)
 
@@ -183,9 +183,9 @@ def merge_smooth(
 def merge_shuffled(
     metric: Tensor, grid: TokenGrid, ratio: float, cell: tuple[int, int], score: str, order: Tensor
 ) -> TokenPlan:
-    """BiGain_TM with its scores shuffled among all tokens of a sample: destinations that no token's detail decides.
+    """Merge as BiGain_TM does after shuffling the scores among a sample's tokens: a control that ignores detail.
 
-    `order` [B or 1, N] is random numbers that the caller draws; their order is the shuffle.
+    `order` [B or 1, N] are random numbers that the caller draws; their order is the shuffle.
     """
     removed = removed_tokens(ratio, grid.height, grid.width, cell)
     scores = matching.shuffled(SCORES[score](metric, grid), order)

@@ -1,4 +1,4 @@
-"""Operators from outside of the package: functions of a file that the user named, run when one is first needed."""
+"""Operators from outside of the package: functions of a file that the user named, which runs on first use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bigain.methods.outside import of_operator
 
 
 def operator_of(name: str) -> Callable[..., Any]:
-    """Return the function of an operator: of `OPERATORS`, or of an added method's file.
+    """Return the function of an operator: from `OPERATORS`, or from an added method's file.
 
     Raises ValueError for a method that was not added, and whatever its file raises when it runs.
     """

@@ -41,7 +41,7 @@ class PrunePlan:
         return PrunePlan(self.kept[rows], self.pruned[rows], self.target[rows])
 
     def restore(self, y: Tensor) -> Tensor:
-        """[B, N - P, C] -> [B, N, C]: every kept token at its place, every pruned one a copy of its most similar."""
+        """[B, N - P, C] -> [B, N, C]: every kept token at its place, every pruned one a copy of its target."""
         place = torch.arange(y.shape[1], device=y.device).expand(len(y), -1)
         tokens = torch.cat([self.kept, self.pruned], dim=1)
         origin = torch.cat([place, self.target], dim=1)  # of each of these tokens, its place in y
@@ -58,9 +58,9 @@ def prune_similar(
     noise: Tensor,
     full_gram: bool = True,
 ) -> PrunePlan:
-    """SiTo (Zhang et al. 2025): prune the int(N * ratio) tokens most similar to a base token. The base token of a cell
-    is the one most similar to all tokens, plus noise.
+    """Prune the int(N * ratio) tokens most similar to a base token: SiTo (Zhang et al. 2025).
 
+    The base token of a cell has the largest weighted sum of its similarity to all tokens and of noise.
     `metric` [B, N, C]; `noise` [B or 1, N] is standard normal, drawn by the caller. Ties go to the lowest index. With
     `full_gram`, as published, all N x N similarities are computed: at once if those of a sample fit into
     `matching.SIMILARITIES`, else chunk by chunk. Without it their sums come from the sum of all unit vectors, and only

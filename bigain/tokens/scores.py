@@ -1,6 +1,6 @@
 """Per-token frequency scores (Table 13), in float32: high where the map is detailed, low where it is smooth.
 
-The two cosines say the opposite in Table 13 (small = detailed); here they are negated, so that every score reads alike.
+In Table 13 the two cosines are small where it is detailed; here they are negated, so that all scores point one way.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _in_kernel(score: Callable[[Tensor, TokenGrid], Tensor]) -> Callable[[Tensor
 
 
 def laplacian(x: Tensor, grid: TokenGrid) -> Tensor:
-    """The 3x3 Laplacian of every channel (Eq. 6), zero-padded: [B, N, C] -> float32 map [B, C, H, W].
+    """Return the 3x3 Laplacian of every channel (Eq. 6), zero-padded: [B, N, C] -> float32 map [B, C, H, W].
 
     Zero padding, as in the paper's code, raises the scores along the border.
     """
@@ -44,63 +44,63 @@ def laplacian(x: Tensor, grid: TokenGrid) -> Tensor:
 
 @_in_kernel
 def laplacian_l1(x: Tensor, grid: TokenGrid) -> Tensor:
-    """Mean over channels of the absolute Laplacian (Eq. 7): [B, N, C] -> [B, N]."""
+    """Return the mean over channels of the absolute Laplacian (Eq. 7): [B, N, C] -> [B, N]."""
     return laplacian(x, grid).abs_().mean(dim=1).flatten(1)
 
 
 @_in_kernel
 def laplacian_l2(x: Tensor, grid: TokenGrid) -> Tensor:
-    """Root mean square over channels of the Laplacian: [B, N, C] -> [B, N]."""
+    """Return the root mean square over channels of the Laplacian: [B, N, C] -> [B, N]."""
     return laplacian(x, grid).square_().mean(dim=1).sqrt().flatten(1)
 
 
 def global_mean_deviation(x: Tensor, grid: TokenGrid) -> Tensor:
-    """Euclidean distance to the mean token of the same sample: [B, N, C] -> [B, N]."""
+    """Return the Euclidean distance to the mean token of the same sample: [B, N, C] -> [B, N]."""
     x = x.float()
     return (x - x.mean(dim=1, keepdim=True)).norm(dim=-1)
 
 
 @_in_kernel
 def l1_norm(x: Tensor, grid: TokenGrid) -> Tensor:
-    """Sum over channels of absolute values: [B, N, C] -> [B, N]."""
+    """Return the sum over channels of absolute values: [B, N, C] -> [B, N]."""
     return x.float().abs().sum(dim=-1)
 
 
 @_in_kernel
 def l2_norm(x: Tensor, grid: TokenGrid) -> Tensor:
-    """Euclidean length: [B, N, C] -> [B, N]."""
+    """Return the Euclidean length: [B, N, C] -> [B, N]."""
     return x.float().norm(dim=-1)
 
 
 def channel_variance(x: Tensor, grid: TokenGrid) -> Tensor:
-    """Population variance over channels: [B, N, C] -> [B, N]."""
+    """Return the population variance over channels: [B, N, C] -> [B, N]."""
     return x.float().var(dim=-1, correction=0)
 
 
 def _amplitudes(x: Tensor) -> Tensor:
-    """|DFT over channels| of every token, all C bins of the two-sided spectrum: [B, N, C]."""
+    """Return |DFT over channels| of every token, all C bins of the two-sided spectrum: [B, N, C]."""
     return torch.fft.fft(x.float(), dim=-1).abs()
 
 
 def dft_centroid(x: Tensor, grid: TokenGrid) -> Tensor:
-    """Amplitude-weighted mean bin, k = 1 .. C: [B, N, C] -> [B, N]. A zero vector has centroid 0."""
+    """Return the amplitude-weighted mean bin, k = 1 .. C: [B, N, C] -> [B, N]. A zero vector has centroid 0."""
     amplitudes = _amplitudes(x)
     bins = torch.arange(1, x.shape[-1] + 1, device=x.device, dtype=torch.float32)
     return (amplitudes * bins).sum(dim=-1) / amplitudes.sum(dim=-1).clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def dft_amplitude(x: Tensor, grid: TokenGrid) -> Tensor:
-    """Sum of the amplitudes of all bins (Table 13): [B, N, C] -> [B, N]."""
+    """Return the sum of the amplitudes of all bins (Table 13): [B, N, C] -> [B, N]."""
     return _amplitudes(x).sum(dim=-1)
 
 
 def dft_amplitude_without_dc(x: Tensor, grid: TokenGrid) -> Tensor:
-    """As `dft_amplitude` without the constant bin: what the released code computes. [B, N, C] -> [B, N]."""
+    """Return `dft_amplitude` without the constant bin, as the released code computes it: [B, N, C] -> [B, N]."""
     return _amplitudes(x)[..., 1:].sum(dim=-1)
 
 
 def cosine_to_neighbours(x: Tensor, grid: TokenGrid) -> Tensor:
-    """Minus the mean cosine to the neighbours above, below, left and right that exist: [B, N, C] -> [B, N].
+    """Return minus the mean cosine to the neighbours above, below, left and right that exist: [B, N, C] -> [B, N].
 
     Raises ValueError on a grid of one token, which has no neighbour.
     """
@@ -118,7 +118,7 @@ def cosine_to_neighbours(x: Tensor, grid: TokenGrid) -> Tensor:
 
 
 def cosine_to_mean(x: Tensor, grid: TokenGrid) -> Tensor:
-    """Minus the cosine to the mean token of the same sample: [B, N, C] -> [B, N]."""
+    """Return minus the cosine to the mean token of the same sample: [B, N, C] -> [B, N]."""
     x = x.float()
     return -F.cosine_similarity(x, x.mean(dim=1, keepdim=True), dim=-1)
 

@@ -54,8 +54,8 @@ class DiffusionClassifier(Parameters):
 
     It needs no fitting. Its methods take images of any kind: paths, PIL images, arrays [H, W] or [H, W, C] (uint8, or
     floats from 0 to 1), tensors [C, H, W], a list of these, or a batch as one array or tensor. Their short side is
-    resized to the model's and the middle is cropped. Where a method takes images, it also takes the errors that
-    `errors` returned for them, and then computes nothing with the model.
+    resized to the model's and the middle is cropped. `predict`, `predict_proba`, `score` and `calibrate` also take the
+    table that `errors` returned for the images, and then do not run the model.
 
     The noise of an image is keyed by `seed` and the image's pixels: its results depend neither on its name, nor on its
     place in a list, nor on the other images, but for rounding (batches hold rows of several images).
@@ -66,14 +66,14 @@ class DiffusionClassifier(Parameters):
     stages, keep: trials per class by the end of each stage, and how many classes survive it. Without `keep`, one stage
         keeps 1, and two keep 5 and 1, as in the paper.
     method, ratio, threshold, factor, calibration: a compression method and its strength, as in `bigain.apply`.
-    elimination: drops classes that are far enough behind, in place of `stages`, whose last number of trials holds.
+    elimination: drops classes that are far enough behind; of `stages`, only the last number of trials is used then.
     descent: drops whole groups of classes of a label tree before the first stage. Classes that it drops unseen have no
         errors, so probabilities and `explain`, which need those of all classes, are refused.
     loss: "l2", "l1" or "huber".
-    timesteps: a fixed "grid", or "random" ones for each image, as Algorithm 1 is printed.
+    timesteps: a fixed "grid", or "random": drawn for each image, as Algorithm 1 is printed.
     weights: w(t) of the decision between the classes that reach the last stage, and of probabilities: a name in
         `bigain.metrics.timestep_weights.WEIGHTS` or a function of t in [0, 1]. The elimination weighs all t equally.
-    temperature: of probabilities; None, until `calibrate` has fitted it, counts as 1.
+    temperature: of the probabilities; None counts as 1, until `calibrate` fits it.
     batch_size: rows of a forward pass. A pass is always full, so use a small number for few images and classes.
     block: images that are classified together.
     compile: mode of torch.compile, for the length of a call: "off", "default" or "max-autotune".
@@ -138,7 +138,7 @@ class DiffusionClassifier(Parameters):
     # -- classification ------------------------------------------------------------------------------------------------
 
     def predict(self, images: Images | pd.DataFrame) -> np.ndarray:
-        """Return the class of every image [N]: the lowest mean error among those that reached the last stage.
+        """Return the class of every image [N]: of those that reached the last stage, the one of lowest mean error.
 
         Raises UnreadableImage naming an image that cannot be read; ValueError for images that do not fit the model, and
         if a batch does not fit into memory.
@@ -161,7 +161,7 @@ class DiffusionClassifier(Parameters):
     def score(self, images: Images | pd.DataFrame, labels: Sequence[Any]) -> float:
         """Return the share of images whose predicted class is the right one; `labels` are names in `classes_`.
 
-        Raises ValueError for a label that is not a class, or another number of labels than images.
+        Raises ValueError for a label that is not a class, and unless there is one label per image.
         """
         trials = self._errors_of(images)
         right = label_indices(trials, labels, self.classes_.tolist())
@@ -183,8 +183,8 @@ class DiffusionClassifier(Parameters):
     def errors(self, images: Images, ids: Sequence[int] | None = None) -> pd.DataFrame:
         """Return the error of every trial: columns image, class, t, stage, error, a row per image, class and timestep.
 
-        `image` is the image's place in the list, `class` the class's place in `classes_`, `t` the timestep of 1,000,
-        `stage` the stage that evaluated it, `error` the loss averaged over the latent. These are the columns of a
+        `image` is the image's place in the list, `class` the class's place in `classes_`, `t` the timestep (0 to
+        999), `stage` the stage that evaluated it, `error` the loss averaged over the latent. These are the columns of a
         study's trials, so all functions of `bigain.metrics` take them. `ids` are ids of your own, whole numbers that
         key the noise instead of the pixels and fill the column `image`: with those of a data set and the study's seed,
         batch and block, the errors are the study's, bit for bit. Raises what `predict` raises.
@@ -228,7 +228,7 @@ class DiffusionClassifier(Parameters):
 
     @property
     def _backbone(self) -> Backbone:
-        """The backbone of the parameters as they are, loaded once."""
+        """The backbone of the current parameters, loaded once."""
         source = (self.pipe, self.device, self.dtype)
         if vars(self).get("_loaded", (None,))[0] != source:
             self._loaded = source, self._load()
@@ -236,7 +236,7 @@ class DiffusionClassifier(Parameters):
 
     @property
     def _conditions(self) -> Tensor:
-        """The conditions of the candidates as they are, encoded once."""
+        """The conditions of the current candidates, encoded once."""
         of = (self._backbone, classes.names_of(self.candidates), classes.values_of(self.candidates))
         if vars(self).get("_encoded_candidates", (None,))[0] != of:
             self._encoded_candidates = of, classes.conditions_of(self._backbone, self.candidates)
@@ -313,7 +313,7 @@ class DiffusionClassifier(Parameters):
         return {**strength, "calibration": self.calibration, "task": "classification", "seed": self.seed}
 
     def _errors_of(self, images: Images | pd.DataFrame) -> pd.DataFrame:
-        """Return errors as they are, and the errors of images."""
+        """Return a table of errors unchanged, or the errors of images."""
         if not isinstance(images, pd.DataFrame):
             return self.errors(images)
         check_classes(images, self.classes_.tolist(), all_evaluated=self.descent is None)

@@ -18,13 +18,13 @@ COLUMNS = ["image", "class", "t", "stage", "error"]
 
 
 def table_of(trials: Iterable[tuple[int, Trial]]) -> pd.DataFrame:
-    """Return trials, each with what stands for its image in the column `image`, as a table of errors."""
+    """Return pairs (image's id or place, trial) as a table of errors, with the former as column `image`."""
     rows = [(image, trial.class_index, trial.t, trial.stage, trial.error) for image, trial in trials]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"error": np.float32})
 
 
 def check_classes(errors: pd.DataFrame, names: Sequence[Any], all_evaluated: bool) -> None:
-    """Raise ValueError for a table with errors of other classes than `names` or, if all were evaluated, of too few."""
+    """Raise ValueError for errors of classes beyond `names` and, if all were evaluated, for an image without some."""
     present = set(errors["class"]) if "class" in errors else set()
     if not present <= set(range(len(names))) or (all_evaluated and len(present) < len(names)):
         raise ValueError(f"errors of {len(present)} classes, and the classifier has {len(names)}")
@@ -44,7 +44,7 @@ def predicted_classes(errors: pd.DataFrame, weights: str | WeightFunction) -> np
 def label_indices(errors: pd.DataFrame, labels: Sequence[Any], names: Sequence[Any]) -> np.ndarray:
     """Return the place in `names` of every image's label [N].
 
-    Raises ValueError for a label that is not in `names`, or another number of labels than images.
+    Raises ValueError for a label that is not in `names`, and unless there is one label per image.
     """
     images = errors["image"].nunique()
     places = {name: c for c, name in enumerate(names)}
@@ -60,7 +60,7 @@ def label_indices(errors: pd.DataFrame, labels: Sequence[Any], names: Sequence[A
 def winner_and_rival(
     errors: pd.DataFrame, names: Sequence[Any], weights: str | WeightFunction, winner: Any, rival: Any
 ) -> tuple[int, int]:
-    """Return two classes of one image, as their places in `names`; for None, the best of the others by its errors.
+    """Return the places in `names` of winner and rival; None stands for the best of the other classes on the image.
 
     Raises ValueError for a class that is not in `names`, and if both are the same.
     """

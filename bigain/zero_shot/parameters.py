@@ -35,7 +35,7 @@ class Parameters(ABC):
         return self
 
     def __sklearn_clone__(self) -> Self:
-        """Return a classifier with the same parameters on the same model, of which there is no second copy."""
+        """Return a classifier with the same parameters on the same model, which is not copied."""
         copy = object.__new__(type(self))
         vars(copy).update(vars(self))
         return copy
