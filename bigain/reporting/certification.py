@@ -28,7 +28,7 @@ from bigain.reporting.elimination import ZS, run_title
 
 @dataclass(frozen=True)
 class Replays:
-    """The replays of a run: at every z of `ZS`, which images are decided otherwise than in full, and their cost."""
+    """The replays of a run: at every z of `ZS`, the images decided differently than in full, and the cost."""
 
     spec: Mapping[str, Any]
     calibration: np.ndarray  # which images are for calibration [images], bool
@@ -38,7 +38,7 @@ class Replays:
     trials: int
 
     def agreement(self, number: int, images: np.ndarray) -> Agreement:
-        """Return how the z of this number did on some images."""
+        """Return the agreement of the z of this number with the full evaluation, on some images."""
         count = int(images.sum())
         return {
             "images": count,
@@ -47,7 +47,7 @@ class Replays:
         }
 
     def certified(self, number: int) -> CertifiedCell:
-        """Return the run as a certificate of the z of this number has it."""
+        """Return the run's entry in a certificate of the z of this number."""
         return {
             **self.agreement(number, self.calibration),
             "backbone": self.spec["backbone"]["id"],
@@ -87,7 +87,7 @@ def for_calibration(image: int) -> bool:
 class Calibration:
     """A row for every run, z and part of the images, and the certificate of the least cautious z that is certified.
 
-    `smallest_rate` is what the fewest calibration images of a run would certify without a disagreement.
+    `smallest_rate` is the rate that the run with the fewest calibration images would certify without a disagreement.
     """
 
     table: pd.DataFrame

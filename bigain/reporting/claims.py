@@ -51,7 +51,7 @@ class Claim:
         return claim
 
     def covers(self, family: str, strength: float | None) -> bool:
-        """Return whether the claim speaks of a backbone family, a control of every one, and a strength of `of`."""
+        """Return whether the claim covers a backbone family, as a control always does, and a strength of `of`."""
         of_family = self.control or family in self.families
         return of_family and (self.strengths is None or strength in self.strengths)
 
@@ -70,7 +70,7 @@ class ClaimsFile:
     questions: dict[str, list[str]]
 
     def margin(self, claim: Claim, metric: str) -> float | None:
-        """Return a claim's margin in a metric, or else the file's: points, or a share of a distance; None without."""
+        """Return a claim's margin in a metric, or else the file's: points, or a share of a distance. None if unset."""
         return {**self.margins, **(claim.margins or {})}.get(metric)
 
 

@@ -24,7 +24,7 @@ FEWEST = 10  # images of a class that is drawn: fewer say next to nothing
 KEYS = ("backbone", "dataset", "method", "strength")
 NUMBERS = ("accuracy", "accuracy_uncompressed", "change", "low", "high", "images")
 SHOWN = (("tome", "bigain_tm"), ("todo", "bigain_td"))  # a column of the figure each
-APART = 0.3  # of two methods in a class's row
+APART = 0.3  # distance of two methods in a class's row
 
 
 def write_class_changes(cells: list[CellScores], pdf: Path, png: Path, csv: Path) -> None:
@@ -116,7 +116,7 @@ def _figure(panels: list[tuple[tuple[str, ...], pd.DataFrame]]) -> plt.Figure:
 
 
 def _height(classes: int) -> float:
-    """Return the height of a panel with so many classes."""
+    """Return the height of a panel for a number of classes, in inches."""
     return max(2.5, 0.26 * min(classes, NAMED)) if classes else 0.6
 
 

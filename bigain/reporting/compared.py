@@ -61,7 +61,7 @@ class Stored:
         return self._saved.get(backbone, {})
 
     def budget(self, backbone: str) -> float:
-        """Return the budget with the most compressed arms: ToMe's percentage saved there, else the middle one's.
+        """Return the budget with the most compressed arms, as the percentage that ToMe, or else the middle arm, saves.
 
         Raises ValueError if no operations are counted.
         """
@@ -77,7 +77,7 @@ class Stored:
         return counted[(of_rival or [middle[len(middle) // 2]])[0]]
 
     def near(self, backbone: str, saved: float | None) -> list[Arm]:
-        """Return the compressed arms at a budget; those that are not counted belong together."""
+        """Return the compressed arms at a budget; arms whose operations are not counted share one."""
         return [
             arm
             for arm, other in self.saved(backbone).items()
@@ -103,9 +103,9 @@ def read_new(files: list[Path]) -> list[CellScores]:
 
 
 def compare(stored: Stored, new: list[CellScores], method: str, saved: dict[str, float | None]) -> list[Comparison]:
-    """Return the comparisons of a method's new cells, whose operations saved are known by backbone.
+    """Return the comparisons of a method's new cells; `saved` is the percentage of operations they save, by backbone.
 
-    A stored cell of the same method and strength is left out. All numbers are of the images that the new cells have.
+    A stored cell of the same method and strength is left out. All numbers are for the images of the new cells.
     """
     images = {_place(cell): set(cell["items"]["image"]) for cell in new if "image" in cell["items"]}
     others = [cell for cell in stored.cells if _arm(cell) not in {_arm(own) for own in new}]

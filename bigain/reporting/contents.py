@@ -100,11 +100,11 @@ PROBE_FIGURES = (  # of a study whose models are probed: token methods classify 
 )
 
 
-FEWEST_RANKED = 8  # compressing presets on a backbone and data set, from which a study has a leaderboard
+FEWEST_RANKED = 8  # compressing presets on one backbone and data set that a leaderboard needs
 
 
 def has_leaderboard(arms: Iterable[tuple[str, str, str]]) -> bool:
-    """Return whether a study compares so many methods that it ranks them. Its arms are (backbone, data set, method)."""
+    """Return whether a study compares enough methods to rank them. Its arms are (backbone, data set, method)."""
     presets: dict[tuple[str, str], set[str]] = {}
     for backbone, dataset, method in arms:
         if method in METHODS and METHODS[method].acts_on != "nothing":

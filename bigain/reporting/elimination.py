@@ -1,8 +1,8 @@
-"""Noise predictions against Acc@1: the fixed stages of Table 10, elimination of classes, both after a label tree.
+"""Noise predictions against Acc@1: the fixed stages of Table 10, elimination of classes, and both after a label tree.
 
-All are replayed on runs that store every class at every trial. There are many schedules, so judging the best of them on
-the images it was chosen on would flatter it: each kind's cheapest schedule within 0.3 points of the full evaluation is
-chosen on the first half of the images and judged on the second.
+All schedules are replayed on runs that store every class at every trial. Since there are many, judging the best of them
+on the images it was chosen on would flatter it. So each kind's cheapest schedule within 0.3 points of the full
+evaluation is chosen on the first half of the images and judged on the second.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Schedule:
 
 
 def write_elimination(runs: list[Path], csv: Path, pdf: Path, png: Path, tree: Path | None = None) -> None:
-    """Write a row for every run and schedule, and a panel per run; schedules of a label tree only with its file.
+    """Write a row for every run and schedule, and a panel per run; `tree`, a label tree's file, adds its schedules.
 
     Raises ValueError naming a run that has stages, or whose classes are not those of the tree.
     """
@@ -120,7 +120,7 @@ def _panel(axis: plt.Axes, title: str, frame: pd.DataFrame) -> None:
 
 
 def curve(run: Path, tree: Path | None = None) -> pd.DataFrame:
-    """Replay every schedule on one run, with the file of a label tree also those that descend it.
+    """Replay every schedule on one run; `tree`, a label tree's file, adds those that descend it.
 
     Columns: kind, schedule, mean `predictions` per image, `accuracy`, and its paired `difference` from the full
     evaluation with `low` and `high`. The schedules `chosen` on the first half of the images also have, on the second

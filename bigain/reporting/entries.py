@@ -65,7 +65,7 @@ def _needed(form: str) -> str:
 
 
 def check_keys(entry: dict[str, Any], kind: type) -> None:
-    """Raise ValueError naming a key that is unknown, missing, or has a value of another type than the dataclass `kind`.
+    """Raise ValueError naming a key that is unknown, missing or of another type than in the dataclass `kind`.
 
     Its field `name` is the key of the entry itself.
     """

@@ -96,7 +96,7 @@ def _panel(axis: plt.Axes, board: Leaderboard, budgets: Budgets, rows: int) -> N
     axis.set_ylim(rows - 0.4, -0.8)
     axis.set_xlabel("change of Acc@1 in points")
     axis.tick_params(labelbottom=True)  # also above another panel
-    axis.set_title(f"{board.backbone}, {board.dataset}", loc="left", y=1.0)  # placing it takes a look at every label
+    axis.set_title(f"{board.backbone}, {board.dataset}", loc="left", y=1.0)  # without y, every label is measured
     axis.grid(axis="x", color="#e5e5e5", lw=0.6)
     axis.set_axisbelow(True)
 

@@ -100,7 +100,7 @@ def _arm_label(arm: ProbedArm) -> str:
 
 
 def _rows(compared: list[Destinations], sweeps: list[AlphaSweep], measured: list[Probed]) -> Iterator[Row]:
-    """Yield the rows of the CSV file, a fact in each."""
+    """Yield the rows of the CSV file, one quantity in each."""
     for each in compared:
         for method, value in each.accuracies.items():
             yield _of_cell(each.cell._replace(method=method)) | {"quantity": "accuracy", "value": value}

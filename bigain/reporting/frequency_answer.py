@@ -2,8 +2,8 @@
 
 For each backbone, data set and ratio, three leads decide: of the lowest score over the highest, over shuffled scores,
 and over destinations that are random but shared. The answer is yes if all three are supported, no if one is
-contradicted (after Holm's correction) or all are equivalent, and mixed if one is contradicted and another supported;
-else it is not decided. A yes shows that the score matters, not why: the sentence then adds whether the change of r
+contradicted (after Holm's correction) or all are equivalent, and mixed if one is contradicted and another supported.
+Otherwise it is not decided. A yes shows that the score matters, not why: the sentence then adds whether the change of r
 explains the leads on held-out images.
 """
 

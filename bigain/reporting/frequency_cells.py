@@ -1,4 +1,4 @@
-"""Cells that differ in one thing: in the rule that picks destinations, or in alpha."""
+"""Cells that differ only in the rule that picks destinations, or only in alpha."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ RULES = {  # by method, in print
     "tome": "random",
     "tome_fixed": "top left",
 }
-# Leads over these decide: over the opposite score, and over two rules that ignore what a token holds.
+# The leads that decide: over the opposite score, and over two rules that ignore what a token holds.
 CONTROLS = ("bigain_tm~destinations-cell_argmax", "bigain_tm_shuffled", "tome_shared")
 
 
 @dataclass(frozen=True)
 class Change:
-    """By how much a cell's accuracy exceeds a reference's; `margin`, if there is one, is that of equivalence."""
+    """By how much a cell's accuracy exceeds a reference's; `margin` is that of equivalence, or None."""
 
     cell: CellMetric
     difference: Difference
@@ -67,7 +67,7 @@ class AlphaSweep:
 
     @property
     def p(self) -> dict[float, float]:
-        """The two-sided p-values of the changes, as none is claimed to have a direction, after Holm's correction."""
+        """The two-sided p-values of the changes, since no direction is claimed, after Holm's correction."""
         return dict(zip(self.changes, holm([change.difference.p for change in self.changes.values()]), strict=True))
 
 
@@ -102,7 +102,7 @@ def alpha_sweeps(study: StudyNumbers) -> list[AlphaSweep]:
 
 
 def alpha_of(method_id: str, family: Family) -> float | None:
-    """Return the alpha of a method that differs from BiGain_TD in it alone; None for others, and if it depends on t."""
+    """Return the alpha of a method that differs from BiGain_TD only in it; None for others, and if it depends on t."""
     if method_id in ("avg_pool", "todo"):
         return {"avg_pool": 0.0, "todo": 1.0}[method_id]
     preset, *changes = method_id.split("~")

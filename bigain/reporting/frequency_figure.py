@@ -13,7 +13,7 @@ from bigain.reporting.frequency_cells import LOWEST, RULES, AlphaSweep, Destinat
 from bigain.reporting.frequency_probe import Mediated
 
 WIDTH, HEIGHT = 11, 3.8  # inches, with legends of up to LINES lines below the panels
-LINES, LINE = 3, 0.147  # every further line makes the figure higher, by inches
+LINES, LINE = 3, 0.147  # LINE: inches that every further line adds to the height
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vP"
 
@@ -35,7 +35,7 @@ def draw(
 
 
 def _add_below(figure: plt.Figure, inches: float) -> None:
-    """Make a figure higher; its panels keep their sizes, from which the layout tells how far below legends start."""
+    """Make a figure higher, but not its panels: the layout places legends relative to a panel's height."""
     height = HEIGHT + inches
     panels = figure.subplotpars
     figure.set_figheight(height)
@@ -108,7 +108,7 @@ def _titles(mediated: Sequence[tuple[str, Mediated]]) -> list[str]:
 
 
 def _look(number: int) -> dict[str, Any]:
-    """Return the look of a series: the first 36 differ in colour or marker."""
+    """Return the colour and marker of a series; the first 36 pairs differ."""
     marker = MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
     return {"color": COLOURS[number % len(COLOURS)], "marker": marker, "markersize": 4}
 

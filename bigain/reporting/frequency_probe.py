@@ -16,7 +16,7 @@ from bigain.reporting.frames import CellMetric, optional
 from bigain.reporting.frequency_cells import LOWEST, RULES
 from bigain.reporting.scores import Scores
 
-FEWEST = 20  # images, to fit something on one half and judge it on the other
+FEWEST = 20  # images, half of which are for fitting and half for judging
 PAIRS = (*((LOWEST, other) for other in RULES if other != LOWEST), ("bigain_td", "todo"), ("bigain_td", "avg_pool"))
 UNCOMPRESSED = ("none", None)
 ProbedArm = tuple[str, float | None]
@@ -101,7 +101,7 @@ def mediations(margins: Margins, scores: Scores) -> list[Mediated]:
     """Return the parts of differences that the change of r explains: between destinations, between downsamplings, and
     between every method and no compression.
 
-    Pairs are left out whose cells the study lacks, or which share too few probed images.
+    Pairs whose cells the study lacks, or that share too few probed images, are left out.
     """
     explained = []
     for ours, theirs in _pairs(margins):

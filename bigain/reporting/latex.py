@@ -35,7 +35,7 @@ def write_report(tables: list[Path], spec: ReportSpec, output: Path) -> None:
 
 
 def compile_report(document: Path, output: Path) -> list[str]:
-    """Compile a document, twice to resolve its references, and return LaTeX's warnings of what is too wide.
+    """Compile a document, twice to resolve its references, and return LaTeX's warnings of overfull lines.
 
     Raises LatexError naming the first error, or the packages to install if there is no LaTeX.
     """

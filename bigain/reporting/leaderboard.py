@@ -23,7 +23,7 @@ from bigain.reporting.scores import Scores
 from bigain.reporting.tables import arm_columns, change, environments, over_seeds
 
 RIVAL = "tome"
-WIDEST = 1.5  # percentage points of operations between the cheapest and the dearest method of a budget
+WIDEST = 1.5  # percentage points of operations between the cheapest and most expensive method of a budget
 STEP = 10  # percent of the uncompressed model's seconds per budget of seconds
 UNCOUNTED = "operations not counted"
 PROPERTIES = {  # of methods: their columns in the CSV file, and their headings
@@ -40,8 +40,8 @@ class Entry:
 
     `saved` is in percent of the uncompressed model's operations, None where they depend on the image; `seconds` are
     those of one noise prediction, and `time_saved` in percent of the uncompressed model's. `over` holds the paired
-    difference in recognition from the uncompressed model (`none`), from ToMe (`tome`) and from the most accurate
-    method (`best`) at the same budget; `distance_over` the same of distances, from the uncompressed model and ToMe.
+    differences in recognition from the uncompressed model (`none`), from ToMe (`tome`) and from the most accurate
+    method (`best`) at the same budget; `distance_over` those in distance from the uncompressed model and ToMe.
     """
 
     backbone: str
@@ -149,7 +149,7 @@ def _entries(
 
 
 def _budgets(entries: list[Entry]) -> list[list[Entry]]:
-    """Return the entries by budget of operations: the uncompressed model and its variants, then the dearest first.
+    """Return the entries by budget of operations: the uncompressed model and its variants, then most expensive first.
 
     A budget ends where the next entry saves more than WIDEST points above the first one's. Entries whose operations
     are not counted come last.
@@ -213,7 +213,7 @@ def _difference(scores: Scores, metric: str, entry: Entry, other: Entry | None) 
 
 
 def _ranked(entries: Sequence[Entry]) -> list[Entry]:
-    """Return entries by accuracy, the highest first and those without one last, which are ranked by distance."""
+    """Return entries by accuracy, highest first; those without accuracy come last, by distance."""
     return sorted(entries, key=_rank)
 
 

@@ -34,7 +34,7 @@ METRICS = {
     "precision": Metric("precision (%)", "prec.", "higher"),
     "recall": Metric("recall (%)", "recall", "higher"),
 }
-QUANTITIES = {  # in print, of what the paper's tables print besides metrics
+QUANTITIES = {  # labels of what the paper's tables print besides metrics
     "gflops": "GFLOPs",
     "saved_percent": "operations saved (%)",
     "keys_saved_percent": "keys saved (%)",

@@ -1,4 +1,4 @@
-"""A number with its 95% interval, printed with the digits that it carries, and with ± only for symmetric intervals."""
+"""A number with its 95% interval, printed with its significant digits, and with ± only if the interval is symmetric."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Value:
 
     @property
     def digits(self) -> int:
-        """The decimals that the number carries."""
+        """The decimals to print."""
         return digits(self.half_width)
 
     @property
@@ -54,9 +54,9 @@ def difference(a: float | None, b: float | None) -> float | None:
 
 
 def digits(half_width: float | None) -> int:
-    """Return how many decimals a number carries: those that leave two significant digits of its interval's half-width.
+    """Return how many decimals to print: as many as give two significant digits of the interval's half-width.
 
-    2.3 gives one decimal, 23 none. Without an interval, or with one of no width, there are two.
+    A half-width of 2.3 gives one decimal, 23 none. Without an interval, or with one of no width, there are two.
     """
     if half_width is None or not math.isfinite(half_width) or half_width <= 0:
         return DIGITS

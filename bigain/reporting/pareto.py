@@ -17,7 +17,7 @@ Relation = Callable[[int, int], bool]
 def front(cost: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
     """Return which points are on the Pareto front, taking them as free of error.
 
-    Off it are those that another point beats: lower or equal cost, higher or equal accuracy, one of them strictly.
+    A point is off it if another beats it: at no higher cost and no lower accuracy, and strictly better in one of them.
     """
     better = (cost[None] <= cost[:, None]) & (accuracy[None] >= accuracy[:, None])
     strictly = (cost[None] < cost[:, None]) | (accuracy[None] > accuracy[:, None])
@@ -27,8 +27,8 @@ def front(cost: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
 def places(count: int, is_cheaper: Relation, is_no_dearer: Relation, is_more_accurate: Relation) -> list[str]:
     """Return the place of each point: `sure` to be on the front, `off` it, or `possible`.
 
-    A point is surely on it if every other one is surely dearer or surely less accurate; it is surely off if some other
-    one surely is no dearer and more accurate.
+    A point is surely on it if every other point is surely more expensive or surely less accurate. It is surely off it
+    if some other point is surely no more expensive and surely more accurate.
     """
 
     def place(i: int) -> str:

@@ -2,7 +2,8 @@
 
 A comparison's spread comes from a pilot, a finished study with the same cells: the mean squared difference of two
 methods' outcomes on an image (for hits the discordance), or the standard error of a difference in distances, which
-shrinks with the root of the number of images. Without a pilot, discordances are assumed, and distances have no answer.
+shrinks with the square root of the number of images. Without a pilot, discordances are assumed, and there is no answer
+for distances.
 Power is 80% at a level of 5% (bigain.metrics.power).
 """
 

@@ -1,9 +1,9 @@
 """The paper's claims judged on its printed numbers, by the rules for a study and with the paper's number of images.
 
 The paper prints accuracies without intervals. The precision of their paired differences follows from the number of
-images and the share of discordant images, which only one of two methods gets right. That share is not printed: it is
-taken from the same comparison in the study where it was run; else a range is tried, and a verdict counts if the whole
-range agrees. FIDs are printed without any spread, so no verdict on them is possible.
+images and the share of discordant images, which only one of two methods gets right. That share is not printed. If the
+study ran the same comparison, it is taken from there; else a range is tried, and a verdict counts if the whole range
+agrees. FIDs are printed without any spread, so no verdict on them is possible.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bigain.reporting.scores import trend_weights
 FAMILIES = {"sd2": "unet", "dit_xl2": "dit"}  # of the paper's own backbones
 # Shares of discordant images that studies with the embedded models measured, from similar methods to distant ones.
 DISCORDANCE = (0.05, 0.29)
-FEWEST = 200  # images of a study whose discordance is taken
+FEWEST = 200  # images of a comparison whose discordance is taken
 Arm = tuple[str, float | None]  # a method at a strength
 IN_PRINT = {"map_released": "map", "fid": "fid", "acc@1": "acc@1"}  # our metrics as the tables print them
 
@@ -105,8 +105,8 @@ class PrintedNumbers:
     def _variances(self, ours: CellMetric, theirs: CellMetric, gain: float) -> tuple[float, float]:
         """Return the variance of an image's difference, in points squared, at both ends of the range of discordance.
 
-        The share of discordant images is at least the difference in accuracy. Where all that a study measured is
-        smaller, it does not apply to the paper's models, and the range `DISCORDANCE` is tried.
+        The share of discordant images is at least the difference in accuracy. If the study's whole range is below that
+        difference, it does not apply to the paper's models, and the range `DISCORDANCE` is tried.
         """
         arms = ((ours.method, ours.strength), (theirs.method, theirs.strength))
         low, high = self.discordance.range_of(FAMILIES[ours.backbone], ours.metric, *arms)

@@ -30,7 +30,7 @@ class Difference(NamedTuple):
 
     @property
     def only_sign_differs(self) -> bool:
-        """Whether the printed difference has the right size, but the sign of an improvement where there is none."""
+        """Whether the printed difference has the right size, but the sign of an improvement for a loss."""
         return self.recomputed < 0 and math.isclose(self.delta.printed, -self.recomputed, abs_tol=TOLERANCE)
 
 

@@ -76,7 +76,7 @@ class Scores:
     def is_better(self, ours: CellMetric, theirs: CellMetric) -> bool:
         """Return whether our cell is significantly better: whether the interval of `improvement` lies above 0.
 
-        Cells that are not comparable are not.
+        False if the cells are not comparable.
         """
         if ours.metric not in names.BY_IMAGE:
             return self.comparable(ours, theirs) and self.improvement(ours, theirs).low > 0
@@ -95,7 +95,7 @@ class Scores:
     def trend(self, ours: Sequence[CellMetric], theirs: Sequence[CellMetric]) -> Difference:
         """Test by how much our lead grows from the lowest to the highest strength, by a line fitted through all.
 
-        Cells of both lists belong together in pairs; the strengths are ours. Errors are those of `improvement`.
+        `ours` and `theirs` are lists of pairs, by the strengths of ours. Errors are those of `improvement`.
         """
         weights = trend_weights([cell.strength for cell in ours if cell.strength is not None])
         return self._combined([*zip(weights, ours, strict=True), *zip(-weights, theirs, strict=True)])
@@ -114,7 +114,7 @@ class Scores:
         return len(set.intersection(*(set(self.images[cell].index) for cell in cells)))
 
     def unpaired(self, cells: Sequence[CellMetric]) -> str:
-        """Return why distances cannot be compared as of the same images, or an empty string."""
+        """Return why distances have no paired comparison, or an empty string."""
         try:
             common_images([self._blocks(cell, cells) for cell in cells])
         except ValueError as error:
@@ -135,7 +135,7 @@ class Scores:
             raise ValueError(f"{'; '.join(map(str, cells))}: {error}") from error
 
     def _blocks(self, cell: CellMetric, cells: Sequence[CellMetric]) -> Blocks:
-        """Return the mean over a cell's seeds, of those that all cells have."""
+        """Return a cell's mean over the seeds that all cells have."""
         seeds = set.intersection(*(set(self.blocks.get(cell, {})) for cell in cells))
         if not seeds:
             raise ValueError("no seed for which all have distances without each block of images")

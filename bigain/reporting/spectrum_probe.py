@@ -48,7 +48,7 @@ class Arm:
 
 
 def bands_outside(low: np.ndarray, high: np.ndarray) -> str:
-    """List the bands whose response is clearly not between 0 and 1, as Theorem 1 assumes, for print."""
+    """List the bands whose response is clearly outside of the range 0 to 1 that Theorem 1 assumes, for print."""
     places = outside(low, high)
     lists = {place: [str(k) for k, name in enumerate(places) if name == place] for place in ("above 1", "below 0")}
     return "; ".join(f"{place}: {', '.join(bands)}" for place, bands in lists.items() if bands)

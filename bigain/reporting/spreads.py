@@ -24,8 +24,8 @@ POINTS = 100  # per unit of accuracy
 
 
 class Spread(NamedTuple):
-    """How much a comparison varies, and the `source` of this number: a discordance of differences up to `bound`, or the
-    smallest difference in distances that `images` can show."""
+    """How much a comparison varies: the `discordance` of differences up to `bound`, or the smallest difference in
+    distances that `images` can show, `detectable`. `source` says where the number comes from."""
 
     source: str
     discordance: float | None = None
@@ -42,9 +42,9 @@ class Spread(NamedTuple):
         return self.detectable * math.sqrt(self.images / images)
 
     def images_to_show(self, difference: float, claimed: str) -> int | None:
-        """Return how many images show a difference, or for claims of closeness and stability that it is smaller.
+        """Return how many images show a difference or, for claims of closeness and stability, that it is smaller.
 
-        A failure is a loss beyond the margin: the images are those that show it where the loss is twice the margin.
+        A failure is a loss beyond the margin: that many images show it if the loss is twice the margin.
         """
         if self.discordance is not None:
             share = difference / POINTS / self.bound

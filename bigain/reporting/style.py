@@ -15,8 +15,8 @@ from PIL import Image
 from bigain.core.files import whole_file
 from bigain.methods.ids import method_of
 
-# Okabe-Ito with a darker yellow, distinguishable with every colour vision; close relatives share a colour and differ in
-# the marker.
+# Okabe-Ito with a darker yellow, distinguishable with any colour vision; related methods share a colour and differ in
+# their markers.
 COLOURS = {
     "none": "#000000",
     "tome": "#999999",

@@ -69,7 +69,7 @@ def _where(profile: TimestepProfile) -> str:
 
 
 def ranges(timesteps: Sequence[int], chosen: Sequence[int]) -> str:
-    """Return the chosen ones of the timesteps, rising, in words: neighbours as a range.
+    """Return in words which of the timesteps, rising, are chosen: neighbours as a range.
 
     >>> from bigain.reporting.timestep_answer import ranges
     >>> ranges([50, 150, 250, 350], [50, 150, 350])

@@ -1,4 +1,4 @@
-"""Figure of "Where in t is the class?": accuracy over t of every model, and below what compression changes of it."""
+"""Figure of "Where in t is the class?": accuracy over t of every model, and how compression changes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST = 4  # compressed methods of a panel
 COLUMNS = 3
 GREY = "#777777"
 ENDS = ("difference_low", "difference_high")  # of the intervals in the lower panels, which share their limits
-MARGIN = 2  # points above and below them
+MARGIN = 2  # points above and below the intervals
 CHANCE, LEFT_OUT = "chance", "left out"
 
 
@@ -93,7 +93,7 @@ def _differences(axis: plt.Axes, arms: Sequence[CompressedArm]) -> None:
 
 
 def _legend(axis: plt.Axes, of: plt.Axes) -> None:
-    """Put the legend of one panel below another, the uncompressed model first and what is no model last."""
+    """Put the legend of one panel below another: the uncompressed model first, and what is not a model last."""
     handles, labels = of.get_legend_handles_labels()
     first, last = style.label(UNCOMPRESSED), (CHANCE, LEFT_OUT)
     order = sorted(range(len(labels)), key=lambda k: (labels[k] in last) - (labels[k] == first))

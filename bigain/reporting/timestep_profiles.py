@@ -1,4 +1,4 @@
-"""Read where in t the class is: accuracy at single timesteps of each backbone and data set, and what weights do."""
+"""Read where in t the class is: accuracy at single timesteps of each backbone and data set, and under weights w(t)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CompressedArm:
 
     @property
     def is_preset(self) -> bool:
-        """Whether the method is no variant of another."""
+        """Whether the method is a preset, not a variant of one."""
         return style.preset(self.method) == self.method
 
 

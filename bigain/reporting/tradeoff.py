@@ -1,4 +1,4 @@
-"""The trade-off of which the paper has no figure: accuracy against operations, and against generation quality."""
+"""The trade-off, which the paper does not plot: accuracy against operations, and against generation quality."""
 
 from __future__ import annotations
 

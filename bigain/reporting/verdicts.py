@@ -2,9 +2,10 @@
 
 A claim is *supported everywhere* if every one of its comparisons is (one-sided p < .05 each: an intersection-union
 test, which needs no correction), *contradicted in k of m* if k of its comparisons are contradicted after Holm's
-correction, and *equivalent everywhere* if every difference is shown to lie within its margin. Else it is *supported in
-k of m*, again after Holm's correction, or undecided. The counts of comparisons by verdict are of each comparison by
-itself, without correction. q is the false-discovery rate of Benjamini and Hochberg over all claims that were tested.
+correction, and *equivalent everywhere* if every difference is shown to lie within its margin. Otherwise it is
+*supported in k of m*, again after Holm's correction, or undecided. The counts of comparisons by verdict judge each
+comparison by itself, without correction. q is the false-discovery rate of Benjamini and Hochberg over all claims that
+were tested.
 """
 
 from __future__ import annotations
@@ -108,8 +109,7 @@ def judge(claim: Claim, file: ClaimsFile, source: Source) -> Verdict:
 def leads(verdict: Verdict, study: StudyNumbers) -> list[Lead]:
     """Return the mean lead over a claim's comparisons for every metric, data set and backbone with several of them.
 
-    They are averaged image by image, or block by block, so it does not matter how correlated those of different
-    strengths are.
+    Leads are averaged image by image, or block by block, so their correlation between strengths does not matter.
     """
     places: dict[tuple[str, str, str], list[Comparison]] = {}
     for comparison in verdict.comparisons:

@@ -22,7 +22,7 @@ KEYS = {  # schemas of the keys of a manifest
 
 
 def verify_rendered(folder: Path, names: list[str], expected: str) -> Iterator[Finding]:
-    """Yield what is wrong with the files in the folder of a report. Before it is rendered, only orphans are.
+    """Yield what is wrong with the files in the folder of a report. Before it is rendered, only orphans can be.
 
     `names` are the files that the report may have, `expected` is the digest of its spec.
     """
@@ -48,10 +48,10 @@ def verify_rendered(folder: Path, names: list[str], expected: str) -> Iterator[F
 
 
 def to_render_again(folder: Path, expected: str) -> list[str]:
-    """Return the rendered files of a folder that are not what the report with the `expected` digest of its spec has.
+    """Return the rendered files of a folder that were changed afterwards, or rendered with other settings or code.
 
-    These were changed after they were rendered, or rendered with other settings or code. All files if the manifest
-    cannot be read; none if there is no manifest, for then the report was never finished.
+    `expected` is the digest of the report's spec. Returns all files if the manifest cannot be read, and none if there
+    is no manifest, since the report was then never finished.
     """
     place = folder / NAME
     if not place.exists():

@@ -87,8 +87,8 @@ def most_representative(similarity: Tensor, count: int) -> Tensor:
     """Maximise the facility location sum_j max_i S_ij greedily: S [..., T, T] -> the places of i, [..., count].
 
     The first is argmax_i sum_j S_ij, every further one argmax_i sum_j relu(S_ij - m_j), where m_j is the largest
-    similarity of j to those chosen before. None is chosen twice. Ties go to the lowest place. Since they are common,
-    as two tokens that would cover only each other gain the same, sums are compared in steps of `STEP`.
+    similarity of j to those chosen before. None is chosen twice. Ties go to the lowest place. They are common:
+    two tokens that would cover only each other gain the same. So sums are compared in steps of `STEP`.
     """
     chosen = [_stepped(similarity.sum(dim=-1)).argmax(dim=-1, keepdim=True)]
     taken = torch.zeros_like(similarity[..., 0], dtype=torch.bool).scatter(-1, chosen[0], True)
