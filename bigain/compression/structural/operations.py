@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bigain.compression.targets import family_of
 
-FLUX_SIDE = 128  # of a latent at 1,024 pixels, which FluxPipeline makes unless told otherwise
+FLUX_SIDE = 128  # of a latent at 1,024 pixels, FluxPipeline's default
 
 
 def check_family(model: ModelMixin) -> None:
@@ -59,7 +59,7 @@ def forward(model: ModelMixin, condition: Tensor, side: int | None = None) -> No
 
 
 def latent_side(model: ModelMixin) -> Any:
-    """Return the side, or height and width, of a model's own latents: of FLUX, which has none, FluxPipeline's 128."""
+    """Return the side, or height and width, of a model's latents; FLUX's config has none, so FluxPipeline's 128."""
     return FLUX_SIDE if family_of(model) == "flux" else model.config.sample_size
 
 

@@ -116,8 +116,8 @@ class SplitBatch:
 class PhaseHook(Hook):
     """On the model: runs every row of a batch through the subnet of its phase.
 
-    The first phase runs in the call itself and the others after it. Nothing replaces the model's `forward`, which
-    offloading would put back.
+    The first phase runs in the call itself and the others after it. The hook does not replace the model's `forward`,
+    since offloading would put that back.
     """
 
     ends_failed = True

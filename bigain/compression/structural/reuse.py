@@ -1,4 +1,4 @@
-"""Reuse of a block's output from an earlier step (DiP-GO): the blocks with gates, what depends on them, the gates."""
+"""Reuse of a block's output from an earlier step (DiP-GO): blocks with gates, their dependences, and the gates."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def gated_blocks_of(model: ModelMixin) -> GatedBlocks:
 
 
 def reused_at(row: Tensor) -> frozenset[int]:
-    """Return the blocks that reuse, from one row [blocks] of a table of gates."""
+    """Return the blocks that reuse their output, from one row [blocks] of a table of gates."""
     return frozenset(row.nonzero().flatten().tolist())
 
 
@@ -122,7 +122,7 @@ class GateHook(ModelHook):
 class PassedGatesHook(Hook):
     """On the model: checks after a forward pass that every block met its gate.
 
-    Others who replace a block's `forward` (offloading) may take the gate off without a word.
+    Whatever replaces a block's `forward`, such as offloading, may silently take the gate off.
     """
 
     def __init__(self, gates: Gates) -> None:
@@ -164,7 +164,7 @@ class ReusedSteps(Attachment):
         self.position = -1
 
     def set_rows(self, keys: Sequence[RowKey], seeds: Tensor | None = None) -> None:
-        """Say what the rows of the coming batch are: batches of equal rows reuse one another's outputs."""
+        """Tell the method which rows the next batch holds: batches of equal rows reuse each other's outputs."""
         self.batch_key = tuple((key.image, key.condition) for key in keys)
 
     def begin(self, timestep: Tensor | float | None) -> None:
