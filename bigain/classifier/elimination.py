@@ -1,8 +1,8 @@
 """Elimination of classes by paired differences: fewer noise predictions, nearly always for the same answer.
 
 All classes of an image share eps, so the difference between the errors of a class and of the leader is one paired
-observation per (t, eps). Timesteps are visited a few at a time, in an order of which every prefix spreads over the
-whole grid. Each time, a class is dropped if its mean difference exceeds z standard errors.
+observation per (t, eps). Timesteps are visited a few at a time, in an order whose every prefix spreads over the whole
+grid. Each time, a class is dropped if its mean difference exceeds z standard errors.
 """
 
 from __future__ import annotations

@@ -89,6 +89,7 @@ class GridHook(Hook):
 
 
 def check_tokens(attachment: TokenAttachment, site: Site, module: nn.Module, x: Tensor) -> None:
+    """Raise ValueError unless x [B, N, C] holds the tokens of the block's grid in the forward pass that runs."""
     grid = attachment.forward_pass.grids.get(site.block.name)
     if grid is None:
         raise ValueError(f"{site.block.name} ran without {type(site.block.map_module).__name__}, which shows its grid")
@@ -100,6 +101,7 @@ def check_tokens(attachment: TokenAttachment, site: Site, module: nn.Module, x: 
 
 
 def check_plain(module: nn.Module, args: Args, kwargs: Kwargs, name: str) -> None:
+    """Raise ValueError if attention is called with a mask or, unless it is joint with the text's, with a context."""
     context = args[1] if len(args) > 1 else kwargs.get("encoder_hidden_states")
     mask = args[2] if len(args) > 2 else kwargs.get("attention_mask")
     is_joint = getattr(module, "added_kv_proj_dim", None) is not None

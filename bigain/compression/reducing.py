@@ -42,7 +42,7 @@ class ReduceHook(Hook):
                 self.projections.append(projection)
 
     def _is_hooked(self, projection: nn.Module, kind: type[KeysHook]) -> bool:
-        """Return whether a projection has its hook already: replicas of data parallelism share their original's."""
+        """Return whether a projection already has its hook: replicas of data parallelism share the original's."""
         hooks = (getattr(function, "__self__", None) for function in projection._forward_pre_hooks.values())
         return any(type(hook) is kind and hook.attachment is self.attachment for hook in hooks)
 

@@ -1,7 +1,8 @@
 """Certify a z of elimination on held-out images, by replaying it on runs that store every class at every trial.
 
 A split keyed by the image chooses the calibration images, about half of a run's. The z of `ZS` are tested on these from
-the most cautious, and a z is certified if the test of every run succeeds. The other images show what it does there.
+the most cautious, and a z is certified if the test of every run succeeds. Agreement is also reported on the other
+images.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def read_claims_file(path: Path | str) -> ClaimsFile:
 
 
 def check_margins(margins: Any) -> None:
-    """Raise ValueError naming a metric that is unknown or whose margin is no positive number."""
+    """Raise ValueError naming a metric that is unknown or whose margin is not a positive number."""
     if not isinstance(margins, dict):
         raise ValueError(f"margins is {shown(margins)}; a mapping from metrics to numbers is needed")
     for metric, margin in margins.items():

@@ -137,7 +137,7 @@ def _pairs(margins: Margins) -> Iterator[tuple[ProbedArm, ProbedArm]]:
 def fitted_weights(margins: Margins) -> dict[str, HeldOutWeights]:
     """Return weights of bands and of timesteps, fitted to the uncompressed model's margins to all wrong classes.
 
-    There are none for too few images.
+    Returns none for fewer than `FEWEST` images.
     """
     if len(margins.images) < FEWEST:
         return {}

@@ -64,7 +64,7 @@ class StoredStudy:
 
     def pairs(self, backbones: Iterable[str] | None, tasks: tuple[str, ...]) -> list[Cell]:
         """Return the stored cells of the uncompressed model that a new method is compared with, one per task, backbone
-        and data set. Raises ValueError naming a backbone that has none, or what is stored if there is none at all."""
+        and data set. Raises ValueError naming a backbone that has none, or the folder if it holds none at all."""
         cells = [cell for cell in self.cells if cell.method == "none" and cell.task in tasks]
         stored = list(dict.fromkeys(cell.backbone for cell in cells))
         for backbone in backbones or ():

@@ -73,7 +73,7 @@ def refusal(problems: list[str]) -> ConfigError:
 
 
 def check_files(files: Iterable[Path]) -> None:
-    """Raise ConfigError if a config file is not YAML or repeats a key, of which YAML readers would keep the last.
+    """Raise ConfigError if a config file is not YAML or repeats a key: YAML readers would silently keep the last.
 
     Snakemake reads the files itself and has reported those that are missing.
     """

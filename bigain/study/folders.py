@@ -1,4 +1,4 @@
-"""Check and identify folders of your own images, of which nothing is known before they are read."""
+"""Check and identify folders of your own images, about which nothing is known before they are read."""
 
 from __future__ import annotations
 

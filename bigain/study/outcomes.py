@@ -42,7 +42,7 @@ class OutcomesError(ValueError):
 
 
 class OutcomesReportSpec(ReportSpec):
-    """What a report says about a study of which it may not show everything."""
+    """What a report says about a study that it may show only in part."""
 
     shown_cells: int
     planned_cells: int

@@ -35,8 +35,8 @@ class Texts(NamedTuple):
 
 
 def prompt_faults(config: Config, cells: Iterable[Cell]) -> Iterator[str]:
-    """Find prompts and captions of one's own images that a cell's backbone does not read to their end, and classes of
-    any data set that only the unread ends of their prompts tell apart."""
+    """Find prompts and captions of the user's images that a cell's backbone does not read to their end, and classes of
+    any data set whose prompts differ only in their unread ends."""
     for texts in _texts(config, cells, published_captions=False):
         where = f"datasets.{texts.dataset}"
         if config["datasets"][texts.dataset]["reader"] in FOLDER_READERS:

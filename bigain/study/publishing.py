@@ -91,12 +91,12 @@ class EarlierOutcomes:
 
 
 class FinishedStudy(Workload):
-    """A study's finished cells: those that are scored, or of which earlier outcomes hold the metrics.
+    """A study's finished cells: those that are scored, or whose metrics earlier outcomes hold.
 
     Their results are collected and reported as the study's are. So a study that was computed in parts, or on several
     machines, is published part by part; nothing that was computed with other settings or code is kept. `others` are
-    outcomes of other studies, whose cells of the same settings and code count as finished, too: `taken` names the
-    folder of each.
+    outcomes of other studies; their cells with the same settings and code count as finished, too, and `taken` names
+    the folder of each.
     """
 
     def __init__(self, study: Study, earlier: EarlierOutcomes, others: Sequence[EarlierOutcomes] = ()) -> None:

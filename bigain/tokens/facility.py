@@ -46,7 +46,7 @@ class TilePlan:
         return torch.cat([members.new_ones(len(members), len(self.strip)), members], dim=1)
 
     def reduce(self, x: Tensor) -> Tensor:
-        """[B, N, C] -> [B, R + G D, C]: the strip, then every destination's mean of its tile, weighted by A's rows."""
+        """Return the strip, then means of tiles weighted by the rows of A: [B, N, C] -> [B, R + G D, C]."""
         means = self.weights / self.weights.sum(dim=-1, keepdim=True)
         merged = (means @ x[:, self.tiles].float()).to(x.dtype)
         return torch.cat([x[:, self.strip], merged.flatten(1, 2)], dim=1)
@@ -60,7 +60,7 @@ class TilePlan:
         return TilePlan(self.tiles, self.strip, self.weights[rows], self.chosen[rows])
 
     def restore(self, y: Tensor) -> Tensor:
-        """[B, R + G D, C] -> [B, N, C]: every token a blend of its tile's destinations, by A transposed."""
+        """Return each token as a blend of its tile's destinations, by A transposed: [B, R + G D, C] -> [B, N, C]."""
         kept, merged = y[:, : len(self.strip)], y[:, len(self.strip) :]
         merged = merged.unflatten(1, self.weights.shape[1:3]).float()
         spread = (self.weights.transpose(2, 3) @ merged).to(y.dtype).flatten(1, 2)

@@ -18,9 +18,10 @@ class NormPlan(TokenPlan):
     """A merge whose averages have the largest norm of the tokens in them (MLERP)."""
 
     def reduce(self, x: Tensor) -> Tensor:
-        """[B, N, C] -> [B, N', C]: kept sources, then destinations m / |m| * max_i |x_i|, m being the mean of the x_i.
+        """Return kept sources, then destinations m / |m| * max_i |x_i|: [B, N, C] -> [B, N', C].
 
-        A mean shorter than `SHORTEST`, whose direction is lost, stays shorter; zero stays zero.
+        m is the mean of the x_i, a destination and its sources. A mean shorter than `SHORTEST`, whose direction is lost,
+        stays shorter; zero stays zero.
         """
         short = super().reduce(x)
         kept, means = short[:, : self.kept.shape[1]], short[:, self.kept.shape[1] :].float()

@@ -48,7 +48,7 @@ class TokenPlan:
         return torch.cat([self.kept, self.destinations], dim=1)
 
     def reduce(self, x: Tensor) -> Tensor:
-        """[B, N, C] -> [B, N', C]: kept sources, then destinations averaged with what they receive (equal weights)."""
+        """Return kept sources, then equal-weight means of destinations and their sources: [B, N, C] -> [B, N', C]."""
         if self.maps is not None and kernels.uses("reduce", x):
             from bigain.tokens.kernels import moving
 
@@ -78,7 +78,7 @@ class TokenPlan:
         return torch.cat([torch.ones(self.kept.shape, device=ones.device), members], dim=1)
 
     def restore(self, y: Tensor) -> Tensor:
-        """[B, N', C] -> [B, N, C]: every token at its place, every merged source a copy of its destination."""
+        """Return every token at its place, merged sources as copies of their destinations: [B, N', C] -> [B, N, C]."""
         if self.maps is not None and kernels.uses("restore", y):
             from bigain.tokens.kernels import moving
 

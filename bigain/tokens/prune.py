@@ -29,7 +29,7 @@ class PrunePlan:
         return self.kept
 
     def reduce(self, x: Tensor) -> Tensor:
-        """[B, N, C] -> [B, N - P, C]: the kept tokens as they are."""
+        """Return the kept tokens: [B, N, C] -> [B, N - P, C]."""
         return matching.rows(x, self.kept)
 
     def around(self, layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class PrunePlan:
         return PrunePlan(self.kept[rows], self.pruned[rows], self.target[rows])
 
     def restore(self, y: Tensor) -> Tensor:
-        """[B, N - P, C] -> [B, N, C]: every kept token at its place, every pruned one a copy of its target."""
+        """Return every token at its place, pruned ones as copies of their targets: [B, N - P, C] -> [B, N, C]."""
         place = torch.arange(y.shape[1], device=y.device).expand(len(y), -1)
         tokens = torch.cat([self.kept, self.pruned], dim=1)
         origin = torch.cat([place, self.target], dim=1)  # of each of these tokens, its place in y
