@@ -20,8 +20,8 @@ class NormPlan(TokenPlan):
     def reduce(self, x: Tensor) -> Tensor:
         """Return kept sources, then destinations m / |m| * max_i |x_i|: [B, N, C] -> [B, N', C].
 
-        m is the mean of the x_i, a destination and its sources. A mean shorter than `SHORTEST`, whose direction is lost,
-        stays shorter; zero stays zero.
+        m is the mean of the x_i, a destination and its sources. A mean shorter than `SHORTEST`, whose direction is
+        lost, stays shorter; zero stays zero.
         """
         short = super().reduce(x)
         kept, means = short[:, : self.kept.shape[1]], short[:, self.kept.shape[1] :].float()
