@@ -10,9 +10,29 @@ from bigain.core.rng import numpy_generator
 
 
 def midpoints(count: int, total: int = 1000) -> list[int]:
-    """Return the released grid: the midpoints of `count` equal intervals of `total` timesteps."""
+    """Return the released grid: the midpoints of `count` intervals of `total` timesteps, of equal whole length.
+
+    A `count` that does not divide `total` leaves out the last `total` mod `count` timesteps, as in the released code.
+    Raises ValueError if these are a tenth or more, and for more midpoints than timesteps.
+    """
+    _check_trials(count, total)
     step = total // count
+    if total - count * step >= total / 10:
+        raise ValueError(
+            f"{count} trials: their grid ends at t = {count * step} of {total}, since its step is a whole number; take "
+            f"a number that divides {total}, such as {_nearest_divisor(count, total)}"
+        )
     return [step // 2 + i * step for i in range(count)]
+
+
+def _check_trials(count: int, total: int) -> None:
+    """Raise ValueError if there are fewer timesteps than trials."""
+    if count > total:
+        raise ValueError(f"{count} trials: there are {total} timesteps, and each is tried once")
+
+
+def _nearest_divisor(count: int, total: int) -> int:
+    return min((k for k in range(1, total + 1) if total % k == 0), key=lambda k: abs(k - count))
 
 
 @dataclass(frozen=True)
@@ -46,7 +66,7 @@ class Stages:
         """Return the new timesteps of each stage: evenly spaced subsets of one grid of M = targets[-1] midpoints.
 
         A stage leaves out what earlier stages evaluated. Where grids do not nest, the cumulative count exceeds the
-        target, as in the released code: [5, 20, 100] evaluates 5, then 20 new, then 75.
+        target, as in the released code: [5, 20, 100] evaluates 5, then 20 new, then 75. Raises what `midpoints` raises.
         """
         last = self.targets[-1]
         grid = midpoints(last, total)
@@ -58,7 +78,11 @@ class Stages:
         return stages
 
     def random_timesteps(self, seed: int, image: int, total: int = 1000) -> list[list[int]]:
-        """Draw the timesteps of one image uniformly without replacement (Algorithm 1 as printed), sorted per stage."""
+        """Draw the timesteps of one image uniformly without replacement (Algorithm 1 as printed), sorted per stage.
+
+        Raises ValueError for more trials than timesteps.
+        """
+        _check_trials(self.targets[-1], total)
         drawn = numpy_generator(seed, "timesteps", image).permutation(total)[: self.targets[-1]]
         bounds: Sequence[int] = (0, *self.targets)
         return [sorted(int(t) for t in drawn[a:b]) for a, b in zip(bounds, self.targets, strict=False)]

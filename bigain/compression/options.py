@@ -39,7 +39,7 @@ def _read(name: str, value: Any) -> Any:
             raise TypeError(f"timesteps: {value!r} is not a pair (first, last), as in (900, 200)")
         return checked_window(*window)
     elif name == "seed":
-        return _whole(name, value)
+        return whole_number(name, value)
     elif name == "blocks" and isinstance(value, str):
         if value not in NAMED:
             raise ValueError("blocks: " + unknown("part", value, NAMED) + " Or block numbers.")
@@ -47,7 +47,7 @@ def _read(name: str, value: Any) -> Any:
         return _grid(value)
     elif name in ("levels", "blocks"):
         places = value if isinstance(value, Iterable) else (value,)
-        return tuple(_whole(name, place) for place in places)
+        return tuple(whole_number(name, place) for place in places)
     return value
 
 
@@ -63,13 +63,14 @@ def _number(name: str, value: Any) -> float | int:
 
 
 def _grid(value: Any) -> tuple[int, int]:
-    sides = tuple(_whole("grid", side) for side in value) if isinstance(value, Iterable) else ()
+    sides = tuple(whole_number("grid", side) for side in value) if isinstance(value, Iterable) else ()
     if len(sides) != 2 or min(sides) < 1:
         raise ValueError(f"grid: {value!r} is not a height and a width in tokens, as in grid=(64, 64)")
     return sides[0], sides[1]
 
 
-def _whole(name: str, value: Any) -> int:
+def whole_number(name: str, value: Any) -> int:
+    """Return a whole number as a Python int, NumPy's and PyTorch's too. Raises TypeError naming the option."""
     try:
         return operator.index(value)
     except TypeError:

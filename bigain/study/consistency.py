@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from bigain.classifier.timesteps import Stages
+from bigain.classifier.timesteps import Stages, midpoints
 from bigain.core.messages import unknown
 from bigain.datasets import SOURCES
 from bigain.methods.ids import method_of
@@ -40,6 +40,7 @@ def contradictions(config: Config) -> Iterator[str]:
             site_faults,
             _missing_calibrations,
             _invalid_stages,
+            _invalid_probes,
             _invalid_batches,
             _invalid_elimination,
             certificate_faults,
@@ -154,9 +155,18 @@ def _invalid_stages(config: Config) -> Iterator[str]:
         try:
             if max(stages) > MOST_TIMESTEPS:
                 raise ValueError(f"stages {stages}: at most {MOST_TIMESTEPS} trials are possible")
-            Stages(tuple(stages), tuple(keep))
+            valid = Stages(tuple(stages), tuple(keep))
+            if default["timesteps"] == "grid":
+                valid.timesteps()
         except ValueError as error:
             yield f"{where}: {error}"
+
+
+def _invalid_probes(config: Config) -> Iterator[str]:
+    try:
+        midpoints(config["probes"]["timesteps"])
+    except ValueError as error:
+        yield f"probes.timesteps: {error}"
 
 
 def _invalid_batches(config: Config) -> Iterator[str]:

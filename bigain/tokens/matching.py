@@ -95,15 +95,16 @@ def rows(x: Tensor, index: Tensor) -> Tensor:
 
 
 def sums(x: Tensor, place: Tensor, added: Tensor) -> Tensor:
-    """Add every row of `added` [K, C] to the row of x [D, C] at its `place` [K].
+    """Add every row of `added` [K, C] to the row of x [D, C] at its `place` [K], in float32 at least, also for halves.
 
-    A GPU adds in float32 and in the order of `added`, so that results are the same bit for bit: there, `index_add` has
-    no fixed order, while `index_put` sorts first.
+    A GPU adds in the order of `added`, so that results are the same bit for bit: there, `index_add` has no fixed order,
+    while `index_put` sorts first.
     """
+    exact = torch.promote_types(x.dtype, torch.float32)
+    x, added = x.to(exact), added.to(exact)
     if x.device.type != "cuda":
         return x.index_add(0, place, added)
-    in_order = sums_in_order if torch.compiler.is_compiling() else _put
-    return in_order(x.float(), place, added.float())
+    return sums_in_order(x, place, added) if torch.compiler.is_compiling() else _put(x, place, added)
 
 
 def _put(x: Tensor, place: Tensor, added: Tensor) -> Tensor:

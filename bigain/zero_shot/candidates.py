@@ -19,9 +19,10 @@ Candidates: TypeAlias = Sequence[str] | Sequence[int] | Mapping[Any, str] | Mapp
 def names_of(candidates: Candidates) -> list[Any]:
     """Return the classes' names: the keys of a mapping, else the prompts or class ids themselves.
 
-    Raises TypeError for a single prompt, ValueError for fewer than two classes, and for a name that occurs twice.
+    Raises TypeError for a single prompt and for an iterator, which can be read only once; ValueError for fewer than two
+    classes, and for a name that occurs twice.
     """
-    if isinstance(candidates, str):
+    if isinstance(candidates, str) or not isinstance(candidates, Collection):
         raise TypeError(f"candidates are a list of prompts or class ids, or a mapping to them, not {candidates!r}")
     names = list(candidates)
     if len(names) < 2:

@@ -24,6 +24,7 @@ from bigain.classifier.engine import LOSSES
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attach import check as check_method
 from bigain.compression.attach import compressed
+from bigain.compression.options import whole_number
 from bigain.core.messages import unknown
 from bigain.datasets.images import ImageLike
 from bigain.methods.ids import method_of
@@ -126,9 +127,11 @@ class DiffusionClassifier(Parameters):
     def classes_(self) -> np.ndarray:
         """The classes' names, in the order of `candidates`."""
         names = classes.names_of(self.candidates)
-        array = np.empty(len(names), dtype=object)
+        if {type(name) for name in names} in ({str}, {int}):
+            return np.array(names)
+        array = np.empty(len(names), dtype=object)  # NumPy would turn 1 beside "2" into "1"
         array[:] = names
-        return array if any(not isinstance(name, str | int) for name in names) else np.array(names)
+        return array
 
     def __repr__(self) -> str:
         pipe = str(self.pipe) if isinstance(self.pipe, str | Path) else type(self.pipe).__name__
@@ -260,14 +263,14 @@ class DiffusionClassifier(Parameters):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}: {unknown('value', getattr(self, name), allowed)}")
         for name in ("batch_size", "block"):
-            if not isinstance(value := getattr(self, name), int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; it has to be a whole number of at least 1")
+            if whole_number(name, getattr(self, name)) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it has to be at least 1")
         if self.temperature is not None and not 0 < self.temperature < np.inf:
             raise ValueError(f"temperature is {self.temperature!r}; it has to be positive and finite, or None")
         weight_function(self.weights)
-        settings = self._settings
+        first_stage = self._settings.timesteps(0)[0]
         if self.descent is not None:
-            self.descent.check(len(self.classes_), len(settings.timesteps(0)[0]))
+            self.descent.check(len(self.classes_), len(first_stage))
 
     def _check_all_evaluated(self) -> None:
         """Raise ValueError if classes may have no errors."""
@@ -280,9 +283,9 @@ class DiffusionClassifier(Parameters):
     def _settings(self) -> ClassificationSettings:
         method = self.method if isinstance(self.method, Method) else method_of(self.method)
         return ClassificationSettings(
-            stages=Stages(tuple(self.stages), self._kept()),
-            seed=self.seed,
-            batch_size=self.batch_size,
+            stages=Stages(tuple(whole_number("stages", target) for target in self.stages), self._kept()),
+            seed=whole_number("seed", self.seed),
+            batch_size=whole_number("batch_size", self.batch_size),
             loss=self.loss,
             random_timesteps=self.timesteps == "random",
             noise_per=method.noise_per,
@@ -292,7 +295,7 @@ class DiffusionClassifier(Parameters):
 
     def _kept(self) -> tuple[int, ...]:
         if self.keep is not None:
-            return tuple(self.keep)
+            return tuple(whole_number("keep", count) for count in self.keep)
         if len(self.stages) > 2:
             raise ValueError(f"stages {list(self.stages)}: say with `keep` how many classes survive each of them")
         return (5, 1)[2 - len(self.stages) :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ from bigain.datasets.photos import centre_crop, pixels
 def listed(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
     """Return images as a list: a single one, a list of them, or a batch [N, H, W, C] (array) or [N, C, H, W] (tensor).
 
-    Raises ValueError if there are none.
+    Raises ValueError if there are none, TypeError for what is no image and no list.
     """
     if isinstance(images, str | Path | Image.Image):
         return [images]
     if isinstance(images, np.ndarray | torch.Tensor) and images.ndim < 4:
         return [images]
+    if not isinstance(images, Iterable):
+        raise TypeError(f"images are {images!r}; pass an image, or a list of paths, PIL images, arrays or tensors")
     items = list(images)
     if not items:
         raise ValueError("images are empty: pass at least one image")
@@ -72,6 +75,10 @@ def checked_ids(ids: Sequence[Any] | None, count: int) -> list[int] | None:
     """Return the caller's image ids. Raises ValueError unless there is a whole number for each image, all distinct."""
     if ids is None:
         return None
-    if len(ids) != count or len(set(ids)) < count:
-        raise ValueError(f"ids have to be {count} distinct whole numbers, one for each image, not {len(set(ids))}")
-    return [int(image_id) for image_id in ids]
+    try:
+        numbers = [operator.index(image_id) for image_id in ids]
+    except TypeError:
+        raise ValueError(f"ids have to be whole numbers, not {list(ids)!r}") from None
+    if len(numbers) != count or len(set(numbers)) < count:
+        raise ValueError(f"ids have to be {count} distinct whole numbers, one for each image, not {len(set(numbers))}")
+    return numbers

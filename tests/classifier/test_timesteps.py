@@ -2,7 +2,7 @@
 
 import pytest
 
-from bigain.classifier.timesteps import Stages
+from bigain.classifier.timesteps import Stages, midpoints
 
 
 def test_the_paper_s_two_stages():
@@ -42,3 +42,25 @@ def test_random_timesteps_are_keyed_by_image_and_never_repeat():
 def test_impossible_stages(targets, keep):
     with pytest.raises(ValueError, match="stages"):
         Stages(targets, keep)
+
+
+@pytest.mark.parametrize("count", [*range(1, 100), 100, 111, 125, 333, 500, 1000])
+def test_a_grid_covers_at_least_nine_tenths_of_the_timesteps(count):
+    grid = midpoints(count)
+    assert len(set(grid)) == count
+    assert grid[0] < 1000 / count
+    assert 900 < grid[-1] + 1000 / (2 * count) <= 1001
+
+
+@pytest.mark.parametrize(("count", "divisor"), [(600, 500), (400, 500), (150, 125), (300, 250)])
+def test_a_grid_that_leaves_out_a_tenth_names_a_number_of_trials_that_does_not(count, divisor):
+    with pytest.raises(ValueError, match=rf"^{count} trials: their grid ends at t = .* such as {divisor}$"):
+        Stages((count,), (1,)).timesteps()
+    assert len(Stages((count,), (1,)).random_timesteps(0, 1)[0]) == count
+
+
+def test_there_are_no_more_trials_than_timesteps():
+    stages = Stages((1001,), (1,))
+    for timesteps in (stages.timesteps, lambda: stages.random_timesteps(0, 1)):
+        with pytest.raises(ValueError, match="1001 trials: there are 1000 timesteps"):
+            timesteps()

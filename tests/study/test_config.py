@@ -86,6 +86,8 @@ def test_two_spellings_of_a_method_are_one_cell(raw):
         ({"strengths": {"downsample_factor": [17]}}, r"factor 17 does not fit a 16x16 grid: allowed are 1 to 16"),
         ({"strengths": {"downsample_factor": [6, 7]}}, r"7 and 6 both give 4 keys on mini_unet"),
         ({"classification": {"stages": [3, 5]}}, r"each has to divide the last"),
+        ({"classification": {"stages": [600], "keep": [1]}}, r"classification: 600 trials: their grid ends at t = 600"),
+        ({"probes": {"timesteps": 400}}, r"probes.timesteps: 400 trials: their grid ends at t = 800 of 1000"),
         ({"datasets": {"fashion": {"images": 5000}}}, r"fashion: 5000 images requested, 2000 available"),
         ({"generation": {"images": 3000}}, r"fashion: 3000 images requested, 2000 available"),
         (

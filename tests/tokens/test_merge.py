@@ -1,5 +1,7 @@
 """Merging: closed forms, identities, limits."""
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -178,3 +180,22 @@ def test_similarities_computed_in_chunks_give_the_same_plan(monkeypatch):
     chunked = merge.merge_smooth(x, GRID, 0.5, CELL, "laplacian_l1")
     assert torch.equal(whole.merged, chunked.merged)
     assert torch.equal(whole.target, chunked.target)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("value", [1.5, 20000.0])
+def test_many_tokens_are_averaged_in_full_precision(dtype, value):
+    """In halves, a sum of 400 tokens of 20,000 is infinite, and a count of 400 members has no place for one more."""
+    grid = TokenGrid(32, 32)
+    x = torch.full((1, grid.tokens, 4), value, dtype=dtype)
+    plan = merge.merge_top_left(x, grid, 0.7, CELL)
+    plan = dataclasses.replace(plan, target=torch.zeros_like(plan.target))
+    assert plan.sizes.max() > 700
+    assert torch.equal(plan.reduce(x), torch.full_like(plan.reduce(x), x[0, 0, 0].item()))
+
+
+def test_an_average_of_halves_is_rounded_once():
+    grid = TokenGrid(16, 16)
+    x = random_tokens(grid).to(torch.bfloat16)
+    plan = merge.merge_top_left(x, grid, 0.7, CELL)
+    assert torch.equal(plan.reduce(x), plan.reduce(x.float()).to(torch.bfloat16))

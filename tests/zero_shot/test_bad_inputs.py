@@ -80,7 +80,8 @@ def test_candidates_of_the_other_kind(model, candidates, kind, message, root):
         ({"compile": "fast"}, "compile: unknown value 'fast'"),
         ({"timesteps": "all"}, "timesteps: unknown value 'all'"),
         ({"weights": "exp(7t)"}, r"unknown weights 'exp\(7t\)'; allowed are uniform, exp\(-7t\)"),
-        ({"batch_size": 0}, "batch_size is 0; it has to be a whole number of at least 1"),
+        ({"batch_size": 0}, "batch_size is 0; it has to be at least 1"),
+        ({"stages": (600,)}, "600 trials: their grid ends at t = 600 of 1000"),
         ({"temperature": 0.0}, "temperature is 0.0; it has to be positive and finite, or None"),
     ],
 )
@@ -138,9 +139,40 @@ def test_colours_are_luma_to_a_model_of_grey_images(root):
     assert classifier.errors(red).equals(classifier.errors(red.convert("L")))
 
 
-def test_ids_that_do_not_tell_images_apart(root):
-    with pytest.raises(ValueError, match="ids have to be 2 distinct whole numbers, one for each image"):
-        on_prompts(root).errors(np.zeros((2, 32, 32, 1)), ids=[1, 1])
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([1, 1], "ids have to be 2 distinct whole numbers, one for each image"),
+        ([3.2, 3.7], r"ids have to be whole numbers, not \[3.2, 3.7\]"),
+    ],
+)
+def test_ids_that_do_not_tell_images_apart(ids, message, root):
+    with pytest.raises(ValueError, match=message):
+        on_prompts(root).errors(np.zeros((2, 32, 32, 1)), ids=ids)
+
+
+def test_numbers_of_numpy_are_whole_numbers_and_fractions_are_not(root):
+    kinds = {"stages": np.array([1]), "keep": np.array([1]), "seed": np.int64(3), "batch_size": np.int64(2)}
+    plain = on_prompts(root, stages=(1,), keep=(1,), seed=3, batch_size=2)
+    image = np.zeros((32, 32))
+    assert on_prompts(root, **kinds).errors(image).equals(plain.errors(image))
+    with pytest.raises(TypeError, match=r"batch_size: 2\.5 is not a whole number"):
+        on_prompts(root, batch_size=2.5)
+
+
+@pytest.mark.parametrize("names", [(1, "2"), (True, 2), (("a", "b"), "c")])
+def test_names_of_several_kinds_stay_what_they_are(names, root):
+    classifier = on_prompts(root, dict(zip(names, PROMPTS, strict=True)), stages=(1,), batch_size=2)
+    assert [type(name) for name in classifier.classes_] == [type(name) for name in names]
+    errors = classifier.errors(np.zeros((32, 32)))
+    assert {classifier.score(errors, [name]) for name in names} == {0.0, 1.0}
+
+
+def test_what_can_be_read_only_once_or_not_at_all(root):
+    with pytest.raises(TypeError, match="candidates are a list of prompts or class ids, or a mapping to them"):
+        on_prompts(root, (prompt for prompt in PROMPTS))
+    with pytest.raises(TypeError, match="images are None; pass an image"):
+        on_prompts(root).predict(None)
 
 
 def test_labels_that_do_not_fit_the_classes_or_the_images(root):
