@@ -20,7 +20,7 @@ from bigain.compression.flux import MergeStreamHook, PositionsHook, RestoreStrea
 from bigain.compression.guidance import GuidanceHook
 from bigain.compression.hooks import GridHook, TimestepHook
 from bigain.compression.instances import show_to_compiler
-from bigain.compression.merging import BlockHook, MergeAttentionHook, MergeHook
+from bigain.compression.merging import BlockHook, MergeAttentionHook, MergeCrossAttentionHook, MergeFeedForwardHook
 from bigain.compression.options import checked
 from bigain.compression.reducing import KeysHook, ReduceHook
 from bigain.compression.rotary import PlacedKeysHook, ProcessorHook, RotaryProcessor, put_processors_on
@@ -162,7 +162,8 @@ def _grid_for(family: Family, options: Options) -> TokenGrid | None:
     return None if grid is None else TokenGrid(*grid)
 
 
-MODULES = {"ca": "attn2", "mlp": "ff"}  # of a block, by the layer's name in an id
+# Of a block: the module and its hook, by the layer's name in an id.
+LAYERS = {"ca": ("attn2", MergeCrossAttentionHook), "mlp": ("ff", MergeFeedForwardHook)}
 
 
 def _check_layers(family: Family, method: Method, sites: list[Site]) -> None:
@@ -192,7 +193,7 @@ def _warn_of_layers_without_block(denoiser: ModelMixin) -> None:
     if left_out and denoiser not in _warned_of:
         _warned_of.add(denoiser)
         logger.warning(
-            "%d self-attention layers of this %s are not in a transformer block, so no method compresses them: %s",
+            "%d self-attention layers of this %s are of kinds that no method compresses: %s",
             *(len(left_out), type(denoiser).__name__, ", ".join(left_out)),
         )
 
@@ -239,7 +240,8 @@ def _compress(attachment: TokenAttachment, site: Site) -> None:
     if method.acts_on == "tokens":
         attachment.handles += BlockHook(attachment, site).put_on(block)
     for layer in method.layers[1:]:
-        attachment.handles += MergeHook(attachment, site).put_on(getattr(block, MODULES[layer]))
+        name, hook = LAYERS[layer]
+        attachment.handles += hook(attachment, site).put_on(block.get_submodule(name))
 
 
 def _merge_stream(attachment: TokenAttachment, site: Site) -> None:

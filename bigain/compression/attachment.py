@@ -57,10 +57,15 @@ class Attachment(ABC):
         setattr(denoiser, ATTRIBUTE, self)
         self.attached_model = denoiser
 
+    @property
+    def is_attached(self) -> bool:
+        """Return whether this is the method of its model: it is put on, and not removed yet."""
+        return self.attached_model is not None and vars(self.attached_model).get(ATTRIBUTE) is self
+
     def remove(self) -> None:
         """Detach the method: the model computes what it did before, bit for bit. A second call changes nothing."""
         denoiser = self.attached_model
-        if denoiser is None or vars(denoiser).get(ATTRIBUTE) is not self:
+        if denoiser is None or not self.is_attached:
             return
         delattr(denoiser, ATTRIBUTE)
         for handle in self.handles:

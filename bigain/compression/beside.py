@@ -18,8 +18,22 @@ def others_on(*modules: nn.Module) -> str:
 
 def stateful_hooks(module: nn.Module) -> list[str]:
     """Return the names of diffusers' hooks on a module that keep results of other forward passes."""
+    return [name for name, hook in _hooks_on(module).items() if hook._is_stateful]
+
+
+def smoothed_projections(attention: nn.Module) -> list[str]:
+    """Return the names of an attention's projections on which diffusers has put smoothed-energy guidance."""
+    return [
+        name
+        for name, projection in attention.named_children()
+        if any(type(hook).__name__ == "SmoothedEnergyGuidanceHook" for hook in _hooks_on(projection).values())
+    ]
+
+
+def _hooks_on(module: nn.Module) -> dict[str, Any]:
+    """Return diffusers' hooks on a module, by name."""
     registry = vars(module).get("_diffusers_hook")
-    return [name for name, hook in registry.hooks.items() if hook._is_stateful] if registry is not None else []
+    return {} if registry is None else registry.hooks
 
 
 def _others_on(module: nn.Module) -> Iterator[str]:
@@ -29,9 +43,7 @@ def _others_on(module: nn.Module) -> Iterator[str]:
     for wrapper in _wrappers(forward):
         if not _is_plain(wrapper):
             yield _name(wrapper)
-    registry = vars(module).get("_diffusers_hook")
-    if registry is not None:
-        yield from (f"diffusers' hook {name!r}" for name in registry.hooks)
+    yield from (f"diffusers' hook {name!r}" for name in _hooks_on(module))
     if "_hf_hook" in vars(module):
         yield f"accelerate's {type(module._hf_hook).__name__}"
     for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):

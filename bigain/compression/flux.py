@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bigain.compression.hooks import Args, Hook, Kwargs
+from bigain.compression.hooks import Args, Hook, Kwargs, parameter_names
 from bigain.compression.merging import MergeAttentionHook, MergeHook
 from bigain.compression.token_attachment import TokenAttachment
 from bigain.tokens import RaggedPlan, TokenGrid
@@ -30,6 +29,12 @@ def grid_of(positions: Tensor) -> TokenGrid | None:
     return TokenGrid(tokens // width, width) if steps and is_straight else None
 
 
+def is_one_image(positions: Tensor) -> bool:
+    """Return whether positions [N, A] have the same coordinates before rows and columns, which number images."""
+    numbers = positions[:, :-2]
+    return not bool((numbers != numbers[:1]).any())
+
+
 class PositionsHook(Hook):
     """On the model: reads the grid from the positions of the image's tokens, img_ids, and counts the text's tokens.
 
@@ -39,7 +44,7 @@ class PositionsHook(Hook):
 
     def __init__(self, attachment: TokenAttachment, model: nn.Module, grid: TokenGrid | None) -> None:
         self.attachment, self.grid = attachment, grid
-        self.places = {name: i for i, name in enumerate(list(inspect.signature(type(model).forward).parameters)[1:])}
+        self.places = {name: i for i, name in enumerate(parameter_names(model))}
 
     @partial(
         torch.compiler.disable, reason="FLUX's token grid is read from img_ids: compile the model, not what calls it"
@@ -69,6 +74,11 @@ class PositionsHook(Hook):
             )
         if self.grid is not None and shown is not None and shown != self.grid:
             raise ValueError(f"{method}: grid is {self.grid}, but img_ids are a grid of {shown}")
+        if self.grid is not None and shown is None and not positions.is_meta and not is_one_image(positions):
+            raise ValueError(
+                f"{method}: grid is {self.grid}, but the first coordinates of img_ids differ between tokens, so these "
+                "are of several images; several images in one sequence cannot be compressed"
+            )
         grid = self.grid or shown
         if grid is None:
             raise ValueError(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from bigain.compression.hooks import Args, Hook, Kwargs
+from bigain.compression.hooks import Args, Hook, Kwargs, named_arguments
 from bigain.compression.token_attachment import TokenAttachment
 
 INPUTS = ("sample", "hidden_states")  # names of the latents among a denoiser's arguments
@@ -53,7 +52,7 @@ class GuidanceHook(Hook):
         Raises ValueError for a batch that is not guided, and for rows or conditions that differ from the previous
         step's.
         """
-        arguments = _arguments(module, args, kwargs)
+        arguments = named_arguments(module, args, kwargs)
         latents, forward_pass = _latents(arguments), self.attachment.forward_pass
         if latents.device.type == "meta":  # a count of operations, which does not depend on guidance
             return
@@ -73,7 +72,7 @@ class GuidanceHook(Hook):
     @torch.compiler.disable(reason=WITHOUT_GRAPH)
     def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> None:
         """Keep the guidance of this step, with its timestep and conditions."""
-        arguments = _arguments(module, args, kwargs)
+        arguments = named_arguments(module, args, kwargs)
         latents = _latents(arguments)
         if latents.device.type == "meta" or self.attachment.given_guidance is not None:
             return
@@ -127,11 +126,6 @@ class GuidanceHook(Hook):
                 "then under another. Turn on classifier-free guidance in a single batch, or pass the guidance to "
                 "attachment.give_guidance(eps_c - eps_0)"
             )
-
-
-def _arguments(module: nn.Module, args: Args, kwargs: Kwargs) -> dict[str, Any]:
-    """Return the arguments of a model's forward pass by name."""
-    return inspect.signature(type(module).forward).bind_partial(module, *args, **kwargs).arguments
 
 
 def _latents(arguments: dict[str, Any]) -> Tensor:

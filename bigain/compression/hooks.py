@@ -25,6 +25,30 @@ Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
 
+def parameter_names(model: nn.Module) -> list[str]:
+    """Return the names of the parameters of a model's forward pass, without `self`.
+
+    They are those of the first class, from the model's to its bases, whose `forward` does not hide them in `*args`.
+    """
+    signatures = (inspect.signature(kind.forward) for kind in type(model).__mro__ if "forward" in vars(kind))
+    parameters = next(
+        signature.parameters
+        for signature in signatures
+        if all(parameter.kind is not parameter.VAR_POSITIONAL for parameter in signature.parameters.values())
+    )
+    return list(parameters)[1:]
+
+
+def named_arguments(model: nn.Module, args: Args, kwargs: Kwargs) -> dict[str, Any]:
+    """Return the arguments of a model's forward pass by name, in the order of its parameters.
+
+    Raises ValueError if there are more positional arguments than parameters.
+    """
+    names = parameter_names(model)
+    arguments = dict(zip(names[: len(args)], args, strict=True)) | kwargs
+    return {name: arguments[name] for name in names if name in arguments} | arguments
+
+
 class Hook:
     """Functions `before` and `after` a module's forward pass."""
 
@@ -60,7 +84,8 @@ class TimestepHook(Hook):
         end: Callable[[], None] | None = None,
     ) -> None:
         self.begin, self.end = begin, end
-        self.position = list(inspect.signature(type(model).forward).parameters).index("timestep") - 1  # less self
+        names = parameter_names(model)
+        self.position = names.index("timestep") if "timestep" in names else len(names)  # the end: only by name
 
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
         """Begin a forward pass."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bigain.compression.beside import stateful_hooks
+from bigain.compression.beside import smoothed_projections, stateful_hooks
 from bigain.compression.hooks import Args, Hook, Kwargs, check_plain, check_tokens
 from bigain.compression.sites import Site
 from bigain.compression.token_attachment import TokenAttachment
@@ -40,7 +40,7 @@ class BlockHook(Hook):
 
 
 class MergeHook(Hook):
-    """On attention or the feed-forward: runs it on the tokens that the block's plan leaves, and restores them.
+    """On a layer: runs it on the tokens that the block's plan leaves, and restores them.
 
     Where samples keep different numbers of tokens, the first sample runs in the call itself and the others after it.
     """
@@ -48,8 +48,11 @@ class MergeHook(Hook):
     def __init__(self, attachment: TokenAttachment, site: Site) -> None:
         self.attachment, self.site = attachment, site
 
-    def plan(self, module: nn.Module, args: Args, kwargs: Kwargs, x: Tensor) -> Plan:
-        """Return the plan of the block."""
+    def check(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
+        """Raise ValueError for what the layer cannot take with merged tokens: nothing."""
+
+    def plan(self, x: Tensor) -> Plan:
+        """Return the plan of the block, whose tokens are x."""
         return self.attachment.forward_pass.plans[self.site.block.name]
 
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
@@ -58,8 +61,9 @@ class MergeHook(Hook):
         if forward_pass.strength is None:
             return None
         x = args[0] if args else kwargs["hidden_states"]
+        self.check(module, args, kwargs)
         check_tokens(self.attachment, site, module, forward_pass.image_of(x, site.block.name))
-        plan = self.plan(module, args, kwargs, x)
+        plan = self.plan(x)
         if isinstance(plan, RaggedPlan):
             forward_pass.whole[site.block.name] = x
             first = plan.plans[0]
@@ -97,10 +101,9 @@ class MergeHook(Hook):
 class MergeAttentionHook(MergeHook):
     """On self-attention: as `MergeHook`, and plans from the tokens after norm1 where the block has no plan yet."""
 
-    def plan(self, module: nn.Module, args: Args, kwargs: Kwargs, x: Tensor) -> Plan:
+    def plan(self, x: Tensor) -> Plan:
         """Return the plan of the block, made here or before."""
         name, plans = self.site.block.name, self.attachment.forward_pass.plans
-        self.check(module, args, kwargs)
         if name not in plans:
             image = self.attachment.forward_pass.image_of(x, self.site.block.name)
             plans[name] = self.attachment.plan(self.site, image)
@@ -123,13 +126,56 @@ class MergeAttentionHook(MergeHook):
         return {"attention_mask": plan.sizes.log().unsqueeze(1).to(x.dtype)}
 
     def check(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
-        """Raise ValueError for a mask, and for a hook that keeps what attention returned."""
+        """Raise ValueError for a mask, for a hook that keeps what attention returned, and for one that smooths queries
+        as a map."""
         check_plain(module, args, kwargs, self.site.block.name)
         kept_from = stateful_hooks(module)
         if kept_from:
             raise ValueError(
                 f"{self.site.block.name}: diffusers' hook {kept_from[0]!r} reuses what attention returned at an "
                 "earlier step, but the merged tokens of two steps differ: remove one of the two"
+            )
+        smoothed = smoothed_projections(module)
+        if smoothed:
+            raise ValueError(
+                f"{self.site.block.name}: smoothed-energy guidance blurs the output of {smoothed[0]} as a map of all "
+                "tokens, but merged tokens are no map: remove one of the two, or reduce keys and values instead"
+            )
+
+
+class MergeCrossAttentionHook(MergeHook):
+    """On cross-attention: as `MergeHook`."""
+
+    def check(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
+        """Raise ValueError for masks with a value per query: of an IP-Adapter's regions, or of the prompt's tokens."""
+        mask = args[2] if len(args) > 2 else kwargs.get("attention_mask")
+        differs = mask is not None and mask.ndim > 2 and mask.shape[-2] > 1  # from query to query
+        regions = kwargs.get("ip_adapter_masks")
+        if differs or regions is not None:
+            raise ValueError(
+                f"{self.site.block.name}: {'attention_mask' if regions is None else 'ip_adapter_masks'} has values for "
+                f"every token, but {self.attachment.method.id} merges tokens before cross-attention: leave it out, or "
+                "do not merge around cross-attention (a method's id without ca)"
+            )
+
+
+class MergeFeedForwardHook(MergeHook):
+    """On the feed-forward: as `MergeHook`."""
+
+    def check(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
+        """Raise ValueError if diffusers' feed-forward chunking hands the layer a part of the rows or tokens."""
+        block = self.site.block
+        if getattr(block.module, "_chunk_size", None) is None:
+            return
+        x, forward_pass = args[0] if args else kwargs["hidden_states"], self.attachment.forward_pass
+        plan = forward_pass.plans[block.name]
+        whole = len(plan.plans if isinstance(plan, RaggedPlan) else plan.left), forward_pass.grids[block.name].tokens
+        if x.shape[:2] != whole:
+            raise ValueError(
+                f"{block.name}: feed-forward chunking hands {type(module).__name__} {x.shape[0]} x {x.shape[1]} of the "
+                f"{whole[0]} x {whole[1]} tokens that {self.attachment.method.id} merges: turn it off "
+                "(model.disable_forward_chunking(), or set_chunk_feed_forward(None) of each block), or do not merge "
+                "around the feed-forward (a method's id without mlp)"
             )
 
 

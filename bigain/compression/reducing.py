@@ -12,6 +12,9 @@ from bigain.compression.sites import Site
 from bigain.compression.state import Reduction
 from bigain.compression.token_attachment import TokenAttachment
 
+# Of perturbed-attention guidance: their mask has a key for every query.
+PERTURBED = ("PAGJointAttnProcessor2_0", "PAGCFGJointAttnProcessor2_0")
+
 
 class ReduceHook(Hook):
     """On self-attention: checks that its processor uses the tokens that `KeysHook` and `ValuesHook` reduce."""
@@ -28,6 +31,13 @@ class ReduceHook(Hook):
         x = forward_pass.image_of(args[0] if args else kwargs["hidden_states"], self.site.block.name)
         check_tokens(self.attachment, self.site, module, x)
         check_plain(module, args, kwargs, name)
+        processor = type(module.processor).__name__
+        if processor in PERTURBED:
+            raise ValueError(
+                f"{name}: perturbed attention's processor {processor} masks as many keys as queries, but "
+                f"{self.attachment.method.id} leaves fewer keys: take the block out of pag_applied_layers, or merge "
+                "tokens instead"
+            )
         if getattr(module, "fused_projections", False):
             raise ValueError(f"{name}: undo fuse_qkv_projections() first; it projects queries with the keys")
         self.follow(module)

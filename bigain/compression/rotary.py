@@ -39,24 +39,30 @@ class PlacedKeysHook(KeysHook):
 
 
 class ProcessorHook(Hook):
-    """On attention: checks that its processor is `RotaryProcessor`, which knows the positions of fewer tokens."""
+    """On attention: checks that its processor is its site's `RotaryProcessor`, which knows the positions of fewer
+    tokens."""
 
     def __init__(self, attachment: TokenAttachment, site: Site) -> None:
         self.attachment, self.site = attachment, site
 
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
         """Raise ValueError if something has replaced it."""
-        if not isinstance(module.processor, RotaryProcessor) and self.attachment.forward_pass.strength is not None:
-            raise ValueError(
-                f"{self.site.block.name}: its attention processor is {type(module.processor).__name__}, which does not "
-                f"know the positions of compressed tokens: call bigain.remove, and apply {self.attachment.method.id} "
-                f"after it; {others_on(module)}"
-            )
+        processor = module.processor
+        is_rotary = isinstance(processor, RotaryProcessor)
+        if (is_rotary and processor.site is self.site) or self.attachment.forward_pass.strength is None:
+            return
+        raise ValueError(
+            f"{self.site.block.name}: its attention processor is {type(processor).__name__}"
+            f"{' of another block or attachment' if is_rotary else ''}, which does not know the positions of "
+            f"compressed tokens: call bigain.remove, and apply {self.attachment.method.id} after it; "
+            f"{others_on(module)}"
+        )
 
 
 class RotaryProcessor:
     """FLUX's attention (`FluxAttnProcessor`) with rotary positions that differ between samples, and between queries and
-    keys. Where nothing is compressed, it calls the original processor."""
+    keys. Where nothing is compressed, it calls the original processor: also if its attachment was removed, but
+    `attn_processors` was read before and set again."""
 
     def __init__(
         self, original: FluxAttnProcessor, attachment: TokenAttachment, site: Site, embed: Callable[[Tensor], Table]
@@ -79,9 +85,7 @@ class RotaryProcessor:
         attention_mask: Tensor | None = None,
         image_rotary_emb: Table | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        forward_pass, name = self.attachment.forward_pass, self.site.block.name
-        untouched = name not in forward_pass.plans and name not in forward_pass.reductions
-        if untouched or image_rotary_emb is None:
+        if image_rotary_emb is None or not self.attachment.is_attached or not self._is_compressed():
             return self.original(attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
         query, key, value = _projected(attn, hidden_states, encoder_hidden_states)
         of_queries, of_keys = self._tables(image_rotary_emb, len(query))
@@ -93,6 +97,11 @@ class RotaryProcessor:
             0 if encoder_hidden_states is None else encoder_hidden_states.shape[1],
             self._attention_backend,
         )
+
+    def _is_compressed(self) -> bool:
+        """Return whether the block's tokens are merged, or its keys and values reduced, in the pass that runs."""
+        forward_pass, name = self.attachment.forward_pass, self.site.block.name
+        return name in forward_pass.plans or name in forward_pass.reductions
 
     def _tables(self, table: Table, batch: int) -> tuple[Table, Table]:
         """Return the tables of queries and of keys; `table` [T + N, D] is that of all tokens before compression."""
@@ -189,7 +198,7 @@ def put_processors_on(attachment: TokenAttachment, embed: Callable[[Tensor], Tab
     Raises ValueError if a block has another processor than FLUX's own.
     """
     for site in attachment.sites:
-        processor = site.block.module.attn.processor
+        processor = _own_processor(site.block.module.attn)
         if type(processor) is not FluxAttnProcessor:
             raise ValueError(
                 f"{site.block.name}: its attention processor is {type(processor).__name__}; {attachment.method.id} "
@@ -199,8 +208,15 @@ def put_processors_on(attachment: TokenAttachment, embed: Callable[[Tensor], Tab
     return [_put_on(site, attachment, embed) for site in attachment.sites]
 
 
+def _own_processor(attention: FluxAttention) -> Any:
+    """Return an attention's processor; the original one in place of that of a removed attachment."""
+    processor = attention.processor
+    is_stale = isinstance(processor, RotaryProcessor) and not processor.attachment.is_attached
+    return processor.original if is_stale else processor
+
+
 def _put_on(site: Site, attachment: TokenAttachment, embed: Callable[[Tensor], Table]) -> ProcessorHandle:
     attention = site.block.module.attn
-    handle = ProcessorHandle(attention, RotaryProcessor(attention.processor, attachment, site, embed))
+    handle = ProcessorHandle(attention, RotaryProcessor(_own_processor(attention), attachment, site, embed))
     attention.set_processor(handle.processor)
     return handle

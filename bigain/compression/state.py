@@ -72,7 +72,8 @@ class ForwardState:
     """
 
     def __init__(self) -> None:
-        self.passes = torch.zeros((), dtype=torch.int64)
+        with torch.inference_mode(False):  # counted up in place, which inference tensors do not allow outside of it
+            self.passes = torch.zeros((), dtype=torch.int64)
         self._of_thread = threading.local()
         self._lock = threading.Lock()
         self._running = 0  # passes begun outside of compiled code
@@ -148,4 +149,5 @@ class ForwardState:
 
     def __setstate__(self, state: tuple[Tensor, Tensor | None]) -> None:
         ForwardState.__init__(self)
-        self.passes, self._last_seeds = state
+        passes, self._last_seeds = state
+        self.passes.copy_(passes)

@@ -81,16 +81,40 @@ def select(model: ModelMixin, levels: tuple[int, ...] | None, blocks: tuple[int,
     every = blocks_of(model)
     if not every:
         raise ValueError(
-            f"{type(model).__name__} has no transformer block with self-attention of its own, so there is nothing to "
-            "compress"
+            f"{type(model).__name__} has no transformer block that methods can compress: {_elsewhere(model)}"
         )
     places = chosen(family_of(model), sorted({block.place for block in every}), levels, blocks, _kinds(model, every))
     return [block for block in every if block.place in places]
 
 
+def _elsewhere(model: ModelMixin) -> str:
+    """Return where the self-attention of a model without blocks is, as the end of a message."""
+    layers = without_block(model)
+    if not layers:
+        return "it has no self-attention"
+    holders = sorted({_holder(model, layer) for layer in layers})
+    return (
+        f"its {len(layers)} self-attention layers, such as {layers[0]}, are in {' and '.join(holders)}, where methods "
+        "do not act"
+    )
+
+
+def _holder(model: ModelMixin, layer: str) -> str:
+    """Return the class of the module that holds a layer in one of a U-Net's blocks, which is a transformer as a rule;
+    that of the U-Net's block if it holds the layer itself."""
+    parts = layer.split(".")
+    parents = [model.get_submodule(".".join(parts[:depth])) for depth in range(1, len(parts))]
+    inside = [type(parent).__name__ for parent in parents if not isinstance(parent, nn.ModuleList)]
+    return inside[min(1, len(inside) - 1)]
+
+
 def without_block(model: ModelMixin) -> list[str]:
-    """Return the names of the layers of a U-Net in which image tokens attend to one another outside of any block of
-    `blocks_of`, as in SimpleCrossAttnDownBlock2D and AttnDownBlock2D: no method can compress them."""
+    """Return the names of the layers of a U-Net in which image tokens attend to one another, but which are not the
+    self-attention of a block of `blocks_of`: no method can compress them.
+
+    They are in SimpleCrossAttnDownBlock2D, AttnDownBlock2D, DualTransformer2DModel, DreamLite's transformers, and
+    GLIGEN's fusers.
+    """
     if not isinstance(model, UNet2DConditionModel):
         return []
     in_blocks = {f"{block.name}.{attention}" for block in blocks_of(model) for attention in block.attentions}

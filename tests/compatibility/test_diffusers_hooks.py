@@ -21,6 +21,10 @@ from diffusers.hooks import (
     apply_taylorseer_cache,
 )
 from diffusers.hooks.hooks import CacheContext, _set_cache_context
+from diffusers.hooks.smoothed_energy_guidance_utils import (
+    SmoothedEnergyGuidanceConfig,
+    _apply_smoothed_energy_guidance_hook,
+)
 from diffusers.models.attention_processor import AttnProcessor, IPAdapterAttnProcessor2_0
 
 import bigain
@@ -67,6 +71,10 @@ def skip(model, **what):
     apply_layer_skip(model, LayerSkipConfig(indices=[1], fqn="transformer_blocks", **what))
 
 
+def smooth_energy(model):
+    _apply_smoothed_energy_guidance_hook(model, SmoothedEnergyGuidanceConfig(indices=[1, 2]), 1e4)
+
+
 def devices_of_every_module(model):
     """As sequential offloading: a wrapper on the `forward` of every module, which moves its inputs."""
     for module in model.modules():
@@ -92,9 +100,14 @@ TRANSFORMERS = {
         lambda model: skip(model, skip_attention=True, skip_attention_scores=False, skip_ff=False),
         False,
     ),
+    "smoothed energy": (smooth_energy, False),
 }
 CASES = [("unet", name) for name in ANY_MODEL] + [("pixart", name) for name in (*ANY_MODEL, *TRANSFORMERS)]
-REFUSED = {("TaylorSeer", "bigain_tm_cached"): "taylorseer_cache", ("skipped attention", "todo"): "does not make keys"}
+REFUSED = {
+    ("TaylorSeer", "bigain_tm_cached"): "taylorseer_cache",
+    ("skipped attention", "todo"): "does not make keys",
+    ("smoothed energy", "bigain_tm_cached"): "smoothed-energy guidance blurs the output of to_q as a map",
+}
 DIFFUSERS = {
     "apply_group_offloading": "tested here",
     "apply_layerwise_casting": "tested here",
@@ -156,13 +169,17 @@ def test_fused_projections_go_with_merging(unet):
         assert torch.allclose(run_unet(network), expected, atol=1e-6)
 
 
+def with_image_prompts():
+    network = one_block_unet()
+    attention = network.down_blocks[0].attentions[0].transformer_blocks[0].attn2
+    attention.set_processor(IPAdapterAttnProcessor2_0(16, 16, num_tokens=(2,), scale=1.0))
+    return network
+
+
 @pytest.mark.parametrize("method", ["bigain_tm", "todo"])
 def test_prompts_of_images_stay_with_cross_attention(method):
     """As IP-Adapter: its processors are on attn2 and take keys of images beside those of the prompt."""
-    network = one_block_unet()
-    attention = network.down_blocks[0].attentions[0].transformer_blocks[0].attn2
-    processor = IPAdapterAttnProcessor2_0(16, 16, num_tokens=(2,), scale=1.0)
-    attention.set_processor(processor)
+    network = with_image_prompts()
     pictures = [torch.ones(2, 1, 2, 16)]
     generator = torch.Generator().manual_seed(1)
     x, text = torch.randn(2, 4, 16, 16, generator=generator), torch.randn(2, 5, 16, generator=generator)
@@ -184,6 +201,48 @@ def test_prompts_of_images_stay_with_cross_attention(method):
     handle.remove()
     assert keys == [128 if method == "bigain_tm" else 64]
     assert torch.equal(run(), plain)
+
+
+def test_regions_of_image_prompts_go_with_self_attention_and_not_with_cross_attention():
+    network, left = with_image_prompts(), torch.zeros(1, 1, 16, 16)
+    left[..., :8] = 1
+    generator = torch.Generator().manual_seed(1)
+    x, text = torch.randn(2, 4, 16, 16, generator=generator), torch.randn(2, 5, 16, generator=generator)
+
+    def run(mask):
+        arguments = None if mask is None else {"ip_adapter_masks": [mask]}
+        with torch.no_grad():
+            return network(x, 500, (text, [torch.ones(2, 1, 2, 16)]), cross_attention_kwargs=arguments).sample
+
+    plain = run(left)
+    assert not torch.allclose(plain, run(None), atol=1e-4)
+    with bigain.compressed(network, "tome_fixed", ratio=0.0):
+        assert torch.allclose(run(left), plain, atol=1e-5)
+    with bigain.compressed(network, "tome_fixed@sa+ca", ratio=0.5):
+        run(None)
+        with pytest.raises(ValueError, match="ip_adapter_masks has values for every token, but tome_fixed@sa"):
+            run(left)
+
+
+def test_regions_of_a_prompt_go_with_self_attention_and_not_with_cross_attention():
+    """As a mask of queries and keys, which PixArt hands on to cross-attention."""
+    network = tiny_pixart()
+    mask = torch.zeros(2, 64, 5)
+    mask[:, :32, :2] = -1e4
+    generator = torch.Generator().manual_seed(1)
+    x, text = torch.randn(2, 4, 16, 16, generator=generator), torch.randn(2, 5, 12, generator=generator)
+
+    def run(mask):
+        with torch.no_grad():
+            return network(x, text, torch.tensor([500, 500]), encoder_attention_mask=mask, return_dict=False)[0]
+
+    plain = run(mask)
+    with bigain.compressed(network, "tome_fixed", ratio=0.0):
+        assert torch.allclose(run(mask), plain, atol=1e-5)
+    with bigain.compressed(network, "tome_fixed@sa+ca", ratio=0.5):
+        run(torch.ones(2, 5))
+        with pytest.raises(ValueError, match="attention_mask has values for every token"):
+            run(mask)
 
 
 @pytest.mark.parametrize("wrap", ["data_parallel", "distributed"])

@@ -114,6 +114,19 @@ def test_copies_are_independent(unet, method):
     assert torch.equal(run_unet(unet), plain)
 
 
+@pytest.mark.parametrize("where", ["applied", "copied"])
+def test_a_method_applied_or_copied_in_inference_mode_runs_outside_of_it(where):
+    network = one_block_unet()
+    with bigain.compressed(network, "tome", ratio=0.5):
+        expected = [run_unet(network) for _ in range(2)]
+    with torch.inference_mode(where == "applied"):
+        bigain.apply(network, "tome", ratio=0.5)
+    if where == "copied":
+        with torch.inference_mode():
+            network = copy.deepcopy(network)
+    assert all(map(torch.equal, [run_unet(network) for _ in range(2)], expected))
+
+
 def test_methods_are_options_of_apply_and_survive_pickle(unet):
     for method in bigain.METHODS.values():
         assert pickle.loads(pickle.dumps(method)) == method

@@ -1,5 +1,6 @@
 """Models and pipelines that methods do not fit: each is named, with what to do, and nothing is attached to it."""
 
+import diffusers
 import pytest
 import torch
 from diffusers import (
@@ -34,6 +35,12 @@ SIMPLE_BLOCKS = {
 BLOCKS_3D = {
     "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
     "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
+}
+SMALL_DREAM = SMALL | {
+    "cross_attention_dim": 16,
+    "attention_head_dim": 8,
+    "down_block_types": ("DreamLiteDownBlock2D", "DreamLiteCrossAttnDownBlock2D"),
+    "up_block_types": ("DreamLiteCrossAttnUpBlock2D", "DreamLiteUpBlock2D"),
 }
 
 
@@ -85,7 +92,20 @@ BAD = {
     "a U-Net without transformer blocks": (
         lambda: UNet2DConditionModel(**SMALL, **CROSSED, **SIMPLE_BLOCKS),
         ValueError,
-        "UNet2DConditionModel has no transformer block with self-attention of its own",
+        "UNet2DConditionModel has no transformer block that methods can compress: its 4 self-attention layers, "
+        r"such as down_blocks\.0\.attentions\.0, are in SimpleCrossAttn.* and UNetMidBlock2DSimpleCrossAttn, where ",
+    ),
+    "a U-Net of pairs of transformers": (
+        lambda: UNet2DConditionModel(**SMALL, **CROSSED, **CROSS_BLOCKS, dual_cross_attention=True),
+        ValueError,
+        r"such as down_blocks\.0\.attentions\.0\.transformers\..*\.attn1, are in DualTransformer2DModel, ",
+    ),
+    "a U-Net that attends to the prompt only": (
+        lambda: UNet2DConditionModel(
+            **SMALL, **CROSSED, **CROSS_BLOCKS, only_cross_attention=True, mid_block_type=None
+        ),
+        ValueError,
+        "no transformer block that methods can compress: it has no self-attention",
     ),
     "two experts": (
         lambda: TwoExperts(wan(), wan()),
@@ -95,6 +115,13 @@ BAD = {
     "a prior": (prior, TypeError, "KandinskyV22PriorPipeline has no unet and no transformer.*; it has .*prior"),
     "a pipeline without its U-Net": (without_unet, TypeError, "no transformer.*; it has image_processor|it has sched"),
 }
+
+if hasattr(diffusers, "DreamLiteUNetModel"):  # in later releases
+    BAD["a U-Net with blocks of another kind"] = (
+        lambda: diffusers.DreamLiteUNetModel(**SMALL_DREAM),
+        ValueError,
+        r"DreamLiteUNetModel has no transformer block that .* are in DreamLiteTransformer2DModel, where methods do not",
+    )
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -129,7 +156,9 @@ def test_self_attention_outside_of_transformer_blocks_is_named_once(caplog):
         with bigain.compressed(network, "bigain_tm", ratio=0.5) as attachment:
             assert {site.block.place for site in attachment.sites} == {1}
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warning.startswith("3 self-attention layers of this UNet2DConditionModel are not in a transformer block")
+    assert warning.startswith(
+        "3 self-attention layers of this UNet2DConditionModel are of kinds that no method compresses"
+    )
     assert warning.endswith(": down_blocks.0.attentions.0, up_blocks.1.attentions.0, up_blocks.1.attentions.1")
     caplog.clear()
     for plain in (tiny_unet(), UNet2DConditionModel(**SMALL, **CROSSED, **CROSS_BLOCKS, only_cross_attention=True)):

@@ -4,14 +4,27 @@ import copy
 
 import pytest
 import torch
-from diffusers.models.attention_processor import SD3IPAdapterJointAttnProcessor2_0
+from diffusers.models.attention_processor import (
+    PAGCFGJointAttnProcessor2_0,
+    PAGJointAttnProcessor2_0,
+    SD3IPAdapterJointAttnProcessor2_0,
+)
 from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
 
 import bigain
 from bigain.compression.structural.layers import layers_of
 from bigain.compression.structural.reuse import gated_blocks_of
 from tests.helpers.methods import arguments_for
-from tests.helpers.models import RUN, flux_inputs, flux_positions, mmdit_inputs, run_flux, tiny_flux, tiny_mmdit
+from tests.helpers.models import (
+    RUN,
+    flux_inputs,
+    flux_positions,
+    mmdit_inputs,
+    run_flux,
+    run_mmdit,
+    tiny_flux,
+    tiny_mmdit,
+)
 
 INPUTS = {"mmdit": mmdit_inputs, "flux": flux_inputs}
 
@@ -162,7 +175,14 @@ def test_image_prompts_of_flux_are_refused_before_and_after_a_method(flux):
     assert type(network.transformer_blocks[1].attn.processor) is FluxIPAdapterAttnProcessor
 
 
-def test_two_images_in_one_sequence_are_refused(flux):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r"32 positions in img_ids are not .* several images in one sequence"),
+        ({"grid": (8, 4)}, r"grid is 8x4, but the first coordinates of img_ids differ .* several images in one"),
+    ],
+)
+def test_two_images_in_one_sequence_are_refused(flux, options, message):
     """FLUX.1 Kontext appends the image that is edited."""
     inputs = flux_inputs(height=4, width=4)
     other = flux_positions(4, 4) + torch.tensor([1.0, 0.0, 0.0])
@@ -170,8 +190,7 @@ def test_two_images_in_one_sequence_are_refused(flux):
         "hidden_states": torch.cat([inputs["hidden_states"]] * 2, dim=1),
         "img_ids": torch.cat([inputs["img_ids"], other]),
     }
-    refused = pytest.raises(ValueError, match=r"32 positions in img_ids are not .* several images in one sequence")
-    with bigain.compressed(flux, "todo", factor=2), refused:
+    with bigain.compressed(flux, "todo", factor=2, **options), pytest.raises(ValueError, match=message):
         run(flux, two)
 
 
@@ -200,6 +219,55 @@ def test_positions_of_every_sample_as_diffusers_used_to_pass_them_still_count(fl
     batched = flux_inputs() | {"img_ids": flux_positions(8, 8).expand(2, -1, -1)}
     with bigain.compressed(flux, "bigain_tm", ratio=0.5):
         assert torch.equal(run(flux, batched), run_flux(flux))
+
+
+def test_processors_read_while_a_method_is_attached_may_be_set_again_after_it(flux):
+    network = copy.deepcopy(flux)
+    plain = run_flux(network)
+    with bigain.compressed(network, "todo", factor=2):
+        expected = run_flux(network)
+        saved = network.attn_processors
+    network.set_attn_processor(dict(saved))
+    assert torch.equal(run_flux(network), plain)
+    with bigain.compressed(network, "todo", factor=2):
+        assert torch.equal(run_flux(network), expected)
+        network.set_attn_processor(dict(saved))
+        with pytest.raises(ValueError, match="RotaryProcessor of another block or attachment, which does not know"):
+            run_flux(network)
+    assert torch.equal(run_flux(network), plain)
+    with bigain.compressed(network, "todo", factor=2):
+        pass
+    assert not {type(p) for p in network.attn_processors.values()} - {type(flux.transformer_blocks[0].attn.processor)}
+
+
+@pytest.mark.parametrize(("dim", "part"), [(0, "1 x 64"), (1, "2 x 1")])
+def test_chunks_of_a_merged_feed_forward_are_refused(mmdit, dim, part):
+    """A chunk of all rows changes nothing, nor do chunks of a layer around which nothing is merged."""
+    network = copy.deepcopy(mmdit)
+    with bigain.compressed(network, "bigain_tm@sa+mlp", ratio=0.5):
+        expected = run_mmdit(network)
+        network.enable_forward_chunking(2)
+        assert torch.equal(run_mmdit(network), expected)
+        network.enable_forward_chunking(1, dim)
+        with pytest.raises(ValueError, match=f"feed-forward chunking hands FeedForward {part} of the 2 x 64 tokens"):
+            run_mmdit(network)
+    with bigain.compressed(network, "bigain_tm", ratio=0.5):
+        chunked = run_mmdit(network)
+        network.disable_forward_chunking()
+        assert torch.allclose(run_mmdit(network), chunked, atol=1e-5)
+
+
+@pytest.mark.parametrize("processor", [PAGJointAttnProcessor2_0, PAGCFGJointAttnProcessor2_0])
+def test_perturbed_joint_attention_goes_with_merging_and_not_with_fewer_keys(processor):
+    network = tiny_mmdit(dual=(), qk_norm=None)
+    network.transformer_blocks[1].attn.set_processor(processor())
+    inputs = mmdit_inputs(batch=3)
+    plain = run(network, inputs)
+    with bigain.compressed(network, "bigain_tm", ratio=0.0):
+        assert torch.allclose(run(network, inputs), plain, atol=1e-5)
+    refused = pytest.raises(ValueError, match=f"perturbed attention's processor {processor.__name__} masks as many")
+    with bigain.compressed(network, "todo", factor=2), refused:
+        run(network, inputs)
 
 
 def test_an_attention_backend_may_be_chosen_before_and_after_a_method(flux):

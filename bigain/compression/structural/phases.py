@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from diffusers import ModelMixin
 from torch import Tensor, nn
 
 from bigain.compression.attachment import Attachment, RowKey
-from bigain.compression.hooks import Args, Hook, Kwargs
+from bigain.compression.hooks import Args, Hook, Kwargs, named_arguments
 from bigain.compression.structural import operations
 from bigain.compression.structural.artefact import Calibration
 from bigain.compression.structural.layers import layers_of, pruned
@@ -124,14 +123,12 @@ class PhaseHook(Hook):
 
     def __init__(self, attachment: PhaseSubnets) -> None:
         self.attachment = attachment
-        self.signature = inspect.signature(type(attachment.denoiser).forward)
         self.installed: ExitStack | None = None  # the layers of the phase that runs
         self.split: SplitBatch | None = None
 
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
         """Install the first phase's layers and select its rows."""
-        arguments = self.signature.bind(module, *args, **kwargs).arguments
-        del arguments["self"]
+        arguments = named_arguments(module, args, kwargs)
         batch = len(next(iter(arguments.values())))
         phases = self.attachment.phase_of(torch.as_tensor(arguments["timestep"]).flatten()).expand(batch)
         rows = {phase: (phases == phase).nonzero().flatten() for phase in phases.unique().tolist()}

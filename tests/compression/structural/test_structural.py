@@ -103,6 +103,19 @@ def test_operations_of_a_unit_are_saved_by_pruning_it(backbone):
             model.set_submodule(layer.name, layer.module)
 
 
+def test_mosaicdiff_takes_a_model_whose_class_passes_its_arguments_on(unet, calibrated):
+    class Passing(type(unet)):
+        def forward(self, *args, **kwargs):
+            return super().forward(*args, **kwargs)
+
+    path, _ = calibrated(TinyBackbone(unet, "unet"), "mosaicdiff", 5)
+    outputs, kind, timesteps = [], type(unet), torch.tensor([900, 100])  # of two phases
+    for unet.__class__ in (kind, Passing, kind):
+        with bigain.compressed(unet, "mosaicdiff", calibration=path):
+            outputs.append(run_unet(unet, t=timesteps))
+    assert torch.equal(outputs[0], outputs[1])
+
+
 def test_mosaicdiff_reaches_its_reduction_and_restores_the_model(backbone, calibrated):
     before = {name: value.clone() for name, value in backbone.denoiser.state_dict().items()}
     plain = RUN[backbone.family](backbone.denoiser)
