@@ -30,7 +30,7 @@ def parameter_names(model: nn.Module) -> list[str]:
 
     They are those of the first class, from the model's to its bases, whose `forward` does not hide them in `*args`.
     """
-    signatures = (inspect.signature(kind.forward) for kind in type(model).__mro__ if "forward" in vars(kind))
+    signatures = (inspect.signature(vars(kind)["forward"]) for kind in type(model).__mro__ if "forward" in vars(kind))
     parameters = next(
         signature.parameters
         for signature in signatures

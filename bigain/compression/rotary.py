@@ -47,7 +47,7 @@ class ProcessorHook(Hook):
 
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
         """Raise ValueError if something has replaced it."""
-        processor = module.processor
+        processor: Any = module.processor
         is_rotary = isinstance(processor, RotaryProcessor)
         if (is_rotary and processor.site is self.site) or self.attachment.forward_pass.strength is None:
             return
