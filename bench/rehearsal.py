@@ -52,7 +52,7 @@ for name in (output.name, *BESIDE) if output.name == "results.parquet" else (out
     output.with_name(name).write_text("{}")
     write_provenance(output.with_name(name), spec, {}, seconds=seconds)
 '''
-LAST = ("collect", "efficiency", "probe_tokens", "probe_spectrum", "probe_margins")  # what tables are rendered from
+LAST = ("collect", "efficiency", "probe_tokens", "probe_spectrum", "collect_margins")  # what tables are rendered from
 
 
 def main(folder: Path) -> None:

@@ -153,13 +153,34 @@ def probe_spectrum(
 
 @command("probe-margins")
 def probe_margins(
-    spec_text: SpecText, latents: Latents, conditions: Conditions, outputs: Outputs, log: Log = None
+    spec_text: SpecText,
+    latents: Latents,
+    conditions: Conditions,
+    outputs: Outputs,
+    uncompressed: Annotated[
+        Path | None, typer.Argument(help="Margins of the uncompressed model, which those of a method need.")
+    ] = None,
+    log: Log = None,
 ) -> None:
-    """Measure margins to the hardest wrong class by frequency band, with repeated noise."""
+    """Measure a method's margins to the hardest wrong class by frequency band, with repeated noise."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import margins
 
-        margins.margins(spec, latents, conditions, with_provenance(*outputs))
+        margins.margins(spec, latents, conditions, with_provenance(*outputs), uncompressed)
+
+
+@command("collect-margins")
+def collect_margins(
+    files: Annotated[list[Path], typer.Argument(help="Margins of every method and strength.")],
+    spec_text: SpecText,
+    outputs: Outputs,
+    log: Log = None,
+) -> None:
+    """Collect the margins of all methods in one table."""
+    with logged(log):
+        from bigain.jobs import margins
+
+        margins.collect_margins(parsed(spec_text), files, with_provenance(*outputs))
 
 
 @command("score-classification")

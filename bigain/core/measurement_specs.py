@@ -51,7 +51,23 @@ class SpectrumSpec(ProbeSpec):
     bands: int  # frequency bands of the latent grid
 
 
-class MarginsSpec(SpectrumSpec):
-    """`bigain probe-margins`: margins to the hardest wrong class by frequency band, with repeated noise."""
+class MarginSettings(TypedDict):
+    """Settings of all measurements of margins."""
 
+    batch: int  # rows of a forward pass
+    timesteps: int  # per image, on an even grid
+    bands: int  # frequency bands of the latent grid
     noises: int  # per image and timestep
+
+
+class ArmMarginsSpec(ProbeSpec, MarginSettings):
+    """`bigain probe-margins`: margins to the hardest wrong class by frequency band, with repeated noise, of an arm."""
+
+    method: str
+    strength: float | int | None
+
+
+class MarginsSpec(ProbeSpec, MarginSettings):
+    """`bigain collect-margins`: the margins of all arms in one table."""
+
+    arms: list[tuple[str, float | int | None]]  # as in SpectrumSpec

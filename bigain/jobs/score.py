@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,7 @@ from bigain.core.provenance import (
     read_provenance,
     write_sealed,
 )
-from bigain.core.records import summaries
+from bigain.core.records import distinct, summaries
 from bigain.core.specs import ScoreSpec
 from bigain.core.validation import TRIALS, read_columns, read_features, validate
 from bigain.datasets import load as load_dataset
@@ -252,15 +251,6 @@ def _write(
         "metrics": {name: asdict(estimate) for name, estimate in scores["metrics"].items()},
         "seconds": sum(chunk["seconds"] for chunk in provenance),
         "compressed": provenance[0]["compressed"],
-        "environments": _distinct(environment for chunk in provenance for environment in chunk["environments"]),
+        "environments": distinct(environment for chunk in provenance for environment in chunk["environments"]),
     }
     write_sealed(output, content)
-
-
-def _distinct(environments: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return every distinct environment, in order of appearance."""
-    distinct: list[dict[str, Any]] = []
-    for environment in environments:
-        if environment not in distinct:
-            distinct.append(environment)
-    return distinct

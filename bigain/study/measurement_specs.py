@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bigain.core.measurement_specs import EfficiencySpec, MarginsSpec, ProbeSpec, SpectrumSpec, TokenMapsSpec
+from bigain.core.measurement_specs import (
+    ArmMarginsSpec,
+    EfficiencySpec,
+    MarginSettings,
+    MarginsSpec,
+    ProbeSpec,
+    SpectrumSpec,
+    TokenMapsSpec,
+)
 from bigain.methods.ids import method_of
 from bigain.methods.presets import METHODS
 from bigain.study.cell_specs import calibration_file
@@ -24,6 +32,7 @@ from bigain.study.workload import Workload
 FIGURE_3_METHODS = ("tome~cell-4x4", "bigain_tm~cell-4x4")
 ROWS = 40  # of a probe's forward pass, if the classifier's batch is measured
 NOISES = 2  # per image and timestep of the margins, the fewest that have a variance
+MarginsArm = tuple[str, float | int | None]  # method and strength
 FIGURE_3_RATIO = 0.9  # which cells of 2x2 tokens cannot reach: they end at 0.75
 
 
@@ -97,16 +106,44 @@ def with_margins(work: Workload) -> list[tuple[str, str]]:
     return probed(work) if work.config["probes"]["margin_images"] else []
 
 
+def margin_arms(work: Workload, backbone: str, dataset: str) -> dict[str, MarginsArm]:
+    """Return the arms of the margins by their place METHOD/STRENGTH: no compression, then every token method, variant
+    and strength."""
+    pair, seed = (backbone, dataset), work.config["seeds"][0]
+    uncompressed = Cell("classification", *pair, "none", None, seed)
+    cells = [cell for cell in work.cells if (cell.backbone, cell.dataset) == pair and _compresses_tokens(cell)]
+    return {f"{cell.method}/{cell.strength_name}": (cell.method, cell.strength) for cell in (uncompressed, *cells)}
+
+
+def margin_file(work: Workload, backbone: str, dataset: str, arm: str) -> str:
+    """Return the file of an arm's margins."""
+    return f"{work.results}/probes/{backbone}/{dataset}/margins/{arm}.parquet"
+
+
+def arm_margins_spec(work: Workload, backbone: str, dataset: str, arm: str) -> ArmMarginsSpec:
+    """Return the spec of an arm's margins."""
+    method, strength = margin_arms(work, backbone, dataset)[arm]
+    probe = _probe(work, backbone, dataset, _margin_images(work, backbone, dataset), [method], "jobs.margins")
+    return {**probe, **_margin_settings(work), "method": method, "strength": strength}
+
+
 def margins_spec(work: Workload, backbone: str, dataset: str) -> MarginsSpec:
-    """Return the spec of the margins: the uncompressed model, then every token method and variant, and strength."""
-    settings = work.config["probes"]
-    cells = [cell for cell in work.cells if (cell.backbone, cell.dataset) == (backbone, dataset)]
-    arms = dict.fromkeys((cell.method, cell.strength) for cell in cells if _compresses_tokens(cell))
-    images = min(settings["margin_images"], work.most_images("classification", backbone, dataset))
+    """Return the spec of the margins of all arms, which are collected from the files of each."""
+    arms = list(margin_arms(work, backbone, dataset).values())
+    compressed = [method for method, _ in arms if method != "none"]
     finished = f"{work.results}/probes/{backbone}/{dataset}/margins.parquet"
+    probe = _probe(work, backbone, dataset, _margin_images(work, backbone, dataset), compressed, "jobs.margins")
+    return {**probe, **_margin_settings(work), "arms": in_finished_order(arms, finished)}
+
+
+def _margin_images(work: Workload, backbone: str, dataset: str) -> int:
+    return min(work.config["probes"]["margin_images"], work.most_images("classification", backbone, dataset))
+
+
+def _margin_settings(work: Workload) -> MarginSettings:
+    """Return the settings of all measurements of margins."""
+    settings = work.config["probes"]
     return {
-        **_probe(work, backbone, dataset, images, [method for method, _ in arms], "jobs.margins"),
-        "arms": in_finished_order([("none", None), *arms], finished),
         "batch": ROWS if work.measures_batch else work.config["classification"]["batch"],
         "timesteps": settings["timesteps"],
         "bands": settings["bands"],

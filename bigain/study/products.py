@@ -108,6 +108,8 @@ def products(study: Study) -> Iterator[Product]:
         folder = root / "probes" / backbone / dataset
         yield Product("measurements", folder / "spectrum.parquet", partial(study.spectrum_spec, backbone, dataset))
     for backbone, dataset in study.with_margins():
+        for arm, file in study.margin_files(backbone, dataset).items():
+            yield Product("measurements", Path(file), partial(study.arm_margins_spec, backbone, dataset, arm))
         folder = root / "probes" / backbone / dataset
         yield Product("measurements", folder / "margins.parquet", partial(study.margins_spec, backbone, dataset))
     for backbone, dataset in study.shown():

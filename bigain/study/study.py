@@ -95,8 +95,21 @@ class Study(Workload):
         """Return the (backbone, data set) pairs whose margins to the hardest wrong class are measured."""
         return measurement_specs.with_margins(self)
 
+    def margin_files(self, backbone: str, dataset: str) -> dict[str, str]:
+        """Return the files of margins by arm, METHOD/STRENGTH, that of the uncompressed model first."""
+        arms = measurement_specs.margin_arms(self, backbone, dataset)
+        return {arm: measurement_specs.margin_file(self, backbone, dataset, arm) for arm in arms}
+
+    def margins_before(self, backbone: str, dataset: str, arm: str) -> list[str]:
+        """Return the margins that those of an arm need: the uncompressed model's, which find the hardest classes."""
+        return [] if arm == "none/full" else list(self.margin_files(backbone, dataset).values())[:1]
+
+    def arm_margins_spec(self, backbone: str, dataset: str, arm: str) -> str:
+        """Return the spec of an arm's margins."""
+        return canonical(measurement_specs.arm_margins_spec(self, backbone, dataset, arm))
+
     def margins_spec(self, backbone: str, dataset: str) -> str:
-        """Return the spec of the margins to the hardest wrong class."""
+        """Return the spec of the margins of all arms."""
         return canonical(measurement_specs.margins_spec(self, backbone, dataset))
 
     # -- where in t the class is ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from bigain.classifier.noise import keyed_noise
 from bigain.classifier.timesteps import Stages
 from bigain.compression.attach import attached_to, compressed
 from bigain.compression.attachment import RowKey
-from bigain.core.provenance import as_input, checked, digest, write_provenance
+from bigain.core.provenance import ResultError, as_input, checked, digest, write_provenance
 from bigain.core.records import read_table
 from bigain.jobs import margins, probes
 from bigain.measure.margins import hardest_wrong
@@ -200,13 +200,29 @@ def test_the_hardest_class_is_chosen_on_the_other_half_of_the_timesteps():
         hardest_wrong(errors[:, :1, :2], np.array([0]))
 
 
-def test_margins_are_to_all_wrong_classes_without_compression_and_to_the_hardest_with(study_inputs):
+MARGINS = {"images": 3, "timesteps": 2, "bands": 4, "batch": 8, "noises": 2}
+MARGINS |= {"definitions": {}, "code": {"jobs.margins": "as it is"}}
+ARMS = [["none", None], ["bigain_tm_shuffled", 0.5], ["bigain_tm", 0.0]]
+
+
+def measured_margins(study_inputs):
+    """Measure the margins of `ARMS`; return the spec of all of them, and the file of each."""
     folder, common = study_inputs
-    arms = [["none", None], ["bigain_tm_shuffled", 0.5], ["bigain_tm", 0.0]]
-    spec = common | {"arms": arms, "images": 3, "timesteps": 2, "bands": 4, "batch": 8, "noises": 2}
-    margins.margins(spec, folder / "latents.safetensors", folder / "conditions.safetensors", folder / "m.parquet")
-    table = read_table(folder / "m.parquet").to_pandas()
+    common = common | MARGINS
+    inputs = folder / "latents.safetensors", folder / "conditions.safetensors"
+    files = [folder / f"{method}.parquet" for method, _ in ARMS]
+    for (method, strength), file in zip(ARMS, files, strict=True):
+        before = None if method == "none" else files[0]
+        margins.margins(common | {"method": method, "strength": strength}, *inputs, file, before)
+    return common | {"arms": ARMS}, files
+
+
+def test_margins_are_to_all_wrong_classes_without_compression_and_to_the_hardest_with(study_inputs):
+    folder, _ = study_inputs
+    spec, files = measured_margins(study_inputs)
+    margins.collect_margins(spec, files, folder / "m.parquet")
     checked(folder / "m.parquet", digest(spec))
+    table = read_table(folder / "m.parquet").to_pandas()
     rows = table.groupby("method", sort=False).size()
     assert rows.to_dict() == {"none": 2 * 3 * 2 * 9, "bigain_tm_shuffled": 2 * 3 * 2, "bigain_tm": 2 * 3 * 2}
     assert (table["true"] != table["wrong"]).all()
@@ -226,3 +242,24 @@ def test_margins_are_to_all_wrong_classes_without_compression_and_to_the_hardest
         for here, other in (means.index, means.index[::-1]):
             nearest = full.loc[(image, here)].index.get_level_values("wrong").unique().tolist()
             assert nearest == [means.loc[other].idxmin()]
+
+
+def test_margins_are_collected_from_arms_of_the_same_settings_alone(study_inputs):
+    folder, common = study_inputs
+    spec, files = measured_margins(study_inputs)
+    margins.collect_margins(spec, files[::-1], folder / "m.parquet")  # in the order of the spec, not of the files
+    assert read_table(folder / "m.parquet")["method"].unique().to_pylist() == [method for method, _ in ARMS]
+    assert set(checked(folder / "m.parquet")["inputs"]) == {"none/None", "bigain_tm_shuffled/0.5", "bigain_tm/0.0"}
+
+    with pytest.raises(ValueError, match=r"no file of 2 has the margins of .'bigain_tm', 0\.0."):
+        margins.collect_margins(spec, files[:2], folder / "n.parquet")
+    for setting, value in (("noises", 3), ("code", {"jobs.margins": "changed"})):
+        with pytest.raises(ResultError, match=rf"none.parquet was computed with {setting}.* instead of"):
+            margins.collect_margins(spec | {setting: value}, files, folder / "n.parquet")
+    other = common | MARGINS | {"images": 2, "method": "tome", "strength": 0.5}
+    inputs = folder / "latents.safetensors", folder / "conditions.safetensors"
+    with pytest.raises(ResultError, match=r"none.parquet was computed with images 3 instead of 2"):
+        margins.margins(other, *inputs, folder / "n.parquet", files[0])
+    with pytest.raises(ResultError, match=r"bigain_tm.parquet holds .*bigain_tm.* not .*none"):
+        margins.margins(other | {"images": 3}, *inputs, folder / "n.parquet", files[2])
+    assert not (folder / "n.parquet").exists()

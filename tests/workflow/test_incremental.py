@@ -142,6 +142,14 @@ def test_a_changed_config_computes_exactly_the_cells_it_changes(study, changes, 
 
 WITH_MODELS = {"classify", "generate", "calibrate", "encode_images", "encode_conditions", "reference_features"}
 WITH_MODELS |= {"efficiency", "probe_tokens", "probe_spectrum", "probe_margins"}
+
+
+def test_a_new_method_has_its_own_margins_measured_and_no_others(study):
+    shrunken.write(study, **another("classification", "mini_dit", "fashion", ["bigain_td"]))
+    rules = planned(study)
+    assert (rules["probe_margins"], rules["collect_margins"]) == (1, 1)
+
+
 REORDERED = [entry | {"methods": entry["methods"][::-1]} for entry in reversed(STUDY["cells"])]
 
 

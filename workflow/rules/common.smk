@@ -44,6 +44,7 @@ wildcard_constraints:
     cell="(classification|generation)(/[A-Za-z0-9_.@~+-]+){5}",
     backbone="|".join(config["backbones"]),
     dataset="|".join(config["datasets"]),
+    arm="[A-Za-z0-9_.@~+-]+/[A-Za-z0-9_.-]+",  # a method and its strength
     chunk=r"\d+",
 
 
