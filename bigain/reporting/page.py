@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bigain.core.files import write_text
-from bigain.core.records import summary
+from bigain.core.records import commits, environment, summary
 from bigain.core.report_specs import DatasetProtocol, ReportSpec
 from bigain.core.rounding import rounded
 from bigain.methods.ids import method_of
@@ -139,13 +137,9 @@ def facts(scored: list[CellScores], spec: ReportSpec) -> list[tuple[str, str]]:
 
 
 def _commit() -> list[tuple[str, str]]:
-    """Return the commit of the checkout that the page was made in, if it is one and git is installed."""
-    if shutil.which("git") is None:
-        return []
-    process = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False
-    )
-    return [("commit", process.stdout.strip())] if process.returncode == 0 else []
+    """Return the commit of the code that made the page, with `+` if the code was changed since, in a checkout."""
+    commit = commits([environment()])
+    return [("page made by commit", commit)] if commit else []
 
 
 def _remarks(scored: list[CellScores], key: str, heading: str) -> list[tuple[str, str]]:

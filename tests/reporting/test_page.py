@@ -4,6 +4,7 @@ import json
 import re
 
 import pandas as pd
+import pytest
 
 from bigain.reporting import page
 from bigain.reporting.contents import TableEntry
@@ -38,13 +39,17 @@ def test_gains_are_those_of_the_main_method_over_each_other_one_and_the_note_say
     assert page.note([]) == "This study compares no accuracies."
 
 
-def test_the_commit_is_left_out_without_a_checkout_or_git(monkeypatch, tmp_path):
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.chdir(tmp_path)
-    assert page._commit() == []  # no checkout
-    monkeypatch.setattr(page.shutil, "which", lambda name: None)
-    monkeypatch.setattr(page.subprocess, "run", None)
-    assert page._commit() == []  # no git
+@pytest.mark.parametrize(
+    ("known", "shown"),
+    [
+        ({"commit": "4a1b", "code": "as committed"}, [("page made by commit", "4a1b")]),
+        ({"commit": "4a1b", "code": "changed"}, [("page made by commit", "4a1b+")]),
+        ({"python": "3.12"}, []),  # installed, or without git
+    ],
+)
+def test_the_page_names_the_commit_of_its_code_and_not_of_the_folder_it_is_made_in(known, shown, monkeypatch):
+    monkeypatch.setattr(page, "environment", lambda: known)
+    assert page._commit() == shown
 
 
 def test_the_committed_study_is_small_and_complete(root):
