@@ -13,6 +13,7 @@ from bigain.cli.study import study_of
 
 app = typer.Typer()
 command = partial(app.command, rich_help_panel=STUDY_PANEL)
+SHOWN = 5  # cells named in a message
 
 
 @command("export")
@@ -94,5 +95,8 @@ def outcomes(
         kept_cells += f" ({published.taken_cells} taken from other studies)"
     cells = f"{published.cells} of {published.planned_cells} cells{kept_cells}"
     typer.echo(f"{folder}: {cells}, {published.bytes / 1e6:.2f} MB")
+    if dropped := published.dropped_cells:
+        named = ", ".join(dropped[:SHOWN]) + (f" and {len(dropped) - SHOWN} more" if dropped[SHOWN:] else "")
+        typer.echo(f"dropped, for they are not in the study or of other settings or code: {named}")
     for what in published.not_shown:
         typer.echo(f"not shown: {what}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special
 
-from bigain.metrics.bootstrap import weights_of_images
+from bigain.metrics.bootstrap import interval, weights_of_images
 from bigain.metrics.significance import Difference, paired
 
 
@@ -44,10 +44,10 @@ def responses(before: np.ndarray, after: np.ndarray, seed: int) -> tuple[np.ndar
     """
     weights = weights_of_images(len(before), seed)
     resampled = weights @ before
-    clear = np.percentile(resampled, 2.5, axis=0) > 0
+    clear = interval(resampled, len(before))[0] > 0
     with np.errstate(divide="ignore", invalid="ignore"):
         value = after.mean(axis=0) / before.mean(axis=0)
-        low, high = np.percentile(weights @ after / resampled, [2.5, 97.5], axis=0)
+        low, high = interval(weights @ after / resampled, len(before))
     value, low, high = (np.where(clear, numbers, np.nan) for numbers in (value, low, high))
     return value, low, high
 

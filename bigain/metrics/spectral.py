@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bigain.metrics.bootstrap import weights_of_images
+from bigain.metrics.bootstrap import interval, weights_of_images
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,9 @@ def respond(before: np.ndarray, after: np.ndarray, seed: int) -> Response:
     with np.errstate(divide="ignore", invalid="ignore"):
         responses, ratios = margins_after / margins, r_after / r
         response = compressed.mu_k / full.mu_k
-    clear = np.percentile(margins, 2.5, axis=0) > 0
-    low, high = np.percentile(responses, [2.5, 97.5], axis=0)
+    clear = interval(margins, len(before))[0] > 0
+    low, high = interval(responses, len(before))
+    ratio_low, ratio_high = interval(ratios, len(before))
     modelled = float(((1 - response**2) * full.variance_k).sum())
     return Response(
         before=full,
@@ -90,8 +91,8 @@ def respond(before: np.ndarray, after: np.ndarray, seed: int) -> Response:
         variance_modelled=modelled / float(full.variance_k.sum()),
         predicts=improves(float(full.variance_k.sum()), full.mu, modelled, full.mu - compressed.mu),
         ratio=compressed.r / full.r,
-        ratio_low=float(np.percentile(ratios, 2.5)),
-        ratio_high=float(np.percentile(ratios, 97.5)),
+        ratio_low=float(ratio_low),
+        ratio_high=float(ratio_high),
     )
 
 

@@ -101,7 +101,6 @@ def read_probe(file: Path, scores: Scores) -> Probe:
             raise ValueError(f"{file}: {method} has no strength")
         response = respond(before, after, spec["seed"])
         cell = uncompressed._replace(method=method, strength=strength)
-        known = cell in scores and uncompressed in scores
-        accuracy = scores.improvement(cell, uncompressed) if known else None
+        accuracy = scores.improvement(cell, uncompressed) if scores.comparable(cell, uncompressed) else None
         arms.append(Arm(method, strength, response, accuracy))
     return Probe(uncompressed.backbone, uncompressed.dataset, images, before.shape[1], moments(before), arms)

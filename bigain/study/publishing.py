@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
@@ -63,6 +63,7 @@ class Published(NamedTuple):
     planned_cells: int
     kept_cells: int  # of earlier outcomes
     taken_cells: int  # of other studies' outcomes
+    dropped_cells: list[str]  # of earlier outcomes: not in the study, or of other settings or code
     bytes: int
     not_shown: list[str]
 
@@ -80,6 +81,10 @@ class EarlierOutcomes:
             collected = checked(folder / RESULTS)["inputs"]
             self._cells = {path: source["spec"] for path, source in collected.items()}
             self._files = content["report"]["files"]
+
+    def cells_besides(self, paths: Iterable[str]) -> list[str]:
+        """Return the cells that are here and not among `paths`."""
+        return sorted(self._cells.keys() - set(paths))
 
     def has_cell(self, path: str, spec: str) -> bool:
         """Return whether the metrics of a cell are here, computed as the spec says."""
@@ -100,6 +105,8 @@ class FinishedStudy(Workload):
     """
 
     def __init__(self, study: Study, earlier: EarlierOutcomes, others: Sequence[EarlierOutcomes] = ()) -> None:
+        if earlier.study not in ("", study.name):
+            raise ValueError(f"{earlier.folder} holds the outcomes of {earlier.study}, not of {study.name}")
         self._products = {str(product.file): product for product in products(study)}
         self._earlier = earlier
         finished, self.kept, self.taken = [], set[str](), dict[str, Path]()
@@ -135,7 +142,9 @@ class FinishedStudy(Workload):
         shown = [f"{self.results}/efficiency/{backbone}.csv" for backbone in self.backbones()]
         for file in shown:
             if not self._files(file):
-                raise ValueError(f"{file} is missing, and most tables show it: `snakemake {file}` makes it")
+                why = "of other settings or code" if Path(file).exists() else "missing"
+                command = f"`snakemake --cores 1 {file}` with the study's --configfile makes it"
+                raise ValueError(f"{file} is {why}, and most tables show it: {command}")
         size = sum(file.stat().st_size for file in folder.iterdir()) + sum(map(self._bytes, shown))
         not_shown = []
         for what, files in self._optional():
@@ -161,7 +170,8 @@ class FinishedStudy(Workload):
         }
         self._describe(folder, report)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        return Published(len(self.cells), self.planned_cells, len(self.kept), len(self.taken), size, not_shown)
+        dropped = self._earlier.cells_besides(cell.path for cell in self.cells)
+        return Published(len(self.cells), self.planned_cells, len(self.kept), len(self.taken), dropped, size, not_shown)
 
     def _is_finished(self, file: str) -> bool:
         """Return whether a result file is there and as it was computed. Raises ResultError if it is damaged."""
@@ -231,6 +241,11 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """
     if folder.exists() and not (folder / NAME).exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} holds something other than outcomes; name a new folder")
+    if (folder / NAME).exists():
+        known = {NAME, *read_outcomes(folder)[0]["files"]}
+        names = (file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*")) if not file.is_dir())
+        if other := next((name for name in names if name not in known), None):
+            raise ValueError(f"{folder / other} does not belong to the outcomes in {folder} and would be lost; move it")
     temporary, earlier = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "earlier"))
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)

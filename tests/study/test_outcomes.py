@@ -140,7 +140,10 @@ def test_a_study_without_a_finished_cell_has_no_outcomes(study):
 
 def test_missing_measurements_are_named_with_the_command_that_makes_them(study):
     Path(study.results, "efficiency/mini_dit.csv").unlink()
-    assert "`snakemake results/small/efficiency/mini_dit.csv` makes it" in write(succeeds=False)
+    assert (
+        "is missing, and most tables show it: `snakemake --cores 1 results/small/efficiency/mini_dit.csv` with"
+        in write(succeeds=False)
+    )
     assert not FOLDER.exists()
 
 
@@ -226,7 +229,10 @@ def test_outcomes_of_other_settings_are_not_kept(study):
     config = yaml.safe_load(small.read_text())
     config["classification"] = config.get("classification", {}) | {"loss": "l1"}
     small.write_text(yaml.safe_dump(config))
-    assert "2 of 5 cells, " in write()  # the generated ones, which have no loss
+    written = write()
+    assert "2 of 5 cells, " in written  # the generated ones, which have no loss
+    assert "dropped, for they are not in the study or of other settings or code: classification/" in written
+    assert NONE in written
     assert {cell.task for cell in Outcomes(str(FOLDER)).cells} == {"generation"}
 
 
@@ -242,6 +248,18 @@ def test_outcomes_replace_earlier_outcomes_but_nothing_else(study):
     (FOLDER / NAME).unlink()
     assert f"{FOLDER} holds something other than outcomes" in write(succeeds=False)
     assert (FOLDER / "results.parquet").exists()
+
+
+def test_outcomes_of_another_study_and_files_of_others_are_not_replaced(study):
+    write()
+    (FOLDER / "figures").mkdir()
+    (FOLDER / "figures/mine.png").write_text("mine")
+    assert f"{FOLDER}/figures/mine.png does not belong to the outcomes" in write(succeeds=False)
+    (FOLDER / "figures/mine.png").unlink()
+    small = Path("small.yaml")
+    small.write_text(yaml.safe_dump(yaml.safe_load(small.read_text()) | {"study": "other"}))
+    assert f"{FOLDER} holds the outcomes of small, not of other" in write(succeeds=False)
+    assert len(Outcomes(str(FOLDER)).cells) == 5
 
 
 def test_cells_of_another_study_are_taken_if_this_one_would_compute_them_alike(study):
