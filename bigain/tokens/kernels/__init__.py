@@ -1,8 +1,8 @@
-"""Triton kernels of the token operators. They run on a GPU that has Triton; elsewhere torch computes the same.
+"""Triton kernels of the token operators. They run on a GPU with Triton; elsewhere torch computes the same results.
 
 `uses` decides for each kernel. Before its first use on a device and in a precision, a kernel computes a small case with
-a known answer. If it does not compile or answers wrongly, a warning says so and torch replaces it. Triton is imported
-only then, so the operators need neither Triton nor a GPU.
+a known answer. If it does not compile or gives a wrong answer, a warning says so and torch replaces it. Triton is
+imported only for this check, so the operators need neither Triton nor a GPU.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ SCORES = ("laplacian_l1", "laplacian_l2", "l1_norm", "l2_norm")  # that `score` 
 LARGEST_CELL = 256  # tokens of a cell whose lowest `score` picks
 LARGEST_SELECTION = 16384  # sources that `select` holds in one program
 LARGEST_TOKENS = (2**31 - 1) // 64  # of `group`, which numbers the tokens of 64 destinations
-LARGEST_BATCH = 65535  # rows: what a launch can have along its second and third axis
+LARGEST_BATCH = 65535  # rows: the limit of a launch along its second and third axis
 
 failures: dict[tuple[str, str, str], str] = {}  # of kernels, by kernel, device and precision
 
 
 def uses(kernel: str, x: Tensor) -> bool:
-    """Return whether a kernel of `KERNELS` computes on x: not on a CPU, nor where a gradient is to flow back to x."""
+    """Return whether a kernel of `KERNELS` computes on x: never on a CPU, nor where x needs a gradient."""
     if x.device.type != "cuda" and not (x.device.type == "cpu" and interpreted()):
         return False
     if x.dtype not in DTYPES or len(x) > LARGEST_BATCH or (x.requires_grad and torch.is_grad_enabled()):
@@ -43,9 +43,9 @@ def interpreted() -> bool:
 
 
 def missing(device: torch.device) -> str | None:
-    """Return what a device lacks to run kernels: a GPU, Triton, or the C compiler that Triton needs; None if nothing.
+    """Return what a device lacks for kernels: a GPU, Triton, or the C compiler that Triton needs; None if nothing.
 
-    Triton takes the compiler that the variable CC names, or else gcc or clang.
+    Triton uses the compiler named by the variable CC, or else gcc or clang.
     """
     if interpreted():
         return None
@@ -58,13 +58,13 @@ def missing(device: torch.device) -> str | None:
 
 @torch.compiler.assume_constant_result
 def failure(kernel: str, device: str, dtype: str) -> str | None:
-    """Return why a kernel cannot be used on a device in a precision, None if it can; the first time, warn too."""
+    """Return why a kernel cannot be used on a device in a precision, None if it can. Warn the first time."""
     return _failure(kernel, device, dtype)
 
 
 @functools.cache
 def _failure(kernel: str, device: str, dtype: str) -> str | None:
-    """Return `failure`, from one check per process."""
+    """Return what `failure` does; check a kernel once per process."""
     reason = missing(torch.device(device))
     if reason is not None:
         return reason
@@ -74,7 +74,7 @@ def _failure(kernel: str, device: str, dtype: str) -> str | None:
         with torch.inference_mode():
             _checks()[kernel](torch.device(device), getattr(torch, dtype))
     except torch.OutOfMemoryError:
-        raise  # it says nothing about the kernel: the batch may be too large
+        raise  # no fault of the kernel: the batch may be too large
     except Exception as error:  # of any kind: Triton's, its compiler's, the driver's
         reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
         failures[kernel, device, dtype] = reason
@@ -84,7 +84,7 @@ def _failure(kernel: str, device: str, dtype: str) -> str | None:
 
 
 def _checks() -> dict[str, Callable[[torch.device, torch.dtype], None]]:
-    """Return the check of every kernel, which raises if it does not compute what it should. Imports Triton."""
+    """Return the check of every kernel, which raises an error on a wrong answer. Imports Triton."""
     from bigain.tokens.kernels import downsampling, grouping, matching, moving, scoring, selecting
 
     modules = (scoring, selecting, matching, grouping, moving, downsampling)

@@ -14,7 +14,7 @@ TOKENS, CHANNELS = 16, 64  # tile of a program
 
 @triton.jit
 def _site(index: tl.tensor, size: tl.tensor, reduced: tl.tensor, site: tl.constexpr) -> tl.tensor:
-    """Return the place along an axis of `size` tokens that the index-th of `reduced` takes, as torch rounds it."""
+    """Return the position along an axis of `size` tokens of the index-th of `reduced` tokens, rounded as torch does."""
     if site == "cell_centre":
         window = size // reduced
         return index * window + window // 2
@@ -70,8 +70,8 @@ def downsample(
 ) -> Tensor:
     """Return alpha * nearest + (1 - alpha) * average of tokens x [B, N, C] on the reduced grid: [B, M, C].
 
-    alpha = 1 is the nearest and alpha = 0 the average alone; `alphas` [B] replaces it by one per sample. `site` is that
-    of `nearest`. Computed in float32 and rounded once.
+    alpha = 1 is nearest sampling and alpha = 0 average pooling; `alphas` [B] replaces alpha by one value per sample.
+    `site` is as in `nearest`. Computed in float32 and rounded once.
     """
     x = x.contiguous()
     batch, _, channels = x.shape
@@ -85,7 +85,7 @@ def downsample(
 
 
 def check_downsample(device: torch.device, dtype: torch.dtype) -> None:
-    """Halve a 2x5 grid: places 1 and 3 of five are nearest; the average leaves out the last column."""
+    """Halve a 2x5 grid: nearest sampling takes columns 1 and 3 of five; the average leaves out the last column."""
     x = torch.tensor([[1.0, 2, 3, 4, 5, 3, 4, 5, 6, 7]], device=device, dtype=dtype).unsqueeze(-1)
     alphas = torch.tensor([0.5], device=device)
     for alpha, each, expected in ((1.0, None, [4.0, 6.0]), (0.0, None, [2.5, 4.5]), (0.0, alphas, [3.25, 5.25])):

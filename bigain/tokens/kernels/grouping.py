@@ -12,7 +12,7 @@ from torch import Tensor
 from bigain.tokens.kernels.launching import blocks, expect, operator, wrap_triton
 
 DESTINATIONS = 64  # of a program
-CHUNK, BLOCK = 1024, 64  # sources that are looked through together; listed sources that are compared with each other
+CHUNK, BLOCK = 1024, 64  # sources scanned together; listed sources compared with each other
 
 
 @triton.jit
@@ -32,8 +32,8 @@ def _group(
 ) -> None:
     """List the members of a range of one sample's destinations. Tensors are pointers.
 
-    The program picks from all merged sources those of its destinations, and then counts for each how many of them come
-    before it. Nothing is added atomically, so nothing depends on the order in which programs run.
+    The program selects the merged sources of its destinations, then counts for each source how many of them precede it.
+    It adds nothing atomically, so the result does not depend on the order in which programs run.
     """
     sample = tl.program_id(1).to(tl.int64)
     low = tl.program_id(0) * range_size
@@ -82,8 +82,8 @@ def _group(
 def group(merged: Tensor, target: Tensor, destinations: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
     """List the members of every destination: [B, D + r] token indices, and where each list starts [B, D], int32.
 
-    `merged` [B, r] tokens, in any order, go to the places `target` [B, r] in `destinations` [B, D]. The time grows with
-    the square of the sources that share a range of destinations: with all of them, where all tokens are equal.
+    `merged` [B, r] tokens, in any order, go to the positions `target` [B, r] in `destinations` [B, D]. The time is
+    quadratic in the number of sources that share a range of destinations, which is all of them if all tokens are equal.
     """
     merged, target, destinations = merged.contiguous(), target.contiguous(), destinations.contiguous()
     batch, removed = merged.shape
@@ -99,7 +99,7 @@ def group(merged: Tensor, target: Tensor, destinations: Tensor, tokens: int) -> 
 
 
 def check_group(device: torch.device, dtype: torch.dtype) -> None:
-    """Group eight sources, in no order, around 70 destinations, which take two programs."""
+    """Group eight unordered sources around 70 destinations, which take two programs."""
     destinations = torch.arange(100, 170, device=device)[None]
     merged = torch.tensor([[9, 4, 7, 1, 8, 3, 6, 5]], device=device)
     target = torch.tensor([[69, 0, 69, 0, 2, 63, 0, 64]], device=device)

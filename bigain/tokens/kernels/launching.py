@@ -23,7 +23,7 @@ R = TypeVar("R")
 def operator(function: Callable[P, R]) -> Callable[P, R]:
     """Register a function that starts kernels as the operator bigain::<its name>, for graphs of torch.compile.
 
-    In eager mode the function runs without it, since the dispatcher would take longer than small kernels do.
+    In eager mode the function runs directly, since the dispatcher would take longer than a small kernel does.
     """
     registered = torch.library.triton_op(f"bigain::{function.__name__}", function, mutates_args=())
 
@@ -42,7 +42,7 @@ _thread = threading.local()
 
 @contextmanager
 def _directly() -> Iterator[None]:
-    """Start kernels without torch's wrapper while the context is open: it takes longer than they do."""
+    """Start kernels inside the context without torch's wrapper, which takes longer than a small kernel."""
     _thread.direct = True
     try:
         yield
@@ -51,7 +51,7 @@ def _directly() -> Iterator[None]:
 
 
 def wrap_triton(kernel: Any) -> Any:
-    """Return a kernel as `torch.library` can trace it, or as it is in eager mode and where Triton interprets it."""
+    """Return a kernel that `torch.library` can trace; the same kernel in eager mode and under Triton's interpreter."""
     traced = isinstance(kernel, JITFunction) and not getattr(_thread, "direct", False)
     return torch.library.wrap_triton(kernel) if traced else kernel
 
@@ -62,7 +62,7 @@ def blocks(count: int, size: int) -> int:
 
 
 class WrongAnswer(RuntimeError):
-    """A kernel does not compute what it should."""
+    """A kernel gives a wrong answer in its check."""
 
 
 def expect(holds: bool, otherwise: str) -> None:

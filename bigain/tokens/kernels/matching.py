@@ -1,4 +1,4 @@
-"""Similarity and argmax in one kernel, which never writes the sources x destinations similarities."""
+"""Similarity and argmax in one kernel, which never writes the matrix of sources x destinations."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 from bigain.tokens.kernels import interpreted
 from bigain.tokens.kernels.launching import blocks, expect, operator, wrap_triton
 
-# Tile of a program: sources, destinations, channels; then its warps and stages of loading. They are fixed, not tuned on
-# the spot: two jobs have to add in the same order. tl.dot needs at least 16 of each.
+# Tile of a program: sources, destinations, channels; then its warps and stages of loading. They are fixed, not
+# tuned at run time, because two jobs have to add in the same order. tl.dot needs at least 16 of each.
 HALF = (128, 128, 32, 8, 3)
 SINGLE = (64, 64, 32, 4, 3)
 
@@ -36,9 +36,9 @@ def _match(
 ) -> None:
     """Compare a block of sources of one sample with all its destinations, block by block. Tensors are pointers.
 
-    The products are those of the tokens as they are: products of two halves are exact in float32, in which they are
-    added up. For the argmax only the destination's norm matters; the source's is applied to the maximum. `upcast` is
-    for Triton's interpreter, which multiplies the bits of bfloat16.
+    Tokens are multiplied unnormalised: products of two half-precision numbers are exact in float32, in which they are
+    summed. Only the destination's norm affects the argmax; the source's is applied to the maximum. `upcast` is for
+    Triton's interpreter, which would multiply the bits of bfloat16.
     """
     sample = tl.program_id(1).to(tl.int64)
     source = tl.program_id(0) * block_sources + tl.arange(0, block_sources)
@@ -66,7 +66,7 @@ def _match(
         cosines = dots * tl.load(inverse_norms + sample * tokens + token, is_destination, 0.0)[None, :]
         cosines = tl.where(is_destination[None, :], cosines, float("-inf"))
         best, at = tl.max(cosines, 1, return_indices=True, return_indices_tie_break_left=True)
-        first = tl.where(best > highest, start + at, first)  # ties stay with the earlier block
+        first = tl.where(best > highest, start + at, first)  # a tie stays with the earlier block
         highest = tl.maximum(best, highest)
     highest *= tl.load(inverse_norms + sample * tokens + source_token, is_source, 0.0)
     tl.store(similarity + sample * source_count + source, highest, is_source)
@@ -75,10 +75,11 @@ def _match(
 
 @operator
 def match(x: Tensor, inverse_norms: Tensor, sources: Tensor, destinations: Tensor) -> tuple[Tensor, Tensor]:
-    """Return every source's largest cosine to a destination (float32) and that destination's place: [B, S] each.
+    """Return every source's largest cosine to a destination (float32) and its index in `destinations`: [B, S] each.
 
     `x` [B, N, C], `inverse_norms` [B, N], `sources` [B, S] and `destinations` [B, D] token indices; ties go to the
-    lowest place. Halves multiply as they are, float32 as three products of tf32, which keeps all but its last bits.
+    lowest index. Half precision is multiplied directly, float32 as three products in tf32, which keep all but the last
+    bits.
     """
     x, inverse_norms, sources, destinations = (y.contiguous() for y in (x, inverse_norms, sources, destinations))
     batch, tokens, channels = x.shape
@@ -97,7 +98,7 @@ def match(x: Tensor, inverse_norms: Tensor, sources: Tensor, destinations: Tenso
 
 
 def check_match(device: torch.device, dtype: torch.dtype) -> None:
-    """Match 40 tokens of length 2 with the axes: the k-th points along axis k modulo 20, but three are not."""
+    """Match 40 tokens of length 2 with the axes: all but three point along the axis of their index modulo 20."""
     x = torch.zeros(1, 60, 40, device=device, dtype=dtype)
     token = torch.arange(60, device=device)
     x[0, token, token % 20] = 2

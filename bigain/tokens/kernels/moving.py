@@ -27,7 +27,7 @@ def _reduce(
     block_tokens: tl.constexpr,
     block_channels: tl.constexpr,
 ) -> None:
-    """Write a block of one sample's short tokens. A kept token is the mean of itself alone. Tensors are pointers."""
+    """Write a block of one sample's reduced tokens. A kept token is a group of one. Tensors are pointers."""
     sample = tl.program_id(2).to(tl.int64)
     place = tl.program_id(0) * block_tokens + tl.arange(0, block_tokens)
     channel = tl.program_id(1) * block_channels + tl.arange(0, block_channels)
@@ -56,7 +56,7 @@ def _reduce(
 def reduce(x: Tensor, kept: Tensor, members: Tensor, starts: Tensor) -> Tensor:
     """Return the kept tokens [B, K], then the mean of every group: x [B, N, C] -> [B, K + D, C].
 
-    `members` and `starts` are those of `group`. Members are added in float32, in their order.
+    `members` and `starts` come from `group`. Members are added in float32, in their order.
     """
     x, kept, members = x.contiguous(), kept.contiguous(), members.contiguous()
     batch, tokens, channels = x.shape
@@ -80,7 +80,7 @@ def _restore(
     block_tokens: tl.constexpr,
     block_channels: tl.constexpr,
 ) -> None:
-    """Copy a block of one sample's tokens from their places. Tensors are pointers."""
+    """Copy a block of one sample's tokens back from the reduced sequence. Tensors are pointers."""
     sample = tl.program_id(2).to(tl.int64)
     token = tl.program_id(0) * block_tokens + tl.arange(0, block_tokens)
     channel = tl.program_id(1) * block_channels + tl.arange(0, block_channels)
@@ -92,7 +92,7 @@ def _restore(
 
 @operator
 def restore(short: Tensor, place: Tensor) -> Tensor:
-    """Copy every token from its place in the short sequence: short [B, N', C], place [B, N] int32 -> [B, N, C]."""
+    """Copy every token from its index in the reduced sequence: short [B, N', C], place [B, N] int32 -> [B, N, C]."""
     short, place = short.contiguous(), place.contiguous()
     batch, left, channels = short.shape
     tokens = place.shape[1]
@@ -104,7 +104,7 @@ def restore(short: Tensor, place: Tensor) -> Tensor:
 
 
 def check_reduce(device: torch.device, dtype: torch.dtype) -> None:
-    """Reduce five tokens to one that is kept and the means of one and of three."""
+    """Reduce five tokens to a kept token and the means of a group of one and a group of three."""
     x = torch.tensor([[[1.0, 2], [3, 4], [8, 9], [0, 5], [1, 4]]], device=device, dtype=dtype)
     members, starts = torch.tensor([[1, 2, 3, 4]], device=device), torch.tensor([[0, 1]], device=device)
     short = reduce(x, torch.tensor([[0]], device=device), members.int(), starts.int())
@@ -112,7 +112,7 @@ def check_reduce(device: torch.device, dtype: torch.dtype) -> None:
 
 
 def check_restore(device: torch.device, dtype: torch.dtype) -> None:
-    """Restore three tokens from two."""
+    """Restore three tokens from two reduced ones."""
     short = torch.tensor([[[1.0, 2], [3, 4]]], device=device, dtype=dtype)
     x = restore(short, torch.tensor([[1, 0, 1]], device=device, dtype=torch.int32))
     expect(x.tolist() == [[[3.0, 4.0], [1.0, 2.0], [3.0, 4.0]]], "wrong tokens")

@@ -29,9 +29,9 @@ def _score(
     cell_size: tl.constexpr,
     block_channels: tl.constexpr,
 ) -> None:
-    """Score the tokens of a few cells of one sample. Cells that the grid cuts off have tokens, but no lowest.
+    """Score the tokens of a few cells of one sample. A cell cut off by the edge of the grid gets scores but no minimum.
 
-    `cell_size` is the next power of two of a cell's tokens. Tensors are pointers.
+    `cell_size` is the number of tokens in a cell, rounded up to a power of two. Tensors are pointers.
     """
     sample = tl.program_id(1).to(tl.int64)
     cells_in_row = tl.cdiv(width, cell_width)
@@ -88,10 +88,10 @@ def _score(
 def score(
     x: Tensor, height: int, width: int, cell_height: int, cell_width: int, name: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Score tokens x [B, N, C] of a grid by a rule of `kernels.SCORES`, or by none.
+    """Score tokens x [B, N, C] of a grid by a rule of `kernels.SCORES`, or by "none".
 
     Return the scores (Eq. 7, Table 13) and the inverse norms, float32 [B, N] each, and the lowest-scoring token of each
-    whole cell, int64 [B, D], the first of equal ones. For "none" only the norms are filled in.
+    whole cell, int64 [B, D], the first one of a tie. For "none" only the norms are filled in.
     """
     x = x.contiguous()
     batch, tokens, channels = x.shape
@@ -108,7 +108,7 @@ def score(
 
 
 def check_score(device: torch.device, dtype: torch.dtype) -> None:
-    """Score a map of one channel that is 3 at a single token: |Laplacian| 12 there and 3 beside it."""
+    """Score a one-channel map that is 3 at a single token: |Laplacian| is 12 there and 3 at its neighbours."""
     x = torch.zeros(1, 20, 1, device=device, dtype=dtype)
     x[0, 6] = 3
     scores, inverse_norms, lowest = score(x, 4, 5, 2, 2, "laplacian_l1")

@@ -1,6 +1,6 @@
-"""Select which tokens merge: split them into sources and destinations, and pick the most similar sources.
+"""Select the tokens to merge: split them into sources and destinations, and pick the most similar sources.
 
-One program looks at all tokens of a sample, so what comes before a token is a cumulative sum inside of it.
+One program handles all tokens of a sample, so the number of selected tokens before a token is a cumulative sum in it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from bigain.tokens.kernels import LARGEST_SELECTION
 from bigain.tokens.kernels.launching import expect, operator, wrap_triton
 
-CHUNK = 2048  # tokens that `split` looks at together
+CHUNK = 2048  # tokens that `split` handles together
 
 
 @triton.jit
@@ -26,7 +26,7 @@ def _split(
     count: tl.tensor,
     chunk: tl.constexpr,
 ) -> None:
-    """Flag one sample's destinations, then number sources and destinations. Tensors are pointers."""
+    """Mark one sample's destinations, then number sources and destinations. Tensors are pointers."""
     sample = tl.program_id(0).to(tl.int64)
     flags += sample * tokens
     lane = tl.arange(0, chunk)
@@ -52,7 +52,7 @@ def _split(
 
 @operator
 def split(destinations: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
-    """Split N tokens into sources [B, N - D] and destinations [B, D], each in index order, given D different tokens."""
+    """Split N tokens into sources [B, N - D] and destinations [B, D], both in index order, given D distinct tokens."""
     destinations = destinations.contiguous()
     batch, count = destinations.shape
     flags = destinations.new_empty(batch, tokens, dtype=torch.int8)
@@ -78,8 +78,8 @@ def _select(
 ) -> None:
     """Select the `removed` most similar sources of one sample, without sorting. Tensors are pointers.
 
-    Keys order as the similarities do. The largest threshold that `removed` keys reach is built bit by bit; of the keys
-    equal to it, the first ones are selected.
+    Integer keys order like the similarities. The kernel builds the largest threshold that `removed` keys reach bit by
+    bit; among keys equal to it, it selects the first.
     """
     sample = tl.program_id(0).to(tl.int64)
     source = tl.arange(0, block)
@@ -120,11 +120,11 @@ def _select(
 def select(
     similarity: Tensor, sources: Tensor, target: Tensor, destinations: Tensor, removed: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Select the `removed` sources of highest similarity [B, S] float32, the first of equal ones.
+    """Select the `removed` sources of highest similarity [B, S] float32; ties go to the lowest index.
 
-    `sources`, `target` [B, S] and `destinations` [B, D] are those of `match`. Return, all in index order, the sources
-    that are kept [B, S - r], those that are merged [B, r] and their targets [B, r]; and every token's place in the
-    short sequence [B, N] int32: kept sources, then destinations.
+    `sources` and `target` [B, S] and `destinations` [B, D] are as in `match`. Return, all in index order, the kept
+    sources [B, S - r], the merged sources [B, r] and their targets [B, r]; and every token's index in the reduced
+    sequence [B, N] int32, in which destinations follow the kept sources.
     """
     similarity, sources, target = similarity.contiguous(), sources.contiguous(), target.contiguous()
     destinations = destinations.contiguous()
@@ -149,7 +149,7 @@ def check_split(device: torch.device, dtype: torch.dtype) -> None:
 
 
 def check_select(device: torch.device, dtype: torch.dtype) -> None:
-    """Select two of four sources, of which two are equal, on either side of zero; for every size of a block."""
+    """Select two of four sources, two of them equal, with similarities on either side of zero; for every block size."""
     for count in (4, LARGEST_SELECTION // 4, LARGEST_SELECTION):
         similarity = torch.full((1, count), -2.0, device=device)
         similarity[0, :4] = torch.tensor([-0.5, 0.25, -1.0, -0.5], device=device)
