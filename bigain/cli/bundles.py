@@ -1,4 +1,4 @@
-"""Commands that carry a study's finished work from one machine to another."""
+"""Commands that carry a study's finished work to another machine or to a folder of outcomes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ SHOWN = 5  # cells named in a message
 
 @command("export")
 def export_(
-    output: Annotated[Path, typer.Option("--output", help="Bundle to write: one tar.")],
+    output: Annotated[Path, typer.Option("--output", help="Bundle to write, a tar file.")],
     configfile: ConfigFiles = None,
 ) -> None:
-    """Pack what a study has finished into one tar with checksums, so that it can go on elsewhere.
+    """Pack a study's finished work into one tar with checksums, to continue elsewhere.
 
-    Holds the inputs that all methods share, calibrations, and the shards of every cell. The study may be running.
+    The bundle holds the inputs that all methods share, calibrations, and the shards of every cell. The study may be
+    running.
     """
     from bigain.study.carrying import export
 
@@ -38,9 +39,9 @@ def export_(
 
 @command("import")
 def import_(bundle: Annotated[Path, typer.Argument(help="Bundle that `bigain export` wrote.")]) -> None:
-    """Unpack a bundle into results/ after verifying all of it; never replaces a file by another.
+    """Verify a bundle, then unpack it into results/; existing files are never replaced.
 
-    The next run of the study, with the same config and code, finds the shards and computes only the other images.
+    The next run of the study, with the same config and code, finds the shards and computes only the missing images.
     """
     from bigain.core.bundles import unpack
 
@@ -54,18 +55,18 @@ def import_(bundle: Annotated[Path, typer.Argument(help="Bundle that `bigain exp
 
 @command()
 def outcomes(
-    folder: Annotated[Path, typer.Argument(help="Folder to write, beside which the report is rendered.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; the report is rendered beside it.")],
     configfile: ConfigFiles = None,
     take_from: Annotated[
-        list[Path] | None, typer.Option(help="Outcomes of another study, whose cells are taken; may be repeated.")
+        list[Path] | None, typer.Option(help="Outcomes of another study from which to take cells; may be repeated.")
     ] = None,
 ) -> None:
-    """Write what a study's report shows to a small folder, from which it is rendered without a model.
+    """Write the data behind a study's report to a small folder, from which the report is rendered without a model.
 
-    Holds the metrics and every image's outcome of all cells that are finished, measurements and probes, with checksums
-    and a data dictionary. Cells that the folder holds already stay if they are of the same settings and code, so a
-    study can be published part by part; so are those of another study that were computed as this one would. `make
-    showcase` renders the tables, figures and page of docs/decisive from it.
+    The folder holds the metrics and per-image outcomes of all finished cells, measurements and probes, with checksums
+    and a data dictionary. Cells already in the folder stay if their settings and code are still the study's, so a study
+    can be published part by part. --take-from adds cells of another study that this study would compute identically.
+    `make showcase` renders the tables, figures and page of docs/decisive from such a folder.
     """
     from bigain.jobs.collect import collect, collected_before, taken_from
     from bigain.study.outcomes import NAME

@@ -1,4 +1,4 @@
-"""The command that runs a method of yours against the stored outcomes of a study."""
+"""The command that compares a new method with the stored outcomes of a study."""
 
 from __future__ import annotations
 
@@ -24,21 +24,19 @@ app = typer.Typer()
 def compare(
     method: Annotated[str, typer.Argument(help="An id, MINE.py, MINE.py:ID, or an entry point of bigain.methods.")],
     against: Annotated[
-        Path, typer.Option(help="Folder of outcomes, or the one of a report with `outcomes` in it.")
+        Path, typer.Option(help="Folder of outcomes, or folder of a report that contains `outcomes`.")
     ] = Path("docs/reference"),
     strength: Annotated[
-        float | None, typer.Option(help="Strength of the method; by default the nearest to the fullest budget.")
+        float | None, typer.Option(help="Strength; by default the one nearest to the budget with the most methods.")
     ] = None,
-    images: Annotated[
-        int | None, typer.Option(help="Classify the first so many images alone, and generate none.")
-    ] = None,
-    backbone: Annotated[list[str] | None, typer.Option(help="Backbone; may be repeated. By default, all.")] = None,
-    cores: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 1,
+    images: Annotated[int | None, typer.Option(help="Classify only the first N images, and generate none.")] = None,
+    backbone: Annotated[list[str] | None, typer.Option(help="Backbone, by default all; may be repeated.")] = None,
+    cores: Annotated[int, typer.Option(min=1, help="Number of jobs that run at the same time.")] = 1,
 ) -> None:
     """Run a method on the images and noise of a stored study, and test it against the methods at the same budget.
 
-    Only its own cells are computed, in a study of their own, results/compare_METHOD. Stored outcomes of other settings,
-    models, data or code than now are refused.
+    Computes only the cells of the method, in a separate study, results/compare_METHOD. Refuses stored outcomes whose
+    settings, models, data or code differ from the present ones.
     """
     from bigain.methods.ids import method_of
     from bigain.reporting.compared import Stored
@@ -50,7 +48,7 @@ def compare(
         folder = _folder_of(against)
         name, sources = method_named(method)
         if name == "none":
-            raise ValueError("the uncompressed model is what methods are compared with: name another method")
+            raise ValueError("the uncompressed model is the baseline of every comparison: name another method")
         if strength is not None:
             method_of(name).check_strength(strength)
         study = StoredStudy(folder)
@@ -72,9 +70,9 @@ def compare(
 
 
 def _folder_of(against: Path) -> Path:
-    """Return the folder of outcomes: the named one, or the one in it; relative paths are also of the package.
+    """Return the named folder of outcomes, or the one inside it; relative paths are also looked up in the package.
 
-    Raises FileNotFoundError naming what a folder of outcomes holds.
+    Raises FileNotFoundError if neither holds outcomes.json.
     """
     from bigain.core.places import located
     from bigain.study.outcomes import NAME
@@ -89,7 +87,7 @@ def _folder_of(against: Path) -> Path:
 
 
 def _check_outside(name: str, sources: list[str]) -> None:
-    """Raise ValueError naming a property that a method from outside lacks, before a study is run with it."""
+    """Raise ValueError naming a property that a method from outside lacks, before a study runs with it."""
     if not sources:
         return
     from bigain.measure.method_check import check_method
@@ -103,7 +101,7 @@ def _check_outside(name: str, sources: list[str]) -> None:
 
 
 def _strength(method: str, strength: float | None, backbone: str, stored: Stored, config: Config) -> float | int:
-    """Return the strength on a backbone: the one that is named, or the nearest to the fullest budget."""
+    """Return the strength on a backbone: the named one, or the one nearest to the budget with the most methods."""
     from bigain.methods.ids import method_of
 
     if strength is not None:
@@ -140,7 +138,7 @@ def _run(study: Study, cores: int) -> None:
     command += [*targets, "--configfile", str(config)]
     environment = {**os.environ, **importing_this_package()}
     if subprocess.run(command, env=environment, stdout=sys.stderr, check=False).returncode:
-        fail(f"{study.results} is not finished, see above why; the same command goes on with it", code=1)
+        fail(f"{study.results} is not finished, for the reason above; run the same command again to continue", code=1)
 
 
 def _print(method: str, study: Study, stored: Stored) -> None:
@@ -165,7 +163,7 @@ def _print(method: str, study: Study, stored: Stored) -> None:
         backbone = comparison.cell.backbone
         typer.echo("\n".join(lines(comparison, saved[backbone], faster[backbone])))
     if not comparisons:
-        fail("the new cells have nothing in common with the stored ones to test", code=1)
-    typer.echo("Paired on the same images and noise. Holm: p adjusted for all rows of its table.")
+        fail("the new cells share no images with the stored cells, so there is nothing to test", code=1)
+    typer.echo("Paired on the same images and noise. Holm: p-value adjusted for all rows of the table.")
     for line in stored.other_environments(new):
-        typer.echo(f"note: computed in another environment than the stored outcomes, bits may differ: {line}")
+        typer.echo(f"note: computed in another environment than the stored outcomes; digits may differ: {line}")

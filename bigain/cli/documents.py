@@ -1,4 +1,4 @@
-"""The commands that put a study's tables and figures together: the LaTeX document, its PDF, and the page. No torch."""
+"""Commands that assemble a study's tables and figures: the LaTeX document, its PDF, and the page. No torch."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def page(
     output: Output,
     log: Log = None,
 ) -> None:
-    """Write everything on one self-contained HTML page, with the tables and figures that lie beside it."""
+    """Write the report as one self-contained HTML page, with the tables and figures that lie beside it."""
     with logged(log):
         from bigain.reporting.collected import read_cells, read_results
         from bigain.reporting.page import write_page

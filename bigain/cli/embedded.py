@@ -1,4 +1,4 @@
-"""The commands that made the data and models of the embedded study, which itself needs none of them."""
+"""Commands that prepare the data and train the models of the embedded study; running the study needs none of them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ app = typer.Typer()
 train_app = typer.Typer(no_args_is_help=True, help="Train the autoencoder, the backbones and the feature network.")
 
 Data = Annotated[Path, typer.Option(help="Folder with the official Fashion-MNIST files.")]
-Work = Annotated[Path, typer.Option(help="Folder for checkpoints and logs; a stopped training resumes from there.")]
+Work = Annotated[Path, typer.Option(help="Folder for checkpoints and logs; a stopped training resumes there.")]
 Target = Annotated[Path, typer.Option(help="File of the finished model: its config, index or weights.")]
 Autoencoder = Annotated[Path, typer.Option(help="The config.json of the trained autoencoder.")]
-Start = Annotated[Path | None, typer.Option(help="Finished pipeline whose weights the training starts from.")]
+Start = Annotated[Path | None, typer.Option(help="Finished pipeline whose weights initialise the training.")]
 Steps = Annotated[int | None, typer.Option(help="Number of steps, instead of the recipe's.")]
 Threads = Annotated[int, typer.Option(help="CPU threads.")]
 
@@ -55,7 +55,7 @@ def fetch_fashion(to: Annotated[Path, typer.Option(help="Folder for the four .gz
 
 @train_app.command("autoencoder")
 def train_autoencoder(data: Data, work: Work, output: Target, seed: Seed = 0, threads: Threads = 2) -> None:
-    """Train the KL autoencoder that both backbones share."""
+    """Train the KL autoencoder that the backbones share."""
     from bigain.training import embedded
 
     embedded.autoencoder(data, work, output.parent, seed, threads)
@@ -102,7 +102,7 @@ def train_mmdit(
     output: Target,
     unet: Annotated[Path, typer.Option(help="The model_index.json of `mini_unet`: its autoencoder and text encoder.")],
     dit: Annotated[
-        Path | None, typer.Option(help="The model_index.json of `mini_dit`, whose blocks the image stream starts from.")
+        Path | None, typer.Option(help="The model_index.json of `mini_dit`, whose blocks initialise the image stream.")
     ] = None,
     seed: Seed = 0,
     threads: Threads = 1,

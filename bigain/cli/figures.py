@@ -26,7 +26,7 @@ def token_figures(
     merged_csv: Written,
     log: Log = None,
 ) -> None:
-    """Draw the saliency of tokens and which of them are merged (Figures 2 and 3)."""
+    """Draw maps of the tokens' saliency and of the merged tokens (Figures 2 and 3)."""
     with logged(log):
         from bigain.reporting.collected import verified
         from bigain.reporting.token_figures import FigureFiles, write_token_figures
@@ -46,7 +46,7 @@ def figure(
     csv: Written,
     log: Log = None,
 ) -> None:
-    """Draw how merging and downsampling change accuracy and Fréchet distance (Figure 1)."""
+    """Draw the change in accuracy and Fréchet distance under merging and downsampling (Figure 1)."""
     with logged(log):
         from bigain.reporting.collected import read_cells
         from bigain.reporting.figures import write_figure_1
@@ -86,7 +86,7 @@ def forest(
     csv: Written,
     log: Log = None,
 ) -> None:
-    """Draw the leaderboard: paired differences of accuracy from the uncompressed model, by budget of operations."""
+    """Draw the leaderboard: paired differences in accuracy from the uncompressed model, by budget of operations."""
     with logged(log):
         from bigain.reporting.collected import read_cells, read_measurements, read_results
         from bigain.reporting.forest import write_forest
@@ -106,7 +106,7 @@ def class_changes(
     csv: Written,
     log: Log = None,
 ) -> None:
-    """Draw the change of accuracy class by class."""
+    """Draw the change in accuracy of each class."""
     with logged(log):
         from bigain.reporting.classes import write_class_changes
         from bigain.reporting.collected import read_cells
@@ -128,7 +128,7 @@ def informative_timesteps(
     png: Written,
     log: Log = None,
 ) -> None:
-    """Write where in t the class is: a table of weights, a figure, and an answer."""
+    """Write which timesteps tell the classes apart: a table of weights, a figure, and an answer."""
     with logged(log):
         from bigain.reporting.collected import verified
         from bigain.reporting.informative_timesteps import write_informative_timesteps

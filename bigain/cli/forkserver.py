@@ -1,11 +1,11 @@
-"""A fork server: a process that imports the libraries once and forks for every command, which then starts at once.
+"""A fork server: a process that imports the libraries once and forks for every command, which then starts instantly.
 
 `bigain warm` listens at a Unix socket that has a name but no file: however a study ends, no file is left behind. A
 `bigain` command that finds the name in its environment hands itself over: its arguments, environment, folder and
 standard streams go to a fork of the server, which runs it. The fork is a process of its own, with its own files, log
-and exit code. A second fork watches it: it answers with the exit code, and kills the command when the process that
-handed it over is gone. Without the name, or with nobody listening, a command runs by itself. No torch here until the
-server loads it.
+and exit code. A second fork watches it, answers with the exit code, and kills the command when the process that
+handed it over is gone. Without the name, or if nobody listens, a command runs in its own process. This module does not
+import torch until the server starts.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ForkServer:
         os.environ[SOCKET] = name
 
     def stop(self) -> None:
-        """Stop the server. Commands that still run are ended by those who handed them over."""
+        """Stop the server. Commands that still run are ended by the processes that handed them over."""
         os.environ.pop(SOCKET, None)
         assert self._process.stdin is not None  # a pipe, see above
         self._process.stdin.close()
@@ -92,14 +92,14 @@ def _address(name: str) -> str:
 
 
 def _is_same_user(connection: socket.socket) -> bool:
-    """Return whether the other end belongs to this user: no file's permissions keep others from the socket."""
+    """Return whether the other end belongs to this user, since an abstract socket has no file permissions."""
     credentials = struct.Struct("3i")  # process, user, group
     peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
     return credentials.unpack(peer)[1] == os.getuid()
 
 
 def serve(name: str, run: Runner) -> None:
-    """Run commands in forks of this process until standard input ends, which happens when its parent is gone."""
+    """Run commands in forks of this process until standard input ends, that is, until the parent is gone."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(_address(name))
         listener.listen(256)
@@ -129,10 +129,10 @@ def _readable(first: Any, second: Any) -> bool:
 
 
 def _watch(connection: socket.socket, run: Runner) -> NoReturn:
-    """Run a command in a fork, answer with its exit code, and kill it as soon as whoever handed it over is gone.
+    """Run a command in a fork, answer with its exit code, and kill it once the process that handed it over is gone.
 
-    Watching takes a process: a thread beside the command would wait for the interpreter's lock, which a library may
-    hold for as long as it reads a file.
+    The watcher has to be a process: a thread beside the command would wait for the interpreter's lock, which a library
+    may hold for as long as it reads a file.
     """
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # this process waits for the command, a command for its own
@@ -161,7 +161,7 @@ def _watch(connection: socket.socket, run: Runner) -> NoReturn:
 
 
 def _run(request: dict[str, Any], streams: list[int], connection: socket.socket, run: Runner) -> NoReturn:
-    """Become the command: take over the streams, folder, environment and arguments it was handed over with."""
+    """Become the command: take over its streams, folder, environment and arguments."""
     code = 1
     try:
         for number, stream in enumerate(streams):
@@ -187,6 +187,6 @@ def _run(request: dict[str, Any], streams: list[int], connection: socket.socket,
 
 
 def _cuda_is_lost() -> bool:
-    """Return whether there is a GPU that this fork cannot use, because its parent asked CUDA something after all."""
+    """Return whether there is a GPU that this fork cannot use because its parent has queried CUDA."""
     torch = sys.modules.get("torch")
     return torch is not None and torch.cuda._is_in_bad_fork() and bool(gpu_locks.visible_gpus())

@@ -1,4 +1,4 @@
-"""`bigain init`: write the workflow and the embedded study to a folder, to run there and to change."""
+"""`bigain init`: write the workflow and the embedded study to a folder where they can be run and changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPOSITORY_SCHEMA = "../bigain/study/config.schema.json"  # as a config in a che
 def init(folder: Annotated[Path, typer.Argument(help="Folder, created if it does not exist.")]) -> None:
     """Write the workflow, its configs, and the embedded models and data to a folder.
 
-    Overwrites nothing.
+    Existing files are never overwritten.
     """
     existing = [str(folder / name) for name in FILES if (folder / name).exists()]
     if existing:

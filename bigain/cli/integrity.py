@@ -23,7 +23,8 @@ def verify(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
     """Compare every file of a study with its spec, its checksum and its inputs.
 
     Lists files that are foreign (of another cell), damaged, outdated (of other settings, code or inputs), unsealed
-    (without checksums) or orphaned (of no cell), and exits with 1 if there are any. Missing files are only counted.
+    (without checksums) or orphaned (of no cell), and exits with status 1 if there are any. Missing files are only
+    counted.
     """
     from bigain.core.provenance import digest
     from bigain.reporting.commands import report_files
@@ -44,13 +45,13 @@ def verify(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
             typer.echo(f"{finding.state}: {finding.message}")
         counts = Counter(finding.state for finding in findings)
         summary = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
-        typer.echo(f"{study.name}: {count} result files; {summary or 'all of them as they were computed'}")
+        typer.echo(f"{study.name}: {count} result files; {summary or 'all intact'}")
     raise typer.Exit(1 if wrong else 0)
 
 
 @command()
 def seal(configfile: ConfigFiles = None) -> None:
-    """Add checksums to results that bigain before 0.3 computed for a study, where their specs are still the study's."""
+    """Add checksums to results of bigain before 0.3 whose specs are still the study's."""
     from bigain.study.sealing import seal as seal_results
 
     counts = {"sealed": 0, "not sealed": 0}
@@ -63,16 +64,16 @@ def seal(configfile: ConfigFiles = None) -> None:
 @command()
 def clean(
     cells: Annotated[
-        list[str] | None, typer.Argument(help="Cells to compute anew, as folders below results/<study>/cells.")
+        list[str] | None, typer.Argument(help="Cells to recompute, as folders below results/<study>/cells.")
     ] = None,
     configfile: ConfigFiles = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
 ) -> None:
-    """Remove what a study no longer uses, or everything that some cells have computed.
+    """Remove files that a study no longer uses, or everything that the named cells have computed.
 
-    Without cells: results and shards of cells and settings that the config no longer has, and files that the report no
-    longer has. With cells: their shards and results, so that the next run computes them anew. Lists everything with its
-    size first, and asks.
+    Without cells: results and shards of cells and settings that are no longer in the config, and files that the report
+    no longer has. With cells: their shards and results, so that the next run computes them again. Lists everything with
+    its size and asks before it removes anything.
     """
     from bigain.reporting.commands import report_files
     from bigain.study.cleaning import of_cell, unused

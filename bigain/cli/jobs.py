@@ -1,4 +1,4 @@
-"""The commands that the workflow runs to compute: model jobs, then the metrics. Each imports only what it needs."""
+"""Commands that the workflow runs to compute results: model jobs, then metrics. Each imports only what it needs."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ app = typer.Typer()
 command = partial(app.command, rich_help_panel=JOBS_PANEL)
 
 Latents = Annotated[Path, typer.Option(help="Latents of the data set's images.")]
-Conditions = Annotated[Path, typer.Option(help="Conditions of the data set's candidates and captions.")]
-Info = Annotated[Path, typer.Option(help="File for the provenance of the output: its name and .json.")]
+Conditions = Annotated[Path, typer.Option(help="Encoded candidate prompts and captions of the data set.")]
+Info = Annotated[Path, typer.Option(help="File for the provenance of the output: its name plus .json.")]
 Outputs = Annotated[
-    tuple[Path, Path], typer.Option("--output", help="File to write, and for its provenance: its name and .json.")
+    tuple[Path, Path], typer.Option("--output", help="File to write, and for its provenance: its name plus .json.")
 ]
 Chunks = Annotated[list[Path], typer.Argument(help="Outputs of the cell's jobs, each with its `.json` beside it.")]
 
 
 @contextmanager
 def model_job(spec_text: str, log: Path | None) -> Iterator[Any]:
-    """Run a model job with its log, a GPU of its own and its number of threads; yield the parsed spec."""
+    """Run a model job with its log, a GPU to itself and its number of threads; yield the parsed spec."""
     with logged(log):
         spec = parsed(spec_text)
         device = (spec.get("backbone") or spec)["device"]
@@ -133,7 +133,7 @@ def efficiency(spec_text: SpecText, outputs: Outputs, log: Log = None) -> None:
 
 @command("probe-tokens")
 def probe_tokens(spec_text: SpecText, latents: Latents, outputs: Outputs, log: Log = None) -> None:
-    """Map the saliency of tokens and which of them are merged (Figures 2 and 3)."""
+    """Map the tokens' saliency and the merged tokens (Figures 2 and 3)."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import probes
 
@@ -158,7 +158,7 @@ def probe_margins(
     conditions: Conditions,
     outputs: Outputs,
     uncompressed: Annotated[
-        Path | None, typer.Argument(help="Margins of the uncompressed model, which those of a method need.")
+        Path | None, typer.Argument(help="Margins of the uncompressed model, needed to measure those of a method.")
     ] = None,
     log: Log = None,
 ) -> None:
@@ -200,7 +200,7 @@ def score_generation(
     output: Output,
     log: Log = None,
 ) -> None:
-    """Compute the Fréchet distance of a cell's generated images from the real ones."""
+    """Compute the Fréchet distance between a cell's generated images and the real ones."""
     with logged(log):
         from bigain.jobs import score
 
@@ -223,7 +223,7 @@ def collect(
     output: Annotated[Path, typer.Option(help="File for the tidy results, beside the folder of the study's cells.")],
     log: Log = None,
 ) -> None:
-    """Collect the metrics of all cells: one tidy table, and beside it every image's outcome, and the cells' facts."""
+    """Collect the metrics of all cells in a tidy table, every image's outcome in another, and details of the cells."""
     with logged(log):
         from bigain.jobs import collect as job
 

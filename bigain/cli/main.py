@@ -1,4 +1,4 @@
-"""The `bigain` command, put together from the commands of this package. Nothing heavy is imported before it is used."""
+"""The `bigain` command, assembled from the commands of this package. Heavy imports wait until they are used."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ app.add_typer(embedded.train_app, name="train", rich_help_panel=TRAINING_PANEL)
 
 @app.callback()
 def bigain() -> None:
-    """Token compression of diffusion models, judged by what they generate and by what they recognise."""
+    """Token compression of diffusion models, evaluated on generation and on recognition."""
 
 
 @app.command(hidden=True)
@@ -46,7 +46,7 @@ def warm(socket: Annotated[str, typer.Option(help="Name of the Unix socket to li
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command; one that needs a package which is not installed names the extra that brings it."""
+    """Run a command; if a package is missing, name the extra that installs it."""
     try:
         app(arguments)
     except ModuleNotFoundError as error:
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def exit_code(arguments: list[str]) -> int:
-    """Run a command in this process and return what its own process would exit with."""
+    """Run a command in this process and return the exit code of a separate process."""
     try:
         main(arguments)
     except SystemExit as end:

@@ -16,15 +16,15 @@ command = partial(app.command, rich_help_panel=MAINTENANCE_PANEL)
 
 @command()
 def accept(
-    parts: Annotated[list[str] | None, typer.Argument(help="Parts of the code, or `all` that were changed.")] = None,
+    parts: Annotated[list[str] | None, typer.Argument(help="Parts of the code, or `all` that changed.")] = None,
     new_numbers: Annotated[
-        bool, typer.Option("--new-numbers", help="Record that the numbers are new, so that older results are outdated.")
+        bool, typer.Option("--new-numbers", help="Record that the numbers changed, so that older results are outdated.")
     ] = False,
 ) -> None:
     """Record that changed code still gives the same numbers, so that finished results stay valid.
 
-    Until then, cells of changed code are computed again. Without names, lists what was changed. Exits with 1 if any
-    change is not recorded.
+    Until a change is recorded, cells of changed code are computed again. Without names, lists the changed parts, and
+    exits with status 1 if any change is not recorded.
     """
     from bigain.study import fingerprints
 
@@ -34,8 +34,8 @@ def accept(
         fail(error)
     changed = fingerprints.changed()
     for part in changed:
-        typer.echo(f"{part} was changed since its numbers were recorded")
-    typer.echo(f"{len(changed)} parts were changed" if changed else "all code is as recorded")
+        typer.echo(f"{part} has changed since its numbers were recorded")
+    typer.echo(f"{len(changed)} parts were changed" if changed else "all code matches the record")
     raise typer.Exit(1 if changed else 0)
 
 
@@ -49,7 +49,7 @@ def flops_table(output: Output = Path("bigain/study/flops.csv")) -> None:
 
 @command()
 def checksums(folder: Annotated[Path, typer.Argument(help="Folder that gets a SHA256SUMS.")]) -> None:
-    """Write the SHA256SUMS of a folder, which planning compares its files with.
+    """Write the SHA256SUMS of a folder, against which planning checks its files.
 
     Leaves out .md and .png files.
     """

@@ -1,4 +1,4 @@
-"""The commands about methods and what they cost, and the statistics of real images for pytorch-fid."""
+"""Commands on methods and their cost, and the statistics of real images for pytorch-fid."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def methods() -> None:
         typer.echo(columns + ", ".join(options_of(method)))
     for kind, meaning in STRENGTHS.items():
         typer.echo(f"{kind}: {meaning}")
-    typer.echo("random: it draws random numbers. local: a prediction depends on no other sample, class or timestep")
+    typer.echo("random: draws random numbers. local: a prediction depends on no other sample, class or timestep")
 
 
 @command()
@@ -43,7 +43,7 @@ def flops(
     factor: Factor = None,
     level: Annotated[list[int] | None, typer.Option(help="U-Net levels, 0 the highest resolution.")] = None,
     block: Annotated[list[int] | None, typer.Option(help="Blocks of a transformer, from 0.")] = None,
-    side: Annotated[int | None, typer.Option(help="Side of the latent; the model's own by default.")] = None,
+    side: Annotated[int | None, typer.Option(help="Side of the latent; by default the model's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Count the GFLOPs of a forward pass by part, with and without a method (Table 11)."""
@@ -74,7 +74,7 @@ def flops(
 def check_method(
     source: Annotated[str, typer.Argument(help="A file with methods (MINE.py), or an entry point of bigain.methods.")],
 ) -> None:
-    """Test methods from outside on random tokens, and say which property of each fails."""
+    """Test methods of your own on random tokens, and report the properties that fail."""
     from bigain.methods import outside
 
     try:
@@ -101,7 +101,7 @@ def statistics(
 ) -> None:
     """Convert the statistics of real images to pytorch-fid's format.
 
-    Then `python -m pytorch_fid STATISTICS.npz FOLDER` computes the FID of a folder of images.
+    `python -m pytorch_fid STATISTICS.npz FOLDER` then computes the FID of a folder of images.
     """
     import numpy as np
     from safetensors.numpy import load_file

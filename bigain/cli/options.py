@@ -1,4 +1,4 @@
-"""Shared by all commands: options that several of them have, the panels of `bigain --help`, and the log of a job."""
+"""Parts shared by commands: common options, the panels of `bigain --help`, and the log of a job."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ConfigFiles = Annotated[
     list[Path] | None,
     typer.Option("--configfile", help="Config merged over config/config.yaml, as Snakemake does; may be repeated."),
 ]
-MethodId = Annotated[str, typer.Option("--method", help="Method as `bigain methods` lists it, or a variant.")]
+MethodId = Annotated[str, typer.Option("--method", help="Method, as listed by `bigain methods`, or a variant.")]
 Ratio = Annotated[float | None, typer.Option(help="Merge ratio of the method.")]
 Factor = Annotated[int | None, typer.Option(help="Downsample factor of the method.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
@@ -53,7 +53,7 @@ def fail(message: object, code: int = 2) -> NoReturn:
 def parsed(spec_text: str) -> Any:
     """Return the spec of a job after adding the methods from outside that it names.
 
-    Raises ValueError if the file of one is another than when the job was planned.
+    Raises ValueError if the file of a method has changed since the job was planned.
     """
     spec = json.loads(spec_text)
     for source in spec.get("methods_from", ()):
@@ -62,7 +62,7 @@ def parsed(spec_text: str) -> Any:
         for id in outside.add_methods(source):
             now = outside.registered()[id]
             if spec["code"].get(now.method.operator, now.fingerprint) != now.fingerprint:
-                raise ValueError(f"{now.file} was changed since this job was planned: plan it anew")
+                raise ValueError(f"{now.file} has changed since this job was planned: start the study again")
     return spec
 
 
@@ -70,8 +70,7 @@ def parsed(spec_text: str) -> Any:
 def logged(log: Path | None) -> Iterator[None]:
     """Send standard output and error to a log file.
 
-    An exception is also printed where the user looks, and recorded for `bigain status`, as is a log that cannot be
-    written.
+    An exception is also printed to the terminal and recorded for `bigain status`; so is a log that cannot be written.
     """
     if log is None:
         yield

@@ -1,4 +1,4 @@
-"""The commands on one's own prompts and images."""
+"""Commands on the user's own prompts and images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ command = partial(app.command, rich_help_panel=IMAGES_PANEL)
 DTYPES = ("float32", "float16", "bfloat16")
 
 Model = Annotated[Path, typer.Option(help="Folder of a diffusers pipeline.")]
-Prompts = Annotated[Path | None, typer.Option(help="Text file with one prompt per line.")]
+Prompts = Annotated[Path | None, typer.Option(help="Text file, one prompt per line.")]
 ClassIds = Annotated[
     str | None,
     typer.Option(help="Class ids of a class-conditioned model: 0,3,7, or a text file with an id and a name per line."),
@@ -37,7 +37,7 @@ Dtype = Annotated[str, typer.Option(help="Precision of the model: float32, float
 
 @contextmanager
 def model_on(device: str, dtype: str) -> Iterator[None]:
-    """Run a model with a GPU of its own; print what does not fit as an error of the command."""
+    """Run a model with a GPU to itself; print invalid input as an error of the command."""
     if device not in ("cpu", "cuda", "auto") or dtype not in DTYPES:
         fail(f"device is cpu, cuda or auto, dtype one of {', '.join(DTYPES)}, not {device!r} and {dtype!r}")
     try:
@@ -48,7 +48,7 @@ def model_on(device: str, dtype: str) -> Iterator[None]:
 
 
 def options_of(ratio: float | None, threshold: float | None, factor: int | None, calibration: Path | None) -> Options:
-    """Return the options of `bigain.apply` that were stated."""
+    """Return the options of `bigain.apply` that the user set."""
     options: Options = {}
     if ratio is not None:
         options["ratio"] = ratio
@@ -72,20 +72,16 @@ def generate_images(
     threshold: Threshold = None,
     factor: Factor = None,
     calibration: Calibration = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Sampling steps; the pipeline's default if left out.")
-    ] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="Scale of guidance; the pipeline's default if left out.")
-    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps; by default the pipeline's.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; by default the pipeline's.")] = None,
     seed: Seed = 0,
     images_per_prompt: Annotated[int, typer.Option(min=1, help="Images per prompt or class.")] = 1,
     device: Device = "auto",
     dtype: Dtype = "float32",
 ) -> None:
-    """Generate images from prompts or classes, and with a method the same ones compressed, side by side on a page.
+    """Generate images from prompts or classes, uncompressed and, with a method, compressed, side by side on a page.
 
-    Writes PNG files, images.csv, settings.json and index.html to a new folder, all or nothing.
+    Writes PNG files, images.csv, settings.json and index.html to a new folder, or nothing if it fails.
     """
     with model_on(device, dtype):
         from bigain.core.columns import csv_text
@@ -112,11 +108,11 @@ def generate_images(
 def classify_images(
     folder: Annotated[Path, typer.Argument(help="Folder of images, read with its sub-folders.")],
     model: Model,
-    out: Annotated[Path, typer.Option(help="CSV file for the classes; its settings go to the same name and .json.")],
+    out: Annotated[Path, typer.Option(help="CSV file for the predictions; the settings go to its name plus .json.")],
     prompts: Annotated[
-        Path | None, typer.Option(help="Text file with one prompt, or name of a class, per line.")
+        Path | None, typer.Option(help="Text file with a prompt, or the name of a class, per line.")
     ] = None,
-    template: Annotated[str, typer.Option(help="Prompt of a name: 'a photo of a {}'.")] = "{}",
+    template: Annotated[str, typer.Option(help="Template that makes a prompt of a name: 'a photo of a {}'.")] = "{}",
     class_ids: ClassIds = None,
     method: MethodId = "none",
     ratio: Ratio = None,
@@ -124,12 +120,12 @@ def classify_images(
     factor: Factor = None,
     calibration: Calibration = None,
     stages: Annotated[str, typer.Option(help="Trials per class by the end of each stage.")] = "5,20",
-    keep: Annotated[str | None, typer.Option(help="Classes that survive each stage; 5,1 for two stages.")] = None,
+    keep: Annotated[str | None, typer.Option(help="Classes that survive each stage, such as 5,1.")] = None,
     weights: Annotated[str, typer.Option(help="Weights of the trials over t: uniform, or exp(-7t).")] = "uniform",
-    temperature: Annotated[float | None, typer.Option(help="Temperature of the probabilities, fitted before.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Temperature of the probabilities, fitted earlier.")] = None,
     calibrate_on: Annotated[
         Path | None,
-        typer.Option(help="Folder of other, labelled images to fit the temperature to: a sub-folder per class."),
+        typer.Option(help="Folder of other, labelled images to fit the temperature on: a sub-folder per class."),
     ] = None,
     errors: Annotated[Path | None, typer.Option(help="Parquet file for the error of every trial.")] = None,
     skip_unreadable: Annotated[
@@ -140,9 +136,9 @@ def classify_images(
     device: Device = "auto",
     dtype: Dtype = "float32",
 ) -> None:
-    """Classify a folder of images with a diffusion model, between prompts or classes.
+    """Classify a folder of images with a diffusion model, among prompts or classes.
 
-    Writes a CSV file with a row per image. A killed run resumes where it was.
+    Writes a CSV file with a row per image. A killed run resumes where it stopped.
     """
     with model_on(device, dtype):
         from bigain.datasets.candidates import prompts_of, read_class_ids, read_prompts
@@ -188,7 +184,7 @@ def classify_images(
 
 
 def numbers(name: str, text: str) -> tuple[int, ...]:
-    """Return a list of whole numbers. Raises ValueError naming the option if it is something else."""
+    """Return a list of whole numbers. Raises ValueError naming the option for anything else."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise ValueError(f"--{name} is {text!r}; whole numbers joined by commas are needed, as in 5,20")
@@ -196,16 +192,16 @@ def numbers(name: str, text: str) -> tuple[int, ...]:
 
 
 def lines_on(outcome: Outcome) -> Iterator[str]:
-    """Yield what a user of `classify-images` has to know about its outcome."""
+    """Yield the lines that summarise a run of `classify-images`."""
     yield f"{outcome.images} images classified" + (f", {outcome.left_out} left out" if outcome.left_out else "")
     if outcome.resumed:
         yield f"{outcome.resumed} of them by an earlier run"
     if outcome.others:
-        yield f"{len(outcome.others)} files are no images by their endings: {', '.join(outcome.others[:3])}"
+        yield f"{len(outcome.others)} files are not images by their extension: {', '.join(outcome.others[:3])}"
     fitted = outcome.calibrated_on
     if fitted is not None:
         accuracy, before, after = (rounded(percent, 1) for percent in (fitted["accuracy"], *fitted["ece"]))
         yield f"temperature {outcome.temperature:.4g}, fitted to {fitted['images']} images of {fitted['folder']}: "
         yield f"  accuracy {accuracy}%, calibration error (ECE) {before}% before, {after}% after"
     elif outcome.temperature is None:
-        yield "probabilities are not calibrated and say nothing: use --calibrate-on, or --temperature"
+        yield "probabilities are not calibrated and mean nothing: use --calibrate-on or --temperature"

@@ -1,4 +1,4 @@
-"""The command that says how many images the claims need."""
+"""The command that computes how many images the claims need."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ command = partial(app.command, rich_help_panel=STUDY_PANEL)
 def power(
     configfile: ConfigFiles = None,
     pilot: Annotated[
-        Path | None, typer.Option(help="results.parquet of a study with the same cells, or of its outcomes.")
+        Path | None, typer.Option(help="results.parquet of a study with the same cells, or its outcomes.")
     ] = None,
     discordance: Annotated[
         list[float] | None,
-        typer.Option(help="Share of images that one method of two gets right, where no pilot tells; may be repeated."),
+        typer.Option(help="Share of images that only one of two methods gets right, without a pilot; may be repeated."),
     ] = None,
     difference: Annotated[
-        float | None, typer.Option(help="Difference in points to show, instead of the claims' margins.")
+        float | None, typer.Option(help="Difference to show, in points; overrides the claims' margins.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how many images each claim needs, what the study as configured can show, and what that costs.
 
-    A claim is to be decided in every comparison, with 80% power at a level of 5%. Without a pilot, the two discordances
-    that studies with the embedded models measured between similar and between distant methods are taken.
+    Every comparison of a claim is to be decided with 80% power at a level of 5%. Without a pilot, the discordances are
+    the two that the embedded models showed between similar and between dissimilar methods.
     """
     from bigain.reporting.claims import read_claims_file
     from bigain.reporting.package_files import claims_file
@@ -100,9 +100,9 @@ def _print(study: str, rows: list[Summary], device: str) -> None:
     if not rows:
         console.print("The study has no comparison of any claim.")
     console.print(
-        "images: per cell. show: the smallest difference that every pair shows, in points or units of a distance (fd,"
-        " fid). needed: the images per cell with which every pair shows the difference to show, and the hours of all"
-        f" cells of the claim with so many. Hours are for {device}, denoiser only.",
+        "images: per cell. show: the smallest difference that every pair can show, in points or units of a distance"
+        " (fd, fid). needed: the images per cell with which every pair can show the difference to show, and the hours"
+        f" of all cells of the claim with that many. Hours are for {device}, denoiser only.",
         highlight=False,
     )
 

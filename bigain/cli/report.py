@@ -1,4 +1,4 @@
-"""The commands that turn a study's results into tables; figures and documents have modules of their own. No torch."""
+"""Commands that turn a study's results into tables; figures and documents are in other modules. No torch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def table(
     measured: Measured,
     results: Results,
     tables: TablesFile,
-    name: Annotated[str, typer.Option(help="Name of the table there.")],
+    name: Annotated[str, typer.Option(help="Name of the table in that file.")],
     spec_text: SpecText,
     tex: Written,
     csv: Written,
@@ -62,7 +62,7 @@ def efficiency_table(
     html: Written,
     log: Log = None,
 ) -> None:
-    """Write the FLOPs and seconds of every method (Table 11)."""
+    """Write the FLOPs and the time of every method (Table 11)."""
     with logged(log):
         from bigain.reporting.collected import read_measurements
         from bigain.reporting.efficiency import write_efficiency
@@ -96,7 +96,7 @@ def theorem(
     png: Written,
     log: Log = None,
 ) -> None:
-    """Write what the study measures of Theorem 1, as a table and a figure."""
+    """Write the study's measurements of Theorem 1 as a table and a figure."""
     with logged(log):
         from bigain.reporting.collected import read_cells, verified
         from bigain.reporting.theorem import write_theorem
@@ -123,7 +123,7 @@ def frequency(
     png: Written,
     log: Log = None,
 ) -> None:
-    """Write whether frequency is why BiGain works: tables, a figure, and an answer."""
+    """Test whether frequency is why BiGain works: write tables, a figure, and an answer."""
     with logged(log):
         from bigain.reporting.collected import read_cells, verified
         from bigain.reporting.frequency import write_frequency
@@ -162,7 +162,7 @@ def leaderboard(
     html: Written,
     log: Log = None,
 ) -> None:
-    """Write every method beside those that cost the same, in operations and in seconds."""
+    """Rank every method among those of equal cost, in operations and in seconds."""
     with logged(log):
         from bigain.reporting.collected import read_cells, read_measurements, read_results
         from bigain.reporting.leaderboard import write_leaderboard
@@ -241,7 +241,7 @@ def audit(tex: Written, csv: Written, html: Written, log: Log = None) -> None:
 
 @command()
 def schedules(results: Results, spec_text: SpecText, output: Output, log: Log = None) -> None:
-    """List what every cell compressed, block by block."""
+    """List the blocks that each cell compressed."""
     with logged(log):
         from bigain.reporting.collected import read_cells
         from bigain.reporting.schedules import write_schedules
@@ -256,7 +256,8 @@ def elimination(
     pdf: Written = Path("elimination.pdf"),
     png: Written = Path("elimination.png"),
     tree: Annotated[
-        Path | None, typer.Option(help="JSON file of groups of classes, a label tree, to also try descents of.")
+        Path | None,
+        typer.Option(help="JSON file of a label tree (groups of classes); descents of the tree are replayed too."),
     ] = None,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Also certify a z on half of the images.")] = False,
     every: Annotated[int, typer.Option(help="Trials between looks, with --calibrate.")] = 5,
@@ -266,7 +267,7 @@ def elimination(
         Path, typer.Option(help="File of the certificate, with --calibrate; its table is the .csv beside it.")
     ] = Path("elimination-certificate.json"),
 ) -> None:
-    """Show what fewer noise predictions cost, by replaying stages and elimination on stored trials."""
+    """Replay stages and elimination on stored trials to show what fewer noise predictions cost."""
     from bigain.reporting.certification import calibrate as calibrate_z
     from bigain.reporting.elimination import write_elimination
 
@@ -292,7 +293,7 @@ def timesteps(
     pdf: Written = Path("timesteps.pdf"),
     png: Written = Path("timesteps.png"),
 ) -> None:
-    """Show where in t the class is, from stored trials: accuracy at single timesteps, and weights fitted over t."""
+    """Show which timesteps tell the classes apart: accuracy at single timesteps, and weights over t."""
     from bigain.reporting.timesteps import write_timesteps
 
     try:

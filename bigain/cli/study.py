@@ -1,4 +1,4 @@
-"""The commands about a study as a whole: what it costs, what it still needs and how to get that, how far it is."""
+"""Commands on a study as a whole: its cost, what it still needs and how to get it, and its progress."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WIDTH = 120  # of printed tables
 
 @command()
 def plan(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
-    """Show what a study costs by table: jobs, noise predictions, images, operations, hours, disk."""
+    """Show the cost of a study table by table: jobs, noise predictions, images, operations, hours, disk."""
     from dataclasses import asdict
 
     from bigain.study.cost import StudyCost
@@ -45,8 +45,8 @@ def plan(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
 def check(configfile: ConfigFiles = None) -> None:
     """List what a study still needs on this machine: weights, data, disk space, a GPU.
 
-    Reductions of operations that a structural method cannot be calibrated to are among the problems, once the models
-    and data are there. Exits with 1 if there are any.
+    Once the models and data are there, it also lists reductions of operations that a structural method cannot reach.
+    Exits with status 1 if anything is missing.
     """
     from bigain.study.cost import StudyCost
     from bigain.study.requirements import Needs, missing_inputs, notes, problems
@@ -60,12 +60,12 @@ def check(configfile: ConfigFiles = None) -> None:
         missing += _unreachable_reductions(study)
     for problem in missing:
         typer.echo(f"- {problem}")
-    typer.echo(f"{len(missing)} problems" if missing else f"{study.name}: everything is there")
+    typer.echo(f"{len(missing)} problems" if missing else f"{study.name}: nothing is missing")
     raise typer.Exit(1 if missing else 0)
 
 
 def _unreachable_reductions(study: Study) -> list[str]:
-    """Return a line per backbone, task and structural method whose reduction no calibration reaches."""
+    """Return a line per backbone, task and structural method whose reduction no calibration can reach."""
     structural = {study.calibration_spec(cell.path): cell for cell in reversed(study.cells) if cell.structural}
     if not structural:
         return []
@@ -84,12 +84,14 @@ def _unreachable_reductions(study: Study) -> list[str]:
 def fetch(
     name: Annotated[str, typer.Argument(help="A backbone or data set of the config, or inception.")],
     configfile: ConfigFiles = None,
-    archives: Annotated[Path | None, typer.Option(help="Folder with ImageNet's own archives.")] = None,
-    spec: Annotated[str | None, typer.Option("--spec", help="Settings of it, instead of a config.")] = None,
+    archives: Annotated[Path | None, typer.Option(help="Folder with ImageNet's original archives.")] = None,
+    spec: Annotated[
+        str | None, typer.Option("--spec", help="Settings of the backbone or data set as JSON, instead of a config.")
+    ] = None,
 ) -> None:
     """Download and verify a model, a data set or pytorch-fid's Inception.
 
-    Resumes where a download was cut off.
+    An interrupted download resumes where it stopped.
     """
     from bigain.datasets import download
 
@@ -108,7 +110,7 @@ def fetch(
 
 @command()
 def status(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
-    """Show the progress of a study: jobs done, failed and why, started and left, with hours."""
+    """Show the progress of a study: jobs done, failed (with the reason), started and left, and the hours left."""
     from bigain.study.status import as_dict, phases
 
     study = study_of(configfile)
@@ -120,7 +122,7 @@ def status(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
 
 
 def study_of(configfiles: list[Path] | None) -> Study:
-    """Return the study of the default config with others merged over it, or print what is wrong with them and exit."""
+    """Return the study of the default config with others merged over it; print an error and exit if invalid."""
     from bigain.reporting.contents import check_report_files
     from bigain.study.config import ConfigError
     from bigain.study.study import Study
@@ -134,9 +136,9 @@ def study_of(configfiles: list[Path] | None) -> Study:
 
 
 def _on_planned_device(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a config with the device that `auto` stood for when the study was last started.
+    """Return a config with the device that `auto` meant when the study was last started.
 
-    Without a plan that says so, it is what a run on this machine would make of it.
+    Without such a plan, `auto` means what it would mean for a run on this machine.
     """
     from bigain.core.files import read_json
     from bigain.study.requirements import device_here
@@ -198,7 +200,7 @@ def _print_cost(study_cost: StudyCost) -> None:
     console = Console(width=WIDTH)
     console.print(table)
     for (task, backbone, dataset), count in sorted(study_cost.evaluations().items()):
-        console.print(f"{task} with {backbone} on {dataset}: {count} forwards per image", highlight=False)
+        console.print(f"{task} with {backbone} on {dataset}: {count} forward passes per image", highlight=False)
     disk = study_cost.disk_gb(study_cost.study.cells)
     console.print(f"Hours are for {study_cost.device}, denoiser only. Disk, with shared inputs: {disk:.1f} GB.")
 

@@ -92,8 +92,8 @@ def test_predictions_are_those_of_the_classifier(tmp_path, folder, names):
     assert list(frame) == [*described, *columns]
     assert list(stored) == list(columns_of("errors"))
     assert "3 images classified" in done.output
-    assert "1 files are no images by their endings: notes.txt" in done.output
-    assert "probabilities are not calibrated and say nothing" in done.output
+    assert "1 files are not images by their extension: notes.txt" in done.output
+    assert "probabilities are not calibrated and mean nothing" in done.output
     spec = json.loads((tmp_path / "out.csv.json").read_text())["spec"]
     assert spec["candidates"] == [list(pair) for pair in PROMPTS.items()]
 

@@ -83,7 +83,7 @@ def test_a_job_adds_the_method_and_notices_that_its_file_was_changed(folder):
     assert parsed(text)["method"] == "quincunx"
     assert "quincunx" in outside.registered()
     (folder / "quincunx.py").write_text(example().replace("last =", "last = 0 *"))
-    with pytest.raises(ValueError, match=r"quincunx\.py was changed since this job was planned"):
+    with pytest.raises(ValueError, match=r"quincunx\.py has changed since this job was planned"):
         parsed(text)
 
 

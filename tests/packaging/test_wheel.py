@@ -62,7 +62,7 @@ def test_a_study_is_planned_checked_and_watched_from_a_config_alone(installed, f
     config = ("--configfile", "tiny.yaml")
     plan = json.loads(output(installed, folder, "bigain", "plan", *config, "--json"))
     assert plan["totals"]["study"]["cells"] == 2
-    assert "tiny: everything is there" in output(installed, folder, "bigain", "check", *config)
+    assert "tiny: nothing is missing" in output(installed, folder, "bigain", "check", *config)
     status = json.loads(output(installed, folder, "bigain", "status", *config, "--json"))
     assert status["study"] == "tiny"
 

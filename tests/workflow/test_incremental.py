@@ -246,7 +246,7 @@ def test_accepted_code_computes_nothing(edited):
     accept = [sys.executable, "-m", "bigain", "accept"]
     listed = subprocess.run(accept, cwd=edited, capture_output=True, text=True, check=False)
     assert listed.returncode == 1
-    assert "jobs.classify was changed since its numbers were recorded" in listed.stdout
+    assert "jobs.classify has changed since its numbers were recorded" in listed.stdout
     subprocess.run([*accept, "all"], cwd=edited, check=True)
     assert planned(edited) == {}
 

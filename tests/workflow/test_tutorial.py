@@ -74,7 +74,7 @@ def test_the_table_is_that_of_the_page(printed):
 
 def test_check_finds_everything_and_nothing_is_left_to_do(printed):
     folder, output = printed
-    assert "mine: everything is there" in output
+    assert "mine: nothing is missing" in output
     assert (folder / "reports/mine/index.html").is_file()
     images = (folder / "my-images").rglob("*.png")
     assert sum(1 for _ in images) == 200
@@ -82,5 +82,5 @@ def test_check_finds_everything_and_nothing_is_left_to_do(printed):
 
 def test_the_plan_of_stable_diffusion_counts_the_passes_that_the_page_says(printed):
     _, output = printed
-    assert "classification with sd2 on mine: 55 forwards per image" in output
+    assert "classification with sd2 on mine: 55 forward passes per image" in output
     assert "5 classes with these stages take 55 of them per image" in (ROOT / "docs/tutorial.md").read_text("utf-8")
