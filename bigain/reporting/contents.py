@@ -27,30 +27,30 @@ class Figure(NamedTuple):
 
     @property
     def csv(self) -> str:
-        """The file of its numbers; those of `spectrum` are in the table of Theorem 1."""
+        """The CSV file of its numbers; those of `spectrum` are in the table of Theorem 1."""
         return "theorem1.csv" if self.name == "spectrum" else f"{self.name}.csv"
 
 
 FIGURES = (
     Figure(
         "figure1",
-        "Percent change of accuracy and Fréchet distance for each method, with paired intervals",
-        "Figure 1. Change from the uncompressed model in percent of its number, with 95% intervals of the paired "
-        "difference: of hits on the same images, of distances of images from the same noise. The better of two methods "
-        "is shaded where their own paired difference is significant (5%); elsewhere nothing is decided.",
+        "Percent change in accuracy and Fréchet distance for each method, with paired intervals",
+        "Figure 1. Change from the uncompressed model, in percent of the uncompressed value, with 95% intervals of the "
+        "paired difference, over the same images or over images generated from the same noise. Shading marks the better "
+        "of two methods where their paired difference is significant (5%); elsewhere the comparison is undecided.",
     ),
     Figure(
         "tradeoff",
         "Accuracy over operations and over Fréchet distance, with the Pareto front",
         "Accuracy against the operations of a forward pass and against the Fréchet distance of generated images. Lines "
         "connect a method's strengths; the grey staircase is the Pareto front of the estimates. A point is surely on "
-        "the front if every other one is dearer or significantly less accurate, surely off it if another is no dearer "
-        "and significantly more accurate (paired tests at 5%; distances are compared by tests, too). Bars are the 95% "
-        "intervals of single accuracies, which do not tell two points apart.",
+        "the front if every other point costs more or is significantly less accurate, and surely off it if another point "
+        "costs no more and is significantly more accurate (paired tests at 5%, for distances too). Bars are 95% "
+        "intervals of single accuracies and do not compare two points.",
     ),
     Figure(
         "classes",
-        "Per-class change of accuracy with paired intervals",
+        "Per-class change in accuracy with paired intervals",
         "Per-class Acc@1 minus the uncompressed model's on the same images, each method at its highest strength, with "
         "paired 95% intervals and the number of the class's images in parentheses. Classes of fewer than 10 images are "
         "left out.",
@@ -58,25 +58,25 @@ FIGURES = (
 )
 TIMESTEPS_FIGURE = Figure(
     "timesteps",
-    "Accuracy by the errors at a single timestep, and what compression changes of it, over the timesteps",
+    "Accuracy by the errors at a single timestep, and its change under compression, over the timesteps",
     "Where in t is the class? Above: Acc@1 of decisions by the errors at a single timestep, with 95% intervals of the "
-    "uncompressed model; timesteps at which some classes were dropped before are left out and marked. Below: paired "
-    "differences of compressed models from it on the same images, with 95% intervals, a little apart in t. At most "
-    "four compressed methods are drawn, at their highest strength; all are in the CSV file.",
+    "uncompressed model; timesteps at which some classes had already been dropped are left out and marked. Below: "
+    "paired differences of compressed models from the uncompressed model on the same images, with 95% intervals, "
+    "slightly offset in t. At most four compressed methods are drawn, at their highest strength; the CSV file has all.",
 )
 LEADERBOARD_FIGURE = Figure(
     "forest",
     "Accuracy minus the uncompressed model's for every method, by budget of operations, with paired intervals",
     "Leaderboard. Accuracy of every method minus the uncompressed model's on the same images, with paired 95% "
-    "intervals, by budget of counted operations; in each, the best estimate comes first. Filled points have an "
-    "interval that excludes 0; the dotted line is ToMe at the same budget.",
+    "intervals, by budget of counted operations; within a budget, the best estimate comes first. Filled points have "
+    "an interval that excludes 0; the dotted line is ToMe at the same budget.",
 )
 PROBE_FIGURES = (  # of a study whose models are probed: token methods classify single-label images
     Figure(
         "figure2",
         "Images and the Laplacian saliency of their tokens",
         "Figure 2. Laplacian score (Eq. 7) of every token before self-attention, without a prompt, averaged over noise "
-        "draws: bright tokens are detailed. In a U-Net, the last block at the highest resolution.",
+        "draws: bright tokens are detailed. For a U-Net, the scores are those of the last block at the highest resolution.",
     ),
     Figure(
         "figure3",
@@ -85,10 +85,10 @@ PROBE_FIGURES = (  # of a study whose models are probed: token methods classify 
     ),
     Figure(
         "frequency",
-        "Leads of the lowest score over other destinations, accuracy over alpha, and what r explains",
-        "Is it frequency? Left: lead of the token of lowest Laplacian score as destination over other tokens. Middle: "
-        "accuracy over alpha at a fixed factor. Right: the part of the leads that the change of every image's r "
-        "explains, fitted on one half of the images and judged on the other. All with 95% intervals.",
+        "Leads of the lowest score over other destinations, accuracy over alpha, and the part that r explains",
+        "Is it frequency? Left: lead of destinations with the lowest Laplacian score over other destinations. Middle: "
+        "accuracy over alpha at a fixed factor. Right: the part of the leads that the change of each image's r "
+        "explains, fitted on one half of the images and evaluated on the other. All with 95% intervals.",
     ),
     Figure(
         "spectrum",
@@ -113,14 +113,14 @@ def has_leaderboard(arms: Iterable[tuple[str, str, str]]) -> bool:
 
 
 def figures_of(probed: bool, timesteps: bool, ranked: bool) -> tuple[Figure, ...]:
-    """Return the figures of a study; some need probes of its models, one classified images (`timesteps`), and one
-    enough methods for a leaderboard (`ranked`)."""
+    """Return the figures of a study: some need probes of its models (`probed`), others classified images (`timesteps`)
+    or enough methods for a leaderboard (`ranked`)."""
     of_cells = (*FIGURES, *((LEADERBOARD_FIGURE,) if ranked else ()))
     return of_cells + (PROBE_FIGURES if probed else ()) + ((TIMESTEPS_FIGURE,) if timesteps else ())
 
 
 class Delta(NamedTuple):
-    """The last row of a group: method `of` minus method `against`."""
+    """The last row of a group of rows: method `of` minus method `against`."""
 
     of: str
     against: str

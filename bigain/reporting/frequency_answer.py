@@ -81,7 +81,7 @@ def finding(compared: Destinations, mediated: Sequence[Mediated]) -> Finding:
     if verdict == EQUIVALENT:
         return Finding(verdict, f"on {place}, no rule is better by {_points(compared.margin)} or more{numbers}")
     shown = max(lead.difference.detectable for lead in leads.values())
-    return Finding(verdict, f"on {place}, not every lead is clear{numbers}; {rounded(shown, 1)} points would be shown")
+    return Finding(verdict, f"on {place}, not every lead is clear{numbers}; {rounded(shown, 1)} points could have been shown")
 
 
 def _verdict(leads: list[Change]) -> str:
@@ -121,14 +121,14 @@ def _why(compared: Destinations, mediated: Sequence[Mediated]) -> str:
     arm = (compared.cell.method, compared.cell.strength)
     about = [m for m in mediated if m.ours == arm and m.theirs[0] in CONTROLS]
     if not about:
-        return ", but why was not measured"
+        return ", but the reason was not measured"
     shares = [
         f"{_percent(m.explained.share)}% of it [{_percent(m.explained.share_low)}, {_percent(m.explained.share_high)}] "
         f"over {RULES[m.theirs[0]]}"
         for m in about
         if m.explained.mediates
     ]
-    return f", and the change of r explains {', '.join(shares)}" if shares else ", but not shown to be so because of r"
+    return f", and the change of r explains {', '.join(shares)}" if shares else ", but r is not shown to be the reason"
 
 
 def findings(compared: Sequence[Destinations], measured: Sequence[tuple[Margins, list[Mediated]]]) -> list[Finding]:

@@ -55,4 +55,4 @@ def test_the_page_of_an_unfinished_study_says_how_many_cells_are_finished(untouc
     (study / "results/tiny/cells" / CELL / "metrics.json").unlink()
     write_outcomes(study, tmp_path)
     page = (render(tmp_path) / "index.html").read_text()
-    assert "This study is not finished: 3 of 4 cells are" in page
+    assert "This study is not finished: the page shows the 3 of 4 cells that are" in page
