@@ -36,16 +36,16 @@ FIGURES = (
         "figure1",
         "Percent change in accuracy and Fréchet distance for each method, with paired intervals",
         "Figure 1. Change from the uncompressed model, in percent of the uncompressed value, with 95% intervals of the "
-        "paired difference, over the same images or over images generated from the same noise. Shading marks the better "
-        "of two methods where their paired difference is significant (5%); elsewhere the comparison is undecided.",
+        "paired difference, over the same images or over images generated from the same noise. Shading marks the "
+        "better of two methods where their paired difference is significant (5%); elsewhere nothing is decided.",
     ),
     Figure(
         "tradeoff",
         "Accuracy over operations and over Fréchet distance, with the Pareto front",
         "Accuracy against the operations of a forward pass and against the Fréchet distance of generated images. Lines "
         "connect a method's strengths; the grey staircase is the Pareto front of the estimates. A point is surely on "
-        "the front if every other point costs more or is significantly less accurate, and surely off it if another point "
-        "costs no more and is significantly more accurate (paired tests at 5%, for distances too). Bars are 95% "
+        "the front if every other point costs more or is significantly less accurate, and surely off it if another "
+        "point costs no more and is significantly more accurate (paired tests at 5%, for distances too). Bars are 95% "
         "intervals of single accuracies and do not compare two points.",
     ),
     Figure(
@@ -76,7 +76,7 @@ PROBE_FIGURES = (  # of a study whose models are probed: token methods classify 
         "figure2",
         "Images and the Laplacian saliency of their tokens",
         "Figure 2. Laplacian score (Eq. 7) of every token before self-attention, without a prompt, averaged over noise "
-        "draws: bright tokens are detailed. For a U-Net, the scores are those of the last block at the highest resolution.",
+        "draws: bright tokens are detailed. For a U-Net, the scores are from the last block at the highest resolution.",
     ),
     Figure(
         "figure3",

@@ -81,7 +81,7 @@ def finding(compared: Destinations, mediated: Sequence[Mediated]) -> Finding:
     if verdict == EQUIVALENT:
         return Finding(verdict, f"on {place}, no rule is better by {_points(compared.margin)} or more{numbers}")
     shown = max(lead.difference.detectable for lead in leads.values())
-    return Finding(verdict, f"on {place}, not every lead is clear{numbers}; {rounded(shown, 1)} points could have been shown")
+    return Finding(verdict, f"on {place}, not every lead is clear{numbers}; {rounded(shown, 1)} points would be shown")
 
 
 def _verdict(leads: list[Change]) -> str:
