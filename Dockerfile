@@ -1,8 +1,8 @@
-# The study's environment, pinned by envs/requirements.lock, with the package installed. Nobody publishes this image: build
-# it with `docker build -t bigain .`; envs/README.md says how Snakemake uses it.
+# The study's environment, pinned by envs/requirements.lock, with the package installed. This image is not published: build
+# it with `docker build -t bigain .`. envs/README.md explains how Snakemake uses it.
 FROM python:3.11-slim-bookworm
 
-# LaTeX for the report's PDF, of whatever version Debian has today.
+# LaTeX for the report's PDF, in the version that Debian currently has.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends texlive-latex-recommended texlive-fonts-recommended \

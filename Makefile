@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-# For whatever library looks for a hub or a display: there is none to need.
+# Keep libraries from looking for the Hugging Face hub or a display; nothing here needs them.
 export HF_HUB_OFFLINE = 1
 export MPLBACKEND = Agg
 # As in bigain/cli/forkserver.py: glibc keeps the memory of large tensors.
@@ -34,7 +34,7 @@ lint: $(INSTALLED)
 	$(BIN)/snakefmt --check --diff Snakefile workflow
 	$(BIN)/snakemake --lint --configfile config/short.yaml
 
-# The study shrunk to minutes, from config to page: what CI runs.
+# A study of a few minutes, from config to page, as CI runs it.
 short: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/short.yaml
 
@@ -43,11 +43,11 @@ OUTCOMES ?= docs/decisive/outcomes
 showcase: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --forceall --snakefile workflow/outcomes.smk --config outcomes=$(OUTCOMES)
 
-# Ours beside the plain loop, diffusers and tomesd, timed in turns on this machine: docs/performance.md says what it means.
+# This code, a plain loop, diffusers and tomesd, timed in turns on this machine; docs/performance.md explains the numbers.
 bench: $(INSTALLED)
 	$(BIN)/python -m bench results/bench
 
-# On a machine with a GPU: is it right, the same bits every time, and how fast? In MINUTES, most important first.
+# On a machine with a GPU: are the results right and repeatable bit for bit, and how fast? Within MINUTES, by importance.
 MINUTES ?= 8
 bench-gpu: $(INSTALLED)
 	$(BIN)/python -m bench.gpu results/gpu --minutes $(MINUTES)

@@ -1,4 +1,4 @@
-# The whole study: `snakemake --cores all`. Another one: `snakemake --cores all --configfile config/mini_half.yaml`.
+# The embedded study: `snakemake --cores all`. Another study: `snakemake --cores all --configfile config/mini_half.yaml`.
 include: "workflow/Snakefile"
 
 
@@ -6,7 +6,7 @@ localrules:
     default,
 
 
-rule default:  # Snakemake takes no default target from an included file
+rule default:  # Snakemake ignores the default target of an included file
     default_target: True
     input:
         rules.all.input,

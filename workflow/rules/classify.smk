@@ -1,4 +1,4 @@
-# One cell times one range of images: per-trial errors.
+# A job per cell and range of images: the error of every trial.
 
 
 rule classify:

@@ -1,4 +1,4 @@
-# The study of the config, and what every rule needs from it. Specs come from `bigain.study`; nothing is decided here.
+# The study of the config, and helpers that all rules share. Specs come from `bigain.study`; nothing is decided here.
 from snakemake.logging import logger
 
 
@@ -28,7 +28,7 @@ except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
 try:
-    if internals.plans(workflow):  # whatever Snakemake's own records say
+    if internals.plans(workflow):  # regardless of Snakemake's records
         internals.compute_again(workflow, outdated_files(study))
         internals.compute_again(
             workflow,
@@ -37,7 +37,7 @@ try:
 except ResultError as error:
     raise WorkflowError(str(error)) from None
 
-fork_servers = []  # at most one, of which local commands are forks
+fork_servers = []  # at most one; local commands are its forks
 
 
 wildcard_constraints:
@@ -59,7 +59,7 @@ onstart:
         raise WorkflowError(missing)
     for part in changed():
         logger.info(
-            f"{part} was changed since its numbers were recorded: what depends on it is computed again"
+            f"{part} has changed since its numbers were recorded: what depends on it is computed again"
             f" (`bigain accept {part}` if it gives the same numbers)"
         )
     study.write_plan()
@@ -83,11 +83,11 @@ onerror:
 
 
 def with_provenance(file: str) -> list[str]:
-    """A result file and its provenance. Commands get both as `{output}`, since a changed command runs finished jobs again."""
+    """Return a result file and its provenance. Commands get both as `{output}`; other commands would rerun finished jobs."""
     return [file, f"{file}.json"]
 
 
 def inputs_of(cell_path: str, name: str) -> str:
-    """A shared input of a cell: latents or conditions of its backbone and data set."""
+    """Return a shared input of a cell: latents or conditions of its backbone and data set."""
     cell = study.cell(cell_path)
     return f"{study.results}/inputs/{cell.backbone}/{cell.dataset}/{name}.safetensors"

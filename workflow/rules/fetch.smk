@@ -1,5 +1,5 @@
-# What is published elsewhere: `snakemake fetch --configfile config/paper.yaml` downloads all that may be downloaded.
-# Outside `all`, which says what is missing and starts nothing.
+# Downloads: `snakemake fetch --configfile config/paper.yaml` downloads every model and data set that may be downloaded.
+# Not part of `all`, which only reports what is missing.
 
 
 localrules:

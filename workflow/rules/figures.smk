@@ -1,4 +1,4 @@
-# Figures and sample sheets. `bigain.reporting.commands` says which command draws a figure, and from which files.
+# Figures and sample sheets. `bigain.reporting.commands` maps each figure to its command and input files.
 
 FIGURES = [
     figure.name

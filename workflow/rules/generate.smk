@@ -1,4 +1,4 @@
-# One cell times one range of images: features of what is generated, and the first few images.
+# A job per cell and range of images: features of the generated images, and the first few images.
 
 
 rule generate:

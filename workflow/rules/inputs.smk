@@ -1,5 +1,5 @@
-# What comes before the cells: latents, conditions and features of the real images, which all methods share, and the
-# calibrations of structural methods.
+# Inputs of the cells: latents, conditions and features of the real images, which all methods share, and the calibrations
+# of structural methods.
 
 
 rule encode_images:
@@ -43,7 +43,7 @@ rule measure_batch:
         with_provenance(f"{study.results}/inputs/{{backbone}}/batch.json"),
     log:
         f"{study.results}/logs/inputs/{{backbone}}/batch.log",
-    # All cores, so that it runs alone: seconds are measured. `--report` and clusters have no number of cores.
+    # All cores, so that the job runs alone, since it measures time. `--report` and clusters have no number of cores.
     threads: internals.cores(workflow) or study.config["threads"]
     resources:
         gpu=study.gpus,

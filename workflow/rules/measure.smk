@@ -1,4 +1,4 @@
-# From records to numbers: the metrics of every cell, then all of them in one tidy table.
+# From records to numbers: the metrics of every cell, then a tidy table of all metrics.
 
 
 localrules:
@@ -93,7 +93,7 @@ rule efficiency:
         with_provenance(f"{study.results}/efficiency/{{backbone}}.csv"),
     log:
         f"{study.results}/logs/efficiency/{{backbone}}.log",
-    # All cores, so that it runs alone: seconds are measured. `--report` and clusters have no number of cores.
+    # All cores, so that the job runs alone, since it measures time. `--report` and clusters have no number of cores.
     threads: internals.cores(workflow) or study.config["threads"]
     resources:
         gpu=study.gpus,

@@ -1,4 +1,4 @@
-# The package whose commands the jobs run, and the Python they run it with.
+# The package whose commands the jobs run, and their Python.
 import shutil
 import sys
 from functools import cache, partial
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-# A checkout runs the package that lies in it, whatever is installed. Snakemake itself looks beside the main Snakefile.
+# A checkout runs the package that it contains, whatever is installed. Snakemake itself looks beside the main Snakefile.
 checkout = Path(workflow.basedir).parent
 if (checkout / "bigain" / "__init__.py").is_file():
     sys.path.insert(0, str(checkout))

@@ -1,4 +1,4 @@
-# Looks inside the models: which tokens are detailed and which are merged (Figures 2 and 3), and what a method does to the
+# Probes of the models: maps of token saliency and of merged tokens (Figures 2 and 3), and the effect of each method on the
 # frequency bands of paired class differences (Theorem 1) and of margins to the hardest wrong class.
 
 

@@ -1,6 +1,6 @@
-# All of it together: a document and a page.
+# The whole report: a LaTeX document and a page.
 
-# A PDF where there is a LaTeX.
+# A PDF, if LaTeX is installed.
 DOCUMENT = "report.pdf" if shutil.which("pdflatex") else "report.tex"
 RENDERED = rendered_files(study, DOCUMENT)
 

@@ -1,6 +1,6 @@
-# Tables. `bigain.reporting.commands` says which command renders each of them, and from which files.
+# Tables. `bigain.reporting.commands` maps each table to its command and input files.
 
-TABLES = cache(partial(table_commands, study))  # not called where no table is rendered
+TABLES = cache(partial(table_commands, study))  # called only when tables are rendered
 EVERY_TABLE = tables_in_order(study)
 PROBED = study.probed()
 RENDERED_ALONE = [

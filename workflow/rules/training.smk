@@ -1,5 +1,5 @@
-# How the embedded models were made. Outside `all`: `snakemake --cores 2 train_models`, hours on a CPU, then compare the
-# folders in training/ with resources/ and copy what is better (and renew resources/SHA256SUMS with `bigain checksums`).
+# Training of the embedded models. Not part of `all`: `snakemake --cores 2 train_models` takes hours on a CPU. Then compare
+# the folders in training/ with resources/, copy what is better, and update resources/SHA256SUMS with `bigain checksums`.
 
 
 rule train_models:
