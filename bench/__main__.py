@@ -1,6 +1,6 @@
 """The benchmark suite: `python -m bench OUTPUT`, from the repository's root. Writes OUTPUT.json and OUTPUT.md.
 
-Every figure is a ratio of two arms timed in turns in one process, on the GPU if there is one. Both files name the
+Every figure is the ratio of two arms timed in turns in one process, on the GPU if there is one. Both files name the
 device.
 """
 
@@ -60,7 +60,7 @@ def main(
     ] = None,
     threads: Annotated[int, typer.Option(help="of the CPU")] = 1,
 ) -> None:
-    """Run the benchmarks and write what came out."""
+    """Run the benchmarks and write the results."""
     available = PARTS | (GPU_PARTS if torch.cuda.is_available() else {})
     for name in part or ():
         if name not in available:

@@ -18,7 +18,7 @@ from bigain.measure.flops import PROMPT_TOKENS, architecture
 
 
 class RandomBackbone(Backbone):
-    """What both families share: a denoiser built on the device, and its latents' shape."""
+    """Base of both families: a denoiser built on the device, and the shape of its latents."""
 
     name: str
 
@@ -41,7 +41,7 @@ class RandomBackbone(Backbone):
         return config.in_channels, config.sample_size, config.sample_size
 
     def conditions_of(self, count: int) -> Tensor:
-        """Return conditions of so many classes."""
+        """Return conditions of `count` classes."""
         raise NotImplementedError
 
 
@@ -54,7 +54,7 @@ class RandomStableDiffusion(RandomBackbone, StableDiffusion):
         self.scheduler = EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
 
     def conditions_of(self, count: int) -> Tensor:
-        """Return random embeddings of so many prompts."""
+        """Return random embeddings of `count` prompts."""
         shape = (count, PROMPT_TOKENS["unet"], self.denoiser.config.cross_attention_dim)
         return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 

@@ -1,7 +1,7 @@
-"""The cost of attaching, removing and compiling, beside tomesd: `python -m bench.attach_cost`.
+"""The cost of attaching, removing and compiling, in comparison with tomesd: `python -m bench.attach_cost`.
 
-Attaching is timed on the architecture of Stable Diffusion 2.0 without weights, in rounds that alternate; then, arm
-after arm, eager and compiled forward passes on the embedded U-Net. Figures are medians.
+Attaching is timed on the architecture of Stable Diffusion 2.0 without weights, with the arms in turns; eager and
+compiled forward passes are timed on the embedded U-Net, one arm after the other. Figures are medians.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Seconds of a forward pass under every token method, with vanilla attention and with SDPA (Table 11).
+"""Time of a forward pass under every token method, with vanilla attention and with SDPA (Table 11).
 
-Under vanilla attention, which holds all N x N scores, fewer tokens save memory traffic too; SDPA does not hold them, so
-there less is left to save. Each row is a speed-up over the uncompressed model with the same attention.
+Vanilla attention stores all N x N scores, so fewer tokens also save memory traffic. SDPA does not store them and has
+less to save. Each row is a speed-up over the uncompressed model with the same attention.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def attention(rounds: int = 3 * ROUNDS) -> list[Row]:
         backbone = backbones.load(family, path, device)
         given = guided(backbone, backbone.null_condition(), BATCH)
         for kind, context in (("vanilla", vanilla_attention), ("SDPA", lambda _: nullcontext())):
-            with context(backbone.denoiser):  # which every arm's copy keeps
+            with context(backbone.denoiser):  # kept by the copy of every arm
                 runs = {
                     method: forward(backbone, given, ours(method, strength | (places if strength else {})))
                     for method, strength in ARMS.items()
@@ -67,7 +67,7 @@ def attention(rounds: int = 3 * ROUNDS) -> list[Row]:
 def guided(
     backbone: Backbone, condition: Tensor, batch: int, size: tuple[int, int] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a batch of x_t, t and one condition for all rows, on the device; `size` replaces the latents' own."""
+    """Return a batch of x_t, t and one condition for all rows, on the device; `size` overrides the latents'."""
     channels, *model_size = backbone.latent_shape
     x = torch.randn(batch, channels, *(size or model_size), generator=torch.Generator().manual_seed(0))
     condition = backbone.to_device(condition)
@@ -80,7 +80,7 @@ def forward(
 ) -> Callable[[], object]:
     """Return a forward pass of a copy of the backbone to which something is attached; attaching is not timed.
 
-    `compiler` is the backend of torch.compile, if it is to be compiled.
+    `compiler` is the backend of torch.compile; without one, the pass runs eagerly.
     """
     own = copy.deepcopy(backbone)
     attach(own.denoiser)
@@ -96,6 +96,6 @@ def ours(method: str, options: dict) -> Attach:
 
 def tomesd_07(denoiser: ModelMixin) -> None:
     """Attach tomesd at the paper's ratio, without its random destinations."""
-    import tomesd  # which users of the library need not have
+    import tomesd  # optional for users of the library
 
     tomesd.apply_patch(denoiser, ratio=0.7, use_rand=False)

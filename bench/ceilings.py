@@ -11,7 +11,7 @@ import torch
 from bench.rounds import Row, seconds
 
 SIDE = 8192  # of the matrices
-COPIED = 2**32  # bytes, many times what a cache holds
+COPIED = 2**32  # bytes, many times the size of a cache
 PRECISIONS = {
     "bfloat16": (torch.bfloat16, False),
     "float16": (torch.float16, False),
@@ -36,7 +36,7 @@ def ceilings(side: int = SIDE, copied: int = COPIED) -> list[Row]:
 
 
 def product(dtype: torch.dtype, device: torch.device, side: int = SIDE, tf32: bool = False) -> float:
-    """Return the operations a second of the product of two square random matrices."""
+    """Return the operations per second of the product of two square random matrices."""
     x, y = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     with tf32_products(tf32):
         return 2 * side**3 / median_seconds(lambda: x @ y)
@@ -44,7 +44,7 @@ def product(dtype: torch.dtype, device: torch.device, side: int = SIDE, tf32: bo
 
 @contextmanager
 def tf32_products(allowed: bool) -> Iterator[None]:
-    """Let products of float32 matrices round their factors to tf32, or not."""
+    """Set whether products of float32 matrices round their factors to tf32."""
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = allowed
     try:
@@ -54,7 +54,7 @@ def tf32_products(allowed: bool) -> Iterator[None]:
 
 
 def median_seconds(run: Callable[[], object], calls: int = 10, rounds: int = 5) -> float:
-    """Return the seconds of a call: the median over rounds of `calls` calls on end, which hide the launch."""
+    """Return the seconds of a call: the median over rounds of `calls` consecutive calls, which hide the launch."""
     run()
 
     def repeated() -> None:

@@ -1,4 +1,4 @@
-"""Images per second of the classification engine, beside the released protocol's plain loop (`reference_loop`)."""
+"""Images per second of the classification engine and of the released protocol's plain loop (`reference_loop`)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def engine(
 
 
 def equal_decisions(images: int = 500) -> list[Row]:
-    """Count the images that the engine and the reference loop classify alike, without compression."""
+    """Count the images that the engine and the reference loop assign to the same class, without compression."""
     rows = []
     for family, path in MODELS.items():
         backbone = backbones.load(family, path, "cuda" if torch.cuda.is_available() else "cpu")

@@ -1,7 +1,7 @@
-"""Time compiled forward passes: every arm is compiled in a process of its own, all at once, and then they take turns.
+"""Time compiled forward passes: all arms compile at once, each in its own process, and then run in turns.
 
-Compiling SD 2.0's U-Net takes minutes and one core; running it takes milliseconds. So processes compile beside one
-another and wait, and only when no one compiles any more are they timed, one at a time, in the usual rounds.
+Compiling SD 2.0's U-Net takes minutes on one core; running it takes milliseconds. So the processes compile in parallel
+and wait. They are timed only after all have compiled, one at a time, in the usual rounds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Arm:
         self.requests, self.answers = _stream(self.process.stdin), _stream(self.process.stdout)
 
     def answer(self) -> dict[str, Any]:
-        """Return what the process says next; a message if it says nothing more."""
+        """Return the next line of the process, or a message if it has ended."""
         line = self.answers.readline()
         return json.loads(line) if line else {"message": f"its process ended ({self.process.wait()})"}
 
@@ -66,7 +66,7 @@ def compiled_attention(
     compiler: str = "inductor",
     rounds: int = ROUNDS,
 ) -> Iterator[Row]:
-    """Yield rows of compiled guided forward passes over no compression, or of arms that were not compiled and why."""
+    """Yield rows of compiled guided forward passes over no compression; for arms that did not compile, the reason."""
     deadline = time.monotonic() + seconds - min(RESERVED, seconds / 4)
     names = tuple(name for name in names if installed(name))
     threads = max(1, (os.cpu_count() or 1) // len(names))
@@ -78,7 +78,7 @@ def compiled_attention(
         ready = compiled_in_time(arms, deadline)
         for each in arms:
             if each not in ready:
-                each.stop()  # it would compile beside those that are timed
+                each.stop()  # it would compile while the others are timed
                 yield {"benchmark": "SDPA attention, compiled", "case": case, "arm": each.name, "note": each.message}
         if ready:
             yield from timed_in_turns(ready, names[0], case, side, rounds)
@@ -101,7 +101,7 @@ def timed_in_turns(arms: list[Arm], baseline: str, case: str, side: int, rounds:
 
 
 def compiled_in_time(arms: list[Arm], deadline: float) -> list[Arm]:
-    """Wait until every arm is compiled or has failed, or time is up; return those that are compiled, in their order."""
+    """Wait until every arm has compiled or failed, or time is up; return the compiled arms in order."""
     waiting, ready = list(arms), []
     while waiting and (left := deadline - time.monotonic()) > 0:
         spoken, _, _ = select([each.answers for each in waiting], [], [], left)
@@ -122,13 +122,13 @@ def _stream(stream: IO[str] | None) -> IO[str]:
 
 
 def _serve(request: dict[str, Any]) -> None:
-    """Compile an arm, say so, and run it for every line of standard input."""
+    """Compile an arm, report it, and run it for every line of standard input."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # output of libraries is not an answer
     try:
         model = request["model"]
         side, dtype = request["side"], getattr(torch, model["dtype"])
-        run = arm(  # of a copy: the model itself is not kept; of this side, or methods learn it while it is compiled
+        run = arm(  # of a copy, since the model is not kept; at this size, or methods would learn it while compiling
             RandomStableDiffusion(model["architecture"], model["device"], dtype, side),
             *(side, request["name"], request["compiler"]),
         )

@@ -1,4 +1,4 @@
-"""Time the embedded study on a fresh clone, with every job in its own process and with forked ones
+"""Time the embedded study on a fresh clone, with every job in its own process and with forked jobs
 (`bigain.cli.forkserver`)."""
 
 from __future__ import annotations

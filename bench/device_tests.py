@@ -1,4 +1,4 @@
-"""Run tests in a process of their own and read which failed."""
+"""Run tests in a separate process and list the failures."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class TestsFailed(RuntimeError):
 
 
 def device_tests(paths: tuple[str, ...], seconds: float) -> Iterator[Row]:
-    """Yield how many tests of each file passed, failed and were skipped, then a row per failure; after some seconds
-    those of the tests that ran.
+    """Yield a row per file with the numbers of passed, failed and skipped tests, then a row per failure; if time is up,
+    for the tests that ran.
 
     Raises TestsFailed, after the rows, if one failed or time was up.
     """
@@ -35,7 +35,7 @@ def device_tests(paths: tuple[str, ...], seconds: float) -> Iterator[Row]:
             raise TestsFailed(f"{how} and wrote no report")
         cases = list(ElementTree.parse(report).iter("testcase"))
     if code is None and cases and cases[-1].find("failure") is None:
-        cases.pop()  # interrupted, which its report does not say
+        cases.pop()  # interrupted, which the report does not mention
     failures = [(case, bad) for case in cases for bad in (case.find("failure"), case.find("error")) if bad is not None]
     skipped = sum(case.find("skipped") is not None for case in cases)
     counts = {"passed": len(cases) - len(failures) - skipped, "failed": len(failures), "skipped": skipped}
@@ -50,7 +50,7 @@ def device_tests(paths: tuple[str, ...], seconds: float) -> Iterator[Row]:
         raise TestsFailed(how)
 
 
-# A shell may start this program so that it ignores Ctrl-C, and what it starts would, too.
+# A shell may start this program with Ctrl-C ignored, which its children would inherit.
 PYTEST = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -60,7 +60,7 @@ sys.exit(pytest.main(sys.argv[1:]))
 
 
 def _pytest(arguments: list[str], seconds: float) -> int | None:
-    """Run pytest and return its exit code; None if it was interrupted after some seconds, and wrote its report."""
+    """Run pytest and return its exit code; None if it ran out of time and wrote its report."""
     process = subprocess.Popen([sys.executable, "-c", PYTEST, *arguments], cwd=ROOT)
     try:
         return process.wait(seconds)

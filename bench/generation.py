@@ -1,4 +1,4 @@
-"""Images per second beside diffusers' own pipelines.
+"""Images per second in comparison with diffusers' pipelines.
 
 The embedded U-Net and DiT, uncompressed, generate and decode images from the same noise, conditions, scheduler and
 number of steps. The arms alternate in one process, so that other load on the machine affects both.

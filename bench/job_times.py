@@ -1,4 +1,4 @@
-"""List where a finished study spent its time, from Snakemake's own records: `python -m bench.job_times [FOLDER]`.
+"""List where a finished study spent its time, from Snakemake's records: `python -m bench.job_times [FOLDER]`.
 
 Snakemake keeps the start and end of every job in `.snakemake/metadata`, one record per output file.
 """
@@ -37,7 +37,7 @@ def read_jobs(folder: Path) -> list[Job]:
     records = [json.loads(file.read_text(encoding="utf-8")) for file in metadata.rglob("*") if file.is_file()]
     spans: dict[tuple[str, str], tuple[float, float]] = {}
     for record in records:
-        if record.get("endtime"):  # outputs of one job have its log in common, and differ by the time of their record
+        if record.get("endtime"):  # the outputs of a job share its log; only the times of their records differ
             key = record["rule"], record["log"][0] if record["log"] else ""
             start, end = spans.get(key, (record["starttime"], record["endtime"]))
             spans[key] = min(start, record["starttime"]), max(end, record["endtime"])

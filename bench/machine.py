@@ -1,4 +1,4 @@
-"""What a benchmark ran on: the machine's name beside figures, and all that a GPU's page tells about it."""
+"""The machine of a benchmark: its name beside figures, and its description on the page of a GPU."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def processor() -> str:
 
 
 def described() -> Iterator[Row]:
-    """Yield what a reader of GPU figures asks about a machine, a row each."""
+    """Yield the properties of the machine that matter for GPU figures, one per row."""
     yield {"case": "card", "value": str(machine()["device"])}
     if torch.cuda.is_available():
         card = torch.cuda.get_device_properties(0)
-        free, _ = torch.cuda.mem_get_info()  # less than all of it if somebody else uses the card
+        free, _ = torch.cuda.mem_get_info()  # less than the total if others use the card
         yield {"case": "memory", "value": f"{card.total_memory / 2**30:.0f} GiB, {free / 2**30:.0f} free at the start"}
         yield {"case": "compute capability", "value": f"{card.major}.{card.minor}"}
         yield {"case": "bfloat16", "value": "yes" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"}
@@ -70,7 +70,7 @@ def driver() -> str:
 
 
 def version(name: str) -> str:
-    """Return the version of an installed library; of a folder on the path that has no metadata, "not known"."""
+    """Return the version of an installed library; "not known" for a folder on the path without metadata."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Errors in one line, for tables."""
+"""One-line error messages, for tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def in_a_line(error: Exception) -> str:
-    """Return what went wrong in one line."""
+    """Return the message of an error in one line."""
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     if isinstance(error, ModuleNotFoundError):
         return f"needs {error.name}, which is not installed"

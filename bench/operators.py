@@ -1,7 +1,7 @@
-"""Time the parts of a compressed block, each alone: planning and its steps, reducing, restoring, attention.
+"""Time the parts of a compressed block separately: planning and its steps, reducing, restoring, attention.
 
-A call is timed twice: in eager mode, where every kernel is started from Python, and as the replay of a CUDA graph,
-which leaves the kernels' own time.
+A call is timed twice: in eager mode, where Python starts every kernel, and as the replay of a CUDA graph, which takes
+only the time of the kernels.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Calls = dict[str, Callable[[], object]]
 
 
 def operators(maps: tuple[tuple[int, int], ...] = MAPS, batch: int = ROWS) -> Iterator[Row]:
-    """Time every operator on every map, by calls on end and as a CUDA graph."""
+    """Time every operator on every token map, by consecutive calls and as a CUDA graph."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for side, channels in maps:
         generator = torch.Generator().manual_seed(0)
@@ -48,7 +48,7 @@ def operators(maps: tuple[tuple[int, int], ...] = MAPS, batch: int = ROWS) -> It
 
 
 def timed(run: Callable[[], object], device: torch.device) -> Row:
-    """Return the seconds of a call, eager and replayed; or what it failed with, such as a tile that does not fit."""
+    """Return the seconds of a call, eager and replayed; or its error, such as a tile that does not fit."""
     try:
         return {"eager": median_seconds(run, CALLS), "graph": replayed(run, device)}
     except torch.OutOfMemoryError:
@@ -62,7 +62,7 @@ def calls(x: Tensor, grid: TokenGrid) -> Calls:
     plan = merge.merge_smooth(x, grid, RATIO, CELL, "laplacian_l1")
     cells = blocks.merge_cells(x, grid, RATIO, CELL, "laplacian_l1", "token_matched", "max")
     sources, destinations = matching.split(plan.destinations, grid.tokens)
-    assert isinstance(cells, merge.TokenPlan)  # not ragged: every image merges as many cells
+    assert isinstance(cells, merge.TokenPlan)  # not ragged: every image merges equally many cells
     short, fewer = plan.reduce(x), downsample.nearest(x, grid, FACTOR)
     plans: Calls = {
         "plan, bigain_tm": lambda: merge.merge_smooth(x, grid, RATIO, CELL, "laplacian_l1"),
@@ -101,8 +101,8 @@ def by_torch(run: Callable[[], object]) -> Callable[[], object]:
 
 
 def alternatives(x: Tensor, plan: merge.TokenPlan, sources: Tensor, destinations: Tensor) -> Calls:
-    """Return other forms of some steps: torch's, to see what its float32 and its deterministic sums cost, and, where
-    kernels run, each of them and other tiles of the matching kernel."""
+    """Return other forms of some steps: torch's, which show the cost of float32 and of deterministic sums, and, where
+    kernels run, each kernel and the matching kernel with other tiles."""
     unit = F.normalize(x.float(), dim=-1)
     batch, count = plan.destinations.shape
     place = (plan.target + count * torch.arange(batch, device=x.device).unsqueeze(1)).flatten()

@@ -1,4 +1,4 @@
-"""The cost of planning a merge, beside tomesd's matching, at the highest resolution of Stable Diffusion's U-Net."""
+"""The cost of planning a merge, in comparison with tomesd, at the highest resolution of Stable Diffusion's U-Net."""
 
 from __future__ import annotations
 

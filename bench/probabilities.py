@@ -1,8 +1,8 @@
-"""How far the embedded models' probabilities are calibrated: `python -m bench.probabilities RESULTS OUTPUT`.
+"""How well the embedded models' probabilities are calibrated: `python -m bench.probabilities RESULTS OUTPUT`.
 
-RESULTS is the folder of a study with uncompressed cells of both models on `fashion`, as results/decisive has them after
+RESULTS is the folder of a study with uncompressed cells of both models on `fashion`, such as results/decisive after
 `snakemake --cores all --configfile config/decisive.yaml`. Temperatures and weights are fitted on one half of the images
-and evaluated on the other, both ways round; the halves alternate by ten images, one of each class. Writes
+and evaluated on the other, and vice versa; the halves alternate every ten images, one of each class. Writes
 calibration.csv, reliability.png and explanation.png to OUTPUT.
 """
 
@@ -34,7 +34,7 @@ from bigain.zero_shot.reliability import reliability_figure
 
 MODELS: dict[str, Family] = {"mini_unet": "unet", "mini_dit": "dit"}
 EXPLAINED = 6  # position of an image: a shirt
-Weighting = Callable[[pd.DataFrame, dict[int, int]], str | WeightFunction]  # from the half that is fitted on
+Weighting = Callable[[pd.DataFrame, dict[int, int]], str | WeightFunction]  # from the half used for fitting
 
 
 def evaluated(

@@ -1,8 +1,8 @@
 """The released classification protocol as a plain loop, the baseline of the engine in `bigain.classifier`.
 
-One image at a time. A stage lists its noise predictions class by class, over the new timesteps of each, and cuts the
-list into batches of 16, the last one smaller; of every batch the errors are fetched at once. Attention is vanilla: it
-holds all N x N scores. Noise, timesteps, stages and decisions are those of `bigain.classifier`, so decisions
+One image at a time. A stage lists its noise predictions class by class, over the new timesteps of each class, and cuts
+the list into batches of 16, with a smaller last batch; the errors of a batch are fetched at once. Attention is vanilla:
+it stores all N x N scores. Noise, timesteps, stages and decisions are those of `bigain.classifier`, so decisions
 can be compared.
 """
 

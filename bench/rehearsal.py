@@ -1,8 +1,8 @@
-"""The paper's study rehearsed without a model: `python -m bench.rehearsal [FOLDER]`.
+"""Rehearse the paper's study without a model: `python -m bench.rehearsal [FOLDER]`.
 
-The real workflow and executor, in a copy of the repository whose jobs only write their files: after the hours that
-`bigain plan` foresees for them, a hundred thousand times shorter. A dry run first, then everything up to the tables
-(tests/reporting renders those at full size), then a dry run of what is finished. Prints a line of JSON with seconds,
+The real workflow and executor run in a copy of the repository, in which a job only writes its files, after a
+hundred-thousandth of the time that `bigain plan` estimates. First a dry run, then everything up to the tables
+(tests/reporting renders those at full size), then a dry run of the finished study. Prints a line of JSON with seconds,
 memory of Snakemake's process, and files.
 """
 
@@ -52,7 +52,7 @@ for name in (output.name, *BESIDE) if output.name == "results.parquet" else (out
     output.with_name(name).write_text("{}")
     write_provenance(output.with_name(name), spec, {}, seconds=seconds)
 '''
-LAST = ("collect", "efficiency", "probe_tokens", "probe_spectrum", "collect_margins")  # what tables are rendered from
+LAST = ("collect", "efficiency", "probe_tokens", "probe_spectrum", "collect_margins")  # the input of the tables
 
 
 def main(folder: Path) -> None:

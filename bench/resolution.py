@@ -1,9 +1,9 @@
-"""Seconds of a forward pass at one, two and four times the side of the latents: attention, which token methods shorten,
-takes a growing share of it.
+"""Time of a forward pass at one, two and four times the side of the latents. The share of attention, which token
+methods shorten, grows with the size.
 
-The embedded models' architectures with random weights, since a DiT's positions are those of a single size. Beside each
-speed-up stands its bound: counted operations of the uncompressed model over those of the method without its planning.
-Softmax counts no operations, so attention that is mostly softmax may save more.
+The embedded models' architectures have random weights here, since a trained DiT's positions fit a single size. Each
+speed-up comes with its bound: counted operations of the uncompressed model over those of the method without its
+planning. Softmax does not count as operations, so attention that is mostly softmax may save more.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bench.sd2 import installed
 from bigain.compression.targets import select
 from bigain.measure.flops import count
 
-BATCHES = {1: 8, 2: 4, 4: 2}  # rows of a forward pass, by how many times as long the latents' side is
+BATCHES = {1: 8, 2: 4, 4: 2}  # rows of a forward pass, by the factor of the latents' side
 ROUNDS = 5
 STEPS = ("plan", "reduce", "attention", "restore")  # of a compressed block
 KINDS: dict[str, Callable[..., RandomBackbone]] = {"unet": RandomStableDiffusion, "dit": RandomDiT}
@@ -49,15 +49,14 @@ def speed_ups(backbone: RandomBackbone, batch: int, places: dict[str, Any], case
     bounds = operation_bounds(backbone, arms)
     if backbone.family == "unet" and installed("tomesd"):
         runs["tomesd"] = forward(backbone, inputs, tomesd_07)
-        bounds["tomesd"] = bounds["tome_fixed"]  # merges as many tokens in the same blocks
+        bounds["tomesd"] = bounds["tome_fixed"]  # merges equally many tokens in the same blocks
     with torch.inference_mode():
         rows = compare("SDPA attention", case, runs, rounds)
     return [row if row["arm"] == "none" else {**row, "bound": bounds[row["arm"]]} for row in rows]
 
 
 def operation_bounds(backbone: RandomBackbone, arms: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Return how many times as fast a forward pass is at most, if only counted operations take time and planning takes
-    none."""
+    """Return the bound of a forward pass's speed-up: only counted operations take time, and planning takes none."""
     model = copy.deepcopy(backbone.denoiser).to("meta")
     whole = count(model, "none").total
     counted = {method: count(model, method, **options) for method, options in arms.items()}

@@ -1,8 +1,8 @@
 """Time the classification engine and token methods on Stable Diffusion 2.0's and DiT-XL/2's architectures.
 
-Half precision and random weights (they take as long as trained ones), on a GPU. Beside the engine's seconds stand
-operations a second and their shares of a measured matrix product and of what the datasheet promises for dense half
-precision; beside a method's speed-up stands its bound.
+Half precision and random weights (which take as long as trained ones), on a GPU. The engine's seconds come with
+operations per second and their shares of a measured matrix product and of the datasheet's value for dense half
+precision; a method's speed-up comes with its bound.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from bigain.backbones.devices import missing_compiler
 from bigain.classifier.classify import ClassificationSettings, Classifier
 from bigain.classifier.timesteps import Stages
 
-PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "RTX 4090": 165e12}  # operations a second, dense, half
+PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "RTX 4090": 165e12}  # operations per second, dense, half
 GUIDED = 8  # rows of a forward pass: four images, both halves of guidance
 SIDES = (64, 96, 128)  # of latents: 512, 768 and 1,024 pixels
 TIMED = (
@@ -45,7 +45,7 @@ ENGINE_GOALS = (3.0, 0.4)  # times the plain loop's speed; share of the measured
 
 @dataclass(frozen=True)
 class Work:
-    """What the classifier is timed on: four batches in the engine, forty in the plain loop."""
+    """Work on which the classifier is timed: four batches in the engine, forty in the plain loop."""
 
     images: int = 4
     classes: int = 37
@@ -81,7 +81,7 @@ def sd2_attention() -> Iterator[Row]:
 
 
 def classification(backbone: RandomBackbone, work: Work | None = None, rounds: int = ROUNDS) -> Iterator[Row]:
-    """Yield rows of the plain loop and of the engine, then on a GPU of one of the engine's forward passes, eager and as
+    """Yield rows of the plain loop and of the engine, and on a GPU of a single forward pass of the engine, eager and as
     a CUDA graph."""
     work = work or Work()
     ceiling = product(backbone.dtype, backbone.device, work.product_side)
@@ -96,7 +96,7 @@ def classification(backbone: RandomBackbone, work: Work | None = None, rounds: i
 
 
 def forward_pass(classifier: Classifier, case: str, ceiling: float, rounds: int) -> list[Row]:
-    """Return rows of a forward pass of the rows that the engine ran last, eager and as a CUDA graph."""
+    """Return the timing of a forward pass on the engine's last batch, eager and as a CUDA graph."""
     opened, backbone = classifier.engine, classifier.engine.backbone
     with torch.inference_mode():
         x_t = torch.randn(opened.batch_size, *backbone.latent_shape, dtype=backbone.dtype, device=backbone.device)
@@ -113,8 +113,8 @@ def forward_pass(classifier: Classifier, case: str, ceiling: float, rounds: int)
 def compiled_classification(
     backbone: RandomBackbone, work: Work | None = None, rounds: int = ROUNDS, compiler: str = "inductor"
 ) -> Iterator[Row]:
-    """Yield a row of the compiled engine over the eager one, on a GPU also of the one compiled to CUDA graphs; nothing
-    where there is no compiler."""
+    """Yield a row of the compiled engine over the eager one, on a GPU also of the engine compiled to CUDA graphs;
+    nothing without a compiler."""
     if missing_compiler(backbone.device) is not None:
         return
     work = work or Work()
@@ -127,7 +127,7 @@ def compiled_classification(
             fast.denoiser.compile(dynamic=False, backend=compiler, mode=mode)
             with engine(backbone, *inputs) as (_, eager), engine(fast, *inputs) as (_, run):
                 rows = compare("classification, compiled", f"{backbone}, {work}", {"engine": eager, arm: run}, rounds)
-                worked = operations(eager)  # the compiler changes how, not what
+                worked = operations(eager)  # a compiler does not change the operations
             yield with_rate(rows[1], worked, ceiling)
 
 
@@ -138,8 +138,8 @@ def attention(
     compiler: str | None = None,
     names: tuple[str, ...] = TIMED,
 ) -> Iterator[Row]:
-    """Yield rows of a guided forward pass of latents of so many rows and columns under token methods and tomesd, over
-    no compression: under SDPA, eager, on a GPU also as CUDA graphs, or compiled; an arm that fails has a note."""
+    """Yield rows of a guided forward pass at a size of the latents under token methods and tomesd, over no compression:
+    with SDPA, eager, on a GPU also as CUDA graphs, or compiled. An arm that fails has a note."""
     case = f"{backbone}, batch {GUIDED}, {side}x{side}"
     kind = "SDPA attention" if compiler is None else "SDPA attention, compiled"
     builders = {name: partial(arm, backbone, side, name, compiler) for name in names if installed(name)}
@@ -168,7 +168,7 @@ def arm(backbone: RandomBackbone, side: int, name: str, compiler: str | None = N
 
 
 def with_bound(row: Row, side: int) -> Row:
-    """Return an arm's row with the bound of its speed-up, and the goal where there is one."""
+    """Return an arm's row with the bound of its speed-up, and with its goal, if any."""
     strength = {"ratio": 0.7} if row["arm"] == "tomesd" else ARMS[row["arm"]]
     if not strength or side not in BOUNDS:
         return row
@@ -185,8 +185,8 @@ def operations(run: Callable[[], object]) -> int:
 
 
 def with_rate(row: Row, worked: int, ceiling: float | None = None) -> Row:
-    """Return a row with its operations a second, and their shares of the device's peak and of a measured ceiling; None
-    where that is not known."""
+    """Return a row with its operations per second, and their shares of the device's peak and of a measured ceiling;
+    None if unknown."""
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     peak = next((peak for part, peak in PEAKS.items() if part in name), None)
     rate = worked / row["seconds"]

@@ -17,13 +17,12 @@ DATA = {"id": "fashion", "reader": "fashion", "path": "resources/fashion", "data
 
 
 def startup(rounds: int = ROUNDS) -> list[Row]:
-    """Time the job that encodes an image with the embedded U-Net's autoencoder: imports, loading and a first pass, and
-    little else."""
+    """Time the job that encodes an image with the embedded U-Net's autoencoder: imports, loading and a first pass."""
     times: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         server = ForkServer()
         where = os.environ.pop(SOCKET)
-        _command(Path(folder), where)  # it has imported everything when it answers
+        _command(Path(folder), where)  # when it answers, it has imported everything
         for _ in range(rounds):
             times.append({"alone": _command(Path(folder), ""), "warm": _command(Path(folder), where)})
         server.stop()

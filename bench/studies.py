@@ -1,4 +1,4 @@
-"""Run a study by Snakemake in a folder of its own, for as long as there is time, and read what came out."""
+"""Run a study with Snakemake in a separate folder, within a time limit, and read its results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class StudyFailed(RuntimeError):
-    """A study ended before its last step; the message says why, in a line."""
+    """A study ended before its last step; the message gives the reason in a line."""
 
 
 def study(
@@ -31,7 +31,7 @@ def study(
     """Run the study of some config files of this project with some keys changed, up to some rules' jobs or to its end;
     yield its steps and its cells' metrics.
 
-    Raises StudyFailed, after the rows of what was finished, if a job failed or time was up.
+    Raises StudyFailed, after the rows of finished work, if a job failed or time was up.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "changes.yaml").write_text(yaml.safe_dump(dict(changes)))
@@ -77,7 +77,7 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _reason(folder: Path) -> str:
-    """Return why a study failed: what its first failed job left, or else the last error that Snakemake printed."""
+    """Return why a study failed: the error of its first failed job, or else the last error that Snakemake printed."""
     reasons = [file.read_text().strip() for file in sorted(folder.rglob(f"*{SUFFIX}"))]
     printed = [line.strip() for line in (folder / "snakemake.log").read_text().splitlines() if line.strip()]
     errors = [line for line in printed if "rror" in line] or printed or ["Snakemake printed nothing"]
@@ -86,14 +86,14 @@ def _reason(folder: Path) -> str:
 
 
 def _steps(log: Path) -> tuple[int, int]:
-    """Return how many jobs are done, of how many that were planned."""
+    """Return the numbers of finished and of planned jobs."""
     text = log.read_text()
     planned = re.search(r"^total +(\d+)$", text, re.MULTILINE)
     return text.count("Finished jobid:"), int(planned[1]) if planned else 0
 
 
 def _short(estimate: Any) -> str:
-    """Return a metric as it stands in a table: its value, with its interval where it has one."""
+    """Return a metric as printed in a table: its value, and its interval, if any."""
     if not isinstance(estimate, Mapping):
         return str(estimate)
     interval = f" ({estimate['low']:.4g} to {estimate['high']:.4g})" if "low" in estimate else ""
@@ -101,8 +101,8 @@ def _short(estimate: Any) -> str:
 
 
 def write_random_models(folder: Path, small: bool, datasets: tuple[str, ...]) -> None:
-    """Write what config/paper_smoke.yaml needs below a folder: pipelines with random weights, built on the GPU if there
-    is one, and made-up data sets in the official layouts."""
+    """Write the inputs of config/paper_smoke.yaml to a folder: pipelines with random weights, built on the GPU if there
+    is one, and synthetic data sets in the official layouts."""
     from tests.helpers import official_layouts as layouts
     from tests.helpers import random_pipelines as pipelines
 

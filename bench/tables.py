@@ -9,7 +9,7 @@ from bench.verdicts import verdict
 
 
 def equal(rows: list[Row]) -> list[str]:
-    """Return a table of how many decisions two arms share."""
+    """Return a table of the number of decisions that two arms share."""
     head = ["| model | equal decisions |", "|---|---|"]
     return [*head, *(f"| {row['case']} | {row['equal']} of {row['of']} |" for row in rows), ""]
 
@@ -31,8 +31,8 @@ def timed(rows: list[Row]) -> list[str]:
 
 
 def bounded(rows: list[Row]) -> list[str]:
-    """Return a table of arms timed in turns, in milliseconds, with the bound of each speed-up, with its goal where rows
-    have goals, with arms that did not run, and with how arms compare in this run."""
+    """Return a table of arms timed in turns, in milliseconds: the bound of each speed-up, its goal, if any, arms that
+    did not run, and comparisons between arms of this run."""
     verdicts = [verdict(row, rows) for row in rows]
     more = [key for key in ("bound", "goal") if any(key in row for row in rows)]
     head = ["benchmark", "case", "arm", "milliseconds", "times as fast", "quartiles", *more]
@@ -68,7 +68,7 @@ def resolved(rows: list[Row]) -> list[str]:
 
 
 def profiled(rows: list[Row]) -> list[str]:
-    """Return a table of operators by the time that they take."""
+    """Return a table of operators by their time."""
     lines = ["| model | arm | operator | seconds of its own | share | calls |", "|---|---|---|---|---|---|"]
     for row in rows:
         figures = f"{row['seconds']:.2f} | {100 * row['share']:.0f}% | {row['calls']}"
@@ -77,7 +77,7 @@ def profiled(rows: list[Row]) -> list[str]:
 
 
 def rated(rows: list[Row]) -> list[str]:
-    """Return a table of arms timed in turns, and one of their operations a second."""
+    """Return a table of arms timed in turns, and a table of their operations per second."""
     head = "| case | arm | TFLOP/s | of the measured product | of the datasheet's dense peak |"
     lines = [head, "|---|---|---|---|---|"]
     for row in rows:
@@ -94,7 +94,7 @@ def reached(rows: list[Row]) -> list[str]:
 
 
 def repeated(rows: list[Row]) -> list[str]:
-    """Return a table of the values that differ when computed in another way."""
+    """Return a table of values that differ between two ways of computing them."""
     lines = ["| model | arm | computed | values that differ | by at most |", "|---|---|---|---|---|"]
     for row in rows:
         differ = f"{row['different']} of {row['of']} | {row['largest']:.1e}" if row["different"] else "none | "
@@ -103,7 +103,7 @@ def repeated(rows: list[Row]) -> list[str]:
 
 
 def alone(rows: list[Row]) -> list[str]:
-    """Return a table of operators timed alone."""
+    """Return a table of operators timed separately."""
     lines = ["| tokens | operator | microseconds | as a graph |", "|---|---|---|---|"]
     for row in rows:
         if "note" in row:
@@ -115,7 +115,7 @@ def alone(rows: list[Row]) -> list[str]:
 
 
 def valued(rows: list[Row]) -> list[str]:
-    """Return a table of whatever has a name and a value."""
+    """Return a table of names and values."""
     lines = [f"| {row['case']} | {row['value']} |" for row in rows]
     return ["| what | value |", "|---|---|", *lines, ""]
 

@@ -8,7 +8,7 @@ PEERS = {"bigain_tm": "tomesd", "bigain_td": "todo"}
 
 
 def verdict(row: Row, rows: list[Row]) -> str:
-    """Return what a row shows beside its goal and its peer's row, "" if it has neither.
+    """Return the verdict on a row against its goal and its peer's row, "" if it has neither.
 
     One arm is faster than another if the quartiles of its speed-ups lie above the other's.
     """
@@ -45,6 +45,6 @@ def beside_goal(row: Row) -> str:
 
 
 def graph_breaks(row: Row) -> str:
-    """Return how often the compiler had to leave an arm's graph."""
+    """Return the number of graph breaks of an arm, in words."""
     count = row.get("graph_breaks", 0)
     return f"{count} graph break{'s' if count > 1 else ''}" if count else ""
