@@ -27,7 +27,7 @@ PAGES = {
     "README.md": "README",
     "docs/tutorial.md": "Tutorial",
     "docs/methods.md": "Methods",
-    "docs/extending.md": "Methods of your own",
+    "docs/extending.md": "Your own methods",
     "docs/field.md": "The field",
     "docs/classifier.md": "Classifier",
     "docs/images.md": "Your own images",
