@@ -209,7 +209,7 @@ def test_nothing_to_compare_is_said(tmp_path):
     write_frequency([], [cell("none", None, hits(10))], CLAIMS, SPEC, *outputs)
     html = (tmp_path / "page.html").read_text()
     assert "Not run: no ratio has cells with destinations by lowest score" in html
-    assert "was not measured" in html
+    assert "This study did not measure" in html
 
 
 @pytest.mark.parametrize(
