@@ -20,7 +20,8 @@ from bigain.backbones.in_memory import from_folder
 from bigain.core.columns import columns_of
 from bigain.core.files import sha256, whole_file
 from bigain.core.places import located
-from bigain.core.records import canonical, read_table, write_table
+from bigain.core.provenance import provenance_file
+from bigain.core.records import canonical, embedded_spec, read_table, write_table
 from bigain.datasets.base import UnreadableImage
 from bigain.jobs.common import Stopwatch, environment_of
 from bigain.jobs.image_folders import faults_of, labels_of, listed_images, refuse_common
@@ -102,11 +103,7 @@ def classify_images(
     Raises UnreadableImage naming all images that cannot be read, unless `skip_unreadable`; ValueError or TypeError for
     folders, candidates and settings that do not fit.
     """
-    for file in (output, errors):
-        if file is not None and file.is_dir():
-            raise ValueError(f"{file} is a folder; a file is needed")
-    if errors is not None and errors.absolute() == output.absolute():
-        raise ValueError(f"{output} is both the file of the classes and that of the errors: name two files")
+    _check_outputs(output, errors)
     stopwatch = Stopwatch()
     classifier = DiffusionClassifier(
         request.model,
@@ -130,6 +127,26 @@ def classify_images(
     stopwatch.write_provenance(output, spec, {}, device_of(request.device))
     shutil.rmtree(work.parent)
     return Outcome(len(readable), len(faults), others, resumed, classifier.temperature, calibrated_on)
+
+
+def _check_outputs(output: Path, errors: Path | None) -> None:
+    """Raise ValueError naming an output that is a folder, another output, or a file that no classification wrote."""
+    for file in (output, errors):
+        if file is not None and file.is_dir():
+            raise ValueError(f"{file} is a folder; a file is needed")
+    if output.exists() and not provenance_file(output).exists():
+        raise ValueError(f"{output} exists and was not written by an earlier classification; name another file")
+    if errors is None:
+        return
+    if errors.absolute() == output.absolute():
+        raise ValueError(f"{output} is both the file of the classes and that of the errors: name two files")
+    if errors.absolute() == provenance_file(output).absolute():
+        raise ValueError(f"{errors} holds the settings of {output}; name another file for the errors")
+    if errors.exists():
+        try:
+            embedded_spec(errors)
+        except ValueError:
+            raise ValueError(f"{errors} exists and does not hold errors of trials; name another file") from None
 
 
 def _readable(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from bigain.methods.method import Draw, Given
 from bigain.methods.outside import OutsideMethod
 from bigain.tokens import RaggedPlan, TokenGrid
 from bigain.tokens.draws import bits, normals, uniform_places
-from bigain.tokens.outside import operator_of
+from bigain.tokens.outside import fresh_operator_of, operator_of
 
 GRIDS = (TokenGrid(8, 8), TokenGrid(12, 8))
 BATCH, CHANNELS, SALT, SEED = 3, 16, 5, 0
@@ -43,6 +43,7 @@ class Case:
     outside: OutsideMethod
     grid: TokenGrid
     strength: float
+    operator: Callable[..., Any]
 
     def __str__(self) -> str:
         kind = self.outside.method.strength_kind.replace("_", " ")
@@ -53,7 +54,7 @@ class Case:
         method = self.outside.method
         options = {name: self._drawn(value, rows) for name, value in method.options.items()}
         strength = method.check_strength(self.strength)
-        return operator_of(method.operator)(x, self.grid, strength, **options)
+        return self.operator(x, self.grid, strength, **options)
 
     def output(self, x: Tensor, rows: list[int]) -> Tensor:
         """Return what attention that changes nothing would return: restored tokens, or reduced keys."""
@@ -83,7 +84,12 @@ class Case:
 
 def check_method(outside: OutsideMethod) -> list[Finding]:
     """Return a finding for every property, each tested in all cases; only the first if the operator raises."""
-    cases = [Case(outside, grid, s) for grid in GRIDS for s in STRENGTHS[outside.method.strength_kind]]
+    try:
+        operator = operator_of(outside.method.operator)
+    except Exception as error:  # of the file, as it runs
+        return [Finding("runs on random tokens", f"{type(error).__name__}: {error} ({outside.file})")]
+    strengths = STRENGTHS[outside.method.strength_kind]
+    cases = [Case(outside, grid, strength, operator) for grid in GRIDS for strength in strengths]
     ran = _first(cases, _raises)
     findings = [Finding("runs on random tokens", ran)]
     if ran is not None:
@@ -96,7 +102,10 @@ def _first(cases: list[Case], fault_of: Callable[[Case], str | None]) -> str | N
     for case in cases:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(SEED)
-            fault = fault_of(case)
+            try:
+                fault = fault_of(case)
+            except Exception as error:  # on tokens of another type or number than those it ran on
+                fault = f"{type(error).__name__}: {error}"
         if fault is not None:
             return f"{fault} ({case})"
     return None
@@ -112,16 +121,19 @@ def _rows() -> list[int]:
 
 
 def _raises(case: Case) -> str | None:
-    try:
-        planned = case.plan(_tokens(case), _rows())
-        if case.outside.method.acts_on == "tokens" and not case.outside.method.depends_on_image:
-            lacking = [name for name in METHODS_OF_A_PLAN if not hasattr(planned, name)]
-            if lacking:
-                return f"it returns a {type(planned).__name__}, not a plan, which has a method `{lacking[0]}`"
-        case.output(_tokens(case), _rows())
-    except Exception as error:  # whatever a stranger's function raises is the finding
-        return f"{type(error).__name__}: {error}"
+    planned = case.plan(_tokens(case), _rows())
+    if case.outside.method.acts_on == "tokens" and not case.outside.method.depends_on_image:
+        lacking = [name for name in METHODS_OF_A_PLAN if not hasattr(planned, name)]
+        if lacking:
+            return f"it returns a {type(planned).__name__}, not a plan, which has a method `{lacking[0]}`"
+    case.output(_tokens(case), _rows())
     return None
+
+
+def _is_not_finite(case: Case) -> str | None:
+    output = case.output(_tokens(case), _rows())
+    wrong = int((~output.isfinite()).sum())
+    return f"{wrong} of {output.numel()} numbers that it returns are NaN or infinite" if wrong else None
 
 
 def _wrong_shapes(case: Case) -> str | None:
@@ -186,8 +198,27 @@ def _differs_between_calls(case: Case) -> str | None:
     for _ in range(2):
         torch.manual_seed(SEED)
         outputs.append(case.output(_tokens(case), _rows()))
-    if not torch.equal(*outputs):
+    if not _same(*outputs):
         return "two calls on the same tokens and draws return different results"
+    return None
+
+
+def _same(first: Tensor, second: Tensor) -> bool:
+    """Return whether two outputs are equal; NaN equals NaN, which is a finding of its own."""
+    return first.shape == second.shape and torch.allclose(first, second, rtol=0, atol=0, equal_nan=True)
+
+
+def _remembers(case: Case) -> str | None:
+    """Compare the result of tokens that come first with theirs after other tokens, each time in a new module."""
+    results = []
+    for earlier in ((), (SEED + 1,)):
+        fresh = replace(case, operator=fresh_operator_of(case.outside.method.operator))
+        for seed in earlier:
+            fresh.output(_tokens(case, seed), _rows())
+        torch.manual_seed(SEED)
+        results.append(fresh.output(_tokens(case), _rows()))
+    if not _same(*results):
+        return "tokens have another result after others: it keeps something from call to call"
     return None
 
 
@@ -200,15 +231,17 @@ def _depends_on_its_batch(case: Case) -> str | None:
     for name, batch, rows in (("alone", x[1:2], [1]), ("among other samples", others, _rows())):
         torch.manual_seed(SEED)
         result = case.output(batch.clone(), rows)[rows.index(1)]
-        if result.shape != together.shape or (result - together).abs().max() > CLOSE:
+        if result.shape != together.shape or not torch.allclose(result, together, rtol=0, atol=CLOSE, equal_nan=True):
             return f"a sample's result is another one {name}"
     return None
 
 
 PROPERTIES: dict[str, Callable[[Case], str | None]] = {
     "returns the right shapes": _wrong_shapes,
+    "returns finite numbers": _is_not_finite,
     "leaves its input as it is": _changes_input,
     "draws from no global generator": _draws_globally,
     "is deterministic": _differs_between_calls,
+    "keeps nothing between calls": _remembers,
     "treats every sample by itself": _depends_on_its_batch,
 }

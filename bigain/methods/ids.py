@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -17,6 +18,7 @@ from bigain.methods.places import NAMED
 from bigain.methods.presets import METHODS
 from bigain.methods.schedules import checked_window
 
+DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
 # Names that stand for several ids in a config. `official`: what the paper's released code computes.
 GROUPS: dict[str, tuple[str, ...]] = {
     "official": (
@@ -42,40 +44,55 @@ def _one_of(*names: str) -> Callable[[str], str]:
     return read
 
 
+def _number(text: str) -> float:
+    """Read a decimal number in its shortest spelling, so that equal methods have equal ids."""
+    if not DECIMAL.fullmatch(text):
+        raise ValueError("allowed are decimal numbers, as 0.5")
+    if text != (shortest := repr(float(text)).removesuffix(".0")):
+        raise ValueError(f"write it as {shortest}")
+    return float(text)
+
+
+def _whole(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or text != str(int(text)):
+        raise ValueError("allowed are whole numbers without leading zeros")
+    return int(text)
+
+
 def _cell(text: str) -> tuple[int, int]:
-    height, width = (int(part) for part in text.split("x"))
+    height, width = (_whole(part) for part in text.split("x"))
     if min(height, width) < 1 or height * width < 2:
         raise ValueError("a cell needs at least two tokens")
     return height, width
 
 
 def _fraction(text: str) -> float:
-    if not 0 <= float(text) < 1:
+    if not 0 <= (number := _number(text)) < 1:
         raise ValueError("allowed are fractions from 0 to below 1")
-    return float(text)
+    return number
 
 
 def _closed_fraction(text: str) -> float:
-    if not 0 <= float(text) <= 1:
+    if not 0 <= (number := _number(text)) <= 1:
         raise ValueError("allowed are fractions from 0 to 1")
-    return float(text)
+    return number
 
 
 def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
+    if (number := _whole(text)) < 1:
         raise ValueError("allowed are whole numbers from 1")
-    return int(text)
+    return number
 
 
 def _share(text: str) -> float:
-    if not 0 < float(text) <= 1:
+    if not 0 < (number := _number(text)) <= 1:
         raise ValueError("allowed are fractions above 0, up to 1")
-    return float(text)
+    return number
 
 
 def _alpha(text: str) -> float | Linear:
     start, to, end = text.partition("to")
-    return Linear(float(start), float(end)) if to else float(start)
+    return Linear(_number(start), _number(end)) if to else _number(start)
 
 
 def _linear(text: str) -> Linear:
@@ -91,7 +108,7 @@ def _window(text: str) -> tuple[float, float]:
     first, to, last = text.partition("to")
     if not to:
         raise ValueError("allowed are the first and the last timestep, as in 900to200")
-    return checked_window(float(first), float(last))
+    return checked_window(_number(first), _number(last))
 
 
 def _switch(text: str) -> bool:
@@ -99,10 +116,12 @@ def _switch(text: str) -> bool:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    parts = text.split("+")
-    numbers = sorted({int(part) for part in parts if part.isascii() and part.isdigit()})
-    if len(numbers) < len(parts):
-        raise ValueError("allowed are whole numbers from 0, each once, joined by +")
+    try:
+        numbers = [_whole(part) for part in text.split("+")]
+    except ValueError:
+        numbers = []
+    if not numbers or numbers != sorted(set(numbers)):
+        raise ValueError("allowed are whole numbers from 0 in ascending order, each once, joined by +")
     return tuple(numbers)
 
 
@@ -203,6 +222,9 @@ def _method_of(name: str, revision: int) -> Method:
     method = presets[preset]
     if at:
         method = _at_layers(name, method, layers.split("+"))
+    named = [change.partition("-")[0] for change in changes]
+    if repeated := next((option for option in named if named.count(option) > 1), None):
+        raise ValueError(f"{name}: {repeated} stands in it twice")
     for change in sorted(changes):
         option, _, text = change.partition("-")
         method = _changed(name, method, option, text)

@@ -26,9 +26,22 @@ def operator_of(name: str) -> Callable[..., Any]:
     return function
 
 
+def fresh_operator_of(name: str) -> Callable[..., Any]:
+    """Return the function of an operator as a new process has it: the file of an added method runs again."""
+    outside = of_operator(name)
+    if outside is None:
+        return operator_of(name)
+    function: Callable[..., Any] = getattr(_run(outside.file, outside.fingerprint), outside.function)
+    return function
+
+
 @cache
 def _module(file: Path, fingerprint: str) -> ModuleType:
     """Run a file and return it as a module, once for each content."""
+    return _run(file, fingerprint)
+
+
+def _run(file: Path, fingerprint: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"bigain_outside_{file.stem}_{fingerprint}", file)
     if spec is None or spec.loader is None:
         raise ValueError(f"{file} is not a Python file")

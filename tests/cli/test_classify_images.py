@@ -175,6 +175,19 @@ def test_classes_and_errors_need_files_of_their_own(tmp_path, folder, names):
     out = tmp_path / "out.csv"
     message = refusal(folder, out, "--model", UNET, *names, "--errors", str(out))
     assert "both the file of the classes and that of the errors" in message
+    message = refusal(folder, out, "--model", UNET, *names, "--errors", f"{out}.json")
+    assert f"{out}.json holds the settings of {out}" in message
+
+
+def test_files_that_no_classification_wrote_are_not_replaced(tmp_path, folder, names):
+    image = next(folder.glob("*.png"))
+    before = image.read_bytes()
+    done = classify(folder, image, "--model", UNET, *names)
+    assert f"{image} exists and was not written by" in " ".join(done.stderr.split())
+    out = tmp_path / "out.csv"
+    message = refusal(folder, out, "--model", UNET, *names, "--errors", str(image))
+    assert f"{image} exists and does not hold errors of trials" in message
+    assert image.read_bytes() == before
 
 
 def test_all_unreadable_images_are_named_or_listed_with_their_faults(tmp_path, folder, names):

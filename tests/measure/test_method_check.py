@@ -15,7 +15,7 @@ from bigain.tokens import RaggedPlan, matching
 from bigain.tokens.merge import soft_matching
 
 METHODS = {{"mine": {{"acts_on": {acts_on!r}, "strength_kind": {kind!r}, "operator": "mine", "options": {options!r}}}}}
-calls = []
+calls, memory = [], {{}}
 
 def plan_of(metric, grid, removed):
     return soft_matching(metric, matching.top_left(grid, (2, 2), metric.device), removed)
@@ -26,6 +26,7 @@ def mine(metric, grid, strength, **options):
 MERGING = ("tokens", "merge_ratio", {"cell": (2, 2)})
 KEYS = ("keys_values", "downsample_factor", {})
 SHAPES, INPUT, GLOBAL = "returns the right shapes", "leaves its input as it is", "draws from no global generator"
+STATE = "keeps nothing between calls"
 PLAN = "return plan_of(metric, grid, int(grid.tokens * strength))"
 BAD = [
     (MERGING, PLAN[:-1] + " + 1)", SHAPES, "reduce returns [3, 47, 16] instead of [3, 48, 16] (on 8x8 tokens at merge"),
@@ -37,6 +38,20 @@ BAD = [
     (KEYS, "import random; random.random(); return metric[:, ::4]", GLOBAL, "the global generator of random"),
     (KEYS, "calls.append(1); return metric[:, ::4] * len(calls)", "is deterministic", "two calls on the same tokens"),
     (KEYS, "return metric[:, ::4] - metric.mean(0)[::4]", "treats every sample by itself", "is another one alone"),
+    (
+        KEYS,
+        "x = metric[:, ::4]; return 0 * x + memory.setdefault(grid.tokens, x[:1]).to(x)",
+        STATE,
+        "after",
+    ),
+    (KEYS, "return metric[:, ::4] / (metric[:, ::4] * 0)", "returns finite numbers", "are NaN or infinite"),
+    (
+        KEYS,
+        "return torch.linalg.svd(metric[:, ::4])[0] if metric.dtype == torch.bfloat16 else metric[:, ::4]",
+        SHAPES,
+        "Error",
+    ),
+    (KEYS, "assert len(metric) > 1; return metric[:, ::4]", "treats every sample by itself", "AssertionError"),
     (MERGING, "return metric[:, ::4]", "runs on random tokens", "it returns a Tensor, not a plan, which has a method"),
     (MERGING, "raise KeyError('cell')", "runs on random tokens", "KeyError: 'cell'"),
 ]
@@ -90,7 +105,7 @@ def test_the_package_s_own_methods_pass(name):
 def test_the_command_prints_every_property_and_fails_for_a_bad_method(tmp_path):
     (tmp_path / "quincunx.py").write_text(example())
     good = CliRunner().invoke(app, ["check-method", str(tmp_path / "quincunx.py")])
-    assert (good.exit_code, good.output.count(": ok")) == (0, 6)
+    assert (good.exit_code, good.output.count(": ok")) == (0, 8)
     (tmp_path / "quincunx.py").write_text(example().replace("* ratio)", "* ratio) - 1"))
     bad = CliRunner().invoke(app, ["check-method", str(tmp_path / "quincunx.py")])
     assert bad.exit_code == 1
