@@ -26,7 +26,10 @@ def init(folder: Annotated[Path, typer.Argument(help="Folder, created if it does
     existing = [str(folder / name) for name in FILES if (folder / name).exists()]
     if existing:
         fail(f"{', '.join(existing)} would be overwritten: choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"{folder} cannot be created: {error.strerror}")
     for name in FILES:
         source = project() / name
         if source.is_dir():

@@ -55,6 +55,8 @@ def checksums(folder: Annotated[Path, typer.Argument(help="Folder that gets a SH
     """
     from bigain.core.files import sha256, write_text
 
+    if not folder.is_dir():
+        fail(f"{folder} is not a folder")
     files = sorted(
         p for p in folder.rglob("*") if p.is_file() and p.name != "SHA256SUMS" and p.suffix not in (".md", ".png")
     )

@@ -104,10 +104,16 @@ def statistics(
     `python -m pytorch_fid STATISTICS.npz FOLDER` then computes the FID of a folder of images.
     """
     import numpy as np
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     from bigain.core.files import whole_file
 
-    stored = load_file(reference)
+    try:
+        stored = load_file(reference)
+        if missing := {"mu", "sigma"} - stored.keys():
+            raise ValueError(f"it has no {' and no '.join(sorted(missing))}")
+    except (OSError, SafetensorError, ValueError) as error:
+        fail(f"{reference} holds no statistics of real images: {error}")
     with whole_file(output) as temporary, open(temporary, "wb") as handle:
         np.savez_compressed(handle, mu=stored["mu"], sigma=stored["sigma"])

@@ -178,7 +178,7 @@ def description(spec: Mapping[str, Any]) -> str:
     parts = identity(spec)
     strength, seed = parts.pop("strength", None), parts.pop("seed", None)
     words = [str(value) for value in parts.values()]
-    words += [f"{strength:g}"] if strength is not None else []
+    words += [repr(strength)] if strength is not None else []
     words += [f"seed {seed}"] if seed is not None else []
     return ", ".join(words) or "a result without a cell"
 

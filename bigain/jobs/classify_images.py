@@ -20,7 +20,7 @@ from bigain.backbones.in_memory import from_folder
 from bigain.core.columns import columns_of
 from bigain.core.files import sha256, whole_file
 from bigain.core.places import located
-from bigain.core.provenance import provenance_file
+from bigain.core.provenance import ResultError, provenance_file, read_provenance
 from bigain.core.records import canonical, embedded_spec, read_table, write_table
 from bigain.datasets.base import UnreadableImage
 from bigain.jobs.common import Stopwatch, environment_of
@@ -134,8 +134,16 @@ def _check_outputs(output: Path, errors: Path | None) -> None:
     for file in (output, errors):
         if file is not None and file.is_dir():
             raise ValueError(f"{file} is a folder; a file is needed")
-    if output.exists() and not provenance_file(output).exists():
-        raise ValueError(f"{output} exists and was not written by an earlier classification; name another file")
+    if output.exists() or provenance_file(output).exists():
+        try:
+            earlier = read_provenance(output)["spec"]
+        except ResultError:
+            earlier = {}
+        if "candidates" not in earlier:
+            what = (
+                f"{output} or {provenance_file(output).name} beside it exists and is not of an earlier classification"
+            )
+            raise ValueError(f"{what}; name another file")
     if errors is None:
         return
     if errors.absolute() == output.absolute():
@@ -144,9 +152,13 @@ def _check_outputs(output: Path, errors: Path | None) -> None:
         raise ValueError(f"{errors} holds the settings of {output}; name another file for the errors")
     if errors.exists():
         try:
-            embedded_spec(errors)
+            of_errors = embedded_spec(errors)
         except ValueError:
-            raise ValueError(f"{errors} exists and does not hold errors of trials; name another file") from None
+            of_errors = {}
+        if "candidates" not in of_errors:
+            raise ValueError(
+                f"{errors} exists and does not hold errors of an earlier classification; name another file"
+            )
 
 
 def _readable(

@@ -131,9 +131,11 @@ def _raises(case: Case) -> str | None:
 
 
 def _is_not_finite(case: Case) -> str | None:
-    output = case.output(_tokens(case), _rows())
-    wrong = int((~output.isfinite()).sum())
-    return f"{wrong} of {output.numel()} numbers that it returns are NaN or infinite" if wrong else None
+    for dtype in (torch.float32, torch.bfloat16):
+        output = case.output(_tokens(case).to(dtype), _rows())
+        if wrong := int((~output.isfinite()).sum()):
+            return f"{wrong} of {output.numel()} numbers that it returns for tokens of {dtype} are NaN or infinite"
+    return None
 
 
 def _wrong_shapes(case: Case) -> str | None:

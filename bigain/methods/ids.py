@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -48,7 +49,7 @@ def _number(text: str) -> float:
     """Read a decimal number in its shortest spelling, so that equal methods have equal ids."""
     if not DECIMAL.fullmatch(text):
         raise ValueError("allowed are decimal numbers, as 0.5")
-    if text != (shortest := repr(float(text)).removesuffix(".0")):
+    if text != (shortest := f"{Decimal(text).normalize() + 0:f}"):  # + 0: without the sign of -0
         raise ValueError(f"write it as {shortest}")
     return float(text)
 
@@ -92,6 +93,8 @@ def _share(text: str) -> float:
 
 def _alpha(text: str) -> float | Linear:
     start, to, end = text.partition("to")
+    if to and start == end:
+        raise ValueError(f"write it as {start}")
     return Linear(_number(start), _number(end)) if to else _number(start)
 
 

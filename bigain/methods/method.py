@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 from typing import Any, Literal
 
 from bigain.methods import counts
@@ -110,7 +111,7 @@ class Method:
                 return float(strength)
             case "threshold", int() | float() if 0 <= strength <= 1:
                 return float(strength)
-            case "downsample_factor", int() | float() if strength >= 1 and strength == int(strength):
+            case "downsample_factor", int() | float() if 1 <= strength < inf and strength == int(strength):
                 return int(strength)
             case "flops_reduction_percent", int() | float() if 0 < strength < 100:
                 return float(strength)

@@ -17,8 +17,8 @@ from bigain.core.provenance import (
     write_provenance,
     write_sealed,
 )
-from bigain.core.records import read_table
-from bigain.jobs.score import _distinct, score_generation
+from bigain.core.records import distinct, read_table
+from bigain.jobs.score import score_generation
 from bigain.reporting.page import _remarks
 from tests.helpers.results import CELL, CHUNKS, METADATA, SCORED, collected, score, write_results
 
@@ -50,7 +50,7 @@ def test_every_row_names_its_environment_and_its_spec(tmp_path):
 
 def test_environments_of_one_cell_are_listed(tmp_path):
     other = ENVIRONMENT | {"torch": "3.0.0"}
-    assert _distinct([ENVIRONMENT, other, dict(ENVIRONMENT)]) == [ENVIRONMENT, other]
+    assert distinct([ENVIRONMENT, other, dict(ENVIRONMENT)]) == [ENVIRONMENT, other]
     environments = collected(write(tmp_path, environments=(ENVIRONMENT, other)), {"a": SPEC})["environment"].item()
     assert "torch 2.15.0" in environments
     assert "torch 3.0.0" in environments

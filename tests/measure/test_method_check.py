@@ -44,7 +44,7 @@ BAD = [
         STATE,
         "after",
     ),
-    (KEYS, "return metric[:, ::4] / (metric[:, ::4] * 0)", "returns finite numbers", "are NaN or infinite"),
+    (KEYS, "return metric[:, ::4] / (metric[:, ::4] * 0)", "returns finite numbers", "of torch.float32 are NaN"),
     (
         KEYS,
         "return torch.linalg.svd(metric[:, ::4])[0] if metric.dtype == torch.bfloat16 else metric[:, ::4]",
@@ -75,7 +75,7 @@ def findings_of(folder, how, body):
 def test_the_property_that_fails_is_named(tmp_path, how, body, tested, fault):
     findings = findings_of(tmp_path, how, body)
     assert fault in findings[tested]
-    if tested != "is deterministic":  # where nothing is the same, no two batches agree either
+    if tested != "is deterministic" and "bfloat16" not in body:  # these fail in other tests, too
         assert [name for name, found in findings.items() if found] == [tested]
 
 

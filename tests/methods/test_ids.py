@@ -13,6 +13,8 @@ def test_an_id_says_layers_and_options():
     assert dict(changed.options) == {**METHODS["bigain_tm"].options, "score": "l2_norm", "cell": (4, 4), "protect": 0.1}
     assert method_of("bigain_td~alpha-0.8to1.2").options["alpha"] == Linear(0.8, 1.2)
     assert method_of("bigain_td~alpha--0.5").options["alpha"] == -0.5
+    assert method_of("bigain_td~alpha-0.00001").options["alpha"] == 1e-5
+    assert method_of("bigain_td~alpha-100").options["alpha"] == 100
     assert method_of("todo~skip_t0-on").skip_t0
     assert METHODS["bigain_tm"].options["score"] == "laplacian_l1"
 
@@ -46,6 +48,9 @@ def test_an_id_has_one_spelling():
         ("bigain_td~alpha-1_5", "allowed are decimal numbers"),
         ("bigain_td~alpha-0.50", "write it as 0.5"),
         ("bigain_td~alpha-1.0to0.8", "write it as 1"),
+        ("bigain_td~alpha-1to1", "write it as 1"),
+        ("bigain_td~alpha--0", "write it as 0"),
+        ("bigain_td~alpha-00.00001", "write it as 0.00001"),
         ("bigain_tm~ratio_times-1toinf", "allowed are decimal numbers"),
         ("bigain_tm~cell-02x4", "whole numbers without leading zeros"),
         ("bigain_tm~blocks-2+1", "in ascending order, each once"),

@@ -240,7 +240,7 @@ def test_places_of_a_backbone_are_named(raw, backbone, settings, methods, messag
                 "mini_unet",
                 f"bigain_td~levels-{text}",
                 f"cells.0.methods: bigain_td~levels-{text}: levels cannot be {text!r}: allowed are whole numbers from "
-                "0, each once, joined by +",
+                "0 in ascending order, each once, joined by +",
             )
             for text in ("", "-1", "1+1", "0+")
         ),
