@@ -34,6 +34,8 @@ def undescribed_columns(results: Path, reports: Path) -> list[str]:
         {*results.glob("*.parquet"), *results.glob("cells/**/*.parquet"), *results.glob("probes/**/*.parquet")}
     ):
         kind = {"chunk": "trials", "spectrum": "spectrum", "margins": "margins"}.get(file.stem.split("-")[0], file.name)
+        if "margins" in file.parts:
+            kind = "margins"
         missing += _missing(file, kind, pq.read_schema(file).names)
     for file in sorted(
         {*results.glob("*.parquet.json"), *results.glob("c*/**/*.json"), *results.glob("[ipt]*/**/*.json")}
