@@ -13,7 +13,7 @@ from diffusers import DiffusionPipeline, FluxTransformer2DModel, ModelMixin
 from torch import nn
 
 from bigain.compression import structural
-from bigain.compression.attachment import ATTRIBUTE, HOOK, Attachment, Uncompressed
+from bigain.compression.attachment import ATTACHING, ATTRIBUTE, HOOK, Attachment, Uncompressed
 from bigain.compression.checkpoints import checkpointing
 from bigain.compression.denoiser import denoiser_of
 from bigain.compression.flux import MergeStreamHook, PositionsHook, RestoreStreamHook, StreamAttentionHook
@@ -76,16 +76,17 @@ def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options:
     method = method if isinstance(method, Method) else method_of(method)
     denoiser, options = denoiser_of(model), checked(options)
     calibration = _check_options(method, options)
-    present = attached_to(denoiser)
-    if present is not None:
-        raise ValueError(f"{present.method.id} is already applied to this model: remove it first")
     attachment: Attachment
-    if calibration is not None:
-        attachment = structural.attach(denoiser, method, calibration, HOOK)
-    else:
-        strength = _strength(method, options)
-        attachment = Uncompressed(method) if strength is None else _attach(denoiser, method, strength, options)
-    attachment.attach_to(denoiser)
+    with ATTACHING:
+        present = attached_to(denoiser)
+        if present is not None:
+            raise ValueError(f"{present.method.id} is already applied to this model: remove it first")
+        if calibration is not None:
+            attachment = structural.attach(denoiser, method, calibration, HOOK)
+        else:
+            strength = _strength(method, options)
+            attachment = Uncompressed(method) if strength is None else _attach(denoiser, method, strength, options)
+        attachment.attach_to(denoiser)
     logger.info("%s", attachment)
     return attachment
 

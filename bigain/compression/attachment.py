@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any, Protocol
 
 from diffusers import ModelMixin
@@ -19,6 +20,7 @@ from bigain.methods.presets import METHODS
 
 HOOK = "bigain"  # name of the structural methods' hooks in diffusers' registries
 ATTRIBUTE = "_bigain_attachment"  # of the denoiser
+ATTACHING = RLock()  # held while a method is attached or removed, so that threads see all of its hooks or none
 FIXED = frozenset({"method", "strength", "schedule", "sites", *Options.__optional_keys__})  # checked when attached
 
 
@@ -64,18 +66,19 @@ class Attachment(ABC):
 
     def remove(self) -> None:
         """Detach the method: the model computes what it did before, bit for bit. A second call changes nothing."""
-        denoiser = self.attached_model
-        if denoiser is None or not self.is_attached:
-            return
-        delattr(denoiser, ATTRIBUTE)
-        for handle in self.handles:
-            handle.remove()
-        for site in self.sites:
-            for attention in site.block.self_attention:
-                hide_from_compiler(attention)
-        for module in denoiser.modules():
-            remove_hook(module, HOOK)
-        release(checkpointing(denoiser))
+        with ATTACHING:
+            denoiser = self.attached_model
+            if denoiser is None or not self.is_attached:
+                return
+            delattr(denoiser, ATTRIBUTE)
+            for handle in self.handles:
+                handle.remove()
+            for site in self.sites:
+                for attention in site.block.self_attention:
+                    hide_from_compiler(attention)
+            for module in denoiser.modules():
+                remove_hook(module, HOOK)
+            release(checkpointing(denoiser))
 
     def mode(self, t: float) -> Hashable:
         """Return what the method does at a timestep: timesteps share a batch only if it is equal."""

@@ -53,14 +53,14 @@ def add_methods(source: Path | str) -> list[str]:
     """
     file = file_of(str(source))
     methods = read_methods(file, str(source))
-    for id, outside in methods.items():
+    for id in methods:  # all of them, before the first is registered
         before = _registered.get(id)
         if id in METHODS or (before is not None and before.file.resolve() != file.resolve()):
             taken = f"of {before.file}" if before is not None else "of this package"
             raise ValueError(f"{file}: {id!r} is the id of a method {taken}; give it another")
-        if before != outside:
-            _revisions[0] += 1
-        _registered[id] = outside
+    if any(_registered.get(id) != outside for id, outside in methods.items()):
+        _revisions[0] += 1
+    _registered.update(methods)
     return list(methods)
 
 
@@ -91,6 +91,14 @@ def of_operator(operator: str) -> OutsideMethod | None:
     if id not in _registered:
         raise ValueError(f"{id!r} is a method from outside that was not added: call bigain.add_methods(FILE) first")
     return _registered[id]
+
+
+def check_unchanged(file: Path, fingerprint: str) -> None:
+    """Raise ValueError if a file is no longer the one whose methods were added."""
+    if digest_of(ast.parse(file.read_text(encoding="utf-8"))) != fingerprint:
+        raise ValueError(
+            f"{file} was changed since its methods were added: call bigain.add_methods({str(file)!r}) again"
+        )
 
 
 def file_of(source: str) -> Path:

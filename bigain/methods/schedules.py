@@ -121,7 +121,7 @@ class Schedule:
 
     def constant_method(self) -> Method:
         """Return the method without what makes it depend on t."""
-        return replace(self.method, timesteps=None, ratio_times=None)
+        return replace(self.method, timesteps=None, ratio_times=None, skip_t0=False)
 
     def __str__(self) -> str:
         strength = self.strength

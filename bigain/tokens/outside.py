@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bigain.methods.outside import of_operator
+from bigain.methods.outside import check_unchanged, of_operator
 
 
 def operator_of(name: str) -> Callable[..., Any]:
@@ -42,6 +42,8 @@ def _module(file: Path, fingerprint: str) -> ModuleType:
 
 
 def _run(file: Path, fingerprint: str) -> ModuleType:
+    """Run a file and return it as a module. Raises ValueError if the file was changed since its methods were added."""
+    check_unchanged(file, fingerprint)
     spec = importlib.util.spec_from_file_location(f"bigain_outside_{file.stem}_{fingerprint}", file)
     if spec is None or spec.loader is None:
         raise ValueError(f"{file} is not a Python file")

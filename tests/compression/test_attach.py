@@ -1,6 +1,8 @@
 """Attaching: equal to tomesd, exactly undone, and errors instead of silent no-ops."""
 
 import copy
+import threading
+from contextlib import suppress
 
 import pytest
 import tomesd
@@ -287,3 +289,25 @@ def test_an_attached_method_does_not_change(unet, name):
         with pytest.raises(AttributeError, match=f"{name} of an attached method cannot change: remove the method"):
             setattr(attachment, name, 0.1)
         assert attachment.strength == 0.5
+
+
+def test_threads_that_apply_at_once_leave_nothing_behind(model):
+    """One of them succeeds, and its `remove` takes off every hook."""
+    family, network = model
+    plain = RUN[family](network)
+    for _ in range(5):
+        start, attached = threading.Barrier(3), []
+
+        def work(start=start, attached=attached):
+            start.wait()
+            with suppress(ValueError):
+                attached.append(bigain.apply(network, "tome_fixed", ratio=0.5))
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(attached) == 1
+        attached[0].remove()
+        assert torch.equal(RUN[family](network), plain)

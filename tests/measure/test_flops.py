@@ -170,3 +170,13 @@ def test_planning_counts_the_mean_of_what_is_counted_at_each_timestep():
     linear = table_gflops("sd2", "bigain_tm~ratio_times-1.2to0.8", 0.5)
     assert min(plain, whole) < linear < plain
     assert linear == pytest.approx(half, rel=2e-3)
+
+
+@pytest.mark.parametrize("name", ["todo~skip_t0-on", "bigain_td~skip_t0-on", "tome~skip_t0-on"])
+def test_skipping_t_0_saves_a_thousandth_less(sd2, name):
+    options = {"ratio": 0.5} if name.startswith("tome") else {"factor": 2}
+    always, skipping, none = (
+        count(sd2, method, **kept).total
+        for method, kept in ((name.split("~")[0], options), (name, options), ("none", {}))
+    )
+    assert none - skipping == pytest.approx(none - always, rel=2e-3)

@@ -10,6 +10,7 @@ import bigain
 from bigain.methods import outside
 from bigain.methods.ids import method_of
 from bigain.methods.method import Draw
+from bigain.tokens.outside import operator_of
 
 FACTS = {"acts_on": "tokens", "strength_kind": "merge_ratio", "operator": "f", "options": {"cell": (2, 2)}}
 
@@ -53,6 +54,25 @@ def test_a_changed_file_is_read_anew_and_comments_keep_its_fingerprint(tmp_path)
     bigain.add_methods(written(tmp_path, FACTS | {"label": "Other"}))
     assert outside.registered()["mine"].fingerprint != first
     assert method_of("mine").label == "Other"
+
+
+def test_a_refused_file_registers_none_of_its_methods(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(f"METHODS = {{'mine': {FACTS!r}, 'tome': {FACTS!r}}}\ndef f(x): return x\n")
+    with pytest.raises(ValueError, match="'tome' is the id of a method of this package"):
+        bigain.add_methods(file)
+    assert outside.registered() == {}
+
+
+def test_a_file_that_was_changed_before_its_first_use_does_not_run(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(f"METHODS = {{'mine': {FACTS!r}}}\ndef f(x): return x\n")
+    bigain.add_methods(file)
+    file.write_text(file.read_text().replace("return x", "return -x"))
+    with pytest.raises(ValueError, match="was changed since its methods were added"):
+        operator_of("outside:mine")
+    bigain.add_methods(file)
+    assert operator_of("outside:mine")(1) == -1
 
 
 @pytest.mark.parametrize(
