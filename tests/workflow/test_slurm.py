@@ -55,22 +55,30 @@ def wait_for(condition, seconds: float = 400):
     raise TimeoutError
 
 
+def images_kept(shards: Path, first: int, last: int) -> int:
+    """Return how many images of [first, last) are in finished blocks; the folder also holds those of the cell's other
+    jobs."""
+    ranges = [[int(part) for part in file.name.split("-")[1:3]] for file in shards.glob("images-*")]
+    return sum(end - start for start, end in ranges if first <= start and end <= last)
+
+
 def killed_at_work(folder: Path) -> tuple[Path, int] | None:
-    """Kill a classification job between its first block and its output: that output, and how many images are kept."""
+    """Kill a classification job between its first block and its output; return that output and its images kept."""
     for process in at_work(folder, "classify"):
         try:
             job = psutil.Process(process)
             words = job.cmdline()
             options = dict(pairwise(words))
-            shards, output = folder / work_folder(json.loads(options["--spec"])), folder / options["--output"]
-            while job.is_running() and job.status() != psutil.STATUS_ZOMBIE and not list(shards.glob("images-*")):
+            spec, output = json.loads(options["--spec"]), folder / options["--output"]
+            shards = folder / work_folder(spec)
+            while (
+                job.is_running() and job.status() != psutil.STATUS_ZOMBIE and not images_kept(shards, *spec["images"])
+            ):
                 time.sleep(0.01)
             job.suspend()
-            if not output.exists():
-                ranges = [[int(part) for part in file.name.split("-")[1:3]] for file in shards.glob("images-*")]
-                first, last = json.loads(options["--spec"])["images"]
+            if not output.exists() and (kept := images_kept(shards, *spec["images"])):
                 job.kill()
-                return output, sum(end - start for start, end in ranges if first <= start and end <= last)
+                return output, kept
             job.resume()
         except (psutil.NoSuchProcess, KeyError):
             continue
