@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
-from bigain.compression.state import ForwardPass, ForwardState
+from bigain.compression.state import ForwardPass
+
+if TYPE_CHECKING:
+    from bigain.compression.token_attachment import TokenAttachment
 
 FUNCTION = "_gradient_checkpointing_func"  # of the modules that diffusers lets checkpoint their blocks
 
@@ -18,11 +22,17 @@ class InPass:
     """A block bound to a forward pass, whichever pass runs when it is called."""
 
     block: Callable[..., Any]
-    state: ForwardState
+    attachment: TokenAttachment
     forward_pass: ForwardPass | None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with self.state.resumed(self.forward_pass):
+        """Run the block. Raises ValueError if the method was removed since the pass: the block would run without it."""
+        if not self.attachment.is_attached:
+            raise ValueError(
+                f"{self.attachment.method.id} was removed before the backward pass, in which gradient checkpoints run "
+                "blocks again: remove it, or leave `with compressed(...)`, after backward()"
+            )
+        with self.attachment.state.resumed(self.forward_pass):
             return self.block(*args, **kwargs)
 
 
@@ -31,10 +41,10 @@ class PassKeepingCheckpoint:
     """A checkpoint function that binds blocks to the current pass and hands them to the original function."""
 
     original: Callable[..., Any]
-    state: ForwardState
+    attachment: TokenAttachment
 
     def __call__(self, block: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return self.original(InPass(block, self.state, self.state.current), *args, **kwargs)
+        return self.original(InPass(block, self.attachment, self.attachment.state.current), *args, **kwargs)
 
 
 def checkpointing(model: nn.Module) -> list[nn.Module]:
@@ -42,12 +52,21 @@ def checkpointing(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if "gradient_checkpointing" in vars(module)]
 
 
-def keep_passes(modules: Iterable[nn.Module], state: ForwardState) -> None:
+def keep_passes(modules: Iterable[nn.Module], attachment: TokenAttachment) -> None:
     """Make enabled checkpoints rerun blocks within their original pass."""
     for module in modules:
         original = vars(module).get(FUNCTION)
         if module.gradient_checkpointing and original and not isinstance(original, PassKeepingCheckpoint):
-            setattr(module, FUNCTION, PassKeepingCheckpoint(original, state))
+            setattr(module, FUNCTION, PassKeepingCheckpoint(original, attachment))
+
+
+def refuse(model: nn.Module, method_id: str) -> None:
+    """Raise ValueError if a forward pass would checkpoint blocks, for methods that cannot repeat them later."""
+    if torch.is_grad_enabled() and any(module.gradient_checkpointing for module in checkpointing(model)):
+        raise ValueError(
+            f"{method_id} changes blocks for the length of a forward pass, so gradient checkpoints would run other "
+            "blocks in the backward pass: call disable_gradient_checkpointing()"
+        )
 
 
 def release(modules: Iterable[nn.Module]) -> None:

@@ -139,7 +139,7 @@ class TokenAttachment(Attachment):
         forward_pass.strength = self._strength_at(timestep)
         if torch.compiler.is_compiling() or not torch.is_grad_enabled():
             return
-        keep_passes(self.checkpointing, self.state)
+        keep_passes(self.checkpointing, self)
         if self.is_random and forward_pass.row_seeds is None and torch._C._current_graph_task_id() != -1:
             raise ValueError(
                 f"{self.method.id}: a checkpoint runs the whole model again, which would draw other random numbers: "

@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -78,6 +79,22 @@ def test_checkpoints_run_blocks_again_with_the_plans_and_draws_of_their_pass(met
     assert len(found[0]) == len(found[1]) > 100
     for without, with_checkpoints in zip(*found, strict=True):
         assert torch.allclose(without, with_checkpoints, atol=1e-7)
+
+
+@pytest.mark.parametrize("then", ["removed", "applied anew"])
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpoints_do_not_run_blocks_again_once_the_method_is_removed(reentrant, then):
+    network = one_block_unet().train()
+    network.enable_gradient_checkpointing(partial(torch.utils.checkpoint.checkpoint, use_reentrant=reentrant))
+    x = torch.ones(1, 4, 16, 16, requires_grad=True)
+    with bigain.compressed(network, "bigain_tm", ratio=0.5):
+        losses = [network(x, 1, encoder_hidden_states=torch.ones(1, 5, 16)).sample.sum() for _ in range(2)]
+        losses[0].backward()
+        assert x.grad.abs().sum() > 0
+    if then == "applied anew":
+        bigain.apply(network, "bigain_tm", ratio=0.5)
+    with pytest.raises(ValueError, match="bigain_tm was removed before the backward pass"):
+        losses[1].backward()
 
 
 def test_a_checkpoint_around_the_model_cannot_draw_again():

@@ -13,6 +13,7 @@ from diffusers import ModelMixin
 from torch import Tensor, nn
 
 from bigain.compression.attachment import Attachment, RowKey
+from bigain.compression.checkpoints import refuse
 from bigain.compression.hooks import Args, Hook, Kwargs, named_arguments
 from bigain.compression.structural import operations
 from bigain.compression.structural.artefact import Calibration
@@ -127,7 +128,8 @@ class PhaseHook(Hook):
         self.split: SplitBatch | None = None
 
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
-        """Install the first phase's layers and select its rows."""
+        """Install the first phase's layers and select its rows. Raises ValueError under gradient checkpoints."""
+        refuse(module, self.attachment.method.id)
         arguments = named_arguments(module, args, kwargs)
         batch = len(next(iter(arguments.values())))
         phases = self.attachment.phase_of(torch.as_tensor(arguments["timestep"]).flatten()).expand(batch)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bigain.compression.attachment import Attachment, RowKey
 from bigain.compression.beside import others_on
+from bigain.compression.checkpoints import refuse
 from bigain.compression.hooks import Args, Hook, Kwargs
 from bigain.compression.instances import remove_hook
 from bigain.compression.structural.artefact import Calibration
@@ -127,6 +128,10 @@ class PassedGatesHook(Hook):
 
     def __init__(self, gates: Gates) -> None:
         self.gates = gates
+
+    def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
+        """Raise ValueError under gradient checkpoints."""
+        refuse(module, "dip_go")
 
     def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> None:
         """Raise ValueError naming a block without its gate."""

@@ -116,6 +116,20 @@ def test_mosaicdiff_takes_a_model_whose_class_passes_its_arguments_on(unet, cali
     assert torch.equal(outputs[0], outputs[1])
 
 
+@pytest.mark.parametrize("method", ["mosaicdiff", "dip_go"])
+def test_gradient_checkpoints_are_refused(unet, calibrated, method):
+    path, about = calibrated(TinyBackbone(unet, "unet"), method, 5)
+    t = about.get("timesteps", [900])[0]
+    unet.enable_gradient_checkpointing()
+    try:
+        with bigain.compressed(unet, method, calibration=path):
+            run_unet(unet, t=t)  # without gradients nothing is checkpointed
+            with pytest.raises(ValueError, match=f"{method} changes blocks .* call disable_gradient_checkpointing"):
+                unet(torch.ones(1, 4, 16, 16), t, encoder_hidden_states=torch.ones(1, 5, 16))
+    finally:
+        unet.disable_gradient_checkpointing()
+
+
 def test_mosaicdiff_reaches_its_reduction_and_restores_the_model(backbone, calibrated):
     before = {name: value.clone() for name, value in backbone.denoiser.state_dict().items()}
     plain = RUN[backbone.family](backbone.denoiser)
