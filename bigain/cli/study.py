@@ -116,7 +116,7 @@ def status(configfile: ConfigFiles = None, as_json: AsJson = False) -> None:
     study = study_of(configfile)
     progress = phases(study)
     if as_json:
-        typer.echo(json.dumps({"study": study.name, "stages": [as_dict(phase) for phase in progress]}, indent=2))
+        typer.echo(json.dumps({"study": study.name, "phases": [as_dict(phase) for phase in progress]}, indent=2))
         return
     _print_status(study.name, progress)
 

@@ -17,21 +17,27 @@ WITHOUT_GRAPH = "bigain: the guidance of the step before belongs to a batch and 
 
 
 class Step(NamedTuple):
-    """What a guided step leaves for the next: its timestep, its conditions, and `size` |eps_c - eps_0| [B, H, W]."""
+    """What a guided step leaves for the next: its timestep, its conditions, and `size` |eps_c - eps_0| [B, H, W].
+
+    `descended`: its run has come down from a higher timestep.
+    """
 
     t: float
     conditions: list[Tensor]
     size: Tensor
+    descended: bool
 
 
 class GuidanceHook(Hook):
     """On the model: hands each pass |eps_c - eps_0| of the previous step, and keeps its own for the next.
 
     A batch is guided if its second half repeats the first half's latents, which all differ, under other conditions. A
-    step whose timestep is not below that of the previous step begins a run, and gets no guidance. All steps of a run
-    have the same conditions. Other conditions at a lower timestep are an error rather than a new run: if two runs took
-    turns, every step would begin a run, and none would ever get guidance. Runs under equal conditions cannot be told
-    apart: they must not take turns, nor begin below the timestep at which another stopped.
+    step above the timestep of the previous step begins a run, and gets no guidance. A step at the same timestep goes on
+    with a run that has come down to it, as Heun's second evaluations do and PNDM's, and else begins another. All steps
+    of a run have the same conditions. Other conditions at a timestep that goes on with a run are an error rather than a
+    new run: if two runs took turns, every step would begin a run, and none would ever get guidance. Runs under equal
+    conditions cannot be told apart: they must not take turns, nor begin at or below the timestep at which another
+    stopped.
     """
 
     def __init__(self, attachment: TokenAttachment) -> None:
@@ -64,7 +70,7 @@ class GuidanceHook(Hook):
         conditions = _conditions(arguments)
         self._check_guided(latents, conditions)
         t, last = self._timestep(arguments), self._last
-        if last is not None and t < last.t:
+        if last is not None and _goes_on(last, t):
             self._check_rows(last.size, latents)
             self._check_conditions(last, t, conditions)
             forward_pass.guidance = last.size
@@ -80,7 +86,9 @@ class GuidanceHook(Hook):
         halves = prediction.detach()[:, : latents.shape[1]].float().chunk(2)  # without a learned variance
         size = (halves[1] - halves[0]).abs().mean(dim=1).repeat(2, 1, 1)
         conditions = [condition.clone() for condition in _conditions(arguments)]  # callers may write into theirs
-        self._of_thread.last = Step(self._timestep(arguments), conditions, size)
+        t, last = self._timestep(arguments), self._last
+        descended = last is not None and _goes_on(last, t)
+        self._of_thread.last = Step(t, conditions, size, descended)
 
     @property
     def _last(self) -> Step | None:
@@ -126,6 +134,11 @@ class GuidanceHook(Hook):
                 "then under another. Turn on classifier-free guidance in a single batch, or pass the guidance to "
                 "attachment.give_guidance(eps_c - eps_0)"
             )
+
+
+def _goes_on(last: Step, t: float) -> bool:
+    """Return whether a step at timestep t belongs to the run of the `last` step."""
+    return t < last.t or (t == last.t and last.descended)
 
 
 def _latents(arguments: dict[str, Any]) -> Tensor:

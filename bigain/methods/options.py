@@ -23,7 +23,7 @@ class Sites(TypedDict, total=False):
     """Blocks on which a token method acts, and the site where it measures similarity and scores."""
 
     levels: tuple[int, ...] | None
-    blocks: tuple[int, ...] | None
+    blocks: tuple[int, ...] | str | None
     metric_site: MetricSite | None
 
 

@@ -118,7 +118,7 @@ def as_dict(phase: Phase) -> dict[str, Any]:
         {"name": job.name, "state": job.state, "reason": job.reason, "images": job.images, "finished": job.finished}
         for job in phase.jobs
     ]
-    return {"stage": phase.name, "hours_spent": phase.spent, "hours_left": phase.left, "jobs": jobs}
+    return {"phase": phase.name, "hours_spent": phase.spent, "hours_left": phase.left, "jobs": jobs}
 
 
 def hours(value: float) -> str:

@@ -132,6 +132,17 @@ def test_runs_of_other_conditions_that_take_turns_are_refused_and_runs_one_after
             dit(x, t - 100, class_labels=torch.tensor([1, 3, 10, 10]))
 
 
+def test_a_second_evaluation_of_a_timestep_goes_on_with_a_run_that_came_down_to_it(unet):
+    """Heun evaluates every timestep but the first twice; two runs of a single step each are two runs."""
+    x, context = torch.randn(2, 4, 16, 16).repeat(2, 1, 1, 1), torch.randn(4, 5, 16)
+    with torch.no_grad(), bigain.compressed(unet, "importance_tm", ratio=0.5) as attachment:
+        seen, guided = recorded(attachment), []
+        for t in (900, 900, 700, 700, 500, 500, 900, 500):
+            unet(x, t, encoder_hidden_states=context)
+            guided.append(seen[-1] is not None)
+    assert guided == [False, False, True, True, True, True, False, True]
+
+
 def test_guidance_that_the_caller_passes_is_used(unet):
     difference = torch.randn(2, 4, 16, 16)
     with bigain.compressed(unet, "importance_tm", ratio=0.5) as attachment:

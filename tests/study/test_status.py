@@ -140,8 +140,8 @@ def test_the_command_says_it_in_words_and_as_json(study):
     assert "ValueError: t 999" in said.output
     assert "classification, mini_dit" in said.output
     told = json.loads(CliRunner().invoke(app, ["status", "--configfile", "mine.yaml", "--json"]).output)
-    stage = next(one for one in told["stages"] if one["stage"] == "classification, mini_dit")
-    assert [job["state"] for job in stage["jobs"]] == ["done", "failed", "waiting", "waiting"]
+    phase = next(phase for phase in told["phases"] if phase["phase"] == "classification, mini_dit")
+    assert [job["state"] for job in phase["jobs"]] == ["done", "failed", "waiting", "waiting"]
 
 
 @pytest.fixture
