@@ -1,4 +1,4 @@
-"""What flow-matching backbones share: the straight path from x_0 to eps, and conditions of several text encoders.
+"""Common parts of flow-matching backbones: the straight path from x_0 to eps, and conditions of several text encoders.
 
 x_t = (1 - sigma) x_0 + sigma eps with sigma = t / 1000, the time that the model itself is given. It predicts
 v = eps - x_0, so eps = x_t + (1 - sigma) v and x_0 = x_t - sigma v. The scheduler's shift moves the steps of sampling

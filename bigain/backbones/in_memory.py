@@ -120,7 +120,7 @@ class InMemory(Backbone):
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]
-        """Where the pipeline runs, also its parts that are offloaded until they are needed."""
+        """The device on which the pipeline runs, also its parts that are offloaded until they are needed."""
         return self.pipe._execution_device
 
     @property

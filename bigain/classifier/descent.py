@@ -21,7 +21,7 @@ Groups: TypeAlias = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True)
 class Descent:
-    """How the first stage of a schedule descends a label tree.
+    """Descent of a label tree in the first stage of a schedule.
 
     At every level, from the root, the first `representatives` classes of each surviving group are evaluated at the
     timesteps of the first stage. The error of a group is that of its best representative. Either the `keep` best groups

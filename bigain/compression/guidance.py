@@ -17,7 +17,7 @@ WITHOUT_GRAPH = "bigain: the guidance of the step before belongs to a batch and 
 
 
 class Step(NamedTuple):
-    """What a guided step leaves for the next: its timestep, its conditions, and `size` |eps_c - eps_0| [B, H, W].
+    """Record of a guided step for the next: its timestep, its conditions, and `size` |eps_c - eps_0| [B, H, W].
 
     `descended`: its run has come down from a higher timestep.
     """

@@ -1,4 +1,4 @@
-"""What a diffusion model predicts, as the config of its scheduler says. No torch."""
+"""Prediction types of diffusion models (eps, v), read from the configs of their schedulers. No torch."""
 
 from __future__ import annotations
 

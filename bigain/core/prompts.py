@@ -1,4 +1,4 @@
-"""What the text encoders of a pipeline read of a prompt. No torch.
+"""Limits on prompts: the tokens of a prompt that the text encoders of a pipeline read. No torch.
 
 A pipeline gives each of its text encoders a prompt's tokens up to a limit, and drops the rest. Where several encoders
 read a prompt (Stable Diffusion 3: CLIP twice and T5; FLUX.1: CLIP and T5), CLIP's limit of 77 is lower by design, and
@@ -59,7 +59,7 @@ class Reader(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """How far a prompt is read: its `tokens` to the encoder with the highest `limit`, and the names of the encoders
+    """Length of a prompt: its `tokens` to the encoder with the highest `limit`, and the names of the encoders
     that do not read its end."""
 
     tokens: int
@@ -73,11 +73,11 @@ def limits(encoders: Sequence[TextEncoder], limit_of: Callable[[TextEncoder], in
 
     As in diffusers, the first CLIP's is that of the other, too; a T5 gets at most what the pipeline says.
     """
-    own = [limit_of(encoder) for encoder in encoders]
-    clip = next((limit for limit, encoder in zip(own, encoders, strict=True) if encoder.kind == "CLIP"), None)
+    stated = [limit_of(encoder) for encoder in encoders]
+    clip = next((limit for limit, encoder in zip(stated, encoders, strict=True) if encoder.kind == "CLIP"), None)
     return [
         clip if encoder.kind == "CLIP" and clip is not None else min(limit, encoder.most or limit)
-        for limit, encoder in zip(own, encoders, strict=True)
+        for limit, encoder in zip(stated, encoders, strict=True)
     ]
 
 

@@ -38,7 +38,7 @@ class DatasetProtocol(TypedDict):
 
 
 class Agreement(TypedDict):
-    """How often elimination decides otherwise than the full evaluation on some images, and its cost."""
+    """Disagreements of elimination with the full evaluation on some images, and its cost."""
 
     images: int
     disagreements: int
@@ -59,7 +59,7 @@ class CertifiedCell(Agreement):
 
 
 class EliminationCertificate(TypedDict):
-    """What held-out images say about a z: with this confidence, no cell's rate of disagreement exceeds `rate`."""
+    """Certificate of a z on held-out images: with this confidence, no cell's rate of disagreement exceeds `rate`."""
 
     z: float
     every: int

@@ -1,4 +1,4 @@
-"""How every number is rounded for print: tables, pages, figures and the command line show the same digits of it."""
+"""Rounding for print: tables, pages, figures and the command line show the same digits of a number."""
 
 from __future__ import annotations
 

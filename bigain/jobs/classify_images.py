@@ -35,7 +35,7 @@ PROBABILITY = "p(CLASS)"  # the described column that stands for those of all cl
 
 @dataclass(frozen=True)
 class Request:
-    """How to classify: the model's folder, candidates by name, and the classifier's settings."""
+    """Settings of a classification: the model's folder, candidates by name, and the classifier's parameters."""
 
     model: str
     candidates: Mapping[str, Any]  # prompts or class ids
@@ -59,7 +59,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was classified and left out, and the temperature of its probabilities; None if they are not calibrated."""
+    """Numbers of images classified and left out, and the temperature of probabilities; None if not calibrated."""
 
     images: int
     left_out: int

@@ -91,7 +91,7 @@ IMAGES = pa.schema(
 
 
 class CellResults(NamedTuple):
-    """What is collected of a cell: its rows of results.parquet and of images.parquet, and its entry in cells.json."""
+    """A cell's rows of results.parquet and of images.parquet, and its entry in cells.json."""
 
     rows: list[dict[str, Any]]
     images: pa.Table

@@ -32,7 +32,7 @@ OF_ARM = ("method", "strength", "definitions", "code", "methods_from")  # keys o
 
 
 class Probed(NamedTuple):
-    """What is probed: a backbone, latents with the ids and classes of their images, candidates, and timesteps."""
+    """Inputs of the probe: a backbone, latents with the ids and classes of their images, candidates, and timesteps."""
 
     backbone: Backbone
     latents: Tensor

@@ -27,7 +27,7 @@ WARM_UP_STEPS = 2
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to generate: prompts, or class ids with their names; `steps` and `guidance` default to the pipeline's.
+    """Images to generate, by prompts or by class ids with names; `steps` and `guidance` default to the pipeline's.
 
     Raises ValueError for a guidance that is not finite.
     """

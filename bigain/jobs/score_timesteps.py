@@ -63,7 +63,7 @@ class Arm:
 
     @property
     def hits(self) -> pd.DataFrame:
-        """Whether each image is right at each timestep, averaged over seeds: images x timesteps that all seeds have."""
+        """Hits of each image at each timestep, averaged over seeds: images x timesteps that all seeds have."""
         frames = [pd.DataFrame(each.hits, each.images, each.timesteps, dtype=float) for each in self.seeds]
         return pd.concat(frames, join="inner").groupby(level=0).mean()
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from bigain.core.records import read_table, save_table
 
 Records = TypeVar("Records")
-"""What a shard holds: a table of trials, or named tensors whose first dimension is the image."""
+"""Records of a shard: a table of trials, or named tensors whose first dimension is the image."""
 
 
 class ShardFormat(ABC, Generic[Records]):

@@ -12,7 +12,7 @@ from bigain.methods.method import Draw, Method
 
 @dataclass(frozen=True)
 class Properties:
-    """What a method's result depends on.
+    """Properties of a method that decide where its results are valid.
 
     deterministic: it draws no random numbers, so that all seeds give the same result.
     timestep_local: a noise prediction depends on no other sample, class or timestep, which the independent trials of a

@@ -1,4 +1,4 @@
-"""Where in t the class is: accuracy at single timesteps, and weights w(t) judged on images they were not fitted on.
+"""Informative timesteps: accuracy at single t, and weights w(t) judged on images that they were not fitted on.
 
 In a flow model most timesteps may say nothing about the class, so that a mean over all of them hides the few that do.
 Everything is computed from stored errors, of any run.

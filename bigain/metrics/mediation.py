@@ -43,7 +43,7 @@ class Explained:
 
     @property
     def mediates(self) -> bool:
-        """Whether there is a share, and the interval of the explained part lies on the difference's side of 0."""
+        """True if there is a share, and the interval of the explained part lies on the difference's side of 0."""
         sign = np.sign(self.total.value)
         return not np.isnan(self.share) and min(sign * self.low, sign * self.high) > 0
 

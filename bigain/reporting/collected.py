@@ -19,7 +19,7 @@ KEYS = ["task", "backbone", "dataset", "method", "strength", "seed"]  # of a cel
 OUTCOMES = ["image", "label", "predicted", "acc@1", "map", "map_released"]  # of an image, in images.parquet
 
 CellScores = dict[str, Any]
-"""What the metrics file of a cell holds: `cell`, `metrics`, `items` (the outcomes of its images), `compressed`, ..."""
+"""Content of a cell's metrics file: `cell`, `metrics`, `items` (the outcomes of its images), `compressed`, ..."""
 
 
 def read_results(results: Path, spec: ReportSpec) -> pd.DataFrame:

@@ -108,7 +108,8 @@ def compare(stored: Stored, new: list[CellScores], method: str, saved: dict[str,
     A stored cell of the same method and strength is left out. All numbers are for the images of the new cells.
     """
     images = {_place(cell): set(cell["items"]["image"]) for cell in new if "image" in cell["items"]}
-    others = [cell for cell in stored.cells if _arm(cell) not in {_arm(own) for own in new}]
+    computed = {_arm(cell) for cell in new}
+    others = [cell for cell in stored.cells if _arm(cell) not in computed]
     scores = Scores([*new, *(_among(cell, images.get(_place(cell))) for cell in others)])
     comparisons = []
     for metric in (*names.BY_IMAGE[:1], *names.DISTANCES):

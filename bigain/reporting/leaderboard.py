@@ -70,7 +70,7 @@ class Entry:
 
     @property
     def properties(self) -> dict[str, bool]:
-        """What the method's result depends on, by the columns of PROPERTIES."""
+        """The method's properties, by the columns of PROPERTIES."""
         known = properties_of(method_of(self.method))
         return {name: getattr(known, name) for name in PROPERTIES}
 

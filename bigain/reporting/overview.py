@@ -39,7 +39,7 @@ class OverviewRow:
 
     @property
     def is_preset(self) -> bool:
-        """Whether the method is a preset, not a variant of one."""
+        """True for a preset, False for a variant of one."""
         return self.method.id in METHODS
 
     @property

@@ -11,7 +11,7 @@ from bigain.reporting.frames import CellMetric
 from bigain.reporting.scores import Scores
 
 Relation = Callable[[int, int], bool]
-"""Whether one point is surely better than another, by their indices."""
+"""(i, j) -> True if point i is surely better than point j."""
 
 
 def front(cost: np.ndarray, accuracy: np.ndarray) -> np.ndarray:

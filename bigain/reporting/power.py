@@ -1,4 +1,5 @@
-"""How many images each claim needs: what every comparison of a configured study can show, and what that costs.
+"""Power analysis of a configured study: the smallest difference that each comparison can show, the images that each
+claim needs, and their cost.
 
 A comparison's spread comes from a pilot, a finished study with the same cells: the mean squared difference of two
 methods' outcomes on an image (for hits the discordance), or the standard error of a difference in distances, which
@@ -33,7 +34,7 @@ T = TypeVar("T", int, float)
 
 @dataclass(frozen=True)
 class Need:
-    """What a comparison of a claim can show with the study's images, and how many it needs to show a difference.
+    """The smallest difference that a claim's comparison can show on the study's images, and the images that it needs.
 
     Differences are points, or units of distance; None stands for an unknown number. `images` is the number of the cell
     that has the fewest, on which all are compared; `hours` are those of each cell, as configured, and per image.

@@ -23,14 +23,14 @@ class Difference(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Whether both agree; a difference that is right without its first digit was probably misread."""
+        """AGREES, MISREAD or DIFFERS; a difference that is right without its first digit was probably misread."""
         if math.isclose(self.delta.printed, self.recomputed, abs_tol=TOLERANCE):
             return AGREES
         return MISREAD if is_misread_arrow(self.delta.printed, self.recomputed) else DIFFERS
 
     @property
     def only_sign_differs(self) -> bool:
-        """Whether the printed difference has the right size, but the sign of an improvement for a loss."""
+        """True if the printed difference has the right size, but the sign of an improvement for a loss."""
         return self.recomputed < 0 and math.isclose(self.delta.printed, -self.recomputed, abs_tol=TOLERANCE)
 
 

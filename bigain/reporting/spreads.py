@@ -1,4 +1,4 @@
-"""How much a comparison of two methods varies, in a pilot or as stated, and what images can show of it."""
+"""The spread of a comparison of two methods, from a pilot or assumed, and the differences that images can show."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POINTS = 100  # per unit of accuracy
 
 
 class Spread(NamedTuple):
-    """How much a comparison varies: the `discordance` of differences up to `bound`, or the smallest difference in
+    """Spread of a comparison: the `discordance` of differences up to `bound`, or the smallest difference in
     distances that `images` can show, `detectable`. `source` says where the number comes from."""
 
     source: str

@@ -35,7 +35,7 @@ class CompressedArm:
 
     @property
     def is_preset(self) -> bool:
-        """Whether the method is a preset, not a variant of one."""
+        """True for a preset, False for a variant of one."""
         return style.preset(self.method) == self.method
 
 
@@ -64,7 +64,7 @@ class TimestepProfile:
 
     @property
     def images(self) -> str:
-        """How many images were decided at a timestep: a number, or a range if models differ."""
+        """The number of images decided at a timestep, or its range if models differ."""
         counts = {int(n) for rows in (self.uncompressed, *(arm.rows for arm in self.arms)) for n in rows["images"]}
         return " to ".join(str(n) for n in dict.fromkeys((min(counts), max(counts)))) if counts else "0"
 

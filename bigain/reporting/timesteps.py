@@ -1,4 +1,4 @@
-"""Where in t the class is: accuracy at single timesteps of stored runs, and weights w(t) fitted on half of the images.
+"""Accuracy at single timesteps of stored runs, and weights w(t) fitted on half of the images.
 
 Weights are judged on the other half of the images, whose accuracy and paired difference from uniform weights have 95%
 intervals.

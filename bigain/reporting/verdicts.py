@@ -64,7 +64,7 @@ class Verdict:
 
     @property
     def counts(self) -> str:
-        """How many comparisons have each verdict, for print."""
+        """The number of comparisons with each verdict, for print."""
         kinds = (SUPPORTED, CONTRADICTED, EQUIVALENT, UNDECIDED, UNTESTABLE)
         return ", ".join(f"{self.count(kind)} {kind}" for kind in kinds if self.count(kind))
 

@@ -27,7 +27,7 @@ ATTEMPTS = 5  # to pack a study while its jobs join shards
 
 
 class Carried(NamedTuple):
-    """What a bundle holds: files, bytes, and how many of the study's images are finished in it."""
+    """Size of a bundle: files, bytes, and how many of the study's images are finished in it."""
 
     files: int
     bytes: int

@@ -91,8 +91,10 @@ class StoredStudy:
         changed = [cell for cell in beside if self._inputs[cell.path]["spec"] != digest(score_spec(self.now, cell))]
         if not changed:
             return
-        found = [line for name in dict.fromkeys(cell.backbone for cell in changed) for line in self._differences(name)]
-        reason = shortened(found, 3) if found else "the data, the classifier or the sampler, or how scores are computed"
+        backbones = dict.fromkeys(cell.backbone for cell in changed)
+        differences = [line for name in backbones for line in self._differences(name)]
+        elsewhere = "the data, the classifier or the sampler, or how scores are computed"
+        reason = shortened(differences or [elsewhere], 3)
         raise OutcomesError(
             f"{self.folder}: {len(changed)} of {len(beside)} stored cells to compare with were computed with other "
             f"settings, models, data or code than now, the first of them {changed[0].path}. What differs: {reason}. "

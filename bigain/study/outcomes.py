@@ -42,7 +42,7 @@ class OutcomesError(ValueError):
 
 
 class OutcomesReportSpec(ReportSpec):
-    """What a report says about a study that it may show only in part."""
+    """Coverage of a report: the study's cells that it shows, and those that it does not."""
 
     shown_cells: int
     planned_cells: int

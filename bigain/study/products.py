@@ -53,7 +53,7 @@ class Product(NamedTuple):
 
     @property
     def is_self_described(self) -> bool:
-        """Whether the file holds its own provenance."""
+        """True if the file holds its own provenance."""
         return self.file.name in SELF_DESCRIBED
 
     @property

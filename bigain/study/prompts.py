@@ -24,8 +24,7 @@ REMEDY = "shorten the class's name in `class_names`, the template in `prompt`, o
 
 
 class Texts(NamedTuple):
-    """What a backbone reads of a data set: the prompts of the classes, and the captions that images are generated
-    from."""
+    """Texts of a data set that a backbone reads: the prompts of classes, and the captions that it generates from."""
 
     backbone: str
     dataset: str

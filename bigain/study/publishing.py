@@ -57,7 +57,7 @@ The columns:"""
 
 
 class Published(NamedTuple):
-    """What a folder of outcomes holds."""
+    """Numbers of cells and bytes in a folder of outcomes."""
 
     cells: int
     planned_cells: int
@@ -69,7 +69,7 @@ class Published(NamedTuple):
 
 
 class EarlierOutcomes:
-    """What a folder of outcomes holds already: digests of specs, by which a study recognises its results."""
+    """Earlier outcomes in a folder: digests of specs, by which a study recognises its results."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.study = folder, ""

@@ -36,7 +36,7 @@ def site_faults(config: Config) -> Iterator[str]:
 
 @dataclass
 class Sites:
-    """Where methods act on a backbone unless their ids say otherwise; `fault` lists what is wrong with that.
+    """Default sites of methods on a backbone; `fault` lists the errors of its `levels` or `blocks`.
 
     `denoiser` is None for weights that `bigain.study.sources` reports as missing.
     """

@@ -41,7 +41,7 @@ class TilePlan:
 
     @property
     def sizes(self) -> Tensor:
-        """How many tokens each token of the short sequence stands for, in fractions: float32 [B, N']."""
+        """The number of tokens that each token of the short sequence stands for, in fractions: float32 [B, N']."""
         members = self.weights.sum(dim=-1).flatten(1)
         return torch.cat([members.new_ones(len(members), len(self.strip)), members], dim=1)
 

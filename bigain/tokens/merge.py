@@ -72,7 +72,7 @@ class TokenPlan:
 
     @property
     def sizes(self) -> Tensor:
-        """How many tokens each token of the short sequence stands for, in float32: [B, N']."""
+        """The number of tokens that each token of the short sequence stands for, in float32: [B, N']."""
         ones = torch.ones(self.kept.shape[0], self.destinations.shape[1], device=self.kept.device)
         members = ones.scatter_add(1, self.target, torch.ones(self.target.shape, device=ones.device))
         return torch.cat([torch.ones(self.kept.shape, device=ones.device), members], dim=1)

@@ -1,4 +1,4 @@
-"""Which timesteps and which regions of the latent speak for one class over another, as data and as a figure."""
+"""Evidence for one class over another, by timestep and by region of the latent, as data and as a figure."""
 
 from __future__ import annotations
 
