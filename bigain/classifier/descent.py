@@ -15,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 
 from bigain.classifier.elimination import standard_errors
+from bigain.core.plain_numbers import real_number, whole_number
 
 Groups: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -32,7 +33,8 @@ class Descent:
     has no factor for the share of the trials seen: even after all trials, a group's other classes are unknown.
 
     Raises ValueError unless each level is a partition of the classes 0 to K - 1 that refines the level before; unless
-    exactly one of `keep` and `z` is set, and positive; and for less than one representative.
+    exactly one of `keep` and `z` is set, and positive; and for less than one representative. Raises TypeError for
+    values of these three that are not numbers.
     """
 
     levels: tuple[Groups, ...]
@@ -43,11 +45,13 @@ class Descent:
     def __post_init__(self) -> None:
         if (self.keep is None) == (self.z is None):
             raise ValueError(f"descent with keep {self.keep} and z {self.z}: exactly one of them has to be set")
-        if (self.keep is not None and self.keep < 1) or self.representatives < 1:
+        keep = None if self.keep is None else whole_number("Descent.keep", self.keep)
+        z = None if self.z is None else real_number("Descent.z", self.z)
+        if (keep is not None and keep < 1) or whole_number("Descent.representatives", self.representatives) < 1:
             raise ValueError(
                 f"descent with keep {self.keep}, representatives {self.representatives}: each has to be at least 1"
             )
-        if self.z is not None and not 0 < self.z < math.inf:
+        if z is not None and not 0 < z < math.inf:
             raise ValueError(f"descent at z = {self.z}: z has to be positive and finite")
         _check_levels(self.levels)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bigain.classifier.timesteps import midpoints
+from bigain.core.plain_numbers import real_number, whole_number
 
 
 def standard_errors(differences: np.ndarray) -> np.ndarray:
@@ -33,14 +34,16 @@ class Elimination:
     z is not an error rate: the comparison is repeated, and the leader is chosen from the same trials. How often the
     decision differs from that of all trials is measured on held-out images (`bigain elimination --calibrate`).
 
-    Raises ValueError unless z is positive and finite, and for fewer than two trials between looks.
+    Raises TypeError for values that are not numbers, ValueError unless z is positive and finite, and for fewer than two
+    trials between looks.
     """
 
     z: float
     every: int
 
     def __post_init__(self) -> None:
-        if not 0 < self.z < math.inf or self.every < 2:
+        z, every = real_number("Elimination.z", self.z), whole_number("Elimination.every", self.every)
+        if not 0 < z < math.inf or every < 2:
             raise ValueError(
                 f"elimination at z = {self.z} every {self.every} trials: `z` has to be positive and finite, and "
                 "`every` at least 2"

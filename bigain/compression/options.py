@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numbers
-import operator
 from collections.abc import Iterable
 from typing import Any, cast, get_args
 
 from bigain.core.messages import unknown
+from bigain.core.plain_numbers import real_number, whole_number
 from bigain.methods.method import Linear, Task
 from bigain.methods.options import MetricSite, Options
 from bigain.methods.places import NAMED
@@ -32,9 +31,9 @@ def _read(name: str, value: Any) -> Any:
         if value not in CHOICES[name]:
             raise ValueError(f"{name}: " + unknown("value", str(value), CHOICES[name]))
     elif name in ("ratio", "threshold", "factor"):
-        return value if isinstance(value, Linear) or callable(value) else _number(name, value)
+        return value if isinstance(value, Linear) or callable(value) else real_number(name, value)
     elif name == "timesteps":
-        window = tuple(_number(name, bound) for bound in value) if isinstance(value, Iterable) else ()
+        window = tuple(real_number(name, bound) for bound in value) if isinstance(value, Iterable) else ()
         if len(window) != 2:
             raise TypeError(f"timesteps: {value!r} is not a pair (first, last), as in (900, 200)")
         return checked_window(*window)
@@ -51,27 +50,8 @@ def _read(name: str, value: Any) -> Any:
     return value
 
 
-def _number(name: str, value: Any) -> float | int:
-    """Return a number as a Python int or float: NumPy's float32(0.7) becomes 0.7, as it was written."""
-    if hasattr(value, "numel"):
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: {value!r} is not a number")
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    return value if isinstance(value, float) else float(str(value))
-
-
 def _grid(value: Any) -> tuple[int, int]:
     sides = tuple(whole_number("grid", side) for side in value) if isinstance(value, Iterable) else ()
     if len(sides) != 2 or min(sides) < 1:
         raise ValueError(f"grid: {value!r} is not a height and a width in tokens, as in grid=(64, 64)")
     return sides[0], sides[1]
-
-
-def whole_number(name: str, value: Any) -> int:
-    """Return a whole number as a Python int, NumPy's and PyTorch's too. Raises TypeError naming the option."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: {value!r} is not a whole number") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -24,7 +24,7 @@ def names_of(candidates: Candidates) -> list[Any]:
     """
     if isinstance(candidates, str) or not isinstance(candidates, Collection):
         raise TypeError(f"candidates are a list of prompts or class ids, or a mapping to them, not {candidates!r}")
-    names = list(candidates)
+    names = plain(candidates)
     if len(names) < 2:
         raise ValueError(f"candidates are {names}: a classifier chooses between at least two")
     twice = [name for k, name in enumerate(names) if name in names[:k]]
@@ -35,7 +35,13 @@ def names_of(candidates: Candidates) -> list[Any]:
 
 def values_of(candidates: Candidates) -> list[Any]:
     """Return the candidates' prompts or class ids."""
-    return list(candidates.values() if isinstance(candidates, Mapping) else candidates)
+    return list(candidates.values()) if isinstance(candidates, Mapping) else plain(candidates)
+
+
+def plain(values: Iterable[Any]) -> list[Any]:
+    """Return values as a list of Python's objects, also those of an array, a tensor or a Series, or of a list of
+    their scalars."""
+    return [value.tolist() if hasattr(value, "tolist") else value for value in values]
 
 
 def conditions_of(backbone: Backbone, candidates: Candidates) -> Tensor:

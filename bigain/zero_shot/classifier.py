@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias, get_args
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,32 +17,29 @@ from tqdm import tqdm
 from bigain.backbones.base import Backbone
 from bigain.backbones.devices import compiled, device_of
 from bigain.backbones.in_memory import from_folder, from_pipeline
-from bigain.classifier.classify import ClassificationSettings, Classifier, Trial
+from bigain.classifier.classify import Classifier, Trial
 from bigain.classifier.descent import Descent
 from bigain.classifier.elimination import Elimination
-from bigain.classifier.engine import LOSSES
-from bigain.classifier.timesteps import Stages
 from bigain.compression.attach import check as check_method
 from bigain.compression.attach import compressed
-from bigain.compression.options import whole_number
-from bigain.core.messages import unknown
 from bigain.datasets.images import ImageLike
-from bigain.methods.ids import method_of
 from bigain.methods.method import Method
 from bigain.methods.options import Options
 from bigain.methods.schedules import Varying
 from bigain.metrics.calibration import fit_temperature, paired_differences, probabilities
-from bigain.metrics.timestep_weights import WeightFunction, weight_function, weights_at
+from bigain.metrics.timestep_weights import WeightFunction, weights_at
 from bigain.metrics.trial_arrays import trial_arrays
 from bigain.zero_shot import candidates as classes
+from bigain.zero_shot import settings
 from bigain.zero_shot.candidates import Candidates
-from bigain.zero_shot.error_tables import check_classes, label_indices, predicted_classes, table_of, winner_and_rival
+from bigain.zero_shot.error_tables import check_table, label_indices, predicted_classes, table_of, winner_and_rival
 from bigain.zero_shot.explanation import Explanation
 from bigain.zero_shot.images import as_seen, checked_ids, encoded, listed
 from bigain.zero_shot.parameters import Parameters
+from bigain.zero_shot.settings import Compilation
+from bigain.zero_shot.turns import turn_on
 
 Images: TypeAlias = ImageLike | Iterable[ImageLike]
-Compilation: TypeAlias = Literal["off", "default", "max-autotune"]
 
 
 class DiffusionClassifier(Parameters):
@@ -53,10 +50,11 @@ class DiffusionClassifier(Parameters):
     >>> classifier.predict([image]).tolist()
     ['a photo of a bag']
 
-    It needs no fitting. Its methods take images of any kind: paths, PIL images, arrays [H, W] or [H, W, C] (uint8, or
-    floats from 0 to 1), tensors [C, H, W], a list of these, or a batch as one array or tensor. Their short side is
-    resized to the model's and the middle is cropped. `predict`, `predict_proba`, `score` and `calibrate` also take the
-    table that `errors` returned for the images, and then do not run the model.
+    It needs no fitting; `fit` is there for scikit-learn's cross-validation and grid search. Its methods take images of
+    any kind: paths, PIL images, arrays [H, W] or [H, W, C] (uint8, or floats from 0 to 1), tensors [C, H, W], a list of
+    these, or a batch as one array or tensor. Their short side is resized to the model's and the middle is cropped.
+    `predict`, `predict_proba`, `score` and `calibrate` also take the table that `errors` returned for the images, and
+    then do not run the model. The images of a table have to be in rising order, and so are results and labels.
 
     The noise of an image is keyed by `seed` and the image's pixels: its results depend neither on its name, nor on its
     place in a list, nor on the other images, but for rounding (batches hold rows of several images).
@@ -81,10 +79,15 @@ class DiffusionClassifier(Parameters):
     device, dtype: where and in which precision a folder is loaded; a pipeline in memory keeps its own.
     progress: show a progress bar.
 
+    Threads may share a model: their calls run one after the other. A pickle or deep copy holds a copy of a pipeline in
+    memory; a clone shares it.
+
     Raises TypeError for a pipeline of another kind, and for prompts where class ids are needed or the other way round;
     ValueError for fewer than two candidates, two that are the same, prompts longer than the model reads, class ids that
     do not exist, a label tree of other classes, and settings that are not allowed.
     """
+
+    CACHES = ("_loaded", "_encoded_candidates")
 
     def __init__(
         self,
@@ -138,6 +141,20 @@ class DiffusionClassifier(Parameters):
         method = self.method if isinstance(self.method, str) else self.method.id
         return f"DiffusionClassifier({pipe}, {len(self.classes_)} classes, {method})"
 
+    def fit(self, images: Images | pd.DataFrame, labels: Sequence[Any] | None = None) -> Self:
+        """Check the images' number and their labels, train nothing, and return the classifier.
+
+        A diffusion classifier has nothing to fit but the temperature of its probabilities (`calibrate`). Raises
+        TypeError for what is not a list of images; ValueError for no image, a table of errors that does not fit, a
+        label that is not a class, and unless there is one label per image.
+        """
+        self._check()
+        is_table = isinstance(images, pd.DataFrame)
+        count = self._errors_of(images)["image"].nunique() if is_table else len(listed(images))
+        if labels is not None:
+            label_indices(labels, count, self.classes_.tolist())
+        return self
+
     # -- classification ------------------------------------------------------------------------------------------------
 
     def predict(self, images: Images | pd.DataFrame) -> np.ndarray:
@@ -154,6 +171,9 @@ class DiffusionClassifier(Parameters):
         **Uncalibrated probabilities say nothing**: until `calibrate` has fitted the temperature (or you have set it),
         it is 1, far above any difference between errors, and all classes come out almost equally probable.
 
+        Columns are in the order of `classes_`, which is that of `candidates`. Metrics of scikit-learn take columns in
+        sorted order, so sort the candidates before you score probabilities with them.
+
         A class that was eliminated early is compared with the predicted class on the trials that it has, which share
         their noise (`bigain.metrics.calibration.paired_differences`). Errors are those of `predict`.
         """
@@ -167,7 +187,7 @@ class DiffusionClassifier(Parameters):
         Raises ValueError for a label that is not a class, and unless there is one label per image.
         """
         trials = self._errors_of(images)
-        right = label_indices(trials, labels, self.classes_.tolist())
+        right = label_indices(labels, trials["image"].nunique(), self.classes_.tolist())
         return float((predicted_classes(trials, self.weights) == right).mean())
 
     def calibrate(self, images: Images | pd.DataFrame, labels: Sequence[Any]) -> Self:
@@ -180,7 +200,7 @@ class DiffusionClassifier(Parameters):
         self._check_all_evaluated()
         trials = self._errors_of(images)
         differences = paired_differences(trial_arrays(trials), self.weights)
-        self.temperature = fit_temperature(differences, label_indices(trials, labels, self.classes_.tolist()))
+        self.temperature = fit_temperature(differences, label_indices(labels, len(differences), self.classes_.tolist()))
         return self
 
     def errors(self, images: Images, ids: Sequence[int] | None = None) -> pd.DataFrame:
@@ -258,19 +278,7 @@ class DiffusionClassifier(Parameters):
         classes.names_of(self.candidates)
         classes.check(self._backbone, self.candidates)
         check_method(self.method, **self._options())
-        choices = {"loss": tuple(LOSSES), "timesteps": ("grid", "random"), "compile": get_args(Compilation)}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}: {unknown('value', getattr(self, name), allowed)}")
-        for name in ("batch_size", "block"):
-            if whole_number(name, getattr(self, name)) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it has to be at least 1")
-        if self.temperature is not None and not 0 < self.temperature < np.inf:
-            raise ValueError(f"temperature is {self.temperature!r}; it has to be positive and finite, or None")
-        weight_function(self.weights)
-        first_stage = self._settings.timesteps(0)[0]
-        if self.descent is not None:
-            self.descent.check(len(self.classes_), len(first_stage))
+        settings.check(self.get_params(), len(self.classes_))
 
     def _check_all_evaluated(self) -> None:
         """Raise ValueError if classes may have no errors."""
@@ -279,36 +287,15 @@ class DiffusionClassifier(Parameters):
                 "a descent leaves classes without errors, and this needs those of all: set descent to None"
             )
 
-    @property
-    def _settings(self) -> ClassificationSettings:
-        method = self.method if isinstance(self.method, Method) else method_of(self.method)
-        return ClassificationSettings(
-            stages=Stages(tuple(whole_number("stages", target) for target in self.stages), self._kept()),
-            seed=whole_number("seed", self.seed),
-            batch_size=whole_number("batch_size", self.batch_size),
-            loss=self.loss,
-            random_timesteps=self.timesteps == "random",
-            noise_per=method.noise_per,
-            elimination=self.elimination,
-            descent=self.descent,
-        )
-
-    def _kept(self) -> tuple[int, ...]:
-        if self.keep is not None:
-            return tuple(whole_number("keep", count) for count in self.keep)
-        if len(self.stages) > 2:
-            raise ValueError(f"stages {list(self.stages)}: say with `keep` how many classes survive each of them")
-        return (5, 1)[2 - len(self.stages) :]
-
     @contextmanager
     def _opened(self) -> Iterator[Classifier]:
         """Attach the method and prepare the model, for the length of a with block; both are undone afterwards."""
         self._check()  # again, since parameters are plain attributes
-        backbone, conditions, settings = self._backbone, self._conditions, self._settings
-        with ExitStack() as stack:
+        backbone, conditions, stages = self._backbone, self._conditions, settings.settings_of(self.get_params())
+        with turn_on(backbone.denoiser), ExitStack() as stack:
             attachment = stack.enter_context(compressed(backbone.denoiser, self.method, **self._options()))
             stack.enter_context(compiled(backbone, self.compile, attachment.method))
-            yield stack.enter_context(Classifier.open(backbone, conditions, settings, attachment))
+            yield stack.enter_context(Classifier.open(backbone, conditions, stages, attachment))
 
     def _options(self) -> Options:
         """Return the options of `bigain.apply`."""
@@ -319,5 +306,5 @@ class DiffusionClassifier(Parameters):
         """Return a table of errors unchanged, or the errors of images."""
         if not isinstance(images, pd.DataFrame):
             return self.errors(images)
-        check_classes(images, self.classes_.tolist(), all_evaluated=self.descent is None)
+        check_table(images, self.classes_.tolist(), all_evaluated=self.descent is None)
         return images

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from bigain.core.messages import unknown
 from bigain.metrics.calibration import paired_differences
 from bigain.metrics.timestep_weights import WeightFunction, predicted
 from bigain.metrics.trial_arrays import trial_arrays
+from bigain.zero_shot.candidates import plain
 
 COLUMNS = ["image", "class", "t", "stage", "error"]
 
@@ -23,16 +24,41 @@ def table_of(trials: Iterable[tuple[int, Trial]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS).astype({"error": np.float32})
 
 
-def check_classes(errors: pd.DataFrame, names: Sequence[Any], all_evaluated: bool) -> None:
-    """Raise ValueError for errors of classes beyond `names` and, if all were evaluated, for an image without some."""
-    present = set(errors["class"]) if "class" in errors else set()
-    if not present <= set(range(len(names))) or (all_evaluated and len(present) < len(names)):
+def check_table(errors: pd.DataFrame, names: Sequence[Any], all_evaluated: bool) -> None:
+    """Raise ValueError for a table that is not of these classes or whose images are not in rising order.
+
+    Results have an entry per image, in the order of the images, so another order of rows would exchange them. Columns
+    are numbers, whole ones but for the errors. Classes are their places in `names`; if all were evaluated, no image
+    lacks one.
+    """
+    _check_columns(errors)
+    present = set(errors["class"])
+    if beyond := sorted(present - set(range(len(names)))):
+        raise ValueError(f"errors of class {beyond[0]}, and the classifier has classes 0 to {len(names) - 1}")
+    if all_evaluated and len(present) < len(names):
         raise ValueError(f"errors of {len(present)} classes, and the classifier has {len(names)}")
-    if not all_evaluated or "image" not in errors:
-        return
+    images = errors["image"].unique()
+    if (falling := np.flatnonzero(images[1:] < images[:-1])).size:
+        first, second = images[falling[0]], images[falling[0] + 1]
+        raise ValueError(
+            f"errors of image {second} begin after those of image {first}: sort them by image, as in "
+            "errors.sort_values('image', kind='stable'); predictions and labels are then in that order"
+        )
     counts = errors.groupby("image")["class"].nunique()
-    if (fewer := counts[counts < len(names)]).size:
+    if all_evaluated and (fewer := counts[counts < len(names)]).size:
         raise ValueError(f"image {fewer.index[0]} has errors of {fewer.iloc[0]} of {len(names)} classes")
+
+
+def _check_columns(errors: pd.DataFrame) -> None:
+    missing = [name for name in COLUMNS if name not in errors]
+    if missing or errors.empty:
+        absent = ", ".join(missing) or "all rows"
+        raise ValueError(f"errors need the columns {', '.join(COLUMNS)}; {absent} missing")
+    for name in COLUMNS:
+        is_number = pd.api.types.is_numeric_dtype if name == "error" else pd.api.types.is_integer_dtype
+        if not is_number(errors[name]):
+            kind = "numbers" if name == "error" else "whole numbers"
+            raise ValueError(f"column {name!r} of the errors is {errors[name].dtype}, and has to be {kind}")
 
 
 def predicted_classes(errors: pd.DataFrame, weights: str | WeightFunction) -> np.ndarray:
@@ -41,20 +67,22 @@ def predicted_classes(errors: pd.DataFrame, weights: str | WeightFunction) -> np
     return np.array(arrays.classes)[predicted(arrays, weights)]
 
 
-def label_indices(errors: pd.DataFrame, labels: Sequence[Any], names: Sequence[Any]) -> np.ndarray:
+def label_indices(labels: Iterable[Any], images: int, names: Sequence[Any]) -> np.ndarray:
     """Return the place in `names` of every image's label [N].
 
-    Raises ValueError for a label that is not in `names`, and unless there is one label per image.
+    Raises TypeError for a single label; ValueError for a label that is not in `names`, and unless there is one label
+    per image.
     """
-    images = errors["image"].nunique()
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        raise TypeError(f"labels are {labels!r}; pass a list with the class of every image")
     places = {name: c for c, name in enumerate(names)}
-    labels = list(labels)
-    if len(labels) != images:
-        raise ValueError(f"{len(labels)} labels for {images} images")
-    for label in labels:
-        if label not in places:
+    listed = plain(labels)
+    if len(listed) != images:
+        raise ValueError(f"{len(listed)} labels for {images} images")
+    for label in listed:
+        if not isinstance(label, Hashable) or label not in places:
             raise ValueError(unknown("label", label, map(str, names)))
-    return np.array([places[label] for label in labels])
+    return np.array([places[label] for label in listed])
 
 
 def winner_and_rival(

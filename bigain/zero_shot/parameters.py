@@ -1,16 +1,25 @@
-"""Scikit-learn's conventions for a classifier that needs no fitting: its parameters, and clones of it."""
+"""Scikit-learn's conventions for a classifier that needs no fitting: its parameters, tags, and copies of it."""
 
 from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from bigain.core.messages import unknown
 
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
 
 class Parameters(ABC):
-    """The arguments of a constructor, which are attributes of the same names: read, changed and cloned."""
+    """The arguments of a constructor, which are attributes of the same names: read, changed and cloned.
+
+    Attributes in `CACHES` follow from the arguments. Clones share them; a pickle or deep copy computes them anew.
+    """
+
+    CACHES: ClassVar[tuple[str, ...]] = ()
+    _estimator_type = "classifier"  # read by scikit-learn 1.5, which has no tags
 
     @abstractmethod
     def _check(self) -> None:
@@ -43,6 +52,22 @@ class Parameters(ABC):
     def __sklearn_is_fitted__(self) -> bool:
         """Return True: nothing has to be fitted."""
         return True
+
+    def __sklearn_tags__(self) -> Tags:
+        """Return what scikit-learn asks an estimator: a classifier of images, not of rows of numbers."""
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=False),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(two_d_array=False),
+            requires_fit=False,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle or a deep copy holds."""
+        return {name: value for name, value in vars(self).items() if name not in self.CACHES}
 
     @classmethod
     def _names(cls) -> list[str]:

@@ -186,6 +186,12 @@ def test_an_invalid_descent_is_refused(options, message):
         Descent(**{"levels": TWO_LEVELS, **options})
 
 
+@pytest.mark.parametrize("options", [{"keep": 1.5}, {"z": "2"}, {"keep": 1, "representatives": "1"}])
+def test_a_descent_of_other_types_is_refused(options):
+    with pytest.raises(TypeError, match=r"Descent\.\w+: .* is not a (whole )?number"):
+        Descent(TWO_LEVELS, **options)
+
+
 def test_a_descent_of_other_classes_or_with_z_after_a_single_trial_is_refused():
     errors = random_errors(2)
     with pytest.raises(ValueError, match="the label tree has 2 classes, and the classifier 7"):

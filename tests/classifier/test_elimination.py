@@ -76,6 +76,18 @@ def test_an_invalid_schedule_is_refused(bad):
         Elimination(*bad)
 
 
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ((1, 2.5), r"Elimination\.every: 2\.5 is not a whole number"),
+        (("1", 2), r"Elimination\.z: '1' is not a number"),
+    ],
+)
+def test_a_schedule_of_other_types_is_refused(bad, message):
+    with pytest.raises(TypeError, match=message):
+        Elimination(*bad)
+
+
 @pytest.mark.parametrize("method", ["none", "bigain_tm"])
 @pytest.mark.parametrize("schedule", [Elimination(1.1, 2), Stages((2, 4, 8), (3, 2, 1))])
 def test_a_run_decides_and_costs_the_same_as_its_replay_from_full_errors(unet, method, schedule):

@@ -1,6 +1,7 @@
 """What cannot be classified is an error that names it and says what to do, before anything is computed."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -82,11 +83,27 @@ def test_candidates_of_the_other_kind(model, candidates, kind, message, root):
         ({"weights": "exp(7t)"}, r"unknown weights 'exp\(7t\)'; allowed are uniform, exp\(-7t\)"),
         ({"batch_size": 0}, "batch_size is 0; it has to be at least 1"),
         ({"stages": (600,)}, "600 trials: their grid ends at t = 600 of 1000"),
+        ({"temperature": -1}, "temperature is -1; it has to be positive"),
         ({"temperature": 0.0}, "temperature is 0.0; it has to be positive and finite, or None"),
     ],
 )
 def test_settings_that_are_not_allowed(options, message, root):
     with pytest.raises(ValueError, match=message):
+        on_prompts(root, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stages": 4}, r"stages: 4 is not a list of whole numbers, as in stages=\(5, 20\)"),
+        ({"keep": 1}, "keep: 1 is not a list of whole numbers"),
+        ({"temperature": "1"}, "temperature: '1' is not a number"),
+        ({"elimination": (1, 2)}, r"elimination is \(1, 2\); pass a .*\.Elimination, or None"),
+        ({"descent": 2}, r"descent is 2; pass a .*\.Descent, or None"),
+    ],
+)
+def test_settings_of_another_type(options, message, root):
+    with pytest.raises(TypeError, match=message):
         on_prompts(root, **options)
 
 
@@ -184,7 +201,55 @@ def test_labels_that_do_not_fit_the_classes_or_the_images(root):
         classifier.score(errors, ["bag", "coat"])
     with pytest.raises(ValueError, match="errors of 1 classes, and the classifier has 2"):
         classifier.predict(errors[errors["class"] == 0])
+    with pytest.raises(TypeError, match="labels are 'bag'; pass a list with the class of every image"):
+        classifier.score(errors, "bag")
+    with pytest.raises(ValueError, match=r"unknown label \['bag'\]"):
+        classifier.score(errors, [["bag"]])
     with pytest.raises(ValueError, match="winner and rival are both 'bag'"):
         classifier.explain(np.zeros((32, 32)), "bag", "bag")
     with pytest.raises(ValueError, match="unknown class 'bags'"):
         classifier.explain(np.zeros((32, 32)), "bags")
+
+
+def table(images, classes=(0, 1)):
+    """Errors of images, of which those with an even id are of class 0."""
+    rows = [(image, c, t, 0, float((image + c) % 2)) for t in (250, 750) for image in images for c in classes]
+    return pd.DataFrame(rows, columns=["image", "class", "t", "stage", "error"])
+
+
+def test_another_order_of_rows_changes_no_number(root):
+    classifier = on_prompts(root, stages=(2,))
+    errors = table([4, 7, 8])
+    by_class = errors.sort_values(["class", "t", "image"], ascending=[False, False, True])
+    labels = [PROMPTS[0], PROMPTS[1], PROMPTS[0]]
+    assert classifier.score(errors, labels) == classifier.score(by_class, labels) == 1
+    for use in (classifier.predict, classifier.predict_proba, lambda shuffled: classifier.score(shuffled, labels)):
+        with pytest.raises(ValueError, match="errors of image 4 begin after those of image 8: sort them by image"):
+            use(table([8, 4, 7]))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            table([0, 1]).astype({"class": float}),
+            "column 'class' of the errors is float64, and has to be whole numbers",
+        ),
+        (table([0, 1]).astype({"error": str}), "column 'error' of the errors is .*, and has to be numbers"),
+        (table([0, 1]).drop(columns="t"), "errors need the columns image, class, t, stage, error; t missing"),
+        (table([0, 1], classes=(1, 2)), "errors of class 2, and the classifier has classes 0 to 1"),
+    ],
+)
+def test_tables_that_are_not_errors_of_these_classes(wrong, message, root):
+    with pytest.raises(ValueError, match=message):
+        on_prompts(root).predict(wrong)
+
+
+def test_labels_and_class_ids_of_numpy_and_torch(root):
+    ids = torch.tensor([0, 3])
+    classifier = bigain.DiffusionClassifier(root / "resources/mini-dit", ids, progress=False)
+    assert classifier.classes_.tolist() == [0, 3]
+    errors = table([0, 1, 2])
+    assert classifier.score(errors, torch.tensor([0, 3, 0])) == 1
+    assert classifier.score(errors, list(torch.tensor([3, 3, 0]))) == pytest.approx(2 / 3)
+    assert classifier.score(errors, np.array([0, 3, 3])) == pytest.approx(2 / 3)
