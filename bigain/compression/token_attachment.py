@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bigain.compression import capture
 from bigain.compression.attachment import Attachment, Handle, RowKey
 from bigain.compression.checkpoints import keep_passes
 from bigain.compression.sites import Site
@@ -132,9 +133,10 @@ class TokenAttachment(Attachment):
     def begin(self, timestep: Tensor | float | None) -> None:
         """Begin a forward pass.
 
-        Raises ValueError if the method acts differently at the batch's timesteps, and where a checkpoint reruns the
-        whole model with random draws that no task has keyed.
+        Raises ValueError if the method acts differently at the batch's timesteps, for what a recorded graph cannot
+        hold, and where a checkpoint reruns the whole model with random draws that no task has keyed.
         """
+        capture.check(self.method, timestep, self.constant is None)
         forward_pass = self.state.begin(timestep)
         forward_pass.strength = self._strength_at(timestep)
         if torch.compiler.is_compiling() or not torch.is_grad_enabled():

@@ -12,8 +12,8 @@ import torch
 from diffusers import ModelMixin
 from torch import Tensor, nn
 
+from bigain.compression import capture, checkpoints
 from bigain.compression.attachment import Attachment, RowKey
-from bigain.compression.checkpoints import refuse
 from bigain.compression.hooks import Args, Hook, Kwargs, named_arguments
 from bigain.compression.structural import operations
 from bigain.compression.structural.artefact import Calibration
@@ -128,8 +128,12 @@ class PhaseHook(Hook):
         self.split: SplitBatch | None = None
 
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
-        """Install the first phase's layers and select its rows. Raises ValueError under gradient checkpoints."""
-        refuse(module, self.attachment.method.id)
+        """Install the first phase's layers and select its rows.
+
+        Raises ValueError under gradient checkpoints, and where the pass is recorded as a graph.
+        """
+        checkpoints.refuse(module, self.attachment.method.id)
+        capture.refuse(self.attachment.method.id)
         arguments = named_arguments(module, args, kwargs)
         batch = len(next(iter(arguments.values())))
         phases = self.attachment.phase_of(torch.as_tensor(arguments["timestep"]).flatten()).expand(batch)

@@ -11,9 +11,9 @@ from diffusers import ModelMixin
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
+from bigain.compression import capture, checkpoints
 from bigain.compression.attachment import Attachment, RowKey
 from bigain.compression.beside import others_on
-from bigain.compression.checkpoints import refuse
 from bigain.compression.hooks import Args, Hook, Kwargs
 from bigain.compression.instances import remove_hook
 from bigain.compression.structural.artefact import Calibration
@@ -131,7 +131,7 @@ class PassedGatesHook(Hook):
 
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
         """Raise ValueError under gradient checkpoints."""
-        refuse(module, "dip_go")
+        checkpoints.refuse(module, "dip_go")
 
     def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> None:
         """Raise ValueError naming a block without its gate."""
@@ -173,7 +173,12 @@ class ReusedSteps(Attachment):
         self.batch_key = tuple((key.image, key.condition) for key in keys)
 
     def begin(self, timestep: Tensor | float | None) -> None:
-        """Begin a forward pass. Raises ValueError unless the calibrated timesteps are visited in their order."""
+        """Begin a forward pass.
+
+        Raises ValueError unless the calibrated timesteps are visited in their order, and where the pass is recorded as
+        a graph.
+        """
+        capture.refuse("dip_go")
         values = set(torch.as_tensor(timestep).flatten().tolist())
         if len(values) != 1:
             raise ValueError(f"dip_go needs one timestep for the whole batch, not {sorted(values)}")
