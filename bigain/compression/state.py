@@ -52,6 +52,7 @@ class ForwardPass:
     positions: Tensor | None = None
     key_table: tuple[Tensor, Tensor] | None = None
     guidance: Tensor | None = None
+    reruns_blocks: bool = False  # in the backward pass, for gradient checkpoints
 
     def image_of(self, x: Tensor, block: str) -> Tensor:
         """Return the image's tokens of x [B, T + N, C]; T text tokens come before them in this block."""

@@ -142,6 +142,7 @@ class TokenAttachment(Attachment):
         if torch.compiler.is_compiling() or not torch.is_grad_enabled():
             return
         keep_passes(self.checkpointing, self)
+        forward_pass.reruns_blocks = any(module.gradient_checkpointing for module in self.checkpointing)
         if self.is_random and forward_pass.row_seeds is None and torch._C._current_graph_task_id() != -1:
             raise ValueError(
                 f"{self.method.id}: a checkpoint runs the whole model again, which would draw other random numbers: "
@@ -191,12 +192,30 @@ class TokenAttachment(Attachment):
         key = (group, grid.height, grid.width)  # plain data, which torch.compile can look up
         if self.method.plan_for != "block" and key in shared:
             return shared[key]
-        with torch.no_grad():  # a plan is indices, and a checkpoint that looks it up must save as many tensors
-            plan: Plan = self.call_operator(site, x)
+        plan = self._planned(site, x)
         if isinstance(plan, RaggedPlan):
             site.observe(plan.tokens_left)
         if self.method.plan_for != "block":
             shared[key] = plan if rows is None else plan.of_rows(rows.inverse)
+        return plan
+
+    def _planned(self, site: Site, x: Tensor) -> Plan:
+        """Return a new plan. Raises ValueError if gradient checkpoints would look up one with weights.
+
+        Indices have no gradient, and a checkpoint that looks them up must save as many tensors; so gradients are
+        recorded only for weights, in a second call.
+        """
+        with torch.no_grad():
+            plan: Plan = self.call_operator(site, x)
+        if not holds_weights(plan):
+            return plan
+        if self.forward_pass.reruns_blocks and self.method.plan_for != "block":
+            raise ValueError(
+                f"{self.method.id}: blocks share a plan with weights, whose gradients cannot pass from one gradient "
+                "checkpoint to another: call disable_gradient_checkpointing(), or plan for every block"
+            )
+        if torch.is_grad_enabled() and x.requires_grad:
+            plan = self.call_operator(site, x)
         return plan
 
     def _grid(self, site: Site) -> TokenGrid:
@@ -274,6 +293,13 @@ def _in_full_precision(device: torch.device) -> AbstractContextManager[Any]:
     if device.type == "meta" or not torch.is_autocast_enabled(device.type):
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
+
+
+def holds_weights(plan: Plan) -> bool:
+    """Return whether a plan weighs tokens, besides naming them."""
+    return any(
+        isinstance(value, Tensor) and value.is_floating_point() for value in getattr(plan, "__dict__", {}).values()
+    )
 
 
 def all_finite(x: Tensor) -> bool:

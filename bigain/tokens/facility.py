@@ -24,8 +24,8 @@ class TilePlan:
     """A soft merge of the T tokens of each of G tiles into D, decided from one tensor and applicable to any other.
 
     Token indices: `tiles` [G, T], and `strip` [R], the tokens outside of whole tiles, which are kept. `weights` A
-    [B, G, D, T], in float32: how much of a token goes to each destination of its tile; they sum to 1 over D. `chosen`
-    [B, G, D]: the places of the destinations in their tile.
+    [B, G, D, T], in float32 or float64: how much of a token goes to each destination of its tile; they sum to 1 over D.
+    `chosen` [B, G, D]: the places of the destinations in their tile.
     """
 
     tiles: Tensor
@@ -48,7 +48,7 @@ class TilePlan:
     def reduce(self, x: Tensor) -> Tensor:
         """Return the strip, then means of tiles weighted by the rows of A: [B, N, C] -> [B, R + G D, C]."""
         means = self.weights / self.weights.sum(dim=-1, keepdim=True)
-        merged = (means @ x[:, self.tiles].float()).to(x.dtype)
+        merged = (means @ exact(x[:, self.tiles])).to(x.dtype)
         return torch.cat([x[:, self.strip], merged.flatten(1, 2)], dim=1)
 
     def around(self, layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class TilePlan:
     def restore(self, y: Tensor) -> Tensor:
         """Return each token as a blend of its tile's destinations, by A transposed: [B, R + G D, C] -> [B, N, C]."""
         kept, merged = y[:, : len(self.strip)], y[:, len(self.strip) :]
-        merged = merged.unflatten(1, self.weights.shape[1:3]).float()
+        merged = exact(merged.unflatten(1, self.weights.shape[1:3]))
         spread = (self.weights.transpose(2, 3) @ merged).to(y.dtype).flatten(1, 2)
         origin = torch.cat([self.strip, self.tiles.flatten()])  # token index of each row below
         return torch.cat([kept, spread], dim=1)[:, origin.argsort()]
@@ -76,9 +76,9 @@ def merge_tiles(metric: Tensor, grid: TokenGrid, ratio: float, tile: tuple[int, 
     """
     tiles = grid.cell_tokens(tile, metric.device)
     strip, _ = matching.split(tiles.reshape(1, -1), grid.tokens)
-    unit = F.normalize(metric.float(), dim=-1)[:, tiles]
+    unit = F.normalize(exact(metric), dim=-1)[:, tiles]
     cosines = unit @ unit.transpose(2, 3)
-    chosen = most_representative(cosines, left_of_tile(ratio, tile))
+    chosen = most_representative(cosines.detach(), left_of_tile(ratio, tile))
     of_chosen = cosines.gather(2, chosen.unsqueeze(-1).expand(-1, -1, -1, tiles.shape[1]))
     return TilePlan(tiles, strip[0], torch.softmax(scale * of_chosen, dim=2), chosen)
 
@@ -99,6 +99,11 @@ def most_representative(similarity: Tensor, count: int) -> Tensor:
         taken = taken.scatter(-1, chosen[-1], True)
         covered = torch.maximum(covered, _row(similarity, chosen[-1]))
     return torch.cat(chosen, dim=-1)
+
+
+def exact(x: Tensor) -> Tensor:
+    """Return x in float32, or in float64 as it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _stepped(sums: Tensor) -> Tensor:
