@@ -82,11 +82,11 @@ def forward(
 
     `compiler` is the backend of torch.compile; without one, the pass runs eagerly.
     """
-    own = copy.deepcopy(backbone)
-    attach(own.denoiser)
+    copied = copy.deepcopy(backbone)
+    attach(copied.denoiser)
     if compiler is not None:
-        own.denoiser.compile(dynamic=False, backend=compiler)
-    return lambda: own.predict_noise(*given)
+        copied.denoiser.compile(dynamic=False, backend=compiler)
+    return lambda: copied.predict_noise(*given)
 
 
 def ours(method: str, options: dict) -> Attach:

@@ -170,14 +170,14 @@ def test_the_classifier_agrees_up_to_rounding(request, family, method):
     """Where noised images are shared between classes too, and what is drawn for them."""
     settings = ClassificationSettings(Stages((2,), (1,)), seed=0, batch_size=8)
     x = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(2))
-    found = []
+    errors = []
     for device in ("cpu", "cuda"):
         backbone = TinyBackbone(copy.deepcopy(request.getfixturevalue(family)).to(device), family)
         backbone.device = torch.device(device)
         with bigain.compressed(backbone.denoiser, method, **arguments_for(method)) as at:
             trials = classify_images(backbone, x, [3, 4], backbone.conditions_of(4), settings, at)
-        found.append(torch.tensor([trial.error for trial in trials]))
-    assert ((found[0] - found[1]).abs() < 1e-3).float().mean() > 0.9
+        errors.append(torch.tensor([trial.error for trial in trials]))
+    assert ((errors[0] - errors[1]).abs() < 1e-3).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("family", ["unet", "dit"])

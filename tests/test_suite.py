@@ -54,6 +54,6 @@ def test_of_the_tests_only_helpers_are_imported(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(TESTS)))
 def test_every_test_checks_something(path):
-    own = {f.name for f in functions(path) if not f.name.startswith("test_") and checks(f, CHECKS)}
+    checkers = {f.name for f in functions(path) if not f.name.startswith("test_") and checks(f, CHECKS)}
     tests = [f for f in functions(path) if f.name.startswith("test_")]
-    assert not [test.name for test in tests if not checks(test, CHECKS | HELPERS | own)]
+    assert not [test.name for test in tests if not checks(test, CHECKS | HELPERS | checkers)]

@@ -55,8 +55,8 @@ class KnowsV(TinyBackbone):
 
 def trials(backbone, x_0, images):
     conditions = backbone.conditions_of(2)
-    found = classify_images(backbone, x_0, images, conditions, SETTINGS, Uncompressed())
-    return {(trial.image, trial.class_index, trial.t): trial.error for trial in found}
+    result = classify_images(backbone, x_0, images, conditions, SETTINGS, Uncompressed())
+    return {(trial.image, trial.class_index, trial.t): trial.error for trial in result}
 
 
 def test_a_model_that_knows_v_makes_no_error():

@@ -19,9 +19,9 @@ from tests.helpers.tiny import TinyBackbone, latents
 
 def test_a_ratio_is_the_median_over_rounds_of_the_same_round_s_seconds():
     times = [{"a": 2.0, "b": 1.0}, {"a": 30.0, "b": 10.0}, {"a": 4.0, "b": 1.0}]
-    found = row("x", "y", "b", "a", times)
-    assert (found["seconds"], found["ratio"], found["rounds"]) == (1.0, 3.0, 3)
-    assert found["low"] <= 3 <= found["high"]
+    result = row("x", "y", "b", "a", times)
+    assert (result["seconds"], result["ratio"], result["rounds"]) == (1.0, 3.0, 3)
+    assert result["low"] <= 3 <= result["high"]
 
 
 def test_arms_take_turns_and_nobody_always_goes_first():
@@ -45,11 +45,11 @@ def test_the_page_holds_every_row():
 
 def test_a_profile_ranks_operators_by_their_own_time_and_loses_none():
     x = torch.ones(600, 600)  # so that a busy machine does not make another operator the slowest
-    found = operators(lambda: [(x @ x).relu() for _ in range(4)], on_gpu=False, shown=1)
-    assert [row["operator"] for row in found] == ["aten::mm", "all others"]
-    assert found[0]["calls"] == 4
-    assert sum(row["share"] for row in found) == pytest.approx(1)
-    assert found[0]["seconds"] > found[1]["seconds"] / 10 > 0
+    result = operators(lambda: [(x @ x).relu() for _ in range(4)], on_gpu=False, shown=1)
+    assert [row["operator"] for row in result] == ["aten::mm", "all others"]
+    assert result[0]["calls"] == 4
+    assert sum(row["share"] for row in result) == pytest.approx(1)
+    assert result[0]["seconds"] > result[1]["seconds"] / 10 > 0
 
 
 @pytest.mark.parametrize("family", ["unet", "dit"])
@@ -111,7 +111,7 @@ def test_every_method_and_tomesd_run_on_a_model_of_their_own(small):
 
 
 @pytest.mark.parametrize(
-    ("arm", "side", "found"),
+    ("arm", "side", "result"),
     [
         ("bigain_tm", 128, {"bound": 1.52, "goal": 1.40}),
         ("bigain_td", 64, {"bound": 1.12, "goal": 1.08}),
@@ -120,15 +120,15 @@ def test_every_method_and_tomesd_run_on_a_model_of_their_own(small):
         ("bigain_tm", 8, {}),
     ],
 )
-def test_a_speed_up_stands_beside_its_bound(arm, side, found):
-    assert sd2.with_bound({"arm": arm}, side) == {"arm": arm, **found}
+def test_a_speed_up_stands_beside_its_bound(arm, side, result):
+    assert sd2.with_bound({"arm": arm}, side) == {"arm": arm, **result}
 
 
 def test_a_share_of_the_peak_is_of_the_device_that_ran(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
-    found = sd2.with_rate({"seconds": 2.0}, worked=989 * 10**12, ceiling=800e12)
-    assert found == {"seconds": 2.0, "teraflops": 494.5, "share_of_peak": 0.5, "share_of_product": 494.5 / 800}
+    result = sd2.with_rate({"seconds": 2.0}, worked=989 * 10**12, ceiling=800e12)
+    assert result == {"seconds": 2.0, "teraflops": 494.5, "share_of_peak": 0.5, "share_of_product": 494.5 / 800}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -16,11 +16,11 @@ def test_every_stage_of_the_gpu_run_is_rehearsed(root, tmp_path):
     output = tmp_path / "found"
     command = [sys.executable, "-m", "bench.gpu", str(output), "--rehearse", "--minutes", "14"]
     environment = os.environ | {"PYTHONPATH": str(root)}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    completed = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     results = json.loads(output.with_suffix(".json").read_text())
     assert {name: outcome["state"] for name, outcome in results["stages"].items()} == {s.name: "done" for s in STAGES}
-    assert done.returncode == 0
-    assert done.stdout.count("\n") == len(STAGES) + 1
+    assert completed.returncode == 0
+    assert completed.stdout.count("\n") == len(STAGES) + 1
     text = output.with_suffix(".md").read_text()
     assert all(f"## {stage.name}\n" in text for stage in STAGES)
     assert "figures mean nothing" in text

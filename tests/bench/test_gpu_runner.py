@@ -86,25 +86,25 @@ def outcomes(tmp_path):
     ],
 )
 def test_a_stage_that_fails_says_why_in_a_line_and_the_next_one_runs(outcomes, name, state, message, rows):
-    found, _ = outcomes(stage(name), stage("good"))
-    assert (found[name].state, found[name].message, len(found[name].rows)) == (state, message, rows)
-    assert (found["good"].state, found["good"].rows) == ("done", [{"case": "a", "value": 1}])
+    by_stage, _ = outcomes(stage(name), stage("good"))
+    assert (by_stage[name].state, by_stage[name].message, len(by_stage[name].rows)) == (state, message, rows)
+    assert (by_stage["good"].state, by_stage["good"].rows) == ("done", [{"case": "a", "value": 1}])
 
 
 def test_a_stage_that_hangs_is_stopped_with_all_that_it_started_and_keeps_its_rows(outcomes):
     began = time.monotonic()
-    found, pids = outcomes(stage("hang", limit=2), stage("good"))
+    by_stage, pids = outcomes(stage("hang", limit=2), stage("good"))
     assert time.monotonic() - began < 30
-    assert (found["hang"].state, found["hang"].message) == ("stopped", "stopped after 2 s")
-    assert (len(found["hang"].rows), found["good"].state) == (1, "done")
+    assert (by_stage["hang"].state, by_stage["hang"].message) == ("stopped", "stopped after 2 s")
+    assert (len(by_stage["hang"].rows), by_stage["good"].state) == (1, "done")
     started = [int(pid) for pid in pids.read_text().split()]
     assert len(started) == 2
     assert not [pid for pid in started if alive(pid)]
 
 
 def test_what_a_crashed_stage_leaves_behind_is_ended(outcomes):
-    found, pids = outcomes(stage("orphan"))
-    assert found["orphan"].message == "ended with code 1"
+    by_stage, pids = outcomes(stage("orphan"))
+    assert by_stage["orphan"].message == "ended with code 1"
     assert not alive(int(pids.read_text()))
 
 
@@ -114,20 +114,20 @@ def test_rows_are_known_while_a_stage_runs(tmp_path, monkeypatch):
     def command(stage: Stage, file: Path, seconds: float) -> list[str]:
         return [sys.executable, "-c", PRELUDE + SCRIPTS[stage.name], str(file)]
 
-    found = run_all([stage("slow")], 60, command, dict(os.environ))
-    states = [(out.state, out.message, len(out.rows)) for out in found]
+    by_stage = run_all([stage("slow")], 60, command, dict(os.environ))
+    states = [(out.state, out.message, len(out.rows)) for out in by_stage]
     assert states == [("running", "not finished", 1), ("done", "", 1)]
 
 
 def test_an_interrupted_run_keeps_its_rows_and_starts_no_other_stage(outcomes):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start tests that ignore Ctrl-C
     try:
-        found, _ = outcomes(stage("interrupts"), stage("good"))
+        by_stage, _ = outcomes(stage("interrupts"), stage("good"))
     finally:
         signal.signal(signal.SIGINT, before)
-    assert (found["interrupts"].state, len(found["interrupts"].rows)) == ("stopped", 1)
-    assert found["interrupts"].message.startswith("interrupted after")
-    assert "good" not in found
+    assert (by_stage["interrupts"].state, len(by_stage["interrupts"].rows)) == ("stopped", 1)
+    assert by_stage["interrupts"].message.startswith("interrupted after")
+    assert "good" not in by_stage
 
 
 def test_a_process_that_cannot_be_ended_is_given_up(monkeypatch):
@@ -181,9 +181,9 @@ def alive(pid: int) -> bool:
 
 
 def test_what_no_longer_fits_is_not_run_and_said_so(outcomes):
-    found, _ = outcomes(stage("good"), stage("silent", least=1000), stage("code"))
-    assert [found[name].state for name in ("good", "silent", "code")] == ["done", "not run", "failed"]
-    assert found["silent"].message == "no time left"
+    by_stage, _ = outcomes(stage("good"), stage("silent", least=1000), stage("code"))
+    assert [by_stage[name].state for name in ("good", "silent", "code")] == ["done", "not run", "failed"]
+    assert by_stage["silent"].message == "no time left"
 
 
 @pytest.fixture

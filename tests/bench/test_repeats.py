@@ -26,13 +26,13 @@ def test_a_difference_is_relative_to_the_largest_value():
     assert difference(CASE, "again", first, first.clone()) == {
         **CASE, "how": "again", "different": 0, "of": 3, "largest": 0.0
     }  # fmt: skip
-    found = difference(CASE, "again", first, torch.tensor([0.5, 1.0, -3.0]))
-    assert (found["different"], found["largest"]) == (2, 0.25)
+    compared = difference(CASE, "again", first, torch.tensor([0.5, 1.0, -3.0]))
+    assert (compared["different"], compared["largest"]) == (2, 0.25)
 
 
 def test_a_value_that_is_not_a_number_differs():
-    found = difference(CASE, "again", torch.tensor([1.0, math.nan]), torch.tensor([1.0, math.nan]))
-    assert (found["different"], found["of"]) == (1, 2)
+    compared = difference(CASE, "again", torch.tensor([1.0, math.nan]), torch.tensor([1.0, math.nan]))
+    assert (compared["different"], compared["of"]) == (1, 2)
 
 
 @pytest.fixture(scope="module")

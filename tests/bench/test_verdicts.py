@@ -19,7 +19,7 @@ def timed(arm, ratio, **more):
 
 
 @pytest.mark.parametrize(
-    ("row", "peer", "said"),
+    ("row", "peer", "printed"),
     [
         (timed("bigain_tm", 1.2, goal=1.1), timed("tomesd", 1.0), "faster than tomesd (1.20 x), goal reached"),
         (timed("bigain_tm", 0.9, goal=1.1), timed("tomesd", 1.0), "slower than tomesd (0.90 x), goal missed"),
@@ -36,8 +36,8 @@ def timed(arm, ratio, **more):
         (timed("none", 1.0, graph_breaks=1), timed("todo", 1.0), "1 graph break"),
     ],
 )
-def test_a_row_is_compared_with_its_peer_in_the_same_case_and_its_goal(row, peer, said):
-    assert verdict(row, [row, peer]) == said
+def test_a_row_is_compared_with_its_peer_in_the_same_case_and_its_goal(row, peer, printed):
+    assert verdict(row, [row, peer]) == printed
 
 
 def test_tables_and_headlines_say_it():
@@ -109,9 +109,9 @@ def test_a_merging_method_compiles_into_one_graph_and_tomesd_is_reported(tmp_pat
 def test_tests_that_are_stopped_leave_the_outcomes_of_those_that_ran(tmp_path):
     file = tmp_path / "test_slow.py"
     file.write_text("import time\ndef test_a(): pass\ndef test_b(): assert 0\ndef test_c(): time.sleep(300)\n")
-    told = device_tests.device_tests((str(file),), 20)
-    rows = [next(told), next(told)]
+    report = device_tests.device_tests((str(file),), 20)
+    rows = [next(report), next(report)]
     with pytest.raises(device_tests.TestsFailed, match=r"1 of 2 tests failed, stopped after 20 s"):
-        next(told)
+        next(report)
     assert (rows[0]["passed"], rows[0]["failed"]) == (1, 1)
     assert rows[1]["case"] == "failed: test_b"

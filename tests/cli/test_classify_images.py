@@ -56,10 +56,10 @@ def classify(folder, out, *arguments):
 
 
 def refusal(folder, out, *arguments):
-    done = classify(folder, out, *arguments)
-    assert done.exit_code == 2, done.output
+    completed = classify(folder, out, *arguments)
+    assert completed.exit_code == 2, completed.output
     assert not out.exists()
-    return " ".join(done.stderr.split())
+    return " ".join(completed.stderr.split())
 
 
 def classifier(**options):
@@ -69,8 +69,8 @@ def classifier(**options):
 def test_predictions_are_those_of_the_classifier(tmp_path, folder, names):
     (folder / "notes.txt").write_text("not an image")
     arguments = ["--method", "bigain_tm", "--ratio", "0.5", "--errors", str(tmp_path / "errors.parquet")]
-    done = classify(folder, tmp_path / "out.csv", "--model", UNET, *names, *arguments)
-    assert done.exit_code == 0, done.output
+    completed = classify(folder, tmp_path / "out.csv", "--model", UNET, *names, *arguments)
+    assert completed.exit_code == 0, completed.output
     frame = pd.read_csv(tmp_path / "out.csv")
     files = sorted(path.name for path in folder.glob("*.png"))
     assert frame["file"].tolist() == files
@@ -91,9 +91,9 @@ def test_predictions_are_those_of_the_classifier(tmp_path, folder, names):
     described = [name for name in columns_of("predictions") if name != "p(CLASS)"]
     assert list(frame) == [*described, *columns]
     assert list(stored) == list(columns_of("errors"))
-    assert "3 images classified" in done.output
-    assert "1 files are not images by their extension: notes.txt" in done.output
-    assert "probabilities are not calibrated and mean nothing" in done.output
+    assert "3 images classified" in completed.output
+    assert "1 files are not images by their extension: notes.txt" in completed.output
+    assert "probabilities are not calibrated and mean nothing" in completed.output
     spec = json.loads((tmp_path / "out.csv.json").read_text())["spec"]
     assert spec["candidates"] == [list(pair) for pair in PROMPTS.items()]
 
@@ -114,8 +114,8 @@ def test_a_killed_run_resumes_and_gives_the_same_file(tmp_path, names, monkeypat
     monkeypatch.setattr(DiffusionClassifier, "errors", killed)
     assert classify(folder, tmp_path / "out.csv", "--model", UNET, *names).exit_code != 0
     assert not (tmp_path / "out.csv").exists()
-    done = classify(folder, tmp_path / "out.csv", "--model", UNET, *names)
-    assert "2 of them by an earlier run" in done.output
+    completed = classify(folder, tmp_path / "out.csv", "--model", UNET, *names)
+    assert "2 of them by an earlier run" in completed.output
     assert computed == [2, 1, 1]
     assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert not list(tmp_path.glob(".*"))
@@ -146,21 +146,21 @@ def test_what_is_resumed_has_the_same_settings_and_images(tmp_path, folder, name
 
 def test_classes_have_the_model_s_names_or_those_of_the_list(tmp_path, folder):
     (tmp_path / "ids.txt").write_text("8\n6 a shirt\n")
-    done = classify(folder, tmp_path / "out.csv", "--model", DIT, "--class-ids", str(tmp_path / "ids.txt"))
-    assert done.exit_code == 0, done.output
+    completed = classify(folder, tmp_path / "out.csv", "--model", DIT, "--class-ids", str(tmp_path / "ids.txt"))
+    assert completed.exit_code == 0, completed.output
     assert list(pd.read_csv(tmp_path / "out.csv"))[-2:] == ["p(bag)", "p(a shirt)"]
 
 
 def test_probabilities_are_calibrated_on_labelled_images(tmp_path, folder, names):
     labelled = write_images(tmp_path / "labelled", of_classes(2, skip=1), by_class=True)
-    done = classify(folder, tmp_path / "out.csv", "--model", UNET, *names, "--calibrate-on", str(labelled))
-    assert done.exit_code == 0, done.output
+    completed = classify(folder, tmp_path / "out.csv", "--model", UNET, *names, "--calibrate-on", str(labelled))
+    assert completed.exit_code == 0, completed.output
     files = sorted(labelled.rglob("*.png"))
     direct = classifier().calibrate(files, [path.parent.name for path in files])
     spec = json.loads((tmp_path / "out.csv.json").read_text())["spec"]
     assert spec["temperature"] == pytest.approx(direct.temperature, rel=1e-4)
     assert spec["calibrated_on"]["images"] == 6
-    assert f"temperature {spec['temperature']:.4g}, fitted to 6 images" in done.output
+    assert f"temperature {spec['temperature']:.4g}, fitted to 6 images" in completed.output
     frame = pd.read_csv(tmp_path / "out.csv")
     assert frame["calibrated"].all()
     images = [folder / name for name in frame["file"]]
@@ -182,8 +182,10 @@ def test_classes_and_errors_need_files_of_their_own(tmp_path, folder, names):
 def test_files_that_no_classification_wrote_are_not_replaced(tmp_path, folder, names):
     image = next(folder.glob("*.png"))
     before = image.read_bytes()
-    done = classify(folder, image, "--model", UNET, *names)
-    assert f"{image} or {image.name}.json beside it exists and is not of an earlier" in " ".join(done.stderr.split())
+    completed = classify(folder, image, "--model", UNET, *names)
+    assert f"{image} or {image.name}.json beside it exists and is not of an earlier" in " ".join(
+        completed.stderr.split()
+    )
     out = tmp_path / "out.csv"
     message = refusal(folder, out, "--model", UNET, *names, "--errors", str(image))
     assert f"{image} exists and does not hold errors" in message
@@ -204,8 +206,8 @@ def test_all_unreadable_images_are_named_or_listed_with_their_faults(tmp_path, f
     for name, fault in expected.items():
         assert name in message
         assert fault in message
-    done = classify(folder, tmp_path / "out.csv", "--model", UNET, *names, "--skip-unreadable")
-    assert "3 images classified, 3 left out" in done.output
+    completed = classify(folder, tmp_path / "out.csv", "--model", UNET, *names, "--skip-unreadable")
+    assert "3 images classified, 3 left out" in completed.output
     frame = pd.read_csv(tmp_path / "out.csv").set_index("file")
     assert frame.index.tolist() == sorted(path.name for path in folder.iterdir())
     for name, fault in expected.items():
@@ -276,9 +278,9 @@ def test_links_to_folders_and_other_names_than_text_are_refused(tmp_path, folder
 
 
 def test_a_folder_in_place_of_the_output_is_refused_first(tmp_path, folder, names):
-    done = classify(folder, tmp_path, "--model", UNET, *names)
-    assert done.exit_code == 2
-    assert f"{tmp_path} is a folder; a file is needed" in " ".join(done.stderr.split())
+    completed = classify(folder, tmp_path, "--model", UNET, *names)
+    assert completed.exit_code == 2
+    assert f"{tmp_path} is a folder; a file is needed" in " ".join(completed.stderr.split())
 
 
 def test_the_classifier_is_public():

@@ -45,8 +45,8 @@ def test_without_a_fork_server_a_command_runs_by_itself(monkeypatch):
     assert hand_over(["methods"]) is None
     monkeypatch.setenv(SOCKET, "nobody")
     assert hand_over(["methods"]) is None
-    found = bigain("methods")
-    assert (found.returncode, "bigain_tm" in found.stdout) == (0, True)
+    listed = bigain("methods")
+    assert (listed.returncode, "bigain_tm" in listed.stdout) == (0, True)
 
 
 def test_a_killed_study_leaves_no_file_of_its_fork_server_behind(tmp_path):
@@ -112,8 +112,8 @@ def test_a_job_s_records_are_the_same_bit_for_bit(server, root, tmp_path, monkey
         spec = classification("unet", "tome", tmp_path / name) | {"threads": 2}
         files = ["--latents", tmp_path / "latents.safetensors", "--conditions", tmp_path / "conditions.safetensors"]
         written = ["--output", tmp_path / f"{name}.parquet", "--info", tmp_path / f"{name}.parquet.json"]
-        done = bigain("classify", "--spec", canonical(spec), *map(str, files + written), **{SOCKET: where})
-        assert done.returncode == 0, done.stderr
+        completed = bigain("classify", "--spec", canonical(spec), *map(str, files + written), **{SOCKET: where})
+        assert completed.returncode == 0, completed.stderr
     cold, forked = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("cold", "forked"))
     assert cold.equals(forked)
 
@@ -154,8 +154,8 @@ def test_a_fork_that_has_lost_cuda_starts_again_where_there_is_a_gpu(stuck, requ
 def test_a_killed_fork_fails_its_command(stuck, tmp_path):
     (fork,) = set(processes_in(tmp_path)) - {stuck.pid}
     os.kill(fork, signal.SIGKILL)
-    _, said = stuck.communicate(timeout=60)
-    assert (stuck.returncode, said) == (1, "the process that ran this command was killed\n")
+    _, message = stuck.communicate(timeout=60)
+    assert (stuck.returncode, message) == (1, "the process that ran this command was killed\n")
 
 
 @pytest.mark.system
@@ -164,8 +164,8 @@ def test_a_request_that_breaks_off_leaves_the_server_at_work(server):
         connection.connect(f"\0{server}")
         socket.send_fds(connection, [(100).to_bytes(LENGTH, "big")], [0, 1, 2])
         connection.sendall(b"{")
-    found = bigain("methods", **{SOCKET: server})
-    assert (found.returncode, "bigain_tm" in found.stdout) == (0, True)
+    listed = bigain("methods", **{SOCKET: server})
+    assert (listed.returncode, "bigain_tm" in listed.stdout) == (0, True)
 
 
 def wait_until(holds, seconds: float = 60) -> None:

@@ -44,10 +44,10 @@ def generate(out, *arguments, steps=2):
 
 
 def refusal(out, *arguments):
-    done = generate(out, *arguments)
-    assert done.exit_code == 2, done.output
+    completed = generate(out, *arguments)
+    assert completed.exit_code == 2, completed.output
     assert not out.exists()
-    return " ".join(done.stderr.split())
+    return " ".join(completed.stderr.split())
 
 
 def read(out, row, arm):
@@ -56,9 +56,9 @@ def read(out, row, arm):
 
 def test_both_images_of_a_pair_start_from_the_same_keyed_noise(tmp_path, prompts):
     out = tmp_path / "out"
-    done = generate(out, "--model", UNET, "--prompts", prompts, "--method", "bigain_tm", "--ratio", "0.5")
-    assert done.exit_code == 0, done.output
-    assert f"2 pairs of images: {out}/index.html" in done.output
+    completed = generate(out, "--model", UNET, "--prompts", prompts, "--method", "bigain_tm", "--ratio", "0.5")
+    assert completed.exit_code == 0, completed.output
+    assert f"2 pairs of images: {out}/index.html" in completed.output
     rows = pd.read_csv(out / "images.csv").to_dict("records")
     assert [row["prompt"] for row in rows] == [BAG, SHIRT]
     pipe = DiffusionPipeline.from_pretrained(UNET)
@@ -101,8 +101,8 @@ def test_classes_are_generated_with_the_model_s_names(tmp_path):
 def test_colours_and_names_of_the_list_are_used(tmp_path, tiny_dit_folder):
     (tmp_path / "ids.txt").write_text("5 a <b>bold</b> class\n")
     out = tmp_path / "out"
-    done = generate(out, "--model", tiny_dit_folder, "--class-ids", str(tmp_path / "ids.txt"), "--guidance", "1.5")
-    assert done.exit_code == 0, done.output
+    completed = generate(out, "--model", tiny_dit_folder, "--class-ids", str(tmp_path / "ids.txt"), "--guidance", "1.5")
+    assert completed.exit_code == 0, completed.output
     (row,) = pd.read_csv(out / "images.csv").to_dict("records")
     assert read(out, row, "uncompressed").shape == (32, 32, 3)
     page = (out / "index.html").read_text()
@@ -114,8 +114,8 @@ def test_a_pipeline_with_two_text_encoders_is_compressed(tmp_path, prompts):
     xl_pipeline_with_text().save_pretrained(tmp_path / "model")
     out = tmp_path / "out"
     model = ["--model", str(tmp_path / "model"), "--prompts", prompts]
-    done = generate(out, *model, "--method", "bigain_tm", "--ratio", "0.5")
-    assert done.exit_code == 0, done.output
+    completed = generate(out, *model, "--method", "bigain_tm", "--ratio", "0.5")
+    assert completed.exit_code == 0, completed.output
     settings = json.loads((out / "settings.json").read_text())
     assert settings["pipeline"] == "StableDiffusionXLPipeline"
     assert all(block["kept"] < block["tokens"] for block in settings["compressed"])
@@ -137,8 +137,8 @@ def test_the_page_is_self_contained_and_links_to_its_files(tmp_path, prompts):
 
 def test_nothing_is_left_of_a_failed_run(tmp_path, prompts, monkeypatch):
     monkeypatch.setattr(job, "_difference", lambda *_: 1 / 0)
-    done = generate(tmp_path / "out", "--model", UNET, "--prompts", prompts, "--method", "todo", "--factor", "2")
-    assert isinstance(done.exception, ZeroDivisionError)
+    completed = generate(tmp_path / "out", "--model", UNET, "--prompts", prompts, "--method", "todo", "--factor", "2")
+    assert isinstance(completed.exception, ZeroDivisionError)
     assert [path.name for path in tmp_path.iterdir()] == ["prompts.txt"]
 
 
@@ -168,9 +168,9 @@ def test_prompts_for_classes_and_an_existing_folder_are_refused(tmp_path, prompt
     assert "DiTPipeline is conditioned on classes: give class ids, not prompts" in refusal(
         tmp_path / "out", "--model", DIT, "--prompts", prompts
     )
-    done = generate(tmp_path, "--model", UNET, "--prompts", prompts)
-    assert done.exit_code == 2
-    assert f"{tmp_path} exists, and nothing is overwritten" in " ".join(done.stderr.split())
+    completed = generate(tmp_path, "--model", UNET, "--prompts", prompts)
+    assert completed.exit_code == 2
+    assert f"{tmp_path} exists, and nothing is overwritten" in " ".join(completed.stderr.split())
 
 
 def test_a_prompt_beyond_the_tokenizer_s_limit_is_refused(tmp_path):

@@ -20,7 +20,7 @@ from bigain.cli.main import app
 def test_a_file_that_does_not_fit_is_named(command, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("text")
-    done = CliRunner().invoke(app, command)
-    assert done.exit_code == 2
-    assert message in done.stderr
+    completed = CliRunner().invoke(app, command)
+    assert completed.exit_code == 2
+    assert message in completed.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]

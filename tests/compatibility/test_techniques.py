@@ -72,12 +72,12 @@ def gradients(model, checkpointing):
 @pytest.mark.parametrize("method", ["tome", "sito", *SHARED])
 def test_checkpoints_run_blocks_again_with_the_plans_and_draws_of_their_pass(method):
     network = tiny_unet()
-    found = []
+    computed = []
     for checkpointing in (False, True):
         with bigain.compressed(network, method, **arguments_for(method)):
-            found.append(gradients(network, checkpointing))
-    assert len(found[0]) == len(found[1]) > 100
-    for without, with_checkpoints in zip(*found, strict=True):
+            computed.append(gradients(network, checkpointing))
+    assert len(computed[0]) == len(computed[1]) > 100
+    for without, with_checkpoints in zip(*computed, strict=True):
         assert torch.allclose(without, with_checkpoints, atol=1e-7)
 
 

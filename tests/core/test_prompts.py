@@ -65,7 +65,7 @@ def test_prompts_that_only_an_unread_end_tells_apart_are_named(clip, t5):
 
 
 @pytest.mark.parametrize(
-    ("family", "own", "expected"),
+    ("family", "stated", "expected"),
     [
         ("unet", [77], [77]),
         ("mmdit", [77, 99, 512], [77, 77, 256]),
@@ -75,6 +75,6 @@ def test_prompts_that_only_an_unread_end_tells_apart_are_named(clip, t5):
         ("dit", [], []),
     ],
 )
-def test_limits_are_those_of_the_pipelines(family, own, expected):
+def test_limits_are_those_of_the_pipelines(family, stated, expected):
     encoders = TEXT_ENCODERS[family]
-    assert limits(encoders, dict(zip(encoders, own, strict=True)).__getitem__) == expected
+    assert limits(encoders, dict(zip(encoders, stated, strict=True)).__getitem__) == expected

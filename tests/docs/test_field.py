@@ -16,8 +16,8 @@ def measured() -> dict[tuple[str, str], str]:
     for line in page.splitlines():
         cells = line.split("|")
         for family, place in (("U-Net", 1), ("DiT", 4)) if len(cells) > 5 else ():
-            if found := re.search(r"`([^`]+)`", cells[place]):
-                numbers[found.group(1), family] = cells[place + 1].split()[0]
+            if match := re.search(r"`([^`]+)`", cells[place]):
+                numbers[match.group(1), family] = cells[place + 1].split()[0]
     return numbers
 
 

@@ -34,8 +34,8 @@ MADE_UP = {"profiles/kubernetes/config.yaml"}  # which a reader of the page woul
 
 def code_of(page: str) -> list[str]:
     """The code blocks, line by line, and the code spans of a page."""
-    found = CODE.findall((ROOT / page).read_text("utf-8"))
-    return [line for block, span in found for line in (block or span).splitlines()]
+    blocks = CODE.findall((ROOT / page).read_text("utf-8"))
+    return [line for block, span in blocks for line in (block or span).splitlines()]
 
 
 @pytest.mark.parametrize("page", ALL_PAGES)

@@ -41,14 +41,14 @@ def _embedded():
 def _official():
     """A study of published models and data that are not on this machine."""
     sd2 = {"family": "unet", "path": "models/none", "hub": "someone/sd2", "architecture": "sd2"}
-    own = {"candidates": [3, 1], "images": 50, "subset": "first_two_of_each_class"}
+    settings = {"candidates": [3, 1], "images": 50, "subset": "first_two_of_each_class"}
     return {
         "study": "paper",
         "backbones": {"sd2": sd2 | {"revision": "abc", "levels": [0, 1], "calibration": "pets_train"}},
         "datasets": {
             "pets": {"reader": "pets", "path": "data/none", "stages": [2, 4], "keep": [2, 1], "generate": 2048},
             "pets_train": {"reader": "pets_trainval", "path": "data/none"},
-            "imagenet": {"reader": "imagenet1k", "path": "data/none", "prompts": "released", **own},
+            "imagenet": {"reader": "imagenet1k", "path": "data/none", "prompts": "released", **settings},
             "coco": {"reader": "coco2017", "path": "data/none", "allow_missing": 3, "reference": "coco2017"},
         },
         "feature_network": NETWORK | {"sha256": "any"},

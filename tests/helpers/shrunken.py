@@ -58,9 +58,9 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen:
 
 def run(folder: Path, *arguments: str) -> str:
     """Run Snakemake, which has to succeed, and return what it printed."""
-    done = start(folder, *arguments).wait()
+    completed = start(folder, *arguments).wait()
     log = (folder / "run.log").read_text()
-    assert done == 0, log[-5000:]
+    assert completed == 0, log[-5000:]
     return log
 
 

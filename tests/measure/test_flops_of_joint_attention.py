@@ -104,9 +104,9 @@ def test_a_pipeline_s_prompts_count_as_long_as_its_conditions_are(root, tmp_path
     tokens = prompt_tokens(str(folder), model)
     assert tokens == backbones.load(family, folder).null_condition().shape[1] - 1  # the first row is the pooled vector
     side = 16 if kind == "flux" else None
-    own, default = count(model, "none", side, tokens), count(model, "none", side)
-    assert tokens != TEXT[family] or own == default
-    assert (own.total < default.total) == (tokens < TEXT[family])
+    counted, default = count(model, "none", side, tokens), count(model, "none", side)
+    assert tokens != TEXT[family] or counted == default
+    assert (counted.total < default.total) == (tokens < TEXT[family])
 
 
 def test_prompts_of_an_architecture_are_as_long_as_the_pipeline_makes_them():

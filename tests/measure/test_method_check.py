@@ -76,7 +76,7 @@ def test_the_property_that_fails_is_named(tmp_path, how, body, tested, fault):
     findings = findings_of(tmp_path, how, body)
     assert fault in findings[tested]
     if tested != "is deterministic" and "bfloat16" not in body:  # these fail in other tests, too
-        assert [name for name, found in findings.items() if found] == [tested]
+        assert [name for name, faulty in findings.items() if faulty] == [tested]
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_good_methods_pass(tmp_path, how, body):
 
 @pytest.mark.parametrize("name", ["toma", "ca_tome", "fourier_tm", "random_plan", "best_plan", "tofu", "todo"])
 def test_the_package_s_own_methods_pass(name):
-    own = outside.OutsideMethod(METHODS[name], "", outside.Path(), "", "")
-    assert {finding.fault for finding in check_method(own)} == {None}
+    method = outside.OutsideMethod(METHODS[name], "", outside.Path(), "", "")
+    assert {finding.fault for finding in check_method(method)} == {None}
 
 
 def test_the_command_prints_every_property_and_fails_for_a_bad_method(tmp_path):

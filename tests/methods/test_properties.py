@@ -90,11 +90,11 @@ def calibration_of(observed, folder):
     data = CalibrationData(images, latents(images), backbone.conditions_of(6), backbone.null_condition())
     method, stages = method_of(observed.method), Stages((2, 8), (2, 1))
     if observed.method == "mosaicdiff":
-        found = mosaicdiff.calibrate(backbone, data, method, 5, seed=0)
+        calibrated = mosaicdiff.calibrate(backbone, data, method, 5, seed=0)
     else:
         runs = lambda part: ClassificationRun(backbone, part, stages, candidates=4, seed=0)  # noqa: E731
-        found = dip_go.calibrate(backbone, data, runs, method, 5, 0, updates=2)
-    found.save(folder / "calibration.safetensors")
+        calibrated = dip_go.calibrate(backbone, data, runs, method, 5, 0, updates=2)
+    calibrated.save(folder / "calibration.safetensors")
     return {"calibration": folder / "calibration.safetensors"}
 
 

@@ -48,21 +48,21 @@ def test_weights_find_the_part_that_tells_classes_apart():
     """Part 0 has the margin, part 1 is noise of six times its deviation."""
     rng = np.random.default_rng(0)
     margins = rng.standard_normal((400, 2, 3, 2)) * [1, 6] + [2, 0]
-    found = held_out_weights(margins, seed=0)
-    assert found.weights.mean() == pytest.approx(1)
-    assert found.weights[0] > 10 * found.weights[1]
-    assert found.gain.low > 20
+    fitted = held_out_weights(margins, seed=0)
+    assert fitted.weights.mean() == pytest.approx(1)
+    assert fitted.weights[0] > 10 * fitted.weights[1]
+    assert fitted.gain.low > 20
 
 
 def test_weights_gain_nothing_where_uniform_ones_are_best():
     rng = np.random.default_rng(1)
-    found = held_out_weights(rng.standard_normal((400, 2, 3, 4)) + 0.5, seed=0)
-    assert found.gain.low < 0 < found.gain.high
-    assert abs(found.gain.value) < 2
-    assert found.weights == pytest.approx(np.ones(4), abs=0.35)
+    fitted = held_out_weights(rng.standard_normal((400, 2, 3, 4)) + 0.5, seed=0)
+    assert fitted.gain.low < 0 < fitted.gain.high
+    assert abs(fitted.gain.value) < 2
+    assert fitted.weights == pytest.approx(np.ones(4), abs=0.35)
 
 
 def test_margins_of_zero_are_no_hits_under_any_weights():
-    found = held_out_weights(np.zeros((10, 2, 1, 3)), seed=0)
-    assert found.gain.value == 0
-    assert found.weights == pytest.approx(np.ones(3))
+    fitted = held_out_weights(np.zeros((10, 2, 1, 3)), seed=0)
+    assert fitted.gain.value == 0
+    assert fitted.weights == pytest.approx(np.ones(3))

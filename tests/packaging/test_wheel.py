@@ -38,9 +38,9 @@ def run(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProc
 
 def output(python: Path, folder: Path, *arguments: str) -> str:
     """Run a module, which has to succeed, and return what it printed."""
-    done = run(python, folder, *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    completed = run(python, folder, *arguments)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return completed.stdout
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def folder(tmp_path) -> Path:
 
 def test_the_package_is_the_wheels(installed, folder):
     code = "import bigain, bigain.core.places as p; print(bigain.__file__); print(p.project())"
-    done = subprocess.run([str(installed), "-c", code], cwd=folder, capture_output=True, text=True, check=True)
-    module, project = done.stdout.splitlines()
+    completed = subprocess.run([str(installed), "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    module, project = completed.stdout.splitlines()
     assert module.startswith(str(installed.parents[1]))
     assert project == str(Path(module).parent / "project")
 
@@ -74,10 +74,10 @@ def test_methods_and_flops_need_no_study(installed, folder):
 
 
 def test_a_missing_config_is_named_with_the_way_to_get_one(installed, folder):
-    done = run(installed, folder, "bigain", "plan", "--configfile", "nowhere.yaml")
-    assert done.returncode == 2
-    assert "nowhere.yaml is missing" in done.stderr
-    assert "bigain init" in done.stderr
+    completed = run(installed, folder, "bigain", "plan", "--configfile", "nowhere.yaml")
+    assert completed.returncode == 2
+    assert "nowhere.yaml is missing" in completed.stderr
+    assert "bigain init" in completed.stderr
 
 
 def test_the_embedded_study_is_written_once_and_runs_there(installed, folder):
@@ -127,6 +127,6 @@ main(sys.argv[1:])
 )
 def test_the_library_does_without_the_packages_of_the_study(installed, folder, arguments, code, expected):
     command = [str(installed), "-c", WITHOUT_STUDY, *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    assert expected in done.stdout + done.stderr
+    completed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert completed.returncode == code, completed.stderr
+    assert expected in completed.stdout + completed.stderr

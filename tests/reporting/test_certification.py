@@ -88,11 +88,11 @@ def test_the_command_writes_the_certificate_and_its_table(run, tmp_path, monkeyp
     monkeypatch.setattr("bigain.reporting.elimination.write_elimination", lambda *_: None)  # has tests of its own
     file = tmp_path / "z.json"
     arguments = ["elimination", str(run), "--calibrate", f"--certificate={file}"]
-    done = CliRunner().invoke(app, [*arguments, "--rate=0.03"])
-    assert done.exit_code == 0, done.output
+    completed = CliRunner().invoke(app, [*arguments, "--rate=0.03"])
+    assert completed.exit_code == 0, completed.output
     certificate = read_certificate(file)
-    assert f"z = {certificate['z']:g} is certified" in done.output
-    assert "bound_percent" in done.output
+    assert f"z = {certificate['z']:g} is certified" in completed.output
+    assert "bound_percent" in completed.output
     table = pd.read_csv(file.with_suffix(".csv"))
     assert table.loc[table["certified"], "z"].min() == certificate["z"]
     file.unlink()

@@ -178,24 +178,24 @@ def test_a_damaged_pilot_is_refused(study):
 
 def test_the_command_prints_the_papers_claims(study):
     merging()
-    done = CliRunner().invoke(app, ["power", "--configfile", "another.yaml", "--discordance", "0.05"])
-    assert done.exit_code == 0, done.output
-    row = next(line for line in done.output.splitlines() if "merging_recognises" in line)
+    completed = CliRunner().invoke(app, ["power", "--configfile", "another.yaml", "--discordance", "0.05"])
+    assert completed.exit_code == 0, completed.output
+    row = next(line for line in completed.output.splitlines() if "merging_recognises" in line)
     assert [cell.strip() for cell in row.strip("│").split("│")][1:5] == ["acc@1", "0.05", "2", "12"]
     assert f"{images_needed(0.05, 0.01):,}" in row
 
 
 def test_the_command_gives_every_comparison_as_json(study):
     merging()
-    done = CliRunner().invoke(app, ["power", "--configfile", "another.yaml", "--json"])
-    found = [need for need in json.loads(done.output) if need["claim"] == "merging_recognises"]
-    assert [(need["strengths"], need["spread"]) for need in found] == [
+    completed = CliRunner().invoke(app, ["power", "--configfile", "another.yaml", "--json"])
+    entries = [need for need in json.loads(completed.output) if need["claim"] == "merging_recognises"]
+    assert [(need["strengths"], need["spread"]) for need in entries] == [
         ([0.5], "0.05"),
         ([0.5], "0.29"),
         ([0.7], "0.05"),
         ([0.7], "0.29"),
     ]
-    assert found[0]["needed"] == images_needed(0.05, 0.01)
+    assert entries[0]["needed"] == images_needed(0.05, 0.01)
 
 
 @pytest.mark.parametrize(
@@ -207,6 +207,6 @@ def test_the_command_gives_every_comparison_as_json(study):
     ],
 )
 def test_what_cannot_be_is_refused_by_name(study, option, value, named):
-    done = CliRunner().invoke(app, ["power", "--configfile", "small.yaml", option, value])
-    assert done.exit_code == 2
-    assert named in done.output
+    completed = CliRunner().invoke(app, ["power", "--configfile", "small.yaml", option, value])
+    assert completed.exit_code == 2
+    assert named in completed.output

@@ -88,8 +88,8 @@ def test_every_table_shows_the_numbers_of_its_own():
     assert shown("table2", "map_released", "sd2", "coco2017", "none", None) == 46.01
     assert entries["table7"].printed_in == []
     for name, entry in entries.items():
-        own = name.removeprefix("table")
-        assert entry.printed_in == ([own] if own in IN_TEXT else entry.printed_in), name
+        digits = name.removeprefix("table")
+        assert entry.printed_in == ([digits] if digits in IN_TEXT else entry.printed_in), name
         printed_in(entry.printed_in)  # tables shown together do not contradict each other
 
 

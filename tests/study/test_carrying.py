@@ -118,9 +118,9 @@ def test_an_input_that_was_computed_in_both_places_keeps_its_own_provenance(else
     study, bundle = elsewhere
     unpack(bundle)
     provenance = Path(study.results, "inputs/mini_dit/fashion/latents.safetensors.json")
-    provenance.write_text(own := provenance.read_text().replace('"seconds": 3.0', '"seconds": 4.0'))
+    provenance.write_text(edited := provenance.read_text().replace('"seconds": 3.0', '"seconds": 4.0'))
     assert unpack(bundle)[1] == []
-    assert provenance.read_text() == own
+    assert provenance.read_text() == edited
 
 
 def test_a_file_with_other_content_is_never_replaced(elsewhere):

@@ -29,8 +29,8 @@ def written(root, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         write_study(small_study(root, folder))
-        done = CliRunner().invoke(app, ["outcomes", str(FOLDER), "--configfile", "small.yaml"])
-        assert done.exit_code == 0, done.output
+        completed = CliRunner().invoke(app, ["outcomes", str(FOLDER), "--configfile", "small.yaml"])
+        assert completed.exit_code == 0, completed.output
         (folder / "quincunx.py").write_text(example())
     return folder
 
@@ -109,20 +109,20 @@ def test_outcomes_of_other_code_are_refused_and_what_differs_is_named(stored, mo
 
 
 def test_the_command_prints_what_is_refused(stored):
-    done = CliRunner().invoke(app, ["compare", "none", "--against", "docs/small"])
-    assert done.exit_code == 2
-    assert "name another method" in done.output
-    done = CliRunner().invoke(app, ["compare", "tome", "--against", "docs/small", "--strength", "2"])
-    assert done.exit_code == 2
-    assert "tome: strength 2.0 is not allowed; it takes a merge ratio" in done.output
-    done = CliRunner().invoke(app, ["compare", "tome", "--against", "docs/smal"])
-    assert done.exit_code == 2
-    assert "--against docs/smal: neither it nor its folder `outcomes` holds outcomes.json" in done.output
+    completed = CliRunner().invoke(app, ["compare", "none", "--against", "docs/small"])
+    assert completed.exit_code == 2
+    assert "name another method" in completed.output
+    completed = CliRunner().invoke(app, ["compare", "tome", "--against", "docs/small", "--strength", "2"])
+    assert completed.exit_code == 2
+    assert "tome: strength 2.0 is not allowed; it takes a merge ratio" in completed.output
+    completed = CliRunner().invoke(app, ["compare", "tome", "--against", "docs/smal"])
+    assert completed.exit_code == 2
+    assert "--against docs/smal: neither it nor its folder `outcomes` holds outcomes.json" in completed.output
     Path("bad.py").write_text(example().replace("return soft_matching", "return metric\n    return soft_matching"))
-    done = CliRunner().invoke(app, ["compare", "bad.py", "--against", "docs/small", "--strength", "0.5"])
-    assert done.exit_code == 2
-    assert "quincunx: fails `runs on random tokens`: it returns a Tensor, not a plan" in done.output
-    assert "`bigain check-method bad.py` tests all of it" in done.output
+    completed = CliRunner().invoke(app, ["compare", "bad.py", "--against", "docs/small", "--strength", "0.5"])
+    assert completed.exit_code == 2
+    assert "quincunx: fails `runs on random tokens`: it returns a Tensor, not a plan" in completed.output
+    assert "`bigain check-method bad.py` tests all of it" in completed.output
 
 
 def test_a_strength_is_chosen_on_a_model_of_the_package_from_any_folder(stored, tmp_path, monkeypatch):

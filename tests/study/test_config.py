@@ -189,8 +189,8 @@ def test_a_repeated_key_of_a_config_file_is_named(root, tmp_path):
         check_files([root / "config/config.yaml", file])
     message = f"{file}: the key generation.steps is on line 2 and again on line 4; keep one"
     assert str(caught.value) == f"invalid config:\n  {message}"
-    done = CliRunner().invoke(app, ["plan", "--configfile", str(file)])
-    assert (done.exit_code, done.stderr) == (2, f"error: {message}\n")
+    completed = CliRunner().invoke(app, ["plan", "--configfile", str(file)])
+    assert (completed.exit_code, completed.stderr) == (2, f"error: {message}\n")
 
 
 def test_config_files_of_the_repository_have_no_repeated_key(root):
@@ -400,8 +400,8 @@ def test_planning_imports_no_torch(root):
         "wrong = {'torch', 'diffusers', 'transformers', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(f'imported: {wrong}' if wrong else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
-    assert done.returncode == 0, done.stderr
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
+    assert completed.returncode == 0, completed.stderr
 
 
 def test_the_schema_s_defaults_are_filled_in(raw):

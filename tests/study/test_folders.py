@@ -186,10 +186,10 @@ def test_an_image_without_label_and_caption_cannot_be_generated(root, tmp_path):
 
 def test_prompts_that_would_be_cut_off_are_named_before_any_job(root, mine):
     long = "a photo of a {} on a white background, seen from the side, in grey, with its shadow"
-    found = lacks(study_of(root, mine, prompt=long))
+    lines = lacks(study_of(root, mine, prompt=long))
     tokenizer = CLIPTokenizer.from_pretrained("resources/mini-unet", subfolder="tokenizer")
     counts = [len(tokenizer(long.replace("{}", name), verbose=False).input_ids) for name in ("bag", "boot")]
-    for problem, name, count in zip(found, ("bag", "boot"), counts, strict=True):
+    for problem, name, count in zip(lines, ("bag", "boot"), counts, strict=True):
         assert problem.startswith(f"datasets.mine: the prompt 'a photo of a {name} on a white")
         assert f"has {count} tokens; mini_unet reads 20 and would drop the rest: shorten the class's name" in problem
 

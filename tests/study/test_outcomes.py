@@ -44,9 +44,9 @@ def study(written, tmp_path, monkeypatch):
 
 
 def write(*, succeeds: bool = True) -> str:
-    done = CliRunner().invoke(app, ["outcomes", str(FOLDER), "--configfile", "small.yaml"])
-    assert (done.exit_code == 0) == succeeds, done.output
-    return done.output
+    completed = CliRunner().invoke(app, ["outcomes", str(FOLDER), "--configfile", "small.yaml"])
+    assert (completed.exit_code == 0) == succeeds, completed.output
+    return completed.output
 
 
 def reseal(**changes) -> None:
@@ -268,9 +268,9 @@ def test_cells_of_another_study_are_taken_if_this_one_would_compute_them_alike(s
     Path("other.yaml").write_text(yaml.safe_dump(other))
     shutil.copytree("results/small/efficiency", "results/other/efficiency")
     command = ["outcomes", "docs/other/outcomes", "--configfile", "other.yaml", "--take-from", str(FOLDER)]
-    done = CliRunner().invoke(app, command)
-    assert done.exit_code == 0, done.output
-    assert "5 of 5 cells (5 taken from other studies)" in done.output
+    completed = CliRunner().invoke(app, command)
+    assert completed.exit_code == 0, completed.output
+    assert "5 of 5 cells (5 taken from other studies)" in completed.output
     taken, source = (Outcomes(f"docs/{name}/outcomes") for name in ("other", "small"))
     numbers = [
         read_results(Path(outcomes.results, "results.parquet"), json.loads(outcomes.report_spec())).drop(columns="spec")
@@ -282,13 +282,13 @@ def test_cells_of_another_study_are_taken_if_this_one_would_compute_them_alike(s
 
     Path("other.yaml").write_text(yaml.safe_dump(other | {"classification": {"block": 4}}))
     shutil.rmtree("docs/other")
-    done = CliRunner().invoke(app, command)
-    assert "2 of 5 cells (2 taken from other studies)" in done.output, done.output  # those that generate
+    completed = CliRunner().invoke(app, command)
+    assert "2 of 5 cells (2 taken from other studies)" in completed.output, completed.output  # those that generate
 
 
 def test_outcomes_that_are_not_there_are_refused_by_name(study):
-    done = CliRunner().invoke(
+    completed = CliRunner().invoke(
         app, ["outcomes", "docs/o", "--configfile", "small.yaml", "--take-from", "docs/nowhere/outcomes"]
     )
-    assert done.exit_code == 1
-    assert "docs/nowhere/outcomes holds no outcomes: it has no outcomes.json" in done.output
+    assert completed.exit_code == 1
+    assert "docs/nowhere/outcomes holds no outcomes: it has no outcomes.json" in completed.output

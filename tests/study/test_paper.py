@@ -42,9 +42,9 @@ def test_the_plan_agrees_with_protocol_1_8(raw):
     assert total.cells == 370
     assert round(total.predictions / 1e6) == 952
     assert total.images == 136_690 + 65_000 + 941_366 + 70_000
-    found = {table: cost.cells for (group, table), cost in plan.parts.items() if group == "paper"}
+    planned = {table: cost.cells for (group, table), cost in plan.parts.items() if group == "paper"}
     expected = {"table1": 3, "table2": 96, "table3": 26, "table4": 114, "table5": 28, "table6": 18, "table7": 27}
-    assert found == expected | {"table8": 56, "table12": 2}
+    assert planned == expected | {"table8": 56, "table12": 2}
     assert plan.evaluations() == {
         ("classification", "sd2", "pets"): 260,
         ("classification", "sd2", "coco2017"): 475,
@@ -111,15 +111,15 @@ def test_everything_that_is_missing_is_said_at_once(raw, tmp_path, monkeypatch):
     monkeypatch.setattr("bigain.core.gpu_locks.visible_gpus", list)
     monkeypatch.setattr("shutil.disk_usage", lambda place: type("usage", (), {"free": 5e9}))
     study = Study(elsewhere(raw, tmp_path))
-    said = problems(study, StudyCost(study), Needs.of_study(study))
+    lines = problems(study, StudyCost(study), Needs.of_study(study))
     for start in ("backbones.sd2", "backbones.dit_xl2", "datasets.pets", "datasets.imagenet1k", "datasets.coco2017"):
-        assert any(one.startswith(start) for one in said), start
-    (gpu,) = [one for one in said if one.startswith("device")]
+        assert any(each.startswith(start) for each in lines), start
+    (gpu,) = [each for each in lines if each.startswith("device")]
     assert re.search(r"about \d{3} hours on an H100 \(assumed\)", gpu)
     assert "config/config.yaml" in gpu
-    (disk,) = [one for one in said if one.startswith("disk")]
+    (disk,) = [each for each in lines if each.startswith("disk")]
     assert "needs about 32 GB, and 5 GB are free" in disk
-    assert any("bigain fetch inception" in one for one in said)
+    assert any("bigain fetch inception" in each for each in lines)
 
 
 def test_a_run_of_some_cells_asks_only_for_what_they_use(raw, tmp_path, monkeypatch):

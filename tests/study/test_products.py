@@ -44,9 +44,9 @@ def test_what_was_computed_from_other_latents_of_the_same_settings_is_outdated(s
     dit = [cell for cell in study.cells if cell.backbone == "mini_dit"]
     chunks = {file for cell in dit for file in study.chunk_files(cell)}
     assert set(outdated_files(study)) == chunks
-    found = {str(finding.file): finding.message for finding in verify(study) if finding.state == "outdated"}
-    assert set(found) == chunks
-    assert all("computed from another latents" in message for message in found.values())
+    findings = {str(finding.file): finding.message for finding in verify(study) if finding.state == "outdated"}
+    assert set(findings) == chunks
+    assert all("computed from another latents" in message for message in findings.values())
     provenance_file(latents).unlink()  # encoded again by the next run, whose result decides
     assert outdated_files(study) == []
 
@@ -65,8 +65,8 @@ def test_a_sealed_file_of_another_form_is_named_by_every_command(study, name, ch
     file = Path(study.results, name)
     write_sealed(file, read_sealed(file) | change)
     key = next(iter(change))
-    found = [finding.message for finding in verify(study) if finding.state == "damaged"]
-    assert any(message.startswith(f"{file} ") and key in message for message in found), found
+    findings = [finding.message for finding in verify(study) if finding.state == "damaged"]
+    assert any(message.startswith(f"{file} ") and key in message for message in findings), findings
     with pytest.raises(ResultError, match=f"{re.escape(str(file))} .*{key}"):
         outdated_files(study)
     assert sum(len(phase.jobs) for phase in phases(study)) > 0
@@ -108,8 +108,8 @@ def test_a_shard_of_an_earlier_version_is_unsealed_and_not_called_damaged(study)
     (shard,) = Path(study.results, "work").rglob("images-*")
     old = shard.with_name(f"{shard.stem.rpartition('-')[0]}{shard.suffix}")
     shard.rename(old)
-    (found,) = unusable_shards(study)
-    assert (found.file, found.state) == (old, "unsealed")
+    (findings,) = unusable_shards(study)
+    assert (findings.file, findings.state) == (old, "unsealed")
     assert (old, "") in list(seal(study))
     assert shard.exists()
     assert list(unusable_shards(study)) == []

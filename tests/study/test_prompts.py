@@ -93,8 +93,8 @@ def test_published_captions_that_are_cut_off_are_noted_recorded_and_counted(root
 def test_classes_that_cutting_makes_equal_are_a_fault_before_any_job_and_in_it(root, tmp_path, short_reader):
     """Every prompt is "a photo of a", or less, to a model that reads five tokens."""
     study = study_of(root, "classification", "fashion", {"family": "mmdit", "path": short_reader("mini-mmdit", 5)})
-    found = lacks(study)
-    assert len(found) == 9
-    assert all(line.startswith("datasets.fashion: the prompts 'a photo of a ") for line in found)
+    unread = lacks(study)
+    assert len(unread) == 9
+    assert all(line.startswith("datasets.fashion: the prompts 'a photo of a ") for line in unread)
     with pytest.raises(ValueError, match=r"differ only where no text encoder reads them, after 5 tokens: the class"):
         encode_conditions(json.loads(study.conditions_spec("model", "fashion")), tmp_path / "conditions.safetensors")

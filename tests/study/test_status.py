@@ -135,12 +135,12 @@ def test_a_job_whose_output_has_no_provenance_is_not_done(study):
 def test_the_command_says_it_in_words_and_as_json(study):
     finish(study, CELL, 0)
     log(study, f"cells/{CELL}/chunk-1", "ValueError: t 999: the error is nan")
-    said = CliRunner().invoke(app, ["status", "--configfile", "mine.yaml"])
-    assert said.exit_code == 0
-    assert "ValueError: t 999" in said.output
-    assert "classification, mini_dit" in said.output
-    told = json.loads(CliRunner().invoke(app, ["status", "--configfile", "mine.yaml", "--json"]).output)
-    phase = next(phase for phase in told["phases"] if phase["phase"] == "classification, mini_dit")
+    shown = CliRunner().invoke(app, ["status", "--configfile", "mine.yaml"])
+    assert shown.exit_code == 0
+    assert "ValueError: t 999" in shown.output
+    assert "classification, mini_dit" in shown.output
+    report = json.loads(CliRunner().invoke(app, ["status", "--configfile", "mine.yaml", "--json"]).output)
+    phase = next(phase for phase in report["phases"] if phase["phase"] == "classification, mini_dit")
     assert [job["state"] for job in phase["jobs"]] == ["done", "failed", "waiting", "waiting"]
 
 
@@ -175,8 +175,8 @@ def test_a_full_disk_is_the_reason_wherever_one_looks(study, full_disk):
     assert failed.stderr.startswith("OSError: [Errno 28] No space left on device (see results/watched/logs/report/")
     assert not list(full_disk.rglob("*.error"))
     assert summary(study, ended=True).startswith("FAILED report/audit: OSError: [Errno 28] No space left on device")
-    told = CliRunner().invoke(app, ["status", "--configfile", "mine.yaml"])
-    assert "No space left on device" in told.output
+    report = CliRunner().invoke(app, ["status", "--configfile", "mine.yaml"])
+    assert "No space left on device" in report.output
     (full_disk / "filler").unlink()
     assert run_audit(study).returncode == 0
     assert "FAILED" not in summary(study, ended=True)

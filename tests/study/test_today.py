@@ -94,12 +94,12 @@ def test_planned_operations_are_the_documented_ones(backbone, name):
 def test_what_is_missing_is_named_with_what_to_do(raw, monkeypatch):
     monkeypatch.setattr("bigain.core.gpu_locks.visible_gpus", list)
     study = Study(raw)
-    said = problems(study, StudyCost(study), Needs.of_study(study))
+    printed = problems(study, StudyCost(study), Needs.of_study(study))
     for name in MODELS:
-        (weights,) = [line for line in said if line.startswith(f"backbones.{name}:")]
+        (weights,) = [line for line in printed if line.startswith(f"backbones.{name}:")]
         assert f"`bigain fetch {name}` downloads {raw['backbones'][name]['hub']}" in weights
     for name in ("datasets.pets", "datasets.coco2017", "feature_network", "device: cuda"):
-        assert any(line.startswith(name) for line in said), name
+        assert any(line.startswith(name) for line in printed), name
 
 
 def test_check_fails_while_anything_is_missing():

@@ -18,9 +18,9 @@ def backbone(tmp_path):
     write_json(folder / "unet" / "config.json", read_json(weights.ARCHITECTURES / "sd2.json"))
     write_json(folder / "scheduler" / "scheduler_config.json", {"prediction_type": "epsilon"})
     write_json(folder / "model_index.json", {})
-    own = {"family": "unet", "architecture": "sd2", "path": str(folder), "hub": None, "revision": None}
+    mine = {"family": "unet", "architecture": "sd2", "path": str(folder), "hub": None, "revision": None}
     weights.digest.cache_clear()
-    return own
+    return mine
 
 
 def changed(backbone, file, **values):
@@ -52,12 +52,12 @@ def test_a_v_prediction_model_is_not_the_papers(backbone):
 )
 def test_what_cannot_be_sampled_is_refused_before_any_job(backbone, scheduler, message):
     changed(backbone, "scheduler/scheduler_config.json", **scheduler)
-    own = backbone | {"architecture": None}
+    mine = backbone | {"architecture": None}
     if not message:
-        check("own", own)
+        check("own", mine)
         return
     with pytest.raises(WeightsError, match=message):
-        check("own", own)
+        check("own", mine)
 
 
 def test_a_768_model_is_refused(backbone):

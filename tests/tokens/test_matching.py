@@ -72,8 +72,8 @@ def test_the_highest_of_many_are_those_of_a_stable_sort(levels, count):
 
 
 def test_not_a_number_crashes_nothing():
-    found = matching.highest(torch.tensor([[0.0, torch.nan, -torch.inf, -torch.nan, 2.0]]), 5)
-    assert sorted(found[0].tolist()) == [0, 1, 2, 3, 4]
+    computed = matching.highest(torch.tensor([[0.0, torch.nan, -torch.inf, -torch.nan, 2.0]]), 5)
+    assert sorted(computed[0].tolist()) == [0, 1, 2, 3, 4]
 
 
 @settings(max_examples=50, deadline=None)
@@ -81,8 +81,10 @@ def test_not_a_number_crashes_nothing():
 def test_split_keeps_index_order(tokens, data):
     count = data.draw(st.integers(0, tokens))
     destinations = torch.tensor([data.draw(st.permutations(range(tokens)))[:count] for _ in range(2)]).long()
-    for found, expected in zip(matching.split(destinations, tokens), sorted_split(destinations, tokens), strict=True):
-        assert torch.equal(found, expected)
+    for computed, expected in zip(
+        matching.split(destinations, tokens), sorted_split(destinations, tokens), strict=True
+    ):
+        assert torch.equal(computed, expected)
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -92,14 +94,14 @@ def test_a_matching_is_that_of_a_stable_sort(tied, removed, protected):
     x = tokens(tied)
     destinations = matching.top_left(GRID, CELL).expand(3, -1)
     first = torch.arange(protected).expand(3, -1)
-    found = merge.soft_matching(x, destinations, removed, first)
+    computed = merge.soft_matching(x, destinations, removed, first)
     expected = sorted_soft_matching(x, destinations, removed, first)
     for name in ("merged", "target", "destinations"):
-        assert torch.equal(getattr(found, name), getattr(expected, name))
-    assert torch.equal(found.kept, expected.kept.sort(dim=1).values)
-    sources = found.kept.shape[1]
-    assert torch.equal(found.reduce(x)[:, sources:], expected.reduce(x)[:, sources:])
-    assert torch.equal(found.restore(found.reduce(x)), expected.restore(expected.reduce(x)))
+        assert torch.equal(getattr(computed, name), getattr(expected, name))
+    assert torch.equal(computed.kept, expected.kept.sort(dim=1).values)
+    sources = computed.kept.shape[1]
+    assert torch.equal(computed.reduce(x)[:, sources:], expected.reduce(x)[:, sources:])
+    assert torch.equal(computed.restore(computed.reduce(x)), expected.restore(expected.reduce(x)))
 
 
 OPERATORS = {
@@ -117,12 +119,12 @@ OPERATORS = {
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_every_plan_is_that_of_stable_sorts(monkeypatch, operator, tied):
     x = tokens(tied, seed=1)
-    found = OPERATORS[operator](x)
+    computed = OPERATORS[operator](x)
     monkeypatch.setattr(matching, "highest", sorted_highest)
     monkeypatch.setattr(matching, "split", sorted_split)
     expected = OPERATORS[operator](x)
-    for name in set(found.__dataclass_fields__) - {"maps"}:  # which kernels alone read
-        assert torch.equal(getattr(found, name), getattr(expected, name))
+    for name in set(computed.__dataclass_fields__) - {"maps"}:  # which kernels alone read
+        assert torch.equal(getattr(computed, name), getattr(expected, name))
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -168,15 +170,15 @@ def test_official_v1_is_its_description(width):
     the place found there is used in the real 2x2 cell k."""
     grid = TokenGrid(width, width)
     scores = torch.randn(1, grid.tokens, generator=torch.Generator().manual_seed(1))
-    found = matching.official_v1(scores, grid, CELL)[0].tolist()
+    computed = matching.official_v1(scores, grid, CELL)[0].tolist()
     image, half, expected = scores.view(width, width), width // 4, []
     for band in range(width // 2):
         for k in range(width // 2):
             row, column = (2 * band, 4 * k) if k < half else (2 * band + 1, 4 * (k - half))
             place = int(image[row, column : column + 4].argmin())
             expected.append((2 * band + place // 2) * width + 2 * k + place % 2)
-    assert found == expected
-    assert found != matching.cell_argmin(scores, grid, CELL)[0].tolist()
+    assert computed == expected
+    assert computed != matching.cell_argmin(scores, grid, CELL)[0].tolist()
 
 
 def test_official_v1_refuses_a_strip_at_the_right_and_leaves_out_that_at_the_bottom():

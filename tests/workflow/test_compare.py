@@ -61,10 +61,10 @@ def test_a_method_that_equals_a_stored_one_is_found_equal_image_by_image(root, t
     (tmp_path / "corner.py").write_text(CORNER)
     cells = "results/table/cells/classification/mini_unet/fashion"
     arms = ("none/full", "tome_fixed/ratio-0.5", "todo/factor-2")
-    done = snakemake(
+    completed = snakemake(
         tmp_path, *(f"{cells}/{arm}/seed-0/metrics.json" for arm in arms), "results/table/efficiency/mini_unet.csv"
     )
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
     written = bigain(tmp_path, "outcomes", "docs/table/outcomes", "--configfile", "study.yaml")
     assert written.returncode == 0, written.stderr
 

@@ -35,9 +35,9 @@ def snakemake(folder: Path, *arguments: str, checkout: Path | None = None) -> st
     if checkout is not None:
         environment["PYTHONPATH"] = str(checkout)
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
-    return done.stdout + done.stderr
+    completed = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, (completed.stdout + completed.stderr)[-5000:]
+    return completed.stdout + completed.stderr
 
 
 def jobs(dry_run: str) -> dict[str, int]:

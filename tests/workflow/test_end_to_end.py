@@ -34,9 +34,9 @@ STUDY = {
 
 def jobs(folder: Path) -> dict[str, int]:
     """Return the number of jobs per rule in a dry run."""
-    done = snakemake(folder, "-n")
-    assert done.returncode == 0, done.stderr + done.stdout
-    text = done.stdout + done.stderr
+    completed = snakemake(folder, "-n")
+    assert completed.returncode == 0, completed.stderr + completed.stdout
+    text = completed.stdout + completed.stderr
     if "Nothing to be done" in text:
         return {}
     block = text[text.rindex("Job stats:") :]
@@ -52,8 +52,8 @@ def finished(root, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     copy_repository(root, folder)
     write(folder, STUDY)
-    done = snakemake(folder)
-    assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-4000:]
+    completed = snakemake(folder)
+    assert completed.returncode == 0, completed.stderr[-4000:] + completed.stdout[-4000:]
     return folder
 
 
@@ -176,8 +176,8 @@ def test_the_theorem_was_measured_on_the_one_label_data(finished):
 
 
 def test_snakemake_s_report_has_everything_under_its_heading(finished):
-    done = snakemake(finished, "--report", "own.html")
-    assert done.returncode == 0, done.stderr[-2000:]
+    completed = snakemake(finished, "--report", "own.html")
+    assert completed.returncode == 0, completed.stderr[-2000:]
     report = (finished / "own.html").read_text()
     for expected in ("Theorem 1", "Figures", "Samples", "The paper", "Trade-off", "index.html", "tiny"):
         assert expected in report, expected
@@ -194,10 +194,10 @@ def test_nothing_is_left_to_do_even_after_a_checkout_touched_every_file(finished
 
 def test_a_typo_stops_the_dry_run_with_one_message(finished):
     write(finished, STUDY | {"devise": "cpu"})
-    done = snakemake(finished, "-n")
+    completed = snakemake(finished, "-n")
     write(finished, STUDY)
-    assert done.returncode != 0
-    text = done.stdout + done.stderr
+    assert completed.returncode != 0
+    text = completed.stdout + completed.stderr
     assert "unknown key 'devise'. Did you mean 'device'?" in text
     assert "Traceback" not in text
 
@@ -208,10 +208,10 @@ def test_a_truncated_input_is_named_and_nothing_half_written_is_kept(finished):
     whole = chunk.read_bytes()
     chunk.write_bytes(whole[: len(whole) // 2])
     (cell / "metrics.json").unlink()
-    done = snakemake(finished, "results/tiny/cells/classification/mini_dit/fashion/none/full/seed-0/metrics.json")
+    completed = snakemake(finished, "results/tiny/cells/classification/mini_dit/fashion/none/full/seed-0/metrics.json")
     chunk.write_bytes(whole)
-    assert done.returncode != 0
-    assert "chunk-0.parquet is damaged or was replaced" in done.stdout + done.stderr
+    assert completed.returncode != 0
+    assert "chunk-0.parquet is damaged or was replaced" in completed.stdout + completed.stderr
     assert not (cell / "metrics.json").exists()
     again = snakemake(finished)
     assert again.returncode == 0, again.stderr[-2000:]

@@ -36,6 +36,6 @@ def test_a_study_measures_its_batch_once(root, tmp_path):
 
     file.write_text(json.dumps(measured | {"rows": measured["rows"] + 1}))
     command = [sys.executable, "-m", "bigain", "verify", "--configfile", "study.yaml"]
-    found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert found.returncode != 0
-    assert "inputs/mini_dit/batch.json" in found.stdout + found.stderr
+    refused = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert "inputs/mini_dit/batch.json" in refused.stdout + refused.stderr

@@ -31,10 +31,10 @@ def render(folder: Path) -> Path:
     (blocked / "torch.py").write_text("raise ImportError('rendering needs no torch')")
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--snakefile", str(ROOT / "workflow/outcomes.smk")]
     environment = {**os.environ, "PYTHONPATH": f"{blocked}:{ROOT}"}
-    done = subprocess.run(
+    completed = subprocess.run(
         [*command, "--config", f"outcomes={OUTCOMES}"], cwd=folder, env=environment, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr[-4000:]
+    assert completed.returncode == 0, completed.stderr[-4000:]
     return folder / OUTCOMES.parent
 
 
@@ -42,10 +42,10 @@ def test_the_report_of_outcomes_is_the_studys_byte_for_byte(untouched, tmp_path)
     write_outcomes(untouched, tmp_path)
     before = set((tmp_path / OUTCOMES).rglob("*"))
     rendered = {file.name: file.read_bytes() for file in render(tmp_path).iterdir() if file.is_file()}
-    own = {file.name: file.read_bytes() for file in (untouched / "reports/tiny").iterdir()}
-    assert rendered.keys() == own.keys()
-    assert [name for name in own if name not in OF_COMMITS and rendered[name] != own[name]] == []
-    assert sum(name.endswith(".csv") for name in own) > 10
+    computed = {file.name: file.read_bytes() for file in (untouched / "reports/tiny").iterdir()}
+    assert rendered.keys() == computed.keys()
+    assert [name for name in computed if name not in OF_COMMITS and rendered[name] != computed[name]] == []
+    assert sum(name.endswith(".csv") for name in computed) > 10
     assert set((tmp_path / OUTCOMES).rglob("*")) == before  # logs lie elsewhere
 
 

@@ -43,8 +43,8 @@ def workdir(request, root, tmp_path_factory) -> tuple[Path, tuple[str, ...]]:
     if request.param:
         (folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
         configs = (*CONFIGS, "small.yaml")
-    done = snakemake(folder, configs=configs)
-    assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-4000:]
+    completed = snakemake(folder, configs=configs)
+    assert completed.returncode == 0, completed.stderr[-4000:] + completed.stdout[-4000:]
     yield folder, configs
     shutil.rmtree(folder)
 

@@ -32,9 +32,9 @@ def plan(root: Path, folder: Path, *targets: str) -> str:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--cores", "2", "--dry-run"]
     command += [*targets, "--configfile", "small.yaml"]
     environment = {**os.environ, "PYTHONPATH": str(root), "COLUMNS": "200"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
-    return done.stdout + done.stderr
+    completed = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, (completed.stdout + completed.stderr)[-5000:]
+    return completed.stdout + completed.stderr
 
 
 @pytest.mark.parametrize(

@@ -264,8 +264,8 @@ def test_clean_frees_what_belongs_to_no_cell(study):
     (results / "work/0123456789abcdef/images-000000-000002-aa-bb.parquet").write_bytes(b"x" * 1000)
     (study / "reports/tiny/samples-old-fashion.png").write_bytes(b"")
     clean = [sys.executable, "-m", "bigain", "clean", "--configfile", "study.yaml"]
-    said = subprocess.run(clean, cwd=study, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL).stdout
-    assert "nothing was removed" in said
+    run = subprocess.run(clean, cwd=study, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
+    assert "nothing was removed" in run.stdout
     assert (results / "work/0123456789abcdef").exists()
     subprocess.run([*clean, "--yes"], cwd=study, capture_output=True, check=True)
     assert not (results / "work/0123456789abcdef").exists()

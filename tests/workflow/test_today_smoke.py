@@ -39,8 +39,8 @@ def workdir(root, tmp_path_factory) -> Path:
     official_layouts.write_pets(folder / "data/rehearsal/pets", size=64)
     official_layouts.write_coco(folder / "data/rehearsal/coco", zipped=False, size=64)
     _write_reference(folder)
-    done = snakemake(folder, configs=CONFIGS)
-    assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-4000:]
+    completed = snakemake(folder, configs=CONFIGS)
+    assert completed.returncode == 0, completed.stderr[-4000:] + completed.stdout[-4000:]
     yield folder
     shutil.rmtree(folder)
 

@@ -27,9 +27,9 @@ def run(command: list[str], folder: Path, tools: Path) -> str:
         "PYTHONPATH": str(ROOT),
         "COLUMNS": "200",
     }
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-4000:]
-    return done.stdout
+    completed = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr[-4000:] + completed.stdout[-4000:]
+    return completed.stdout
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ def data(backbone, count=6):
 @pytest.fixture(scope="module")
 def calibrated(tmp_path_factory):
     """Return a function that calibrates a family's backbone, once per setting, and returns the file and its facts."""
-    folder, done = tmp_path_factory.mktemp("calibrations"), {}
+    folder, stored = tmp_path_factory.mktemp("calibrations"), {}
 
     def calibrate(backbone, method, reduction, generation=False):
         def run_of(part):
@@ -52,14 +52,14 @@ def calibrated(tmp_path_factory):
             return ClassificationRun(backbone, part, STAGES, candidates=4, seed=0)
 
         key = (backbone.family, method, reduction, generation)
-        if key not in done:
+        if key not in stored:
             if method == "mosaicdiff":
-                found = mosaicdiff.calibrate(backbone, data(backbone), METHODS[method], reduction, seed=0)
+                closed = mosaicdiff.calibrate(backbone, data(backbone), METHODS[method], reduction, seed=0)
             else:
-                found = dip_go.calibrate(backbone, data(backbone), run_of, method_of(method), reduction, 0, updates=2)
-            done[key] = folder / f"{len(done)}.safetensors", found.about
-            found.save(done[key][0])
-        return done[key]
+                closed = dip_go.calibrate(backbone, data(backbone), run_of, method_of(method), reduction, 0, updates=2)
+            stored[key] = folder / f"{len(stored)}.safetensors", closed.about
+            closed.save(stored[key][0])
+        return stored[key]
 
     return calibrate
 
@@ -181,9 +181,9 @@ def test_the_largest_reduction_is_reached_and_one_above_it_is_refused_before_any
     total, saved = one_unit_per_layer(backbone)
     of_phases = mosaicdiff.phase_reductions(backbone.alphas_bar, data(backbone).latents, (0, 200, 600, 1000), 1)
     largest = 100 * saved / total / max(of_phases)
-    found = mosaicdiff.calibrate(backbone, data(backbone), METHODS["mosaicdiff"], largest * (1 - 1e-9), seed=0)
+    closed = mosaicdiff.calibrate(backbone, data(backbone), METHODS["mosaicdiff"], largest * (1 - 1e-9), seed=0)
     phase = of_phases.index(max(of_phases))
-    assert {len(found.tensors[f"{phase}.{name}.units"]) for name in found.about["layers"]} == {1}
+    assert {len(closed.tensors[f"{phase}.{name}.units"]) for name in closed.about["layers"]} == {1}
     monkeypatch.setattr(backbone, "predict_noise", None, raising=False)
     named = math.floor(100 * largest) / 100
     with pytest.raises(ValueError, match=rf"mosaicdiff: .* at most {named:g} percent can be: ask for a smaller"):
@@ -195,14 +195,14 @@ def test_pruning_by_the_data_beats_pruning_blindly(backbone, calibrated, tmp_pat
     path, _ = calibrated(backbone, "mosaicdiff", 5)
     x, conditions = data(backbone).latents, backbone.conditions_of(6)
     t = torch.full((6,), 700)
-    found = Calibration.load(path, "mosaicdiff")
-    blind = dict(found.tensors)
+    closed = Calibration.load(path, "mosaicdiff")
+    blind = dict(closed.tensors)
     for layer in layers_of(backbone.denoiser, context=5):
         units = torch.arange(len(blind[f"2.{layer.name}.units"]))
         blind[f"2.{layer.name}.units"] = units
         blind[f"2.{layer.name}.weight"] = layer.output.weight[:, : len(units) * layer.size].detach()
         blind[f"2.{layer.name}.bias"] = layer.output.bias.detach()
-    Calibration(blind, found.about).save(tmp_path / "blind.safetensors")
+    Calibration(blind, closed.about).save(tmp_path / "blind.safetensors")
     errors = []
     with torch.no_grad():
         plain = backbone.predict_noise(x, t, conditions)
@@ -271,8 +271,8 @@ def test_the_largest_reduction_of_dip_go_reuses_every_block_wherever_a_step_came
         return ClassificationRun(backbone, part, STAGES, candidates=4, seed=0)
 
     arguments = data(backbone), run_of, METHODS["dip_go"]
-    found = dip_go.calibrate(backbone, *arguments, largest * (1 - 1e-9), 0, updates=0)
-    assert found.about["reached_percent"] == pytest.approx(largest)
+    closed = dip_go.calibrate(backbone, *arguments, largest * (1 - 1e-9), 0, updates=0)
+    assert closed.about["reached_percent"] == pytest.approx(largest)
     monkeypatch.setattr(dip_go, "_losses", None)
     with pytest.raises(ValueError, match=rf"dip_go: .* at most {math.floor(100 * largest) / 100:g} percent can be"):
         dip_go.calibrate(backbone, *arguments, largest + 0.01, 0, updates=0)
@@ -353,10 +353,10 @@ def test_a_calibration_serves_a_plain_pipeline(root, method, tmp_path):
         def run_of(part):
             return GenerationRun(backbone, part, steps=4, guidance=2.0, seed=0)
 
-        found = dip_go.calibrate(backbone, few, run_of, METHODS[method], 10, 0, 1)
+        closed = dip_go.calibrate(backbone, few, run_of, METHODS[method], 10, 0, 1)
     else:
-        found = mosaicdiff.calibrate(backbone, few, METHODS[method], 5, 0)
-    found.save(tmp_path / "c.safetensors")
+        closed = mosaicdiff.calibrate(backbone, few, METHODS[method], 5, 0)
+    closed.save(tmp_path / "c.safetensors")
     pipe = StableDiffusionPipeline.from_pretrained(root / "resources/mini-unet")
     pipe.set_progress_bar_config(disable=True)
 
