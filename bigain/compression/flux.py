@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bigain.compression.hooks import Args, Hook, Kwargs, parameter_names
 from bigain.compression.merging import MergeAttentionHook, MergeHook
 from bigain.compression.token_attachment import TokenAttachment
-from bigain.tokens import RaggedPlan, TokenGrid
+from bigain.tokens import TokenGrid
 
 
 def grid_of(positions: Tensor) -> TokenGrid | None:
@@ -103,9 +103,7 @@ class MergeStreamHook(MergeHook):
             return None
         if block.name not in forward_pass.plans:
             forward_pass.plans[block.name] = attachment.plan(self.site, forward_pass.image_of(x, block.name))
-        plan = forward_pass.plans[block.name]
-        assert not isinstance(plan, RaggedPlan)  # refused when the method was attached
-        return forward_pass.on_image(plan.reduce, x, block.name), *gates
+        return self.reduced(forward_pass.plans[block.name], x), *gates
 
 
 class RestoreStreamHook(MergeHook):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bigain.compression.beside import smoothed_projections, stateful_hooks
 from bigain.compression.hooks import Args, Hook, Kwargs, check_plain, check_tokens
+from bigain.compression.results import check_merged
 from bigain.compression.sites import Site
 from bigain.compression.token_attachment import TokenAttachment
 from bigain.tokens import Plan, RaggedPlan
@@ -68,8 +69,20 @@ class MergeHook(Hook):
             forward_pass.whole[site.block.name] = x
             first = plan.plans[0]
             return _with_first(args, kwargs | self.mask(module, first, x), first.reduce(x[:1]))
-        short = forward_pass.on_image(plan.reduce, x, site.block.name)
-        return _with_first(args, kwargs | self.mask(module, plan, x), short)
+        return _with_first(args, kwargs | self.mask(module, plan, x), self.reduced(plan, x))
+
+    def reduced(self, plan: Plan, x: Tensor) -> Tensor:
+        """Return the tokens that a plan leaves of x [B, T + N, C], T of them text, which it does not touch.
+
+        Raises ValueError if it leaves another number than the strength says.
+        """
+        assert not isinstance(plan, RaggedPlan)  # whose samples run one by one
+        attachment, name = self.attachment, self.site.block.name
+        forward_pass = attachment.forward_pass
+        short = forward_pass.on_image(plan.reduce, x, name)
+        assert forward_pass.strength is not None  # else there is no plan
+        check_merged(attachment.method, forward_pass.strength, forward_pass.grids[name], x, short)
+        return short
 
     def mask(self, module: nn.Module, plan: Any, x: Tensor) -> Kwargs:
         """Return the layer's additional arguments on merged tokens: none. `x` is the tokens before merging."""

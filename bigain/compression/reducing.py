@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from bigain.compression.beside import others_on, stateful_hooks
 from bigain.compression.hooks import Args, Hook, Kwargs, check_plain, check_tokens
+from bigain.compression.results import check_reduced
 from bigain.compression.sites import Site
 from bigain.compression.state import Reduction
 from bigain.compression.token_attachment import TokenAttachment
@@ -87,8 +88,12 @@ class KeysHook(Hook):
         return short
 
     def short(self, image: Tensor) -> Tensor:
-        """Return the reduced tokens of the image."""
-        return self.attachment.call_operator(self.site, image)
+        """Return the reduced tokens of the image. Raises ValueError if the operator returns any other number."""
+        attachment, forward_pass = self.attachment, self.attachment.forward_pass
+        short = attachment.call_operator(self.site, image)
+        assert forward_pass.strength is not None  # else nothing expects a reduction
+        check_reduced(attachment.method, forward_pass.strength, forward_pass.grids[self.site.block.name], image, short)
+        return short
 
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
         """Replace the tokens."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bigain.compression import capture
 from bigain.compression.attachment import Attachment, Handle, RowKey
 from bigain.compression.checkpoints import keep_passes
+from bigain.compression.results import check_plan, holds_weights
 from bigain.compression.sites import Site
 from bigain.compression.state import ForwardPass, ForwardState
 from bigain.core.rng import seed_for
@@ -200,13 +201,15 @@ class TokenAttachment(Attachment):
         return plan
 
     def _planned(self, site: Site, x: Tensor) -> Plan:
-        """Return a new plan. Raises ValueError if gradient checkpoints would look up one with weights.
+        """Return a new plan.
 
+        Raises ValueError if the operator returns something else, and if checkpoints would look up a plan with weights.
         Indices have no gradient, and a checkpoint that looks them up must save as many tensors; so gradients are
         recorded only for weights, in a second call.
         """
         with torch.no_grad():
             plan: Plan = self.call_operator(site, x)
+        check_plan(self.method, plan)
         if not holds_weights(plan):
             return plan
         if self.forward_pass.reruns_blocks and self.method.plan_for != "block":
@@ -293,13 +296,6 @@ def _in_full_precision(device: torch.device) -> AbstractContextManager[Any]:
     if device.type == "meta" or not torch.is_autocast_enabled(device.type):
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
-
-
-def holds_weights(plan: Plan) -> bool:
-    """Return whether a plan weighs tokens, besides naming them."""
-    return any(
-        isinstance(value, Tensor) and value.is_floating_point() for value in getattr(plan, "__dict__", {}).values()
-    )
 
 
 def all_finite(x: Tensor) -> bool:

@@ -104,7 +104,7 @@ def check_unchanged(file: Path, fingerprint: str) -> None:
 def file_of(source: str) -> Path:
     """Return the file of a source: a path that ends in .py, or the name of an entry point, whose module is not run."""
     if source.endswith(".py"):
-        file = located(source)
+        file = located(source).absolute()  # a relative path would be another file in another working directory
         if not file.is_file():
             raise FileNotFoundError(f"{source}: there is no such file of methods")
         return file
@@ -134,6 +134,7 @@ def read_methods(file: Path, source: str) -> dict[str, OutsideMethod]:
     literals = [node.value for node in tree.body if isinstance(node, ast.Assign) and _names(node) == ["METHODS"]]
     if len(literals) != 1:
         raise ValueError(f"{file} needs one top-level line METHODS = {{...}}; it has {len(literals)}")
+    _check_keys(file, literals[0])
     try:
         content = ast.literal_eval(literals[0])
     except (ValueError, TypeError, SyntaxError, RecursionError):
@@ -148,6 +149,18 @@ def read_methods(file: Path, source: str) -> dict[str, OutsideMethod]:
         id: OutsideMethod(_method(file, id, facts, functions), source, file, facts["operator"], fingerprint)
         for id, facts in content.items()
     }
+
+
+def _check_keys(file: Path, literal: ast.expr) -> None:
+    """Raise ValueError for a key that a dict repeats: Python keeps only the last of its values."""
+    for node in (node for node in ast.walk(literal) if isinstance(node, ast.Dict)):
+        lines: dict[Any, int] = {}
+        for key in (key for key in node.keys if isinstance(key, ast.Constant)):
+            if key.value in lines:
+                raise ValueError(
+                    f"{file}: METHODS has {key.value!r} twice, in lines {lines[key.value]} and {key.lineno}"
+                )
+            lines[key.value] = key.lineno
 
 
 def _names(node: ast.Assign) -> list[str]:

@@ -4,12 +4,41 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from bigain.methods.outside import check_unchanged, of_operator
+
+
+@dataclass(frozen=True)
+class OutsideOperator:
+    """A function of a file, which a copy shares, and which is saved as the name of its operator and the fingerprint of
+    the file."""
+
+    function: Callable[..., Any]
+    name: str
+    fingerprint: str
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self.function(*args, **options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OutsideOperator:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, str]]:
+        return _loaded, (self.name, self.fingerprint)
+
+
+def _loaded(name: str, fingerprint: str) -> Callable[..., Any]:
+    """Return a saved operator. Raises ValueError if its method was not added, or from other code."""
+    outside = of_operator(name)
+    assert outside is not None, "the name has the prefix of methods from outside"
+    if outside.fingerprint != fingerprint:
+        raise ValueError(f"{outside.method.id} was saved with other code than that of {outside.file}, which was added")
+    return operator_of(name)
 
 
 def operator_of(name: str) -> Callable[..., Any]:
@@ -22,8 +51,8 @@ def operator_of(name: str) -> Callable[..., Any]:
         from bigain.tokens import OPERATORS
 
         return OPERATORS[name]
-    function: Callable[..., Any] = getattr(_module(outside.file, outside.fingerprint), outside.function)
-    return function
+    function = getattr(_module(outside.file, outside.fingerprint), outside.function)
+    return OutsideOperator(function, name, outside.fingerprint)
 
 
 def fresh_operator_of(name: str) -> Callable[..., Any]:

@@ -105,6 +105,8 @@ def test_wrong_facts_name_file_key_and_what_is_allowed(tmp_path, facts, message)
         ("METHODS = dict(mine={})\n", "has to be a literal"),
         ("METHODS = {}\n", "has to be a dict of methods by id"),
         ("METHODS = {'Mine!': {}}\n", "an id is lower-case letters"),
+        ("METHODS = {'a': {},\n'a': {}}\n", r"mine\.py: METHODS has 'a' twice, in lines 1 and 2"),
+        ("METHODS = {'a': {'operator': 'f', 'operator': 'g'}}\n", "METHODS has 'operator' twice"),
     ],
 )
 def test_a_file_without_methods_says_what_belongs_there(tmp_path, text, message):
