@@ -22,11 +22,13 @@ def stateful_hooks(module: nn.Module) -> list[str]:
 
 
 def smoothed_projections(attention: nn.Module) -> list[str]:
-    """Return the names of an attention's projections on which diffusers has put smoothed-energy guidance."""
+    """Return the names of an attention's projections on which, or on a layer inside of which (an adapter's base layer),
+    diffusers has put smoothed-energy guidance."""
     return [
         name
         for name, projection in attention.named_children()
-        if any(type(hook).__name__ == "SmoothedEnergyGuidanceHook" for hook in _hooks_on(projection).values())
+        for layer in projection.modules()
+        if any(type(hook).__name__ == "SmoothedEnergyGuidanceHook" for hook in _hooks_on(layer).values())
     ]
 
 

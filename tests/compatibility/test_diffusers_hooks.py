@@ -26,6 +26,7 @@ from diffusers.hooks.smoothed_energy_guidance_utils import (
     _apply_smoothed_energy_guidance_hook,
 )
 from diffusers.models.attention_processor import AttnProcessor, IPAdapterAttnProcessor2_0
+from torch import nn
 
 import bigain
 from bigain.compression.attach import denoiser_of
@@ -154,6 +155,27 @@ def test_a_technique_before_or_after_a_method_gives_the_same_or_is_named(kind, t
         compressed = build()
         with bigain.compressed(compressed, method, **arguments_for(method)):
             assert torch.equal(run(compressed), outputs[0])
+
+
+class Adapter(nn.Module):
+    """A projection wrapped as peft wraps it."""
+
+    def __init__(self, base_layer):
+        super().__init__()
+        self.base_layer = base_layer
+
+    def forward(self, x):
+        return self.base_layer(x)
+
+
+def test_smoothed_energy_is_named_under_an_adapter_too():
+    build, run = MODELS["pixart"]
+    model = build()
+    smooth_energy(model)
+    for block in model.transformer_blocks:
+        block.attn1.to_q = Adapter(block.attn1.to_q)
+    with bigain.compressed(model, "bigain_tm", ratio=0.5), pytest.raises(ValueError, match="blurs the output of to_q"):
+        run(model)
 
 
 def test_every_technique_of_diffusers_is_known():
