@@ -26,9 +26,17 @@ def export_(
     The bundle holds the inputs that all methods share, calibrations, and the shards of every cell. The study may be
     running.
     """
+    from bigain.core.bundles import is_bundle
+    from bigain.core.outputs import Output, check_outputs
+    from bigain.core.places import located
     from bigain.study.carrying import export
 
     study = study_of(configfile)
+    try:
+        read = [("--configfile", located(file)) for file in configfile or ()]
+        check_outputs([Output("--output", output, "a bundle that `bigain export` wrote", is_bundle)], read)
+    except (OSError, ValueError) as error:
+        fail(error)
     try:
         carried = export(study, output)
     except (OSError, ValueError) as error:

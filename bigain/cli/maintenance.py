@@ -42,8 +42,13 @@ def accept(
 @command("flops-table")
 def flops_table(output: Output = Path("bigain/study/flops.csv")) -> None:
     """Count every method at the paper's strengths on SD 2.0 and DiT-XL/2, for `bigain plan`."""
+    from bigain.core.outputs import Output, begins_with, check_outputs
     from bigain.measure.flops_table import write
 
+    try:
+        check_outputs([Output("--output", output, "a table of FLOPs", begins_with(b"backbone,method,strength,"))])
+    except ValueError as error:
+        fail(error)
     write(output)
 
 

@@ -108,7 +108,14 @@ def statistics(
     from safetensors.numpy import load_file
 
     from bigain.core.files import whole_file
+    from bigain.core.outputs import Output, check_outputs
 
+    try:
+        check_outputs(
+            [Output("--output", output, "statistics for pytorch-fid", _holds_statistics)], [("--reference", reference)]
+        )
+    except (OSError, ValueError) as error:
+        fail(error)
     try:
         stored = load_file(reference)
         if missing := {"mu", "sigma"} - stored.keys():
@@ -117,3 +124,14 @@ def statistics(
         fail(f"{reference} holds no statistics of real images: {error}")
     with whole_file(output) as temporary, open(temporary, "wb") as handle:
         np.savez_compressed(handle, mu=stored["mu"], sigma=stored["sigma"])
+
+
+def _holds_statistics(path: Path) -> bool:
+    """Return whether a file holds mu and sigma as pytorch-fid reads them, and nothing else."""
+    import numpy as np
+
+    try:
+        with np.load(path) as stored:
+            return set(stored.files) == {"mu", "sigma"}
+    except (AttributeError, OSError, ValueError):
+        return False

@@ -177,6 +177,11 @@ def classify_images(
             temperature=temperature,
             calibrate_on=calibrate_on,
             skip_unreadable=skip_unreadable,
+            inputs=[
+                ("--prompts", prompts),
+                ("--class-ids", None if class_ids is None else Path(class_ids)),
+                ("--calibration", calibration),
+            ],
         )
     for line in lines_on(outcome):
         typer.echo(line)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bigain.cli import documents, figures
+from bigain.cli import documents, figures, trials
 from bigain.cli.options import (
     REPORTS_PANEL,
     Log,
@@ -18,13 +18,12 @@ from bigain.cli.options import (
     SpecText,
     TablesFile,
     Written,
-    fail,
     logged,
     parsed,
 )
 
 app = typer.Typer()
-for part in (figures.app, documents.app):  # of this module, whose fingerprint is that of all reports
+for part in (figures.app, documents.app, trials.app):  # of this module, whose fingerprint is that of all reports
     app.add_typer(part)
 command = partial(app.command, rich_help_panel=REPORTS_PANEL)
 
@@ -247,57 +246,3 @@ def schedules(results: Results, spec_text: SpecText, output: Output, log: Log = 
         from bigain.reporting.schedules import write_schedules
 
         write_schedules(read_cells(results, parsed(spec_text)), output)
-
-
-@command()
-def elimination(
-    runs: Annotated[list[Path], typer.Argument(help="Trials of cells classified in one stage, one file per cell.")],
-    csv: Written = Path("elimination.csv"),
-    pdf: Written = Path("elimination.pdf"),
-    png: Written = Path("elimination.png"),
-    tree: Annotated[
-        Path | None,
-        typer.Option(help="JSON file of a label tree (groups of classes); descents of the tree are replayed too."),
-    ] = None,
-    calibrate: Annotated[bool, typer.Option("--calibrate", help="Also certify a z on half of the images.")] = False,
-    every: Annotated[int, typer.Option(help="Trials between looks, with --calibrate.")] = 5,
-    rate: Annotated[float, typer.Option(help="Rate of disagreements to certify, with --calibrate.")] = 0.02,
-    delta: Annotated[float, typer.Option(help="Error level of the certificate, with --calibrate.")] = 0.05,
-    certificate: Annotated[
-        Path, typer.Option(help="File of the certificate, with --calibrate; its table is the .csv beside it.")
-    ] = Path("elimination-certificate.json"),
-) -> None:
-    """Replay stages and elimination on stored trials to show what fewer noise predictions cost."""
-    from bigain.reporting.certification import calibrate as calibrate_z
-    from bigain.reporting.elimination import write_elimination
-
-    try:
-        write_elimination(runs, csv, pdf, png, tree)
-        calibration = calibrate_z(runs, every, rate, delta) if calibrate else None
-    except ValueError as error:
-        fail(error)
-    if calibration is not None:
-        calibration.write(certificate)
-        typer.echo(calibration.table.to_string(index=False, float_format="{:.2f}".format))
-        if calibration.certificate is None:
-            smallest = f"these images can certify {calibration.smallest_rate:.2g} at best"
-            fail(f"no z is certified for --rate {rate:g}, so {certificate} is not written; {smallest}", code=1)
-        typer.echo(f"z = {calibration.certificate['z']:g} is certified: {certificate}")
-
-
-@command()
-def timesteps(
-    runs: Annotated[list[Path], typer.Argument(help="Trials of classification cells, one file per cell.")],
-    csv: Written = Path("timesteps.csv"),
-    weights: Annotated[Path, typer.Option(help="File of the table of weights.")] = Path("timestep-weights.csv"),
-    pdf: Written = Path("timesteps.pdf"),
-    png: Written = Path("timesteps.png"),
-) -> None:
-    """Show which timesteps tell the classes apart: accuracy at single timesteps, and weights over t."""
-    from bigain.reporting.timesteps import write_timesteps
-
-    try:
-        table = write_timesteps(runs, csv, weights, pdf, png)
-    except ValueError as error:
-        fail(error)
-    typer.echo(table.to_string(index=False, float_format="{:.2f}".format))

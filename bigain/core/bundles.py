@@ -65,6 +65,16 @@ def write_bundle(output: Path, study: str, config: str, checksums: Mapping[Path,
     return manifest
 
 
+def is_bundle(path: Path) -> bool:
+    """Return whether a file begins as a bundle does, whole or not."""
+    try:
+        with _opened(path) as tar:
+            _manifest(path, tar)
+    except BundleError:
+        return False
+    return True
+
+
 def read_bundle(bundle: Path) -> dict[str, Any]:
     """Verify a bundle from its first to its last byte, and return its manifest. Raises BundleError."""
     with _opened(bundle) as tar:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from bigain.core.columns import columns_of
+
 LISTED = re.compile(r"\s*\d+(\s*,\s*\d+)*\s*", re.ASCII)
 CLASS = re.compile(r"(\d{1,9})(?:[\s,:]+(\S.*))?", re.ASCII)
 SHOWN = 60  # characters of a line in a message
@@ -24,6 +26,8 @@ def read_class_ids(source: str) -> dict[int, str]:
     `source` lists ids (`0,3,7`) or is a text file with one id per line and, after a space, the class's name. Raises
     FileNotFoundError for a missing file, and ValueError naming the line that is no id, or an id that is repeated.
     """
+    if not source.strip(" ,"):
+        raise ValueError(f"class ids are {source!r}: list some, as in 0,3,7, or name a text file")
     if LISTED.fullmatch(source):
         ids = [int(part) for part in source.split(",")]
         if len(set(ids)) < len(ids):
@@ -47,10 +51,18 @@ def prompts_of(names: list[str], template: str) -> dict[str, str]:
     return {name: template.replace("{}", name) for name in names}
 
 
+def _is_output(line: str) -> bool:
+    """Return whether the first line of a file is that of a table or of settings that a command wrote."""
+    predictions = [name for name in columns_of("predictions") if "CLASS" not in name]
+    headers = (predictions, list(columns_of("generated images")))
+    return line == "{" or any(line.split(",")[: len(header)] == header for header in headers)
+
+
 def _lines(path: Path, kind: str) -> list[tuple[int, str]]:
     """Return the lines that are not blank, without surrounding space, each with its number from 1."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: a text file with {kind}, one per line, is needed")
+        state = "a folder" if path.is_dir() else "missing"
+        raise FileNotFoundError(f"{path} is {state}: a text file with {kind}, one per line, is needed")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -58,6 +70,8 @@ def _lines(path: Path, kind: str) -> list[tuple[int, str]]:
     lines = [(k, line.strip()) for k, line in enumerate(text.splitlines(), start=1) if line.strip()]
     if not lines:
         raise ValueError(f"{path} is empty: it has to list {kind}, one per line")
+    if _is_output(lines[0][1]):
+        raise ValueError(f"{path} is a file that bigain wrote, not a list of {kind}, one per line: name another file")
     first: dict[str, int] = {}
     for number, line in lines:
         if "\0" in line:

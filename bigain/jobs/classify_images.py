@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from bigain.backbones.devices import device_of
 from bigain.backbones.in_memory import from_folder
 from bigain.core.columns import columns_of
 from bigain.core.files import sha256, whole_file
+from bigain.core.outputs import Output, check_outputs
 from bigain.core.places import located
-from bigain.core.provenance import ResultError, provenance_file, read_provenance
+from bigain.core.provenance import provenance_file, read_provenance
 from bigain.core.records import canonical, embedded_spec, read_table, write_table
 from bigain.datasets.base import UnreadableImage
 from bigain.jobs.common import Stopwatch, environment_of
@@ -93,17 +94,19 @@ def classify_images(
     temperature: float | None,
     calibrate_on: Path | None,
     skip_unreadable: bool,
+    inputs: Sequence[tuple[str, Path | None]] = (),
 ) -> Outcome:
     """Classify all images below a folder: a CSV file with a row per image, and its provenance beside it.
 
     Every group of images is a file beside the output as soon as it is classified, so that a killed run resumes there.
     `errors` is a parquet file for the error of every trial. Probabilities have `temperature`, or the one that is fitted
-    to the labelled images of `calibrate_on`, whose sub-folders are named after the classes.
+    to the labelled images of `calibrate_on`, whose sub-folders are named after the classes. `inputs` are the files that
+    the command has read, with their options; no output may be one of them.
 
     Raises UnreadableImage naming all images that cannot be read, unless `skip_unreadable`; ValueError or TypeError for
     folders, candidates and settings that do not fit.
     """
-    _check_outputs(output, errors)
+    _check_outputs(output, errors, inputs)
     stopwatch = Stopwatch()
     classifier = DiffusionClassifier(
         request.model,
@@ -129,36 +132,26 @@ def classify_images(
     return Outcome(len(readable), len(faults), others, resumed, classifier.temperature, calibrated_on)
 
 
-def _check_outputs(output: Path, errors: Path | None) -> None:
-    """Raise ValueError naming an output that is a folder, another output, or a file that no classification wrote."""
-    for file in (output, errors):
-        if file is not None and file.is_dir():
-            raise ValueError(f"{file} is a folder; a file is needed")
-    if output.exists() or provenance_file(output).exists():
-        try:
-            earlier = read_provenance(output)["spec"]
-        except ResultError:
-            earlier = {}
-        if "candidates" not in earlier:
-            what = (
-                f"{output} or {provenance_file(output).name} beside it exists and is not of an earlier classification"
-            )
-            raise ValueError(f"{what}; name another file")
-    if errors is None:
-        return
-    if errors.absolute() == output.absolute():
-        raise ValueError(f"{output} is both the file of the classes and that of the errors: name two files")
-    if errors.absolute() == provenance_file(output).absolute():
-        raise ValueError(f"{errors} holds the settings of {output}; name another file for the errors")
-    if errors.exists():
-        try:
-            of_errors = embedded_spec(errors)
-        except ValueError:
-            of_errors = {}
-        if "candidates" not in of_errors:
-            raise ValueError(
-                f"{errors} exists and does not hold errors of an earlier classification; name another file"
-            )
+def _check_outputs(output: Path, errors: Path | None, inputs: Sequence[tuple[str, Path | None]]) -> None:
+    """Raise ValueError naming an output, or the settings beside it, that this job cannot write or must not replace."""
+    beside = provenance_file(output)
+    outputs = [
+        Output("--out", output, "of an earlier classification", lambda path: _is_earlier(path, read_provenance)),
+        Output("--out", beside, "of an earlier classification", lambda _: _is_earlier(output, read_provenance)),
+    ]
+    if errors is not None:
+        what = "the errors of an earlier classification"
+        outputs.append(Output("--errors", errors, what, lambda path: _is_earlier(path, embedded_spec)))
+    check_outputs(outputs, inputs)
+
+
+def _is_earlier(output: Path, read: Callable[[Path], Mapping[str, Any]]) -> bool:
+    """Return whether a file holds what a classification wrote, by its spec or its provenance."""
+    try:
+        content = read(output)
+    except ValueError:
+        return False
+    return "candidates" in content.get("spec", content)
 
 
 def _readable(

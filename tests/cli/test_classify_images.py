@@ -174,21 +174,23 @@ def test_probabilities_are_calibrated_on_labelled_images(tmp_path, folder, names
 def test_classes_and_errors_need_files_of_their_own(tmp_path, folder, names):
     out = tmp_path / "out.csv"
     message = refusal(folder, out, "--model", UNET, *names, "--errors", str(out))
-    assert "both the file of the classes and that of the errors" in message
+    assert f"--out and --errors are both {out}: name two files" in message
     message = refusal(folder, out, "--model", UNET, *names, "--errors", f"{out}.json")
-    assert f"{out}.json holds the settings of {out}" in message
+    assert f"--out and --errors are both {out}.json" in message
+    message = refusal(folder, out, "--model", UNET, *names, "--errors", str(tmp_path / "nowhere/../out.csv"))
+    assert "--out and --errors are both" in message
+    message = refusal(folder, out, "--model", UNET, *names, "--errors", names[1])
+    assert f"--errors {names[1]} is the file that --prompts reads, and would be replaced" in message
 
 
 def test_files_that_no_classification_wrote_are_not_replaced(tmp_path, folder, names):
     image = next(folder.glob("*.png"))
     before = image.read_bytes()
     completed = classify(folder, image, "--model", UNET, *names)
-    assert f"{image} or {image.name}.json beside it exists and is not of an earlier" in " ".join(
-        completed.stderr.split()
-    )
+    assert f"--out {image} exists and is not of an earlier" in " ".join(completed.stderr.split())
     out = tmp_path / "out.csv"
     message = refusal(folder, out, "--model", UNET, *names, "--errors", str(image))
-    assert f"{image} exists and does not hold errors" in message
+    assert f"--errors {image} exists and is not the errors of an earlier classification" in message
     assert image.read_bytes() == before
 
 
