@@ -23,8 +23,23 @@ JOBS_PANEL = "Run by the workflow"
 REPORTS_PANEL = "Figures and tables"
 TRAINING_PANEL = "Train the embedded models"
 MAINTENANCE_PANEL = "Maintain the repository"
+SHOWN = 60  # characters of a spec in a message
 
-SpecText = Annotated[str, typer.Option("--spec", help="Settings of the job, as canonical JSON.")]
+
+def json_object(text: str | None) -> str | None:
+    """Return the text of a JSON object as it is. Raises BadParameter naming the text and what is wrong with it."""
+    if text is None:
+        return None
+    try:
+        is_object = isinstance(json.loads(text), dict)
+    except (RecursionError, ValueError) as error:
+        raise typer.BadParameter(f"{text!r:.{SHOWN}} is not JSON ({error})") from error
+    if not is_object:
+        raise typer.BadParameter(f'{text!r:.{SHOWN}} is not a JSON object, as in {{"path": "data/pets"}}')
+    return text
+
+
+SpecText = Annotated[str, typer.Option("--spec", help="Settings of the job, as canonical JSON.", callback=json_object)]
 Output = Annotated[Path, typer.Option("--output", help="File to write.")]
 Results = Annotated[
     Path, typer.Option(help="Tidy results of the study; images.parquet and cells.json lie beside them.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bigain.cli.options import STUDY_PANEL, AsJson, ConfigFiles, fail
+from bigain.cli.options import STUDY_PANEL, AsJson, ConfigFiles, fail, json_object
 from bigain.core.places import located
 
 if TYPE_CHECKING:
@@ -86,7 +86,10 @@ def fetch(
     configfile: ConfigFiles = None,
     archives: Annotated[Path | None, typer.Option(help="Folder with ImageNet's original archives.")] = None,
     spec: Annotated[
-        str | None, typer.Option("--spec", help="Settings of the backbone or data set as JSON, instead of a config.")
+        str | None,
+        typer.Option(
+            "--spec", help="Settings of the backbone or data set as JSON, instead of a config.", callback=json_object
+        ),
     ] = None,
 ) -> None:
     """Download and verify a model, a data set or pytorch-fid's Inception.
@@ -95,7 +98,7 @@ def fetch(
     """
     from bigain.datasets import download
 
-    settings = _settings(name, configfile or PUBLISHED) if spec is None else json.loads(spec)
+    settings = _settings(name, configfile or PUBLISHED) if spec is None else _spec_settings(name, spec)
     try:
         if name == "inception":
             path = download.inception(Path(settings["weights"]))
@@ -180,6 +183,27 @@ def _settings(name: str, configfiles: list[Path]) -> dict[str, Any]:
     if name not in by_name:
         fail(unknown("name", name, by_name))
     return by_name[name]
+
+
+def _spec_settings(name: str, spec: str) -> dict[str, Any]:
+    """Return the settings of something to download, from --spec; print an error and exit if a key lacks or is wrong."""
+    from bigain.core.validation import validate
+    from bigain.datasets import SOURCES
+
+    settings = json.loads(spec)
+    text: dict[str, Any] = {"type": "string"}
+    optional: dict[str, Any] = {"type": ["string", "null"]}
+    if name == "inception":
+        needed = {"weights": text}
+    elif "family" in settings:
+        needed = {"family": text, "hub": optional, "revision": optional, "path": text}
+    else:
+        needed = {"reader": {"enum": list(SOURCES)}, "path": text}
+    try:
+        validate("--spec", settings, needed)
+    except ValueError as error:
+        fail(error)
+    return settings
 
 
 def _print_cost(study_cost: StudyCost) -> None:

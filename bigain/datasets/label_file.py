@@ -117,6 +117,11 @@ def _rows(path: Path, needed: tuple[str, ...], further: tuple[str, ...]) -> Iter
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
+        if len(header) == 1 and (other := next((mark for mark in ";\t" if mark in header[0]), None)):
+            name = {";": "semicolons", "\t": "tabs"}[other]
+            raise ValueError(
+                f"{path}: its first line has {name}; columns are separated by commas: save it as CSV UTF-8"
+            )
         for name in header:
             if name not in (*needed, *further):
                 raise ValueError(f"{path}: " + unknown("column", name, (*needed, *further)))

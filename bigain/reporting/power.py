@@ -102,7 +102,11 @@ class Summary:
 
 
 def read_pilot(results: Path) -> Scores:
-    """Read the cells of a finished study, or of its outcomes, beside its results.parquet. Raises ResultError."""
+    """Read the cells of a finished study, or of its outcomes, beside its results.parquet. Raises ResultError, and
+    ValueError for what is no file."""
+    if not results.is_file():
+        state = "a folder" if results.is_dir() else "missing"
+        raise ValueError(f"{results} is {state}: name the results.parquet of a finished study, or of its outcomes")
     spec: Any = {"results": digest(read_provenance(results)["spec"])}
     return Scores(read_cells(results, spec))
 

@@ -7,6 +7,7 @@ data need not be on disk to plan: `bigain.study.requirements` looks for them bef
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -112,9 +113,26 @@ def _explain(error: jsonschema.ValidationError) -> str:
         return f"{where}: " + " ".join(unknown("key", key, allowed) for key in error.instance if key not in allowed)
     if error.validator == "enum":
         return f"{where}: " + unknown("value", str(error.instance), [str(value) for value in error.validator_value])
+    if error.validator == "type" and (number := _number_in(error)) is not None:
+        return (
+            f"{where}: {error.instance!r} is text, and a number is needed: write {number:g}, without quotes (YAML "
+            "takes 1e-1 for text, and 1.0e-1 for a number)"
+        )
     if error.validator in BOUNDS:
         return f"{where}: {error.instance} is not allowed; must be {BOUNDS[error.validator]} {error.validator_value}"
     return f"{where}: {error.message:.{LONGEST_MESSAGE}}"
+
+
+def _number_in(error: jsonschema.ValidationError) -> float | None:
+    """Return the number that a text spells where the schema allows a number, with a comma or a point; or None."""
+    allowed = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+    if not isinstance(error.instance, str) or not {"number", "integer"} & set(allowed):
+        return None
+    try:
+        number = float(error.instance.replace(",", "."))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _keep_groups(config: Config) -> None:

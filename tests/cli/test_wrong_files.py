@@ -14,6 +14,13 @@ from tests.helpers.repository import ROOT
     [
         (["init", "a.txt"], "a.txt cannot be created: "),
         (["init", "a.txt/sub"], "a.txt/sub cannot be created: "),
+        (["fetch", "pets", "--spec", "not json"], "Invalid value for '--spec': 'not json' is not JSON"),
+        (["fetch", "pets", "--spec", "[]"], "'[]' is not a JSON object"),
+        (["fetch", "pets", "--spec", '{"reader": "pets"}'], "--spec: its content: 'path' is a required property"),
+        (["fetch", "pets", "--spec", '{"reader": "cats", "path": "a"}'], "--spec: reader: 'cats' is not one of"),
+        (["fetch", "inception", "--spec", "{}"], "--spec: its content: 'weights' is a required property"),
+        (["report", "a.tex", "--spec", "x", "--output", "b"], "Invalid value for '--spec': 'x' is not JSON"),
+        (["power", "--pilot", "nofile.parquet"], "nofile.parquet is missing: name the results.parquet"),
         (["checksums", "nowhere"], "nowhere is not a folder"),
         (["checksums", "a.txt"], "a.txt is not a folder"),
         (["statistics", "--reference", "nowhere", "--output", "b.npz"], "nowhere holds no statistics of real images"),

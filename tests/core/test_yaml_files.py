@@ -1,5 +1,7 @@
 """YAML files are read whole, or refused with the file, the line and the key."""
 
+import re
+
 import pytest
 
 from bigain.core.yaml_files import read_yaml
@@ -17,6 +19,7 @@ def file(tmp_path):
         ("a: &x {b: 1}\nc: *x\n", {"a": {"b": 1}, "c": {"b": 1}}),
         ("a: {b: 1}\nc: {b: 2}\n", {"a": {"b": 1}, "c": {"b": 2}}),
         ("1: a\n'1': b\n", {1: "a", "1": "b"}),
+        ("a: [0, 10, 1_000, '010', '1:30', 0.5, 0x10]\n", {"a": [0, 10, 1000, "010", "1:30", 0.5, 16]}),
         ('{\n\t"a": [1, 2]\n}', {"a": [1, 2]}),
         ("base: &base {b: 1}\na:\n  <<: *base\n  b: 2\n", {"base": {"b": 1}, "a": {"b": 2}}),
     ],
@@ -43,6 +46,19 @@ def test_a_repeated_key_is_named_with_both_lines(file, text, message):
     with pytest.raises(ValueError, match="keep one") as caught:
         read_yaml(file)
     assert str(caught.value) == f"{file}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seeds: [0,\n  010]\n", "seeds.1: YAML reads 010 on line 2 as 8: write 8, or the number that is meant"),
+        ("a: {b: 1:30}\n", "a.b: YAML reads 1:30 on line 1 as 90: write 90, or the number that is meant"),
+    ],
+)
+def test_a_number_that_yaml_reads_in_another_base_is_refused(file, text, message):
+    file.write_text(text)
+    with pytest.raises(ValueError, match=re.escape(f"{file}: {message}")):
+        read_yaml(file)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Lists of prompts and class ids: what is read, and the message of every fault."""
 
+from pathlib import Path
+
 import pytest
 
 from bigain.datasets.candidates import prompts_of, read_class_ids, read_prompts
@@ -52,6 +54,11 @@ def test_a_faulty_list_of_class_ids_is_named(tmp_path, content, message):
 def test_repeated_ids_and_missing_files_are_named():
     with pytest.raises(ValueError, match="class ids 1,2,1: each is listed once"):
         read_class_ids("1,2,1")
+    for empty in ("", " , "):
+        with pytest.raises(ValueError, match=f"class ids are '{empty}': list some, as in 0,3,7, or name a text file"):
+            read_class_ids(empty)
+    with pytest.raises(FileNotFoundError, match=r"\. is a folder: a text file with prompts"):
+        read_prompts(Path())
     with pytest.raises(FileNotFoundError, match=r"ids\.txt is missing: a text file with class ids"):
         read_class_ids("ids.txt")
 

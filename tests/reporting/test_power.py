@@ -203,7 +203,7 @@ def test_the_command_gives_every_comparison_as_json(study):
     [
         ("--discordance", "5", "discordance is 5; above 0, up to 1 is allowed"),
         ("--difference", "0", "difference is 0; above 0, up to 100 points are allowed"),
-        ("--pilot", "none.parquet", "none.parquet.json is missing"),
+        ("--pilot", "none.parquet", "none.parquet is missing: name the results.parquet"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(study, option, value, named):
