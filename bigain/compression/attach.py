@@ -70,8 +70,8 @@ def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options:
     untouched.
 
     Raises TypeError for an unknown option or an unsupported model; ValueError for an unknown method or value, a
-    strength that the method does not take or the grid cannot reach, blocks that do not exist, and a model that already
-    has a method.
+    strength that the method does not take, that the grid cannot reach or that removes no token though it is not 0 (a
+    factor: 1), blocks that do not exist, and a model that already has a method.
     """
     method = method if isinstance(method, Method) else method_of(method)
     denoiser, options = denoiser_of(model), checked(options)

@@ -51,7 +51,7 @@ class TokenAttachment(Attachment):
     checkpointing: list[nn.Module] = field(default_factory=list)  # modules of the model that can checkpoint
 
     def __post_init__(self) -> None:
-        """Raise ValueError if the strength cannot be reached on the grid of a site."""
+        """Raise ValueError if the strength cannot be reached on the grid of a site, or reduces none of them."""
         self.method = self.schedule.method
         self.constant = None if self.schedule.reads_timestep else self.schedule.at(0)
         self.operator = operator_of(self.method.operator)
@@ -59,6 +59,7 @@ class TokenAttachment(Attachment):
         for site in self.sites:
             site.tokens_left = self.schedule.tokens_left
             site.tokens_left(site.grid.height, site.grid.width)
+        self.schedule.check_effect([(site.grid.height, site.grid.width) for site in self.sites])
 
     @property
     def strength(self) -> Constant | Varying:

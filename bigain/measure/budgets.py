@@ -11,6 +11,7 @@ from bigain.compression.structural.operations import latent_side
 from bigain.measure.flops import count
 from bigain.methods.ids import method_of, strength_of
 from bigain.methods.options import Sites
+from bigain.methods.schedules import NothingReducedError
 
 HUNDREDTHS = 100  # merge ratios are matched to 0.01
 
@@ -50,6 +51,8 @@ def nearest_strength(
         """Return the percentage saved, None for a strength that the grids cannot reach."""
         try:
             counted = count(model, method_id, side, tokens, **sites, **strength_of(method_id, strength(step)))
+        except NothingReducedError:
+            return 0.0
         except ValueError:
             return None
         return 100 * (1 - counted.total / uncompressed)

@@ -5,16 +5,18 @@ Timesteps are those of training, 0 (image) to 999 (noise), fractions included; a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 
-from bigain.methods.method import Linear, Method
+from bigain.methods.method import Linear, Method, StrengthKind
 
 Constant = float | int
 Varying = Linear | Callable[[float], float]
 TIMESTEPS = range(1000)
+STEPS = 10_000  # of merge ratios that are tried to suggest one
+IDENTITY: dict[StrengthKind, Constant] = {"merge_ratio": 0.0, "downsample_factor": 1}  # strengths that reduce nothing
 MOST_VISITS = 10  # parts of the timesteps for which the cost of a continuously varying strength is measured
 
 
@@ -31,6 +33,10 @@ def checked_window(first: float, last: float) -> tuple[float, float]:
             "1000 to at least 0, as in (900, 200)"
         )
     return first, last
+
+
+class NothingReducedError(ValueError):
+    """A strength that leaves every token where it is, though it is not the one that stands for no compression."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,22 @@ class Schedule:
         rest = (1 - sum(share for share, _ in left)) * height * width
         queries, keys = (rest + sum(share * tokens[kind] for share, tokens in left) for kind in (0, 1))
         return queries, keys
+
+    def check_effect(self, grids: Sequence[tuple[int, int]]) -> None:
+        """Raise NothingReducedError if no strength reduces any of the grids (heights and widths), as a merge ratio
+        below 1 / N does, unless all are 0 or, of factors, 1: they ask for no reduction."""
+        strengths = [self.at(1)] if self.is_constant else sorted(self.strengths, reverse=True)
+        acting = [strength for strength in strengths if strength not in (None, IDENTITY.get(self.method.strength_kind))]
+        if not acting or not grids or any(self._reduces(strength, grids) for strength in acting):
+            return
+        sizes = " and ".join(dict.fromkeys(f"{height}x{width}" for height, width in grids))
+        smallest = next((k / STEPS for k in range(1, STEPS) if self._reduces(k / STEPS, grids)), None)
+        remedy = "" if smallest is None else f"; {smallest:g} is the smallest that does, to four digits"
+        raise NothingReducedError(f"{self.method.id}: strength {self} removes no token of {sizes} grids{remedy}")
+
+    def _reduces(self, strength: Constant | None, grids: Sequence[tuple[int, int]]) -> bool:
+        """Return whether the method at a strength leaves fewer queries or keys on any of the grids."""
+        return any(min(self.method.tokens_left(strength, *grid)) < grid[0] * grid[1] for grid in grids)
 
     def constant_method(self) -> Method:
         """Return the method without what makes it depend on t."""

@@ -73,21 +73,28 @@ def _used(config: Config) -> list[str]:
 
 
 def _unreachable(config: Config, number: int, method: Method, sites: Sites, places: tuple[int, ...]) -> Iterator[str]:
-    """Find strengths of a cell entry that a grid cannot reach, and factors that reduce the grids to the same sizes."""
+    """Find strengths of a cell entry that a grid cannot reach or that reduce none of the grids, and factors that reduce
+    the grids to the same sizes."""
     assert sites.denoiser is not None
+    grids = [sites.denoiser.grid_at(place) for place in places]
     kind, entry = method.strength_kind, config["cells"][number]
     where = f"cells.{number}.strengths.{kind}" if kind in entry["strengths"] else f"strengths.{kind}"
     factors: dict[tuple[float, ...], float] = {}
     for strength in {**config["strengths"], **entry["strengths"]}[kind]:
-        keys = []
-        for place in places:
+        keys, schedule = [], Schedule(method, strength)
+        for place, grid in zip(places, grids, strict=True):
             try:
-                keys.append(Schedule(method, strength).tokens_left(*sites.denoiser.grid_at(place))[1])
+                keys.append(schedule.tokens_left(*grid)[1])
             except ValueError as error:
                 at = f"at level {place} of" if sites.denoiser.family == "unet" else "on"
                 yield f"{where}: {strength} is not reachable by {method.id} {at} {sites.name}: {error}"
                 break
         else:
+            try:
+                schedule.check_effect(grids)
+            except ValueError as error:
+                yield f"{where}: {strength} does nothing on {sites.name}: {error}"
+                continue
             same = factors.setdefault(tuple(keys), strength)
             if kind == "downsample_factor" and places and same != strength:
                 yield (

@@ -57,6 +57,14 @@ def test_ratio_zero_is_the_untouched_model(model, method):
         assert torch.allclose(RUN[family](network), plain, atol=1e-6)
 
 
+def test_a_ratio_that_merges_no_token_is_refused(unet):
+    plain = dict(unet.named_modules())
+    with pytest.raises(ValueError, match=r"strength 0\.001 removes no token of .* grids"):
+        bigain.apply(unet, "bigain_tm", ratio=0.001)
+    assert bigain.attached_to(unet) is None
+    assert dict(unet.named_modules()) == plain
+
+
 @pytest.mark.parametrize("method", ["todo", "avg_pool", "bigain_td"])
 def test_factor_one_is_the_untouched_model(model, method):
     family, network = model

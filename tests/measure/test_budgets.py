@@ -8,6 +8,7 @@ import pytest
 from bigain.measure import budgets
 from bigain.measure.budgets import nearest_strength
 from bigain.measure.flops import architecture, prompt_tokens
+from bigain.methods.schedules import NothingReducedError
 from tests.helpers.repository import ROOT
 
 SITES = {"levels": None, "blocks": (1, 2, 3, 4), "metric_site": None}
@@ -46,6 +47,16 @@ def test_the_nearest_strength_that_the_grid_reaches_is_returned_at_the_side_and_
     matched = nearest_strength(None, method, budget, SITES, side=31, tokens=7)
     assert matched == (strength, pytest.approx(saved))
     assert asked == {(31, 7)}
+
+
+def test_strengths_that_remove_no_token_save_nothing(monkeypatch):
+    def count(model, method_id, side, tokens, ratio=0.0, **sites):
+        if 0 < ratio < 0.6:
+            raise NothingReducedError
+        return SimpleNamespace(total=100 - 40 * ratio)
+
+    monkeypatch.setattr(budgets, "count", count)
+    assert nearest_strength(None, "tome", 26, SITES, side=2, tokens=7).strength == 0.65
 
 
 @pytest.mark.system

@@ -7,7 +7,7 @@ import pytest
 import bigain
 from bigain.methods.ids import method_of
 from bigain.methods.presets import METHODS
-from bigain.methods.schedules import Schedule, even
+from bigain.methods.schedules import NothingReducedError, Schedule, even
 from bigain.study.spec_parts import method_part
 
 TM, TODO = METHODS["bigain_tm"], METHODS["todo"]
@@ -87,3 +87,32 @@ def test_a_wrong_spelling_says_what_is_allowed(name, message):
 def test_specs_of_methods_that_do_not_depend_on_t_are_as_before():
     assert not {"timesteps", "ratio_times"} & set(method_part("bigain_tm"))
     assert method_part("bigain_tm~timesteps-900to200")["timesteps"] == "(900.0, 200.0)"
+
+
+@pytest.mark.parametrize(
+    ("method", "strength", "grids", "smallest"),
+    [
+        ("bigain_tm", 0.003, [(16, 16)], "0.004"),  # 1 / 256, rounded up
+        ("bigain_tm", bigain.Linear(0.003, 0.0), [(16, 16), (8, 8)], "0.004"),
+        ("bigain_tm_block", 0.011, [(16, 16)], "0.0118"),  # 3 / 256: a cell of four tokens leaves one
+        ("toma", 0.06, [(8, 8)], "0.0625"),  # 1 / 16: of a tile of 4x4
+    ],
+)
+def test_a_strength_that_reduces_nothing_is_refused_with_the_smallest_that_does(method, strength, grids, smallest):
+    with pytest.raises(
+        NothingReducedError, match=f"removes no token of .* grids; {smallest} is the smallest that does"
+    ):
+        Schedule(method_of(method), strength).check_effect(grids)
+    Schedule(method_of(method), float(smallest)).check_effect(grids)
+
+
+@pytest.mark.parametrize(
+    ("method", "strength"),
+    [("tome", 0.0), ("todo", 1), ("todo", bigain.Linear(1.2, 1)), ("tome", bigain.Linear(0.5, 0.0)), ("ca_tome", 1.0)],
+)
+def test_no_compression_can_be_asked_for_and_a_part_of_the_timesteps_is_enough(method, strength):
+    Schedule(method_of(method), strength).check_effect([(16, 16), (8, 8)])
+
+
+def test_one_grid_that_is_reduced_is_enough():
+    Schedule(TM, 0.01).check_effect([(16, 16), (8, 8)])

@@ -260,6 +260,12 @@ def test_every_level_of_the_backbone_has_to_reach_a_strength(raw):
     assert load(raw)
 
 
+def test_a_strength_that_removes_no_token_is_named(raw):
+    raw["strengths"]["merge_ratio"] = [0.5, 0.003]
+    with pytest.raises(ConfigError, match=r"merge_ratio: 0\.003 does nothing on mini_unet: .* 0\.004 is the smallest"):
+        load(raw)
+
+
 def test_a_strength_of_a_cell_entry_is_named_by_its_key(raw):
     raw["backbones"]["mini_unet"]["levels"] = [0, 1]
     raw["cells"] = [
