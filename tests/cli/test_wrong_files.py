@@ -46,12 +46,12 @@ def test_a_bundle_replaces_no_config_and_is_written_to_no_folder(tmp_path):
     other = run("export", "--output", config)
     same = run("export", "--configfile", config, "--output", tmp_path / "a/../mine.yaml")
     folder = run("export", "--output", tmp_path)
-    for done, message in (
+    for completed, message in (
         (other, f"--output {config} exists and is not a bundle that `bigain export` wrote"),
         (same, "mine.yaml is the file that --configfile reads, and would be replaced"),
         (folder, f"--output {tmp_path} is a folder; a file is needed"),
     ):
-        assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
+        assert (completed.exit_code, message in completed.stderr) == (2, True), completed.stderr
     assert config.read_text() == text
 
 
@@ -65,8 +65,8 @@ def test_statistics_replace_only_statistics(tmp_path):
         ("other.npz", "is not statistics"),
     ):
         before = (tmp_path / output).read_bytes()
-        done = run("statistics", "--reference", reference, "--output", tmp_path / output)
-        assert (done.exit_code, fault in done.stderr) == (2, True), done.stderr
+        completed = run("statistics", "--reference", reference, "--output", tmp_path / output)
+        assert (completed.exit_code, fault in completed.stderr) == (2, True), completed.stderr
         assert (tmp_path / output).read_bytes() == before
     for _ in range(2):  # the second replaces the first
         assert run("statistics", "--reference", reference, "--output", tmp_path / "new.npz").exit_code == 0
@@ -83,8 +83,8 @@ def test_replays_replace_only_tables_and_figures(command, tmp_path, monkeypatch)
         (["--png", "notes.csv"], "--png notes.csv exists and is not a PNG"),
         (["--pdf", "a.x", "--png", "a.x"], "--pdf and --png are both a.x"),
     ):
-        done = run(command, "run.parquet", *options)
-        assert (done.exit_code, fault in done.stderr) == (2, True), done.stderr
+        completed = run(command, "run.parquet", *options)
+        assert (completed.exit_code, fault in completed.stderr) == (2, True), completed.stderr
     assert (tmp_path / "notes.csv").read_text() == "mine"
 
 
@@ -100,6 +100,6 @@ def test_prompts_that_are_the_output_of_an_earlier_run(tmp_path):
             ["classify-images", tmp_path / "images", "--out", tmp_path / "new.csv"],
             ["generate-images", "--out", tmp_path / "new"],
         ):
-            done = run(*command, *model, "--prompts", tmp_path / name)
-            assert done.exit_code == 2
-            assert f"{name} is a file that bigain wrote, not a list of prompts" in done.stderr
+            completed = run(*command, *model, "--prompts", tmp_path / name)
+            assert completed.exit_code == 2
+            assert f"{name} is a file that bigain wrote, not a list of prompts" in completed.stderr
