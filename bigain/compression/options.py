@@ -31,7 +31,9 @@ def _read(name: str, value: Any) -> Any:
         if value not in CHOICES[name]:
             raise ValueError(f"{name}: " + unknown("value", str(value), CHOICES[name]))
     elif name in ("ratio", "threshold", "factor"):
-        return value if isinstance(value, Linear) or callable(value) else real_number(name, value)
+        if isinstance(value, Linear):
+            return Linear(real_number(name, value.start), real_number(name, value.end))
+        return value if callable(value) else real_number(name, value)
     elif name == "timesteps":
         window = tuple(real_number(name, bound) for bound in value) if isinstance(value, Iterable) else ()
         if len(window) != 2:

@@ -9,11 +9,13 @@ from typing import Any
 
 
 def whole_number(name: str, value: Any) -> int:
-    """Return a whole number as a Python int. Raises TypeError naming the option."""
+    """Return a whole number as a Python int. Raises TypeError naming the option, also for True and False."""
     try:
-        return operator.index(value)
+        if not isinstance(value, bool):
+            return operator.index(value)
     except TypeError:
-        raise TypeError(f"{name}: {value!r} is not a whole number") from None
+        pass
+    raise TypeError(f"{name}: {value!r} is not a whole number")
 
 
 def whole_numbers(name: str, values: Any, example: str) -> tuple[int, ...]:
@@ -28,10 +30,21 @@ def real_number(name: str, value: Any) -> float | int:
 
     Raises TypeError naming the option.
     """
-    if hasattr(value, "numel"):
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    number = _number_in(value)
+    if isinstance(number, bool) or not isinstance(number, numbers.Real):
         raise TypeError(f"{name}: {value!r} is not a number")
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    return value if isinstance(value, float) else float(str(value))
+    if isinstance(number, numbers.Integral):
+        return int(number)
+    return float(number) if isinstance(number, float | numbers.Rational) else float(str(number))
+
+
+def _number_in(value: Any) -> Any:
+    """Return the only element of a tensor or of an array without axes, in NumPy's type; any other value unchanged."""
+    if hasattr(value, "numel"):
+        if value.numel() != 1:
+            return value
+        try:
+            value = value.numpy(force=True).reshape(())
+        except TypeError:  # bfloat16
+            return value.item()
+    return value[()] if getattr(value, "ndim", None) == 0 else value

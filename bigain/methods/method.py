@@ -8,6 +8,7 @@ from enum import Enum
 from math import inf
 from typing import Any, Literal
 
+from bigain.core.plain_numbers import real_number
 from bigain.methods import counts
 
 Family = Literal["unet", "dit", "mmdit", "flux"]
@@ -102,20 +103,30 @@ class Method:
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", dict(self.options))  # no proxy, which torch.compile cannot trace
 
-    def check_strength(self, strength: float | None) -> float | int | None:
+    def check_strength(self, strength: Any) -> float | int | None:
         """Return the strength in its kind's type. Raises ValueError naming the method and what is allowed."""
-        match self.strength_kind, strength:
+        match self.strength_kind, None if strength is None else self.plain_strength(strength):
             case "none", None:
                 return None
-            case "merge_ratio", int() | float() if 0 <= strength < 1:
-                return float(strength)
-            case "threshold", int() | float() if 0 <= strength <= 1:
-                return float(strength)
-            case "downsample_factor", int() | float() if 1 <= strength < inf and strength == int(strength):
-                return int(strength)
-            case "flops_reduction_percent", int() | float() if 0 < strength < 100:
-                return float(strength)
-        raise ValueError(f"{self.id}: strength {strength!r} is not allowed; it takes {STRENGTHS[self.strength_kind]}")
+            case "merge_ratio", int() | float() as number if 0 <= number < 1:
+                return float(number)
+            case "threshold", int() | float() as number if 0 <= number <= 1:
+                return float(number)
+            case "downsample_factor", int() | float() as number if 1 <= number < inf and number == int(number):
+                return int(number)
+            case "flops_reduction_percent", int() | float() as number if 0 < number < 100:
+                return float(number)
+        raise ValueError(self._not_allowed(strength))
+
+    def plain_strength(self, strength: Any) -> float | int:
+        """Return a strength, which may be NumPy's or PyTorch's, as a Python number. Raises ValueError for any else."""
+        try:
+            return real_number("strength", strength)
+        except TypeError:
+            raise ValueError(self._not_allowed(strength)) from None
+
+    def _not_allowed(self, strength: Any) -> str:
+        return f"{self.id}: strength {strength!r} is not allowed; it takes {STRENGTHS[self.strength_kind]}"
 
     def strength_on(self, strength: float | int, height: int, width: int) -> float | int:
         """Return the strength that the operator gets on a height x width grid: the largest possible if clamped."""

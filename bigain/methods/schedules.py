@@ -79,9 +79,9 @@ class Schedule:
                 strength = round(strength)
         elif not isinstance(strength, int | float):
             strength = strength(t)
-        if self.method.ratio_times is not None:
-            strength *= self.method.ratio_times.at(t)
         try:
+            if self.method.ratio_times is not None:
+                strength = self.method.plain_strength(strength) * self.method.ratio_times.at(t)
             return self.method.check_strength(strength)
         except ValueError as error:
             raise ValueError(f"{error} (at t = {t:g})") if not self.is_constant else error from None

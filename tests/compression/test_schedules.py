@@ -77,6 +77,8 @@ def test_the_report_is_the_mean_over_timesteps_and_says_when_a_method_acts(unet)
         ({"ratio": bigain.Linear(0.9, 0.3)}, ValueError, r"largest ratio is 0\.75"),
         ({"ratio": lambda t: -1}, ValueError, "strength -1 is not allowed"),
         ({"ratio": lambda t: "a"}, ValueError, "strength 'a' is not allowed"),
+        ({"ratio": lambda t: False}, ValueError, "strength False is not allowed"),
+        ({"ratio": bigain.Linear(True, 0.3)}, TypeError, "ratio: True is not a number"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused_when_attached(unet, options, error, message):

@@ -1,8 +1,11 @@
 """Strengths that depend on the timestep: windows, linear strengths, their means, and their spelling in ids."""
 
 import pickle
+from fractions import Fraction
 
+import numpy as np
 import pytest
+import torch
 
 import bigain
 from bigain.methods.ids import method_of
@@ -48,6 +51,14 @@ def test_a_function_gives_the_strength_at_t_and_names_a_wrong_value_with_its_tim
     assert schedule.strengths == {0.25: pytest.approx(0.501), 0.75: pytest.approx(0.499)}
     with pytest.raises(ValueError, match=r"strength 1\.5 is not allowed.*at t = 3"):
         Schedule(TM, lambda t: t / 2).at(3)
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64, np.array, torch.tensor, Fraction])
+def test_a_function_may_return_a_number_of_any_type(number):
+    assert Schedule(TM, lambda t: number(0.25)).at(3) == 0.25
+    assert Schedule(TODO, lambda t: number(2)).at(3) == 2
+    assert Schedule(method_of("bigain_tm~ratio_times-2to1"), lambda t: number(0.25)).at(999) == 0.5
+    assert type(Schedule(TODO, lambda t: number(2)).at(3)) is int
 
 
 def test_means_are_those_of_the_timesteps_that_are_used():
