@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -137,8 +138,23 @@ def _run(study: Study, cores: int) -> None:
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--snakefile", str(located("Snakefile"))]
     command += [*targets, "--configfile", str(config)]
     environment = {**os.environ, **importing_this_package()}
-    if subprocess.run(command, env=environment, stdout=sys.stderr, check=False).returncode:
+    if code_of(command, environment):
         fail(f"{study.results} is not finished, for the reason above; run the same command again to continue", code=1)
+
+
+def code_of(command: list[str], environment: dict[str, str]) -> int:
+    """Run Snakemake and return its exit code.
+
+    An interrupt is Snakemake's to handle: it ends its jobs and unlocks its folder, which `subprocess.run` would not let
+    it do. A terminal sends the interrupt to both; otherwise it is passed on.
+    """
+    with subprocess.Popen(command, env=environment, stdout=sys.stderr) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                if not sys.stdin.isatty():
+                    process.send_signal(signal.SIGINT)
 
 
 def _print(method: str, study: Study, stored: Stored) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from typing import Annotated
 
@@ -22,6 +23,10 @@ from bigain.cli import (
     study,
 )
 from bigain.cli.options import TRAINING_PANEL
+
+INTERRUPTED = 130  # exit code after Ctrl-C
+# Errors of a disk or its permissions, which say all that a user needs: full, over the quota, read-only, not allowed.
+OF_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for commands in (
@@ -46,9 +51,18 @@ def warm(socket: Annotated[str, typer.Option(help="Name of the Unix socket to li
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command; if a package is missing, name the extra that installs it."""
+    """Run a command; print an interrupt, a disk that cannot be written and a missing package in one line each."""
     try:
         app(arguments)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            typer.echo("error: interrupted; no file is left half-written", err=True)
+        raise
+    except OSError as error:
+        if error.errno not in OF_DISK:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("bigain"):
             raise

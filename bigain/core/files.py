@@ -62,6 +62,10 @@ def _temporary_file(path: Path) -> Iterator[Path]:
     temporary = temporary_beside(path)
     try:
         yield temporary
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # a failed write does not say of which file
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -257,4 +257,6 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         temporary.rename(folder)
         shutil.rmtree(earlier, ignore_errors=True)
     finally:
+        if earlier.exists() and not folder.exists():  # interrupted between the two
+            earlier.rename(folder)
         shutil.rmtree(temporary, ignore_errors=True)
