@@ -127,7 +127,11 @@ def classify_images(
     if errors is not None:
         write_table(errors, _with_files(trials, readable), spec)
     _write(output, _rows(classifier, trials, names, readable, faults), list(request.candidates))
-    stopwatch.write_provenance(output, spec, {}, device_of(request.device))
+    try:
+        stopwatch.write_provenance(output, spec, {}, device_of(request.device))
+    except BaseException:  # without its settings beside it, a later run would take the file for somebody else's
+        output.unlink()
+        raise
     shutil.rmtree(work.parent)
     return Outcome(len(readable), len(faults), others, resumed, classifier.temperature, calibrated_on)
 

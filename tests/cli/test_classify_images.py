@@ -1,5 +1,6 @@
 """`bigain classify-images`: what `DiffusionClassifier` says of a folder, resumed, calibrated, and every fault named."""
 
+import errno
 import json
 import os
 import shutil
@@ -287,3 +288,13 @@ def test_a_folder_in_place_of_the_output_is_refused_first(tmp_path, folder, name
 
 def test_the_classifier_is_public():
     assert bigain.DiffusionClassifier is DiffusionClassifier
+
+
+def test_predictions_without_settings_are_not_left_behind(tmp_path, folder, names, monkeypatch):
+    """Otherwise the same command would refuse to replace them once the disk has space."""
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("bigain.jobs.classify_images.Stopwatch.write_provenance", full)
+    assert "No space left on device" in refusal(folder, tmp_path / "out.csv", "--model", UNET, *names)
