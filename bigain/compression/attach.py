@@ -18,7 +18,7 @@ from bigain.compression.checkpoints import checkpointing
 from bigain.compression.denoiser import denoiser_of
 from bigain.compression.flux import MergeStreamHook, PositionsHook, RestoreStreamHook, StreamAttentionHook
 from bigain.compression.guidance import GuidanceHook
-from bigain.compression.hooks import GridHook, TimestepHook
+from bigain.compression.hooks import GridHook, TimestepHook, attachment_of
 from bigain.compression.instances import show_to_compiler
 from bigain.compression.merging import BlockHook, MergeAttentionHook, MergeCrossAttentionHook, MergeFeedForwardHook
 from bigain.compression.options import checked
@@ -57,7 +57,8 @@ def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options:
         timesteps: first and last timestep at which the method acts, such as (900, 200); the model stays as it is at all
             others. Timesteps are those of training, 0 (image) to 999 (noise); a flow model's is 1000 sigma.
         task: "generation" (default) or "classification"; picks the paper's alpha of bigain_td.
-        seed: seed of the method's random draws (default 0).
+        seed: seed of the method's random draws (default 0). Outside of tasks, they are also keyed by the number of the
+            forward pass since `apply`: a second call with the same noise draws anew, unless the method is applied anew.
         levels: U-Net levels to compress, 0 being the highest resolution (default: the highest that has attention).
         blocks: blocks of a transformer to compress, from 0, those of FLUX double stream first, or the name of a part
             (default: the released code's ten of DiT-XL/2; at other depths, all but the first and the last).
@@ -259,8 +260,15 @@ def _merge_stream(attachment: TokenAttachment, site: Site) -> None:
 
 
 def attached_to(model: nn.Module | DiffusionPipeline) -> Attachment | None:
-    """Return what `apply` attached to a model, or None."""
-    return vars(denoiser_of(model)).get(ATTRIBUTE)
+    """Return what `apply` attached to a model, or None.
+
+    A shallow copy shares the hooks of its model, and so its method, whichever of them it was applied to: removing it
+    from one removes it from both.
+    """
+    denoiser = denoiser_of(model)
+    named = vars(denoiser).get(ATTRIBUTE)  # a shallow copy keeps that of a removed attachment
+    attachments = (*map(attachment_of, denoiser._forward_pre_hooks.values()), named)
+    return next((attachment for attachment in attachments if attachment is not None and attachment.is_attached), None)
 
 
 def remove(model: nn.Module | DiffusionPipeline) -> None:
@@ -280,7 +288,8 @@ def compressed(
 ) -> Iterator[Attachment]:
     """Apply a method for the length of a with block; options and errors are those of `apply`.
 
-    The model is restored at the end of the block, unless the method was removed inside it.
+    The model is restored at the end of the block, unless the method was removed inside it. A random method draws anew
+    at every forward pass in the block, and the same again in another block with the same `seed`.
 
     >>> with bigain.compressed(pipe, "bigain_tm", ratio=0.5) as attachment:
     ...     image = pipe("a photo of a bag").images[0]

@@ -44,7 +44,9 @@ class PassKeepingCheckpoint:
     attachment: TokenAttachment
 
     def __call__(self, block: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return self.original(InPass(block, self.attachment, self.attachment.state.current), *args, **kwargs)
+        if self.attachment.is_attached:  # else a shallow copy has kept this function
+            block = InPass(block, self.attachment, self.attachment.state.current)
+        return self.original(block, *args, **kwargs)
 
 
 def checkpointing(model: nn.Module) -> list[nn.Module]:
@@ -55,9 +57,11 @@ def checkpointing(model: nn.Module) -> list[nn.Module]:
 def keep_passes(modules: Iterable[nn.Module], attachment: TokenAttachment) -> None:
     """Make enabled checkpoints rerun blocks within their original pass."""
     for module in modules:
-        original = vars(module).get(FUNCTION)
-        if module.gradient_checkpointing and original and not isinstance(original, PassKeepingCheckpoint):
-            setattr(module, FUNCTION, PassKeepingCheckpoint(original, attachment))
+        function = vars(module).get(FUNCTION)
+        is_kept = isinstance(function, PassKeepingCheckpoint)
+        if not module.gradient_checkpointing or not function or (is_kept and function.attachment is attachment):
+            continue
+        setattr(module, FUNCTION, PassKeepingCheckpoint(function.original if is_kept else function, attachment))
 
 
 def refuse(model: nn.Module, method_id: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from bigain.compression.attachment import Attachment
 from bigain.compression.beside import others_on
 from bigain.compression.sites import Site
 from bigain.compression.token_attachment import TokenAttachment
@@ -96,6 +97,15 @@ class TimestepHook(Hook):
         """End it."""
         if self.end is not None:
             self.end()
+
+
+def attachment_of(function: Callable[..., Any]) -> Attachment | None:
+    """Return the attachment to which a function in a module's hooks belongs, if it belongs to one."""
+    hook = getattr(function, "__self__", None)
+    owner = (
+        getattr(hook.begin, "__self__", None) if isinstance(hook, TimestepHook) else getattr(hook, "attachment", None)
+    )
+    return owner if isinstance(owner, Attachment) else None
 
 
 class GridHook(Hook):

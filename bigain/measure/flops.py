@@ -124,8 +124,16 @@ def count(
     paper's model or the pipeline reads.
 
     A strength that depends on the timestep counts as the mean over those at which it is visited. Raises ValueError also
-    for methods that cannot be counted so: structural ones, and those whose plan depends on the image.
+    for a model with weights, and for methods that cannot be counted so: structural ones, and those whose plan depends
+    on the image.
     """
+    devices = sorted({parameter.device.type for parameter in model.parameters()} - {"meta"})
+    if devices:
+        raise ValueError(
+            f"operations are counted on a model without weights, but this {type(model).__name__} has weights on "
+            f"{', '.join(devices)}: build it with bigain.measure.flops.architecture(FOLDER), or pass "
+            'copy.deepcopy(model).to("meta")'
+        )
     method = method_of(method_id)
     if method.acts_on == "model":
         raise ValueError(f"{method_id} is a structural method, whose calibration says how many operations it saves")

@@ -17,7 +17,7 @@ from torch._dynamo.testing import CompileCounter
 
 import bigain
 from tests.helpers.methods import arguments_for
-from tests.helpers.models import one_block_unet, run_unet, tiny_unet
+from tests.helpers.models import one_block_unet, run_unet, tiny_dit, tiny_unet
 
 SHARED = ("bigain_tm", "bigain_tm_cached", "bigain_td")
 
@@ -129,6 +129,44 @@ def test_copies_are_independent(unet, method):
         bigain.remove(network)
         assert torch.allclose(run_unet(network), uncompressed, atol=1e-5)
     assert torch.equal(run_unet(unet), plain)
+
+
+@pytest.mark.parametrize("copied", ["before", "after"])
+def test_a_shallow_copy_shares_the_method_of_its_model(copied):
+    network = one_block_unet()
+    plain, shallow = run_unet(network), copy.copy(network)
+    attachment = bigain.apply(network, "bigain_tm", ratio=0.5)
+    shallow = copy.copy(network) if copied == "after" else shallow
+    assert bigain.attached_to(shallow) is bigain.attached_to(network) is attachment
+    with pytest.raises(ValueError, match="bigain_tm is already applied to this model"):
+        bigain.apply(shallow, "todo", factor=2)
+    assert torch.equal(run_unet(shallow), run_unet(network))
+    bigain.remove(shallow)
+    assert bigain.attached_to(shallow) is bigain.attached_to(network) is None
+    assert torch.equal(run_unet(shallow), plain)
+    with bigain.compressed(shallow, "todo", factor=2) as other:
+        assert bigain.attached_to(network) is other
+        assert not torch.allclose(run_unet(network), plain, atol=1e-4)
+    assert torch.equal(run_unet(network), plain)
+
+
+def test_a_shallow_copy_checkpoints_its_blocks_after_the_method_was_removed():
+    network = tiny_dit(3)
+    network.enable_gradient_checkpointing()
+
+    def gradient(model):
+        x = torch.ones(1, 4, 16, 16, requires_grad=True)
+        model(x, timestep=torch.tensor([1]), class_labels=torch.tensor([0])).sample.sum().backward()
+        return x.grad
+
+    plain = gradient(network)
+    with bigain.compressed(network, "bigain_tm", ratio=0.5):
+        compressed = gradient(network)
+        shallow = copy.copy(network)
+    assert torch.equal(gradient(shallow), plain)
+    with bigain.compressed(shallow, "bigain_tm", ratio=0.5):
+        assert torch.equal(gradient(shallow), compressed)
+    assert not torch.allclose(compressed, plain)
 
 
 @pytest.mark.parametrize("where", ["applied", "copied"])

@@ -7,6 +7,7 @@ from bigain.measure.flops import architecture, count
 from bigain.measure.flops_table import EXTRA, TODAY, row, rows
 from bigain.methods.ids import strength_of
 from bigain.study.flops_table import gflops as table_gflops
+from tests.helpers.models import one_block_unet
 
 N, C, D = 4096, 320, 1024  # SD 2.0's five highest-resolution blocks
 
@@ -82,6 +83,11 @@ def test_fusion_costs_what_tome_does_and_the_best_of_k_plans_k_matchings(sd2):
     assert all(count(sd2, name, ratio=0.5) == tome for name in ("tofu", "importance_tm"))
     assert best.planning == 3 * tome.planning == 3 * 5 * 2 * (N - D) * D * C
     assert best.total - best.planning == tome.total - tome.planning
+
+
+def test_a_model_with_weights_is_refused():
+    with pytest.raises(ValueError, match=r"this UNet2DConditionModel has weights on cpu: build it with .*architecture"):
+        count(one_block_unet(), "bigain_tm", ratio=0.5)
 
 
 def test_a_threshold_is_not_counted(sd2):
