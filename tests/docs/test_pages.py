@@ -43,6 +43,26 @@ def test_links_and_anchors_lead_somewhere(page, tmp_path):
     assert build.write_page(page, tmp_path, jinja2.Template("{{ body }}")) == []
 
 
+def prose_of(page: str) -> list[str]:
+    """The lines of a page outside of code blocks."""
+    return re.sub(r"^```.*?^```", "", (ROOT / page).read_text("utf-8"), flags=re.MULTILINE | re.DOTALL).splitlines()
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_paragraphs_are_apart(page):
+    """Headings, lists and text after a table need an empty line, and a lost one leaves two spaces in a paragraph."""
+    lines = prose_of(page)
+    joined = [line for line in lines if not line.startswith("|") and re.search(r"\S  \S|^ \S", line)]
+    glued = [
+        line
+        for before, line in pairwise(lines)
+        if (before.startswith("|") and line and not line.startswith("|"))
+        or (before and line.startswith("#"))
+        or (before and line.startswith(("* ", "1. ")) and not before.startswith((" ", "* ", "1. ", "<!--")))
+    ]
+    assert (joined, glued) == ([], [])
+
+
 @pytest.mark.slow
 def test_the_whole_site_is_built_with_a_page_for_every_module(tmp_path):
     assert build.build(tmp_path) == []
