@@ -44,8 +44,8 @@ def test_grid_search_tries_methods_and_stages(classifier, images):
     search = GridSearchCV(classifier, grid, cv=2, refit=False).fit(images, LABELS)
     expected = []
     for changed in ({"method": "tome", "ratio": 0.25}, {"stages": (2,)}):
-        one = bigain.DiffusionClassifier(**{**classifier.get_params(), **changed})
-        expected.append(one.score(images, LABELS))
+        estimator = bigain.DiffusionClassifier(**{**classifier.get_params(), **changed})
+        expected.append(estimator.score(images, LABELS))
     assert search.cv_results_["mean_test_score"].tolist() == expected
     assert search.best_score_ == max(expected)
 
@@ -72,7 +72,7 @@ def test_pickles_and_deep_copies_hold_their_own_model(classifier, images):
 
 def test_threads_that_share_a_model_get_the_results_of_one(classifier, images):
     compressed = bigain.DiffusionClassifier(**{**classifier.get_params(), "method": "tome", "ratio": 0.5})
-    expected = [one.errors(images) for one in (classifier, compressed)]
+    expected = [estimator.errors(images) for estimator in (classifier, compressed)]
     results = {}
 
     def run(k):
