@@ -246,5 +246,6 @@ def test_the_processor_equals_the_original_bit_for_bit_where_every_token_stays(f
     monkeypatch.setattr(RotaryProcessor, "_tables", lambda *a: calls.append(a) or attend(*a))
     with bigain.compressed(model, "tome", ratio=0.5, blocks=(0, 1)) as attachment:
         monkeypatch.setattr(type(attachment), "plan", lambda *_: Whole())
+        monkeypatch.setattr("bigain.compression.merging.check_merged", lambda *_: None)  # of the number of tokens left
         assert torch.equal(run_flux(model), plain)
     assert len(calls) == 2

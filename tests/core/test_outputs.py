@@ -24,9 +24,11 @@ def table(folder, name, option="--out"):
 
 @pytest.mark.parametrize("name", ["new.csv", "mine.csv", "sub/new.csv", "made/new.csv"])
 def test_new_files_and_earlier_outputs_are_allowed(name, folder):
+    before = sorted(folder.rglob("*"))
     check_outputs(
         [table(folder, name), table(folder, "x.csv", "--csv")], [("--in", folder / "other.csv"), ("-x", None)]
     )
+    assert sorted(folder.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

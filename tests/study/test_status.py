@@ -172,7 +172,9 @@ def run_audit(study: Study) -> subprocess.CompletedProcess:
 def test_a_full_disk_is_the_reason_wherever_one_looks(study, full_disk):
     failed = run_audit(study)
     assert failed.returncode == 1
-    assert failed.stderr.startswith("OSError: [Errno 28] No space left on device (see results/watched/logs/report/")
+    reason = "OSError: [Errno 28] No space left on device: 'results/watched/audit."
+    assert failed.stderr.startswith(reason)
+    assert "(see results/watched/logs/report/" in failed.stderr
     assert not list(full_disk.rglob("*.error"))
     assert summary(study, ended=True).startswith("FAILED report/audit: OSError: [Errno 28] No space left on device")
     report = CliRunner().invoke(app, ["status", "--configfile", "mine.yaml"])
