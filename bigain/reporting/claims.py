@@ -117,5 +117,5 @@ def _check_questions(questions: Any, claims: Mapping[str, Claim]) -> None:
         if not isinstance(question, str) or not isinstance(names, list) or not names:
             raise ValueError(f"questions: {question!r:.60} is {shown(names)}; a list of claims is needed")
         for name in names:
-            if name not in claims:
+            if not isinstance(name, str) or name not in claims:
                 raise ValueError(f"questions: {question!r:.60}: {unknown('claim', str(name), claims)}")

@@ -85,6 +85,7 @@ def test_a_broken_claim_is_named(change, message, tmp_path):
         ({"margins": {"acc@1": True}}, "the margin of acc@1 is True; a number above 0 is needed"),
         ({"questions": ["Is it?"]}, "questions is a list; a mapping from questions to lists of claims is needed"),
         ({"questions": {"Is it?": "claim"}}, "questions: 'Is it?' is 'claim'; a list of claims is needed"),
+        ({"questions": {"Is it?": [["claim"]]}}, "questions: 'Is it?': unknown claim \"['claim']\""),
         ({"questions": {"Is it?": ["clain"]}}, "questions: 'Is it?': unknown claim 'clain'. Did you mean 'claim'"),
     ],
 )
@@ -97,7 +98,7 @@ def test_a_broken_section_is_named(change, message, tmp_path):
     ("file", "message"),
     [
         ("config/config.yaml", ": study is 'mini', not a mapping"),
-        ("config/README.md", ", line 4 is not YAML: mapping values are not allowed here"),
+        ("config/README.md", ", line 5 is not YAML: mapping values are not allowed here"),
         ("config", " is a folder"),
         ("config/none.yaml", " is missing"),
         ("list.yaml", " holds a list"),
