@@ -35,21 +35,24 @@ def holds_weights(plan: Any) -> bool:
 def check_merged(method: Method, strength: float | int, grid: TokenGrid, x: Tensor, short: Any) -> None:
     """Raise ValueError unless `short` is what remains of the tokens x [B, T + N, C], T of them text, when merged."""
     left, _ = method.tokens_left(strength, grid.height, grid.width)
-    _check_shape(
-        method, f"reduce of its plan, on {grid} tokens at strength {strength:g},", x, short, left - grid.tokens
-    )
+    _check_shape(method, "reduce of its plan", strength, grid, x, short, left)
 
 
 def check_reduced(method: Method, strength: float | int, grid: TokenGrid, x: Tensor, short: Any) -> None:
     """Raise ValueError unless `short` is what remains of the tokens x [B, N, C] as keys and values."""
     _, left = method.tokens_left(strength, grid.height, grid.width)
-    _check_shape(method, f"its operator, on {grid} tokens at strength {strength:g},", x, short, left - grid.tokens)
+    _check_shape(method, "its operator", strength, grid, x, short, left)
 
 
-def _check_shape(method: Method, what: str, x: Tensor, short: Any, added: int) -> None:
-    expected = (x.shape[0], x.shape[1] + added, x.shape[2])
-    if not isinstance(short, Tensor) or short.shape != expected:
-        raise ValueError(f"{method.id}: {what} has to return a tensor {list(expected)}, not {_described(short)}")
+def _check_shape(
+    method: Method, what: str, strength: float | int, grid: TokenGrid, x: Tensor, short: Any, left: int
+) -> None:
+    expected = (x.shape[0], x.shape[1] + left - grid.tokens, x.shape[2])
+    if not isinstance(short, Tensor) or short.shape != expected:  # torch.compile cannot format a strength beforehand
+        raise ValueError(
+            f"{method.id}: {what}, on {grid} tokens at strength {strength:g}, has to return a tensor {list(expected)}, "
+            f"not {_described(short)}"
+        )
 
 
 def _described(value: Any) -> str:
