@@ -242,7 +242,7 @@ def _print_status(name: str, progress: list[Phase]) -> None:
     from bigain.study.status import failure_lines, failures, minutes_silent
 
     console = Console(width=WIDTH)
-    for line in failure_lines(failures(progress, ended=False)):
+    for line in failure_lines(failures(progress)):
         console.print(line, style="bold", highlight=False, markup=False)
     table = Table(title=f"Progress of the study {name}")
     table.add_column("phase")

@@ -42,6 +42,11 @@ def planned_jobs(workflow: Any) -> list[tuple[str, dict[str, str]]]:
     return [(job.rule.name, job.wildcards_dict) for job in workflow.dag.needrun_jobs()]
 
 
+def planned_outputs(workflow: Any) -> set[Path]:
+    """Return the output files of every job that is about to run; known from `onstart` on."""
+    return {Path(file) for job in workflow.dag.needrun_jobs() for file in job.output}
+
+
 def runs_locally(workflow: Any) -> bool:
     """Return whether jobs run on this machine, not on a cluster."""
     return workflow.local_exec

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -83,16 +83,22 @@ def phases(study: Study) -> list[Phase]:
     return list(by_name.values())
 
 
-def failures(phases: list[Phase], ended: bool) -> list[Job]:
-    """Return the jobs that failed. Once the run has `ended`, jobs that were started and left no output count too."""
+def failures(phases: list[Phase], stopped: Collection[Path] = ()) -> list[Job]:
+    """Return the jobs that failed, among them those that were started and whose output is in `stopped`.
+
+    Others that were started may still be running, in another run of the study.
+    """
     jobs = [job for phase in phases for job in phase.jobs]
-    return [job for job in jobs if job.state == "failed" or (ended and job.state == "started")]
+    return [job for job in jobs if job.state == "failed" or (job.state == "started" and job.output in stopped)]
 
 
-def summary(study: Study, ended: bool) -> str:
-    """Return what a run prints at its end: failures first, then how many jobs are done and how long the rest takes."""
+def summary(study: Study, stopped: Collection[Path] = ()) -> str:
+    """Return what a run prints at its end: failures first, then how many jobs are done and how long the rest takes.
+
+    `stopped` are the outputs of the jobs that the run had planned, if it failed.
+    """
     progress = phases(study)
-    lines = failure_lines(failures(progress, ended))
+    lines = failure_lines(failures(progress, stopped))
     jobs = sum(len(phase.jobs) for phase in progress)
     done = sum(phase.count("done") for phase in progress)
     spent, left = sum(phase.spent for phase in progress), sum(phase.left for phase in progress)

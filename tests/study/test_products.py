@@ -99,7 +99,7 @@ def test_a_setting_that_no_folder_is_named_after_makes_no_file_foreign(study, ph
 def test_damaged_measurements_stop_neither_the_status_nor_the_end_of_a_run(study, content):
     file = Path(study.results, "efficiency/mini_dit.csv")
     file.write_bytes(content)
-    assert "jobs done" in summary(study, ended=True)
+    assert "jobs done" in summary(study)
     assert [finding.file for finding in verify(study) if finding.state == "damaged"] == [file]
 
 

@@ -78,7 +78,7 @@ def test_jobs_are_counted_with_their_hours(study):
     assert stage.spent == pytest.approx(0.5)
     planned = [job.seconds_planned for job in stage.jobs]
     assert stage.left == pytest.approx(0.5 * sum(planned[1:]) / planned[0])  # at the pace of what is done
-    assert "1 of" in summary(study, ended=False)
+    assert "1 of" in summary(study)
 
 
 def test_shards_of_an_unfinished_job_count(study):
@@ -108,12 +108,22 @@ def test_failures_come_first_with_their_reasons_and_equal_ones_together(study):
         log(study, f"inputs/mini_dit/fashion/{name}", "OSError: [Errno 28] No space left on device")
     log(study, f"cells/{CELL}/chunk-0")
     log(study, "report/figure1", "KeyError: 'none'")
-    lines = summary(study, ended=True).splitlines()
+    planned = {job.output for stage in phases(study) for job in stage.jobs}
+    lines = summary(study, stopped=planned).splitlines()
     assert lines[0].startswith("FAILED inputs/mini_dit/fashion/latents and 1 more: OSError: [Errno 28]")
     assert lines[1].startswith(f"FAILED {CELL} (images 0 to 19): {NO_MESSAGE} (see results/watched/logs/cells/")
     assert lines[2].startswith("FAILED report/figure1: KeyError: 'none'")
     assert lines[3].startswith("watched: 1 of ")
-    assert len(failures(phases(study), ended=False)) == 3  # what was started may be running
+    assert len(failures(phases(study))) == 3  # what was started may be running
+
+
+def test_a_job_of_another_run_has_not_stopped(study):
+    for chunk in (0, 1):
+        log(study, f"cells/{CELL}/chunk-{chunk}")
+    first = next(job.output for job in of(study, "classification, mini_dit").jobs if job.output.stem == "chunk-0")
+    lines = summary(study, stopped={first}).splitlines()
+    assert lines[0].startswith(f"FAILED {CELL} (images 0 to 19): {NO_MESSAGE}")
+    assert lines[1].startswith("watched: 0 of ")
 
 
 def test_a_job_of_other_settings_is_outdated_and_one_of_another_cell_failed(study):
@@ -121,7 +131,7 @@ def test_a_job_of_other_settings_is_outdated_and_one_of_another_cell_failed(stud
     finish(study, CELL, 1, seed=7)
     stage = of(study, "classification, mini_dit")
     assert (stage.count("outdated"), stage.count("failed"), stage.count("done"), stage.spent) == (1, 1, 0, 0)
-    (failed,) = failures([stage], ended=False)
+    (failed,) = failures([stage])
     assert failed.reason.startswith(f"{failed.output} holds classification, mini_dit, fashion, none, seed 7, not ")
 
 
@@ -176,12 +186,12 @@ def test_a_full_disk_is_the_reason_wherever_one_looks(study, full_disk):
     assert failed.stderr.startswith(reason)
     assert "(see results/watched/logs/report/" in failed.stderr
     assert not list(full_disk.rglob("*.error"))
-    assert summary(study, ended=True).startswith("FAILED report/audit: OSError: [Errno 28] No space left on device")
+    assert summary(study).startswith("FAILED report/audit: OSError: [Errno 28] No space left on device")
     report = CliRunner().invoke(app, ["status", "--configfile", "mine.yaml"])
     assert "No space left on device" in report.output
     (full_disk / "filler").unlink()
     assert run_audit(study).returncode == 0
-    assert "FAILED" not in summary(study, ended=True)
+    assert "FAILED" not in summary(study)
 
 
 def test_a_read_only_disk_is_the_reason_too(study, full_disk):
@@ -190,7 +200,7 @@ def test_a_read_only_disk_is_the_reason_too(study, full_disk):
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: OSError: [Errno 30] Read-only file system: 'results/watched/logs'")
     assert "Traceback" not in failed.stderr
-    assert summary(study, ended=True).startswith("FAILED report/audit: OSError: [Errno 30] Read-only file system")
+    assert summary(study).startswith("FAILED report/audit: OSError: [Errno 30] Read-only file system")
 
 
 def test_a_log_folder_that_is_none_is_the_reason(study):
@@ -199,7 +209,7 @@ def test_a_log_folder_that_is_none_is_the_reason(study):
     Path(study.results, "logs").write_text("")
     failed = run_audit(study)
     assert failed.stderr.startswith("error: NotADirectoryError: [Errno 20] Not a directory: 'results/watched/logs")
-    assert summary(study, ended=True).startswith("FAILED report/audit: NotADirectoryError")
+    assert summary(study).startswith("FAILED report/audit: NotADirectoryError")
     recorded.forget(Path(study.results, "logs/report/audit.log"))
 
 

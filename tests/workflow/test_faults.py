@@ -11,12 +11,14 @@ import random
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from bigain.study.status import NO_MESSAGE
 from tests.helpers import shrunken
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
@@ -114,6 +116,28 @@ def stop_orphans(folder: Path) -> None:
                 process.kill()
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
+
+
+def test_the_end_of_a_run_names_its_killed_job_and_none_of_another_run(root, tmp_path):
+    folder = shrunken.prepare(root, tmp_path / "killed")
+    running = shrunken.start(folder, "results/tiny/inputs/mini_dit/fashion/latents.safetensors")
+    job = first_job(running, "encode-images")
+    of_another_run = folder / "results/tiny/logs/inputs/mini_dit/fashion/conditions.log"
+    of_another_run.write_text("")
+    job.kill()
+    assert running.wait(120) != 0
+    (summary,) = (line for line in (folder / "run.log").read_text().splitlines() if line.startswith("FAILED"))
+    assert summary.startswith(f"FAILED inputs/mini_dit/fashion/latents: {NO_MESSAGE} (see ")
+
+
+def first_job(running: subprocess.Popen, command: str) -> psutil.Process:
+    """Wait until a job of a workflow runs a command; return it."""
+    while running.poll() is None:
+        for process in jobs_of(running):
+            if command in process.cmdline():
+                return process
+        time.sleep(0.01)
+    raise AssertionError(f"the workflow ended before a job ran {command}")
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ def requirement(root) -> Requirement:
     [
         (DAG, "needrun_jobs"),
         (Job, "wildcards_dict"),
+        (Job, "output"),
         (Workflow, "dag"),
         (Workflow, "_build_dag"),
         (Workflow, "local_exec"),

@@ -38,6 +38,7 @@ except ResultError as error:
     raise WorkflowError(str(error)) from None
 
 fork_servers = []  # at most one; local commands are its forks
+planned = set()  # output files of this run's jobs
 
 
 wildcard_constraints:
@@ -62,6 +63,7 @@ onstart:
             f"{part} has changed since its numbers were recorded: what depends on it is computed again"
             f" (`bigain accept {part}` if it gives the same numbers)"
         )
+    planned.update(internals.planned_outputs(workflow))
     study.write_plan()
     local = internals.runs_locally(workflow) and not internals.uses_containers(
         workflow
@@ -71,13 +73,13 @@ onstart:
 
 
 onsuccess:
-    print(summary(study, ended=True), file=sys.stderr)
+    print(summary(study), file=sys.stderr)
     for server in fork_servers:
         server.stop()
 
 
 onerror:
-    print(summary(study, ended=True), file=sys.stderr)
+    print(summary(study, stopped=planned), file=sys.stderr)
     for server in fork_servers:
         server.stop()
 
