@@ -65,12 +65,27 @@ def fail(message: object, code: int = 2) -> NoReturn:
     raise typer.Exit(code)
 
 
+class MissingKey(KeyError):
+    """A key that a command reads, and that its --spec lacks."""
+
+    def __str__(self) -> str:
+        return f"--spec lacks the key {self.args[0]!r}: the workflow writes it, and `snakemake -n -p` prints it"
+
+
+class Spec(dict[str, Any]):
+    """A JSON object of a spec, which names a key that it lacks."""
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise MissingKey(key)
+
+
 def parsed(spec_text: str) -> Any:
     """Return the spec of a job after adding the methods from outside that it names.
 
-    Raises ValueError if the file of a method has changed since the job was planned.
+    A key that the spec lacks raises MissingKey where it is read. Raises ValueError if the file of a method has changed
+    since the job was planned.
     """
-    spec = json.loads(spec_text)
+    spec = json.loads(spec_text, object_hook=Spec)
     for source in spec.get("methods_from", ()):
         from bigain.methods import outside
 
@@ -86,9 +101,13 @@ def logged(log: Path | None) -> Iterator[None]:
     """Send standard output and error to a log file.
 
     An exception is also printed to the terminal and recorded for `bigain status`; so is a log that cannot be written.
+    Without a log, only a spec without a needed key becomes a message; other exceptions keep their traceback.
     """
     if log is None:
-        yield
+        try:
+            yield
+        except MissingKey as error:
+            fail(error)
         return
     failures.forget(log)
     try:

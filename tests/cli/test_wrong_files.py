@@ -36,6 +36,21 @@ def test_a_file_that_does_not_fit_is_named(command, message, tmp_path, monkeypat
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_key_that_a_job_lacks_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    inputs = ["--latents", "a", "--conditions", "b"]
+    outputs = ["--output", "c.parquet", "--info", "c.parquet.json"]
+    for spec, key in (
+        ("{}", "device"),
+        ('{"backbone": {"family": "dit"}}', "device"),
+        ('{"backbone": {"device": "cpu"}}', "threads"),
+    ):
+        completed = CliRunner().invoke(app, ["classify", "--spec", spec, *inputs, *outputs])
+        assert completed.exit_code == 2
+        assert completed.stderr.startswith(f"error: --spec lacks the key '{key}'")
+    assert list(tmp_path.iterdir()) == []
+
+
 def run(*command):
     return CliRunner().invoke(app, list(map(str, command)))
 
