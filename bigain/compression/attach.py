@@ -202,7 +202,7 @@ def _warn_of_layers_without_block(denoiser: ModelMixin) -> None:
 
 def _register(denoiser: ModelMixin, attachment: TokenAttachment) -> None:
     attachment.checkpointing = checkpointing(denoiser)
-    attachment.handles += TimestepHook(attachment.begin, denoiser, attachment.state.end).put_on(denoiser)
+    attachment.handles += TimestepHook(attachment.begin, denoiser, attachment.end).put_on(denoiser)
     if attachment.method.needs_guidance:
         attachment.handles += GuidanceHook(attachment).put_on(denoiser)
     by_map: dict[nn.Module, list[Site]] = {}
@@ -216,7 +216,7 @@ def _register(denoiser: ModelMixin, attachment: TokenAttachment) -> None:
 def _register_flux(denoiser: FluxTransformer2DModel, attachment: TokenAttachment, grid: TokenGrid | None) -> None:
     attachment.handles += put_processors_on(attachment, denoiser.pos_embed)
     attachment.checkpointing = checkpointing(denoiser)
-    attachment.handles += TimestepHook(attachment.begin, denoiser, attachment.state.end).put_on(denoiser)
+    attachment.handles += TimestepHook(attachment.begin, denoiser, attachment.end).put_on(denoiser)
     attachment.handles += PositionsHook(attachment, denoiser, grid).put_on(denoiser)
     for site in attachment.sites:
         attachment.handles += ProcessorHook(attachment, site).put_on(site.block.module.attn)

@@ -49,6 +49,7 @@ class TokenAttachment(Attachment):
     handles: list[Handle] = field(default_factory=list)  # of all hooks
     given_guidance: Tensor | None = None  # |eps_c - eps_0| [B, H, W] from `give_guidance`
     checkpointing: list[nn.Module] = field(default_factory=list)  # modules of the model that can checkpoint
+    reduced: set[tuple[TokenGrid, ...]] = field(default_factory=set)  # grids of all sites, of which some are reduced
 
     def __post_init__(self) -> None:
         """Raise ValueError if the strength cannot be reached on the grid of a site, or reduces none of them."""
@@ -59,7 +60,7 @@ class TokenAttachment(Attachment):
         for site in self.sites:
             site.tokens_left = self.schedule.tokens_left
             site.tokens_left(site.grid.height, site.grid.width)
-        self.schedule.check_effect([(site.grid.height, site.grid.width) for site in self.sites])
+        self._check_effect()
 
     @property
     def strength(self) -> Constant | Varying:
@@ -150,6 +151,18 @@ class TokenAttachment(Attachment):
                 f"{self.method.id}: a checkpoint runs the whole model again, which would draw other random numbers: "
                 "use enable_gradient_checkpointing()"
             )
+
+    def end(self) -> None:
+        """End a forward pass. Raises NothingReducedError if the strength reduces none of its grids."""
+        self.state.end()
+        if not torch.compiler.is_compiling():
+            self._check_effect()
+
+    def _check_effect(self) -> None:
+        grids = tuple(site.grid for site in self.sites)
+        if grids not in self.reduced:
+            self.schedule.check_effect([(grid.height, grid.width) for grid in grids])
+            self.reduced.add(grids)
 
     @property
     def forward_pass(self) -> ForwardPass:

@@ -65,6 +65,18 @@ def test_a_ratio_that_merges_no_token_is_refused(unet):
     assert dict(unet.named_modules()) == plain
 
 
+@pytest.mark.parametrize(("family", "side", "tokens"), [("unet", 16, 16**2), ("mmdit", 16, 8**2), ("flux", 8, 8**2)])
+def test_a_smaller_grid_on_which_a_ratio_merges_no_token_is_refused(family, side, tokens, request):
+    network = request.getfixturevalue(family)
+    with bigain.compressed(network, "bigain_tm", ratio=1.5 / tokens) as attachment:
+        RUN[family](network, height=side, width=side)
+        assert {(site.grid.tokens, site.kept) for site in attachment.sites} == {(tokens, tokens - 1)}
+        smaller = attachment.sites[0].grid.height // 2
+        with pytest.raises(ValueError, match=rf"removes no token of {smaller}x{smaller} grids; .* is the smallest"):
+            RUN[family](network, height=side // 2, width=side // 2)
+        RUN[family](network, height=side, width=side)
+
+
 @pytest.mark.parametrize("method", ["todo", "avg_pool", "bigain_td"])
 def test_factor_one_is_the_untouched_model(model, method):
     family, network = model
