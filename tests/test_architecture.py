@@ -54,6 +54,7 @@ PLAIN_MODULES = (
     "bigain.classifier.elimination",
     "bigain.classifier.descent",
     "bigain.jobs.score",
+    "bigain.jobs.score_generation",
     "bigain.jobs.score_timesteps",
     "bigain.jobs.collect",
 )

@@ -202,9 +202,9 @@ def score_generation(
 ) -> None:
     """Compute the Fréchet distance between a cell's generated images and the real ones."""
     with logged(log):
-        from bigain.jobs import score
+        from bigain.jobs import score_generation as job
 
-        score.score_generation(parsed(spec_text), reference, chunks, output)
+        job.score_generation(parsed(spec_text), reference, chunks, output)
 
 
 @command("score-timesteps")

@@ -19,10 +19,10 @@ ROWS = 512  # of a kernel matrix at a time
 def kernel_distance(real: np.ndarray, generated: np.ndarray) -> Jackknifed:
     """Return KID x 1000: squared maximum mean discrepancy under a cubic kernel, over 100 subsets of 1,000 images.
 
-    real and generated are features [N, D]. The interval is conditional on the real images, from the jackknife of the
-    discrepancy of all images, of which the mean over subsets is an estimate. Both may be negative: the estimate is
-    unbiased, so it scatters around zero for equal distributions. Raises ValueError if either set has fewer than 1,000
-    images.
+    real and generated are features [N, D], the latter in the order of `by_stratum`. The interval is conditional on the
+    real images, from the jackknife of the discrepancy of all images, of which the mean over subsets is an estimate.
+    Both may be negative: the estimate is unbiased, so it scatters around zero for equal distributions. Raises
+    ValueError if either set has fewer than 1,000 images.
     """
     if min(len(real), len(generated)) < SUBSET:
         raise ValueError(f"KID needs at least {SUBSET} images: {len(real)} real, {len(generated)} generated")

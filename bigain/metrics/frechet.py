@@ -53,8 +53,8 @@ def statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def frechet(reference: Reference, generated: np.ndarray) -> Jackknifed:
     """Return the distance of generated features [N, D] to the real images' statistics.
 
-    The interval is cut off at zero: a distance is not negative. Raises ValueError if there are fewer than two images
-    per block.
+    The features are in the order of `by_stratum`. The interval is cut off at zero: a distance is not negative. Raises
+    ValueError if there are fewer than two images per block.
     """
     if len(generated) < 2 * BLOCKS:
         raise ValueError(f"{len(generated)} generated images: the interval needs at least {2 * BLOCKS}")
@@ -66,11 +66,11 @@ def frechet(reference: Reference, generated: np.ndarray) -> Jackknifed:
 def extrapolated(reference: Reference, generated: np.ndarray, distance: Jackknifed) -> Estimate:
     """Return the distance that infinitely many images would have: a line through 1/N = 0 (Chong and Forsyth, 2020).
 
-    It is fitted to the distances of all N images and of those without each half, third and quarter in turn, so that all
-    images count alike. To first order an image has the same influence on it as on `distance`. The 95% interval adds, in
-    squares, the half-width of `distance` and the change that a parabola would make, because the bias is a line only
-    where there are many more images than features. May be negative. Raises ValueError for fewer than two images per
-    feature.
+    It is fitted to the distances of all N images, in the order of `by_stratum`, and of those without each half, third
+    and quarter in turn, so that all images count alike. To first order an image has the same influence on it as on
+    `distance`. The 95% interval adds, in squares, the half-width of `distance` and the change that a parabola would
+    make, because the bias is a line only where there are many more images than features. May be negative. Raises
+    ValueError for fewer than two images per feature.
     """
     n, dimensions = generated.shape
     if n < fewest_to_extrapolate(dimensions):

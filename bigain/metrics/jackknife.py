@@ -1,7 +1,9 @@
 """The delete-a-block jackknife of a statistic of generated images.
 
-Block b of 20 is the images b, b + 20, ..., so the blocks of two cells that generate from the same noise and captions
-hold the same images, and the difference of their distances is jackknifed as one statistic.
+Block b of 20 is the images b, b + 20, ... of those in the order of `by_stratum`: every block holds the same share of
+every class, as the images themselves do. In another order, blocks may hold a class each, and then the jackknife takes
+the differences between classes for sampling error. The blocks of two cells that generate from the same noise and
+captions hold the same images, so the difference of their distances is jackknifed as one statistic.
 """
 
 from __future__ import annotations
@@ -42,6 +44,11 @@ class Blocks:
     def pseudo_values(self) -> np.ndarray:
         """Pseudo-values [20] of the blocks; the variance of their mean is that of the distance."""
         return BLOCKS * self.value - (BLOCKS - 1) * self.left_out
+
+
+def by_stratum(strata: Sequence[tuple[Any, ...]]) -> np.ndarray:
+    """Return the places [N] of images sorted by stratum, such as their class and caption, then by place."""
+    return np.array(sorted(range(len(strata)), key=strata.__getitem__), dtype=np.int64)
 
 
 def jackknifed(value: float, left_out: np.ndarray, n: int, lowest: float = -np.inf) -> Jackknifed:

@@ -112,7 +112,7 @@ def score_spec(work: Workload, cell: Cell) -> ScoreSpec:
         "chunks": [digest(job_spec(work, cell, chunk)) for chunk in range(len(work.chunks(cell)))],
         "inputs": inputs,
         "reference": None if classified else digest(reference_spec(work, cell.dataset)),
-        "code": code_of("score", reader_code(work.config, cell.dataset)),
+        "code": code_of("score" if classified else "jobs.score_generation", reader_code(work.config, cell.dataset)),
     }
 
 

@@ -39,6 +39,7 @@ JOB_PARTS = (
     "jobs.probes",
     "jobs.margins",
     "score",
+    "jobs.score_generation",
     "jobs.score_timesteps",
     "jobs.collect",
     "cli_report",

@@ -13,7 +13,8 @@ from safetensors.numpy import save_file
 from bigain.core.provenance import SEAL, digest, provenance_file, read_sealed, write_provenance
 from bigain.core.records import canonical
 from bigain.jobs.collect import collect
-from bigain.jobs.score import score_classification, score_generation
+from bigain.jobs.score import score_classification
+from bigain.jobs.score_generation import score_generation
 from tests.helpers.layouts import ITEMS, SCENES, write_fashion
 
 CELL = {"task": "classification", "backbone": "u", "dataset": "d", "method": "tome", "strength": 0.5}
@@ -77,7 +78,7 @@ def score_spec(folder, name):
     inputs = {"conditions": digest(CONDITIONS)}
     return {
         "cell": CELL,
-        "dataset": {"reader": name, "path": str(folder)},
+        "dataset": {"reader": "fashion" if name == "generated" else name, "path": str(folder)},
         "images": ITEMS if name == "fashion" else SCENES,
         "network": "fashion-net",
         "chunks": [digest(chunk_spec(name, chunk)) for chunk in range(CHUNKS)],

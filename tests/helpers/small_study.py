@@ -23,7 +23,8 @@ from bigain.core.rng import numpy_generator
 from bigain.datasets import load as load_dataset
 from bigain.jobs.background import OrderedWorker
 from bigain.jobs.collect import collect
-from bigain.jobs.score import score_classification, score_generation
+from bigain.jobs.score import score_classification
+from bigain.jobs.score_generation import score_generation
 from bigain.jobs.score_timesteps import score_timesteps
 from bigain.jobs.shards import CellJob, ShardStore
 from bigain.jobs.storage import ParquetShards

@@ -17,7 +17,8 @@ from bigain.core.records import read_table, work_folder
 from bigain.core.validation import TRIALS, read_columns, read_features
 from bigain.jobs.collect import collect
 from bigain.jobs.inputs import calibration_input, shared_input
-from bigain.jobs.score import score_classification, score_generation
+from bigain.jobs.score import score_classification
+from bigain.jobs.score_generation import score_generation
 from bigain.reporting.collected import read_cells, read_measurements, read_results
 from bigain.reporting.timestep_profiles import read_rows
 from bigain.study.products import examine, products

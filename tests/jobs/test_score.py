@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from bigain.core.files import sha256
 from bigain.core.provenance import (
@@ -18,8 +18,11 @@ from bigain.core.provenance import (
     write_sealed,
 )
 from bigain.core.records import distinct, read_table
-from bigain.jobs.score import score_generation
+from bigain.datasets import load
+from bigain.jobs.score_generation import score_generation
+from bigain.metrics.frechet import Reference, statistics
 from bigain.reporting.page import _remarks
+from tests.helpers.layouts import write_fashion
 from tests.helpers.results import CELL, CHUNKS, METADATA, SCORED, collected, score, write_results
 
 ENVIRONMENT = {
@@ -115,6 +118,7 @@ def test_a_study_without_any_metric_says_so(tmp_path):
 
 def score_fid(folder, references, generated, **facts):
     """Score a generated cell with Inception features, of 2 dimensions here, and further facts in its provenance."""
+    write_fashion(folder)
     rng = np.random.default_rng(0)
     real = rng.normal(size=(references, 2))
     statistics = {"mu": real.mean(0), "sigma": np.cov(real, rowvar=False)}
@@ -125,7 +129,7 @@ def score_fid(folder, references, generated, **facts):
     inputs = {"conditions": {"spec": digest(conditions), "sha256": "-"}}
     write_provenance(folder / "chunk.safetensors", job, inputs, **METADATA, **facts)
     spec = {"cell": CELL, "network": "inception", "chunks": [digest(job)], "reference": digest(recipe)}
-    spec |= {"inputs": {"conditions": digest(conditions)}}
+    spec |= {"inputs": {"conditions": digest(conditions)}, "dataset": {"reader": "fashion", "path": str(folder)}}
     score_generation(spec, folder / "reference.safetensors", [folder / "chunk.safetensors"], folder / "metrics.json")
     return read_sealed(folder / "metrics.json")
 
@@ -164,6 +168,22 @@ def test_classes_whose_prompts_are_cut_off_are_counted_over_all_chunks(tmp_path)
     score(tmp_path, "fashion")
     scored = read_sealed(tmp_path / "cells/fashion/metrics.json")
     assert scored["warnings"] == {"prompts": "2 of 10 classes have prompts longer than the 77 tokens that u reads"}
+
+
+def test_every_block_has_the_same_share_of_every_class(tmp_path):
+    write_results(tmp_path)
+    score(tmp_path, "generated")
+    scored = read_sealed(tmp_path / "cells/generated/metrics.json")
+    features = np.concatenate([load_file(tmp_path / f"generated-{chunk}.safetensors")["features"] for chunk in (0, 1)])
+    labels = [label for (label,) in load({"reader": "fashion", "path": str(tmp_path)}).cycled(100).labels]
+    in_block = np.empty(100, dtype=int)
+    in_block[np.argsort(labels, kind="stable")] = np.arange(100) % 20
+    counts = pd.crosstab(in_block, labels)
+    assert (counts.max() - counts.min()).max() <= 1
+    real = load_file(tmp_path / "reference.safetensors")
+    reference = Reference(real["mu"], real["sigma"])
+    left_out = [reference.distance(*statistics(features[in_block != b])) for b in range(20)]
+    assert scored["blocks"]["left_out"]["fd"] == pytest.approx(left_out)
 
 
 def test_a_fid_of_few_generated_images_is_left_out_and_said_so(tmp_path, capsys):

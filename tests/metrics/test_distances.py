@@ -6,7 +6,7 @@ from scipy import stats
 
 from bigain.metrics.fidelity import _discrepancies
 from bigain.metrics.frechet import Reference, extrapolated, frechet, of_perfect_generator, statistics
-from bigain.metrics.jackknife import BLOCKS, Blocks, T, over_seeds
+from bigain.metrics.jackknife import BLOCKS, Blocks, T, by_stratum, over_seeds
 from bigain.metrics.significance import paired_distances
 
 DIMENSIONS = 8
@@ -95,6 +95,50 @@ def test_cells_of_other_images_are_not_compared(changes, message):
     features = np.random.default_rng(0).normal(size=(200, DIMENSIONS))
     with pytest.raises(ValueError, match=f"no common images: {message}"):
         paired_distances(blocks(features), blocks(features, **changes))
+
+
+def test_differences_between_classes_are_no_sampling_error():
+    """Ten classes take turns, as in the data sets here, and each generator shifts them alike or by class.
+
+    95% of 100 samples are covered, at less than 40% of the widths that blocks of a class each give.
+    """
+    rng, classes, n = np.random.default_rng(0), 10, 200
+    labels = np.arange(n) % classes
+    means = rng.normal(size=(classes, DIMENSIONS))
+    shifts = rng.normal(0.2, 0.2, size=(classes, DIMENSIONS))
+    many = np.repeat(means, 2000, axis=0) + rng.normal(size=(2000 * classes, DIMENSIONS))
+    reference, order = Reference(*statistics(many)), by_stratum([(label,) for label in labels])
+
+    def block(features):
+        distance = frechet(reference, features)
+        return Blocks(distance.estimate.value, distance.left_out, IMAGES)
+
+    samples = []
+    for _ in range(100):
+        theirs = means[labels] + rng.normal(size=(n, DIMENSIONS))
+        ours = 0.7 * (theirs - means[labels]) + 0.71 * rng.normal(size=(n, DIMENSIONS)) + (means + shifts)[labels]
+        differences = [paired_distances(block(ours[rows]), block(theirs[rows])) for rows in (order, np.arange(n))]
+        samples.append([(d.value, d.low, d.high) for d in differences])
+    value, low, high = np.moveaxis(np.array(samples), 2, 0)
+    true = value[:, 0].mean()
+    assert value[:, 0] == pytest.approx(value[:, 1])
+    assert np.mean((low[:, 0] <= true) & (true <= high[:, 0])) >= 0.9
+    assert np.median((high - low)[:, 0] / (high - low)[:, 1]) < 0.4
+
+
+def test_the_distance_of_many_images_is_extrapolated_whatever_the_order_of_classes():
+    """An even number of classes takes turns, so that halves and quarters of the images in their order lack some."""
+    rng, n, classes = np.random.default_rng(1), 400, 10
+    means = 3 * rng.normal(size=(classes, DIMENSIONS))
+    labels = np.arange(n) % classes
+    reference = Reference(*statistics(np.repeat(means, 2000, axis=0) + rng.normal(size=(2000 * classes, DIMENSIONS))))
+    generated = means[labels] + rng.normal(size=(n, DIMENSIONS))
+    in_strata = generated[by_stratum([(label,) for label in labels])]
+    distance, shuffled = frechet(reference, in_strata), frechet(reference, generated)
+    estimate = extrapolated(reference, in_strata, distance)
+    assert abs(estimate.value) < distance.estimate.value < 1
+    assert estimate.high - estimate.low < 1
+    assert abs(extrapolated(reference, generated, shuffled).value) > 5  # what it would be without strata
 
 
 @pytest.mark.parametrize("n", [128, 500])
