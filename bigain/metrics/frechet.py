@@ -95,8 +95,8 @@ def fewest_to_extrapolate(dimensions: int) -> int:
 def of_perfect_generator(reference: Reference, n: int) -> Estimate:
     """Return the distance that n images of the reference's own distribution would have, and a range for 95% of them.
 
-    It is simulated with normal features of the reference's covariance. The sampling error of the reference itself is
-    not included.
+    It is simulated with independent normal features of the reference's covariance; equally many images of every
+    class have less bias. The sampling error of the reference itself is not included.
     """
     rng = np.random.default_rng(0)
     shape = (n, len(reference.mu))
