@@ -16,7 +16,7 @@ command = partial(app.command, rich_help_panel=MAINTENANCE_PANEL)
 
 @command()
 def accept(
-    parts: Annotated[list[str] | None, typer.Argument(help="Parts of the code, or `all` that changed.")] = None,
+    parts: Annotated[list[str] | None, typer.Argument(help="Parts of the code; `all`: every changed part.")] = None,
     new_numbers: Annotated[
         bool, typer.Option("--new-numbers", help="Record that the numbers changed, so that older results are outdated.")
     ] = False,
@@ -41,7 +41,7 @@ def accept(
 
 @command("flops-table")
 def flops_table(output: Output = Path("bigain/study/flops.csv")) -> None:
-    """Count every method at the paper's strengths on SD 2.0 and DiT-XL/2, for `bigain plan`."""
+    """Count the FLOPs of every method at the paper's strengths, which `bigain plan` looks up."""
     from bigain.core.outputs import Output, begins_with, check_outputs
     from bigain.measure.flops_table import write
 
