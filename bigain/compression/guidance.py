@@ -29,15 +29,15 @@ class Step(NamedTuple):
 
 
 class GuidanceHook(Hook):
-    """On the model: hands each pass |eps_c - eps_0| of the previous step, and keeps its own for the next.
+    """On the model: hands each pass |eps_c - eps_0| of the previous step, and keeps that of this step for the next.
 
-    A batch is guided if its second half repeats the first half's latents, which all differ, under other conditions. A
-    step above the timestep of the previous step begins a run, and gets no guidance. A step at the same timestep goes on
-    with a run that has come down to it, as Heun's second evaluations do and PNDM's, and else begins another. All steps
-    of a run have the same conditions. Other conditions at a timestep that goes on with a run are an error rather than a
-    new run: if two runs took turns, every step would begin a run, and none would ever get guidance. Runs under equal
-    conditions cannot be told apart: they must not take turns, nor begin at or below the timestep at which another
-    stopped.
+    A batch is guided if its second half repeats the latents of the first, which all differ, under other conditions. A
+    step at a higher timestep than the previous one begins a run and gets no guidance. A step at the same timestep
+    continues a run that has come down to it, as the second evaluations of Heun and PNDM do; otherwise it begins a run.
+    All steps of a run have the same conditions. A step that would continue a run under other conditions is an error
+    and not a new run: if two runs took turns, every step would begin a run, and none would ever get guidance. Runs
+    under equal conditions cannot be told apart: they must not take turns, and none may begin at or below the timestep
+    at which another stopped.
     """
 
     def __init__(self, attachment: TokenAttachment) -> None:

@@ -102,8 +102,10 @@ class KeysHook(Hook):
 
 
 class ValuesHook(KeysHook):
-    """On to_v of self-attention: hands it the tokens that to_k got. Other inputs, such as the values without keys of
-    perturbed attention, pass unchanged."""
+    """On to_v of self-attention: hands it the tokens that to_k got.
+
+    Other inputs pass unchanged, such as those of perturbed attention, which computes values without keys.
+    """
 
     def reduced(self, x: Tensor) -> Tensor | None:
         """Return the reduced tokens in place of x, or None for other tokens."""

@@ -39,14 +39,14 @@ class PlacedKeysHook(KeysHook):
 
 
 class ProcessorHook(Hook):
-    """On attention: checks that its processor is its site's `RotaryProcessor`, which knows the positions of fewer
-    tokens."""
+    """On attention: checks that its processor is still the `RotaryProcessor` of this site, which knows the positions of
+    compressed tokens."""
 
     def __init__(self, attachment: TokenAttachment, site: Site) -> None:
         self.attachment, self.site = attachment, site
 
     def before(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
-        """Raise ValueError if something has replaced it."""
+        """Raise ValueError if something has replaced the processor."""
         processor: Any = module.processor
         is_rotary = isinstance(processor, RotaryProcessor)
         if (is_rotary and processor.site is self.site) or self.attachment.forward_pass.strength is None:
@@ -61,8 +61,11 @@ class ProcessorHook(Hook):
 
 class RotaryProcessor:
     """FLUX's attention (`FluxAttnProcessor`) with rotary positions that differ between samples, and between queries and
-    keys. Where nothing is compressed, it calls the original processor: also if its attachment was removed, but
-    `attn_processors` was read before and set again."""
+    keys.
+
+    Where nothing is compressed, it calls the original processor. So it is harmless after its attachment was removed, if
+    a caller sets `attn_processors` to what it read before.
+    """
 
     def __init__(
         self, original: FluxAttnProcessor, attachment: TokenAttachment, site: Site, embed: Callable[[Tensor], Table]

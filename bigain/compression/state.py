@@ -31,7 +31,7 @@ class Reduction:
 
 @dataclass
 class ForwardPass:
-    """One forward pass: its timestep, the number and seeds of its random draws, and what its blocks have so far.
+    """One forward pass: its timestep, the number and seeds of its random draws, and what its blocks have stored so far.
 
     `grids`, `plans`, `reductions`, `whole` (the tokens of a layer whose samples run one by one) and `text_tokens` (the
     number of text tokens before the image's) are keyed by block name, `shared_plans` by what shares them. With rotary

@@ -1,0 +1,1 @@
+"""Measure operations, seconds, image features, frequency bands, margins and token maps of models."""

@@ -1,0 +1,1 @@
+"""Turn collected results into tables, figures, verdicts and a page. No torch."""

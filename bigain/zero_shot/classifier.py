@@ -52,32 +52,32 @@ class DiffusionClassifier(Parameters):
 
     It needs no fitting; `fit` is there for scikit-learn's cross-validation and grid search. Its methods take images of
     any kind: paths, PIL images, arrays [H, W] or [H, W, C] (uint8, or floats from 0 to 1), tensors [C, H, W], a list of
-    these, or a batch as one array or tensor. Their short side is resized to the model's and the middle is cropped.
+    these, or a batch as one array or tensor. Their short side is resized to the model's size and the centre is cropped.
     `predict`, `predict_proba`, `score` and `calibrate` also take the table that `errors` returned for the images, and
-    then do not run the model. The images of a table have to be in rising order, and so are results and labels.
+    then do not run the model. The images of a table have to be in rising order; results and labels follow that order.
 
-    The noise of an image is keyed by `seed` and the image's pixels: its results depend neither on its name, nor on its
-    place in a list, nor on the other images, but for rounding (batches hold rows of several images).
+    The noise of an image is keyed by `seed` and the image's pixels. So its results do not depend on its name, its place
+    in a list or the other images, except for rounding (batches hold rows of several images).
 
-    pipe: a pipeline in memory, whose modules are used themselves, or a folder in diffusers' format. Supported are
+    pipe: a pipeline in memory, whose modules are used without copying, or a folder in diffusers' format. Supported are
         pipelines like StableDiffusionPipeline, StableDiffusion3Pipeline, DiTPipeline and FluxPipeline.
-    candidates: prompts or, for a model conditioned on classes, class ids; or a mapping from names of your own to them.
-    stages, keep: trials per class by the end of each stage, and how many classes survive it. Without `keep`, one stage
-        keeps 1, and two keep 5 and 1, as in the paper.
+    candidates: prompts or, for a class-conditioned model, class ids; or a mapping from names of your choice to these.
+    stages, keep: trials per class by the end of each stage, and how many classes survive it. Without `keep`, a single
+        stage keeps 1 class, and two stages keep 5 and 1, as in the paper.
     method, ratio, threshold, factor, calibration: a compression method and its strength, as in `bigain.apply`.
     elimination: drops classes that are far enough behind; of `stages`, only the last number of trials is used then.
-    descent: drops whole groups of classes of a label tree before the first stage. Classes that it drops unseen have no
-        errors, so probabilities and `explain`, which need those of all classes, are refused.
+    descent: drops whole groups of classes of a label tree before the first stage. Classes that it drops without a trial
+        have no errors, so `predict_proba`, `calibrate` and `explain`, which need those of all classes, are refused.
     loss: "l2", "l1" or "huber".
-    timesteps: a fixed "grid", or "random": drawn for each image, as Algorithm 1 is printed.
-    weights: w(t) of the decision between the classes that reach the last stage, and of probabilities: a name in
+    timesteps: a fixed "grid", or "random": drawn for each image, as in the printed Algorithm 1.
+    weights: w(t) in probabilities and in the decision between the classes that reach the last stage: a name in
         `bigain.metrics.timestep_weights.WEIGHTS` or a function of t in [0, 1]. The elimination weighs all t equally.
-    temperature: of the probabilities; None counts as 1, until `calibrate` fits it.
+    temperature: divides the mean errors in probabilities; None counts as 1, until `calibrate` fits it.
     batch_size: rows of a forward pass. A pass is always full, so use a small number for few images and classes.
-    block: images that are classified together.
-    compile: mode of torch.compile, for the length of a call: "off", "default" or "max-autotune".
-    device, dtype: where and in which precision a folder is loaded; a pipeline in memory keeps its own.
-    progress: show a progress bar.
+    block: number of images that are classified together.
+    compile: mode of torch.compile during a call: "off", "default" or "max-autotune".
+    device, dtype: device and precision for a model loaded from a folder; a pipeline in memory keeps those that it has.
+    progress: whether to show a progress bar.
 
     Threads may share a model: their calls run one after the other. A pickle or deep copy holds a copy of a pipeline in
     memory; a clone shares it.
@@ -166,13 +166,13 @@ class DiffusionClassifier(Parameters):
         return self.classes_[predicted_classes(self._errors_of(images), self.weights)]
 
     def predict_proba(self, images: Images | pd.DataFrame) -> np.ndarray:
-        """Return the probability of every class [N, K]: softmax of minus the mean errors over the temperature.
+        """Return the probability of every class [N, K]: the softmax of the negative mean errors over the temperature.
 
-        **Uncalibrated probabilities say nothing**: until `calibrate` has fitted the temperature (or you have set it),
+        **Uncalibrated probabilities mean nothing**: until `calibrate` has fitted the temperature (or you have set it),
         it is 1, far above any difference between errors, and all classes come out almost equally probable.
 
-        Columns are in the order of `classes_`, which is that of `candidates`. Metrics of scikit-learn take columns in
-        sorted order, so sort the candidates before you score probabilities with them.
+        Columns are in the order of `classes_`, which is that of `candidates`. Scikit-learn's metrics expect columns in
+        sorted order, so sort the candidates before you score probabilities with these metrics.
 
         A class that was eliminated early is compared with the predicted class on the trials that it has, which share
         their noise (`bigain.metrics.calibration.paired_differences`). Errors are those of `predict`.
