@@ -196,14 +196,14 @@ def classify_images(
 
 
 def _in_order(rows: Iterable[Row], timesteps: list[list[int]]) -> list[Row]:
-    """Return the rows of a stage by image, t in the stage's order, and class."""
+    """Sort the rows of a stage by image, then t in the stage's order, then class."""
     place = [{t: k for k, t in enumerate(new)} for new in timesteps]
     return sorted(rows, key=lambda row: (row.image, place[row.image][row.t], row.class_index))
 
 
 def _draw_after(stage: int, images: ImageGroup, coming: ImageGroup | None, undecided: list[int]) -> None:
-    """Draw the noise that is needed after a stage: of the undecided images' next stage, or of the coming group's
-    first."""
+    """Draw the noise that is needed after a stage: for the next stage of the undecided images or, after the last stage,
+    for the first stage of the coming group."""
     if stage + 1 < len(images.timesteps):
         images.draw_ahead(stage + 1, undecided)
     elif coming is not None:

@@ -72,7 +72,7 @@ class Elimination:
     def bounds(self, differences: np.ndarray, trials: int) -> np.ndarray:
         """Return z standard errors of each mean difference, times the finite-population factor sqrt(1 - n/M).
 
-        The decision to predict is the one after M trials, so nothing is uncertain once all M are seen.
+        The target is the decision after all M trials, so no uncertainty is left once all M are seen.
         Differences [K, n] -> bounds [K].
         """
         seen = differences.shape[1]

@@ -23,12 +23,15 @@ app = typer.Typer()
 
 @app.command(rich_help_panel=METHODS_PANEL)
 def compare(
-    method: Annotated[str, typer.Argument(help="An id, MINE.py, MINE.py:ID, or an entry point of bigain.methods.")],
+    method: Annotated[str, typer.Argument(help="An id, FILE.py, FILE.py:ID, or an entry point of bigain.methods.")],
     against: Annotated[
         Path, typer.Option(help="Folder of outcomes, or folder of a report that contains `outcomes`.")
     ] = Path("docs/reference"),
     strength: Annotated[
-        float | None, typer.Option(help="Strength; by default the one nearest to the budget with the most methods.")
+        float | None,
+        typer.Option(
+            help="Strength; by default, on each backbone, the one nearest to the budget with the most methods."
+        ),
     ] = None,
     images: Annotated[int | None, typer.Option(help="Classify only the first N images, and generate none.")] = None,
     backbone: Annotated[list[str] | None, typer.Option(help="Backbone, by default all; may be repeated.")] = None,

@@ -75,7 +75,7 @@ def encode_conditions(spec_text: SpecText, outputs: Outputs, log: Log = None) ->
 
 @command("measure-batch")
 def measure_batch(spec_text: SpecText, outputs: Outputs, log: Log = None) -> None:
-    """Measure how many rows of a forward pass take the least time per row."""
+    """Measure which batch size takes the least time per row of a forward pass."""
     with model_job(spec_text, log) as spec:
         from bigain.jobs import batch
 
@@ -200,7 +200,7 @@ def score_generation(
     output: Output,
     log: Log = None,
 ) -> None:
-    """Compute the Fréchet distance between a cell's generated images and the real ones."""
+    """Compute the Fréchet distance and other metrics between a cell's generated images and the real ones."""
     with logged(log):
         from bigain.jobs import score_generation as job
 
@@ -223,7 +223,7 @@ def collect(
     output: Annotated[Path, typer.Option(help="File for the tidy results, beside the folder of the study's cells.")],
     log: Log = None,
 ) -> None:
-    """Collect the metrics of all cells in a tidy table, every image's outcome in another, and details of the cells."""
+    """Collect the metrics of all cells and the outcomes of all images in two tidy tables, with details of the cells."""
     with logged(log):
         from bigain.jobs import collect as job
 

@@ -72,7 +72,7 @@ def flops(
 
 @command("check-method")
 def check_method(
-    source: Annotated[str, typer.Argument(help="A file with methods (MINE.py), or an entry point of bigain.methods.")],
+    source: Annotated[str, typer.Argument(help="A file with methods (FILE.py), or an entry point of bigain.methods.")],
 ) -> None:
     """Test your own methods on random tokens, and report for each required property whether it holds."""
     from bigain.methods import outside

@@ -28,14 +28,16 @@ def elimination(
         typer.Option(help="JSON file of a label tree (groups of classes); descents of the tree are replayed too."),
     ] = None,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Also certify a z on half of the images.")] = False,
-    every: Annotated[int, typer.Option(help="Trials between looks, with --calibrate.")] = 5,
-    rate: Annotated[float, typer.Option(help="Rate of disagreements to certify, with --calibrate.")] = 0.02,
+    every: Annotated[int, typer.Option(help="Trials from one elimination to the next, with --calibrate.")] = 5,
+    rate: Annotated[
+        float, typer.Option(help="Rate of disagreement with the full evaluation to certify, with --calibrate.")
+    ] = 0.02,
     delta: Annotated[float, typer.Option(help="Error level of the certificate, with --calibrate.")] = 0.05,
     certificate: Annotated[
         Path, typer.Option(help="File of the certificate, with --calibrate; its table is the .csv beside it.")
     ] = Path("elimination-certificate.json"),
 ) -> None:
-    """Replay stages and elimination on stored trials to show what fewer noise predictions cost."""
+    """Replay stages and elimination on stored trials to show what fewer noise predictions cost in accuracy."""
     from bigain.reporting.certification import calibrate as calibrate_z
     from bigain.reporting.elimination import write_elimination
 

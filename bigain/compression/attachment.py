@@ -55,7 +55,7 @@ class Attachment(ABC):
         super().__setattr__(name, value)
 
     def attach_to(self, denoiser: ModelMixin) -> None:
-        """Make this the method of a model whose hooks are in place."""
+        """Register this as the method of a model whose hooks are in place."""
         setattr(denoiser, ATTRIBUTE, self)
         self.attached_model = denoiser
 

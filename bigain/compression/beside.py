@@ -22,8 +22,8 @@ def stateful_hooks(module: nn.Module) -> list[str]:
 
 
 def smoothed_projections(attention: nn.Module) -> list[str]:
-    """Return the names of an attention's projections on which, or on a layer inside of which (an adapter's base layer),
-    diffusers has put smoothed-energy guidance."""
+    """Return the names of an attention's projections that carry diffusers' smoothed-energy guidance, on themselves or
+    on a layer inside them (an adapter's base layer)."""
     return [
         name
         for name, projection in attention.named_children()

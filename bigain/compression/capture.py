@@ -1,4 +1,4 @@
-"""Refuse what `torch.jit.trace` and `torch.export` cannot record of a method: they would keep one call's behaviour."""
+"""Refuse `torch.jit.trace` and `torch.export` where the recorded graph would repeat one call's choices forever."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bigain.methods.method import Method
 
 
 def recorder() -> str | None:
-    """Return what records the forward pass that runs as a graph for all later calls, if anything does."""
+    """Return the name of the function that is recording this forward pass as a graph, or None."""
     if torch.jit.is_tracing():
         return "torch.jit.trace"
     return "torch.export" if torch.compiler.is_exporting() else None
 
 
 def refuse(method_id: str) -> None:
-    """Raise ValueError if a graph is recorded, for methods whose passes depend on the timestep or on earlier passes."""
+    """Raise ValueError if this pass is being recorded, for methods that depend on the timestep or on earlier passes."""
     name = recorder()
     if name is not None:
         raise ValueError(
@@ -27,9 +27,9 @@ def refuse(method_id: str) -> None:
 
 
 def check(method: Method, timestep: Any, reads_timestep: bool) -> None:
-    """Raise ValueError if a recorded graph would not do what the method does at other timesteps or on other images.
+    """Raise ValueError if a recorded graph would differ from the method at other timesteps or on other images.
 
-    A timestep that is a plain number is a constant of the graph like any other.
+    A timestep that is a plain number becomes a constant of the graph, as any number does.
     """
     name = recorder()
     if name is None:

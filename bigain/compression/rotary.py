@@ -209,7 +209,7 @@ def put_processors_on(attachment: TokenAttachment, embed: Callable[[Tensor], Tab
 
 
 def _own_processor(attention: FluxAttention) -> Any:
-    """Return an attention's processor; the original one in place of that of a removed attachment."""
+    """Return an attention's processor, or the original one if the processor belongs to a removed attachment."""
     processor = attention.processor
     is_stale = isinstance(processor, RotaryProcessor) and not processor.attachment.is_attached
     return processor.original if is_stale else processor

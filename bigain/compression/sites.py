@@ -69,7 +69,7 @@ class Site:
         return self.kept if self.observed[0] else self.tokens_left(self.grid.height, self.grid.width)[1]
 
     def observe(self, tokens_left: list[int]) -> None:
-        """Add the number of tokens left of each of some samples to the mean."""
+        """Update the mean with the number of tokens left in each of some samples."""
         samples, tokens = self.observed
         self.observed = samples + len(tokens_left), tokens + sum(tokens_left)
 

@@ -115,7 +115,7 @@ class ForwardState:
         return begun
 
     def number(self, forward_pass: ForwardPass) -> Tensor:
-        """Return the number of a pass among those that drew random numbers, from 1."""
+        """Count a pass that draws random numbers, and return its number, from 1."""
         if forward_pass.number is None:
             if torch.compiler.is_compiling():
                 # In place: for another tensor, the graph would be traced again.

@@ -100,8 +100,8 @@ def _elsewhere(model: ModelMixin) -> str:
 
 
 def _holder(model: ModelMixin, layer: str) -> str:
-    """Return the class of the module that holds a layer in one of a U-Net's blocks, which is a transformer as a rule;
-    that of the U-Net's block if it holds the layer itself."""
+    """Return the class of the module that holds a layer of a U-Net's block: usually a transformer, sometimes the block
+    itself."""
     parts = layer.split(".")
     parents = [model.get_submodule(".".join(parts[:depth])) for depth in range(1, len(parts))]
     inside = [type(parent).__name__ for parent in parents if not isinstance(parent, nn.ModuleList)]
@@ -129,7 +129,7 @@ def without_block(model: ModelMixin) -> list[str]:
 
 
 def _reads_image(attention: Attention) -> bool:
-    """Return whether keys and values are of the image, alone or after those of the prompt (`added_kv_proj_dim`)."""
+    """Return whether keys and values come from the image, alone or after the prompt's (`added_kv_proj_dim`)."""
     return not attention.only_cross_attention and (
         not attention.is_cross_attention or attention.added_kv_proj_dim is not None
     )

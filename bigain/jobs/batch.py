@@ -1,4 +1,4 @@
-"""The job that measures how many rows of the classifier's forward pass take the least time per row."""
+"""The job that measures which batch size takes the least time per row of the classifier's forward pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recompute the paper's statements from the numbers that its anonymous submission prints: which can be a target?"""
+"""Recompute the paper's statements from its anonymous submission's printed numbers, to find those fit as targets."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Difference(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """AGREES, MISREAD or DIFFERS; a difference that is right without its first digit was probably misread."""
+        """AGREES, MISREAD or DIFFERS; a difference that is right once its leading 1 is read as an arrow was misread."""
         if math.isclose(self.delta.printed, self.recomputed, abs_tol=TOLERANCE):
             return AGREES
         return MISREAD if is_misread_arrow(self.delta.printed, self.recomputed) else DIFFERS

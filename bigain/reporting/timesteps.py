@@ -60,7 +60,7 @@ def write_timesteps(runs: list[Path], csv: Path, weights_csv: Path, pdf: Path, p
 
 
 def _profile(trials: pd.DataFrame, labels: Mapping[int, int], classes: int) -> pd.DataFrame:
-    """Return the accuracy at every timestep. Raises ValueError if there is none at which it can be told."""
+    """Return the accuracy at every timestep. Raises ValueError if none has an error of every class."""
     decided = hits_at_timesteps(trials, labels, classes)
     if not decided.timesteps:
         raise ValueError(f"at no timestep does every image have an error of each of the {classes} classes")

@@ -22,7 +22,7 @@ KEYS = {  # schemas of the keys of a manifest
 
 
 def verify_rendered(folder: Path, names: list[str], expected: str) -> Iterator[Finding]:
-    """Yield what is wrong with the files in the folder of a report. Before it is rendered, only orphans can be.
+    """Yield what is wrong with the files in the folder of a report; before it is rendered, these can only be orphans.
 
     `names` are the files that the report may have, `expected` is the digest of its spec.
     """

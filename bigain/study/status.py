@@ -84,9 +84,9 @@ def phases(study: Study) -> list[Phase]:
 
 
 def failures(phases: list[Phase], stopped: Collection[Path] = ()) -> list[Job]:
-    """Return the jobs that failed, among them those that were started and whose output is in `stopped`.
+    """Return the jobs that failed, and the started jobs whose output is in `stopped`.
 
-    Others that were started may still be running, in another run of the study.
+    Other started jobs may still be running, in another run of the study.
     """
     jobs = [job for phase in phases for job in phase.jobs]
     return [job for job in jobs if job.state == "failed" or (job.state == "started" and job.output in stopped)]

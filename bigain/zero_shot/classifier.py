@@ -284,7 +284,8 @@ class DiffusionClassifier(Parameters):
         """Raise ValueError if classes may have no errors."""
         if self.descent is not None:
             raise ValueError(
-                "a descent leaves classes without errors, and this needs those of all: set descent to None"
+                "a descent leaves classes without errors, but probabilities and explanations need the errors of all "
+                "classes: set descent to None"
             )
 
     @contextmanager

@@ -27,9 +27,9 @@ def table_of(trials: Iterable[tuple[int, Trial]]) -> pd.DataFrame:
 def check_table(errors: pd.DataFrame, names: Sequence[Any], all_evaluated: bool) -> None:
     """Raise ValueError for a table that is not of these classes or whose images are not in rising order.
 
-    Results have an entry per image, in the order of the images, so another order of rows would exchange them. Columns
-    are numbers, whole ones but for the errors. Classes are their places in `names`; if all were evaluated, no image
-    lacks one.
+    Results have an entry per image, in rising order, so they would be matched to the wrong images if the rows were in
+    another order. All columns but the errors hold whole numbers. Classes are places in `names`; with `all_evaluated`,
+    every image needs errors of all classes.
     """
     _check_columns(errors)
     present = set(errors["class"])

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def reliability_figure(panels: Mapping[str, Mapping[str, Reliability]]) -> Figure:
-    """Return a figure with a panel per title; a panel shows the reliability of each label as points, whose area is the
-    share of images in the bin, and its ECE."""
+    """Return a figure with a panel per title. A panel shows each label's ECE and its reliability, as points whose area
+    is the share of images in the bin."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.6 * len(panels), 3.6), layout="constrained")

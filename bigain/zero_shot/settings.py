@@ -60,7 +60,7 @@ def settings_of(parameters: Mapping[str, Any]) -> ClassificationSettings:
 
 
 def _kept(parameters: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return how many classes survive each stage: the paper's numbers, unless `keep` says them."""
+    """Return how many classes survive each stage: by default as many as in the paper."""
     stages, keep = parameters["stages"], parameters["keep"]
     if keep is not None:
         return whole_numbers("keep", keep, "(5, 1)")
