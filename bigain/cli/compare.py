@@ -40,7 +40,7 @@ def compare(
     """Run a method on the images and noise of a stored study, and test it against the methods at the same budget.
 
     Computes only the cells of the method, in a separate study, results/compare_METHOD. Refuses stored outcomes whose
-    settings, models, data or code differ from the present ones.
+    settings, models, data or code differ from the current ones.
     """
     from bigain.methods.ids import method_of
     from bigain.reporting.compared import Stored

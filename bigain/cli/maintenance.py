@@ -41,7 +41,7 @@ def accept(
 
 @command("flops-table")
 def flops_table(output: Output = Path("bigain/study/flops.csv")) -> None:
-    """Count the FLOPs of every method at the paper's strengths, which `bigain plan` looks up."""
+    """Count every method at the paper's strengths on its models and the embedded ones, for `bigain plan`."""
     from bigain.core.outputs import Output, begins_with, check_outputs
     from bigain.measure.flops_table import write
 

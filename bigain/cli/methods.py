@@ -74,7 +74,7 @@ def flops(
 def check_method(
     source: Annotated[str, typer.Argument(help="A file with methods (FILE.py), or an entry point of bigain.methods.")],
 ) -> None:
-    """Test methods of your own on random tokens, and report the properties that fail."""
+    """Test your own methods on random tokens, and report for each required property whether it holds."""
     from bigain.methods import outside
 
     try:

@@ -66,14 +66,14 @@ def fail(message: object, code: int = 2) -> NoReturn:
 
 
 class MissingKey(KeyError):
-    """A key that a command reads, and that its --spec lacks."""
+    """Error for a key that a command reads but its --spec lacks."""
 
     def __str__(self) -> str:
         return f"--spec lacks the key {self.args[0]!r}: the workflow writes it, and `snakemake -n -p` prints it"
 
 
 class Spec(dict[str, Any]):
-    """A JSON object of a spec, which names a key that it lacks."""
+    """JSON object of a spec, in which reading a missing key raises MissingKey."""
 
     def __missing__(self, key: str) -> NoReturn:
         raise MissingKey(key)

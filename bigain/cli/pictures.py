@@ -112,7 +112,7 @@ def classify_images(
     prompts: Annotated[
         Path | None, typer.Option(help="Text file with a prompt, or the name of a class, per line.")
     ] = None,
-    template: Annotated[str, typer.Option(help="Template that makes a prompt of a name: 'a photo of a {}'.")] = "{}",
+    template: Annotated[str, typer.Option(help="Template that turns a name into a prompt: 'a photo of a {}'.")] = "{}",
     class_ids: ClassIds = None,
     method: MethodId = "none",
     ratio: Ratio = None,

@@ -28,7 +28,7 @@ def power(
     ] = None,
     discordance: Annotated[
         list[float] | None,
-        typer.Option(help="Share of images that only one of two methods gets right, without a pilot; may be repeated."),
+        typer.Option(help="Without a pilot: share of images that only one of two methods gets right; may be repeated."),
     ] = None,
     difference: Annotated[
         float | None, typer.Option(help="Difference to show, in points; overrides the claims' margins.")

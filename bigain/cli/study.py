@@ -186,7 +186,7 @@ def _settings(name: str, configfiles: list[Path]) -> dict[str, Any]:
 
 
 def _spec_settings(name: str, spec: str) -> dict[str, Any]:
-    """Return the settings of something to download, from --spec; print an error and exit if a key is wrong."""
+    """Return the settings of a download from --spec; print an error and exit if a key is missing or wrong."""
     from bigain.core.validation import validate
     from bigain.datasets import SOURCES
 
