@@ -81,7 +81,12 @@ def test_nothing_chosen_is_in_what_chooses():
         ("backbones/dit.py", "class DiT", "X = 1\n\n\nclass DiT", ["backbones.dit"]),
         ("calibration/obs.py", "import torch", "import torch\n\nX = 1", ["structural.mosaicdiff"]),
         ("reporting/names.py", "METRICS", "X = 1\nMETRICS", ["cli_report"]),
-        ("metrics/frechet.py", "import numpy as np", "import numpy as np\n\nX = 1", ["jobs.reference", "score"]),
+        (
+            "metrics/frechet.py",
+            "import numpy as np",
+            "import numpy as np\n\nX = 1",
+            ["jobs.reference", "jobs.score_generation"],
+        ),
         ("datasets/coco.py", "CLASSES", "X = 1\nCLASSES", ["datasets.coco"]),
         ("tokens/prune.py", "import torch\n", "import torch\n\nX = 1\n", ["tokens.fusion", "tokens.prune"]),
         ("study/input_specs.py", "REFERENCE_BATCH = 50", "REFERENCE_BATCH = 51", []),  # it stands in specs
