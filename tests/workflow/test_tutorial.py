@@ -84,4 +84,4 @@ def test_the_plan_of_stable_diffusion_counts_the_passes_that_the_page_says(print
     _, output = printed
     assert "classification with sd2 on mine: 55 forward passes per image" in output
     page = " ".join((ROOT / "docs/tutorial.md").read_text("utf-8").split())
-    assert "5 classes with these stages take 55 predictions per image" in page
+    assert "with these stages, 5 classes take 55 predictions per image" in page
