@@ -74,7 +74,8 @@ class Hook:
 
 
 class TimestepHook(Hook):
-    """On the model: calls `begin` with the timestep before every forward pass, and `end` after it."""
+    """On the model: calls `begin` with the timestep before every forward pass, and `end` after it, with whether the
+    pass ran to its end."""
 
     ends_failed = True
 
@@ -82,7 +83,7 @@ class TimestepHook(Hook):
         self,
         begin: Callable[[Tensor | float | None], None],
         model: nn.Module,
-        end: Callable[[], None] | None = None,
+        end: Callable[[bool], None] | None = None,
     ) -> None:
         self.begin, self.end = begin, end
         names = parameter_names(model)
@@ -96,7 +97,7 @@ class TimestepHook(Hook):
     def after(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> None:
         """End it."""
         if self.end is not None:
-            self.end()
+            self.end(output is not None)
 
 
 def attachment_of(function: Callable[..., Any]) -> Attachment | None:

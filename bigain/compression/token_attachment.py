@@ -152,10 +152,10 @@ class TokenAttachment(Attachment):
                 "use enable_gradient_checkpointing()"
             )
 
-    def end(self) -> None:
-        """End a forward pass. Raises NothingReducedError if the strength reduces none of its grids."""
+    def end(self, whole: bool) -> None:
+        """End a forward pass. Raises NothingReducedError if it ran as a `whole`, and the strength reduces no grid."""
         self.state.end()
-        if not torch.compiler.is_compiling():
+        if whole and not torch.compiler.is_compiling():
             self._check_effect()
 
     def _check_effect(self) -> None:

@@ -10,7 +10,7 @@ from bigain.study.denoisers import Denoiser
 from bigain.tokens import TokenGrid
 from bigain.tokens.facility import merge_tiles
 from bigain.tokens.merge import merge_top_left
-from tests.helpers.models import RUN, run_unet
+from tests.helpers.models import RUN, run_unet, tiny_unet
 
 GRID = TokenGrid(8, 8)
 
@@ -65,7 +65,8 @@ def test_every_compressed_attention_gets_its_sizes(request, family, method, stre
     assert not torch.equal(weighted, plain)
 
 
-def test_a_processor_that_reads_no_mask_is_named(unet):
+def test_a_processor_that_reads_no_mask_is_named():
+    unet = tiny_unet()
     unet.down_blocks[0].attentions[0].transformer_blocks[0].attn1.set_processor(SlicedAttnProcessor(1))
     with (
         bigain.compressed(unet, "tome_fixed~attention-proportional", ratio=0.5),

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.helpers import models
 
-_built: dict[str, tuple[Any, dict[str, Any]]] = {}  # models, and their weights when they were built
+_built: dict[str, tuple[Any, dict[str, Any], dict[str, type]]] = {}  # models, their weights and processors when built
 
 
 def shared_model(family: str) -> Iterator[Any]:
@@ -19,12 +19,20 @@ def shared_model(family: str) -> Iterator[Any]:
     """
     if family not in _built:
         network = getattr(models, f"tiny_{family}")()
-        _built[family] = network, copy.deepcopy(network.state_dict())
-    network, weights = _built[family]
+        _built[family] = network, copy.deepcopy(network.state_dict()), processors(network)
+    network, weights, built_with = _built[family]
     yield network
-    if left := sorted([*leftovers(network), *changed(network, weights)]):
+    replaced = [
+        f"another processor of {name}" for name, kind in processors(network).items() if built_with[name] != kind
+    ]
+    if left := sorted([*leftovers(network), *changed(network, weights), *replaced]):
         del _built[family]
         raise AssertionError(f"left on the {family} that tests share: {', '.join(left)}; use a model of your own")
+
+
+def processors(network: Any) -> dict[str, type]:
+    """Return the type of every attention's processor, by the attention's name."""
+    return {name: type(module.processor) for name, module in network.named_modules() if hasattr(module, "processor")}
 
 
 def changed(network: Any, weights: dict[str, Any]) -> Iterator[str]:
