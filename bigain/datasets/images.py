@@ -142,10 +142,15 @@ def from_array(array: np.ndarray, name: str) -> Image.Image:
 
     Values are bool, uint8, uint16 or floats from 0 to 1, which are rounded to 8 bits. Raises UnreadableImage.
     """
+    shape = list(array.shape)
     if array.ndim == 3 and array.shape[-1] > 4 and array.shape[0] <= 4:
-        raise UnreadableImage(f"{name} is an array {list(array.shape)}; channels come last: transpose(1, 2, 0)")
+        raise UnreadableImage(
+            f"{name} is an array {shape}; channels come last: transpose(1, 2, 0), or [..., None] for a grey batch"
+        )
     if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= array.shape[-1] <= 4):
-        raise UnreadableImage(f"{name} is an array {list(array.shape)}; allowed are [H, W] and [H, W, 1 to 4]")
+        raise UnreadableImage(
+            f"{name} is an array {shape}; allowed are [H, W] and [H, W, 1 to 4], and [N, H, W, 1 to 4] in a batch"
+        )
     check_size(name, array.shape[1], array.shape[0])
     array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
     return _on_white(Image.fromarray(np.ascontiguousarray(_bytes(array, name))))
@@ -250,6 +255,11 @@ def _channels_last(tensor: Any, name: str) -> np.ndarray:
     """Return a torch tensor [H, W] or [C, H, W] as an array [H, W] or [H, W, C], on the CPU."""
     tensor = tensor.detach().cpu()
     array = np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
+    shape = list(array.shape)
     if array.ndim == 3 and array.shape[0] > 4 and array.shape[-1] <= 4:
-        raise UnreadableImage(f"{name} is a tensor {list(array.shape)}; channels come first: permute(2, 0, 1)")
+        raise UnreadableImage(f"{name} is a tensor {shape}; channels come first: permute(2, 0, 1)")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= array.shape[0] <= 4):
+        raise UnreadableImage(
+            f"{name} is a tensor {shape}; allowed are [H, W] and [1 to 4, H, W], and [N, 1 to 4, H, W] in a batch"
+        )
     return array.transpose(1, 2, 0) if array.ndim == 3 else array

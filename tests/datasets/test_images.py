@@ -285,6 +285,8 @@ def test_twelve_bits_and_white_as_zero_are_refused(tmp_path, tag, value):
         (np.zeros((3, 8, 9)), "image is an array [3, 8, 9]; channels come last: transpose(1, 2, 0)"),
         (np.zeros((2, 8, 8, 3)), "image is an array [2, 8, 8, 3]; allowed are [H, W] and [H, W, 1 to 4]"),
         (np.zeros((8, 8, 5)), "image is an array [8, 8, 5]; allowed are"),
+        (np.zeros((2, 8, 8)), "image is an array [2, 8, 8]; channels come last: transpose(1, 2, 0), or [..., None]"),
+        (np.zeros((9, 8, 8)), "image is an array [9, 8, 8]; allowed are [H, W] and [H, W, 1 to 4], and [N, H, W"),
         (np.zeros(8), "image is an array [8]; allowed are"),
         (np.zeros((0, 8)), "image is damaged (8 x 0 pixels)"),
         (np.zeros((8, 8), np.int64), "image is of int64; allowed are uint8, uint16, bool and floats from 0 to 1"),
@@ -292,6 +294,8 @@ def test_twelve_bits_and_white_as_zero_are_refused(tmp_path, tag, value):
         (np.full((8, 8), -1.0), "image has values from -1 to -1; floats"),
         (np.full((8, 8), np.nan), "image has values from nan to nan; floats"),
         (torch.zeros(8, 8, 3), "image is a tensor [8, 8, 3]; channels come first: permute(2, 0, 1)"),
+        (torch.zeros(9, 8, 8), "image is a tensor [9, 8, 8]; allowed are [H, W] and [1 to 4, H, W], and [N, 1 to"),
+        (torch.zeros(8), "image is a tensor [8]; allowed are"),
     ],
 )
 def test_arrays_of_another_kind_are_refused(array, message):
