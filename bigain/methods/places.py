@@ -46,6 +46,11 @@ def chosen(
         )
     if blocks is None:
         blocks = DIT_XL_BLOCKS if family == "dit" and len(exist) == 28 else exist[1:-1]
+        if not blocks:
+            raise ValueError(
+                "by default methods act on all blocks but the first and the last, and there are no others: choose them "
+                f"by `blocks` ({span(exist)})"
+            )
     elif isinstance(blocks, str):
         blocks = _named(blocks, len(exist), kinds)
     return _checked(blocks, exist, "block")
@@ -58,7 +63,10 @@ def _named(name: str, depth: int, kinds: Mapping[str, Sequence[int]]) -> Sequenc
                 f"there are no {name} blocks in this model; its named blocks are {', '.join((*kinds, *PARTS))}"
             )
         return kinds[name]
-    return part_of(name, depth)
+    part = part_of(name, depth)
+    if not part:
+        raise ValueError(f"{name} is a part of 28 blocks, and of {depth} blocks it holds none: choose them by number")
+    return part
 
 
 def part_of(name: str, depth: int) -> tuple[int, ...]:

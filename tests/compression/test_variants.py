@@ -6,7 +6,7 @@ import torch
 import bigain
 from bigain.compression.attachment import RowKey
 from bigain.methods.ids import method_of
-from bigain.methods.places import part_of
+from bigain.methods.places import chosen, part_of, span
 from tests.helpers.methods import arguments_for, record_options
 from tests.helpers.models import RUN, run_dit, run_unet
 
@@ -53,6 +53,16 @@ def test_parts_of_dit_xl_are_those_of_the_paper():
     assert part_of("first_12", 28) == tuple(range(12))
     assert part_of("1_6", 28) + part_of("7_12", 28) == tuple(range(12))
     assert part_of("first_12", 6) == (0, 1, 2)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_shallow_transformer_needs_its_blocks_chosen(depth):
+    exist = range(depth)
+    with pytest.raises(ValueError, match=f"all blocks but the first and the last.*by `blocks` \\({span(exist)}\\)"):
+        chosen("dit", exist, levels=None, blocks=None)
+    with pytest.raises(ValueError, match=f"1_6 is a part of 28 blocks, and of {depth} blocks it holds none"):
+        chosen("dit", exist, levels=None, blocks="1_6")
+    assert chosen("dit", exist, levels=None, blocks=[0]) == (0,)
 
 
 def test_tokens_left_by_the_quantile_rule_are_measured(unet):
