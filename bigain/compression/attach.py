@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 from weakref import WeakSet
 
 from diffusers import DiffusionPipeline, FluxTransformer2DModel, ModelMixin
@@ -21,14 +20,14 @@ from bigain.compression.guidance import GuidanceHook
 from bigain.compression.hooks import GridHook, TimestepHook, attachment_of
 from bigain.compression.instances import show_to_compiler
 from bigain.compression.merging import BlockHook, MergeAttentionHook, MergeCrossAttentionHook, MergeFeedForwardHook
-from bigain.compression.options import checked
+from bigain.compression.options import check_options, checked, strength_of
 from bigain.compression.reducing import KeysHook, ReduceHook
 from bigain.compression.rotary import PlacedKeysHook, ProcessorHook, RotaryProcessor, put_processors_on
 from bigain.compression.sites import Site
 from bigain.compression.targets import blocks_of, family_of, plan_groups, select, without_block
 from bigain.compression.token_attachment import TokenAttachment
 from bigain.methods.ids import method_of
-from bigain.methods.method import STRENGTHS, ByTask, Family, Method, StrengthKind
+from bigain.methods.method import ByTask, Family, Method
 from bigain.methods.options import Options
 from bigain.methods.places import NAMES
 from bigain.methods.schedules import Constant, Schedule, Varying
@@ -37,11 +36,6 @@ from bigain.tokens.downsample import PLACES
 
 logger = logging.getLogger(__name__)
 
-STRENGTH_KINDS: dict[str, StrengthKind] = {  # by the option that takes it
-    "ratio": "merge_ratio",
-    "threshold": "threshold",
-    "factor": "downsample_factor",
-}
 T_SCALES: dict[Family, float] = {"flux": 1000.0}  # factors from a family's timesteps to 0 ... 999; others: 1
 
 
@@ -76,7 +70,7 @@ def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options:
     """
     method = method if isinstance(method, Method) else method_of(method)
     denoiser, options = denoiser_of(model), checked(options)
-    calibration = _check_options(method, options)
+    calibration = check_options(method, options)
     attachment: Attachment
     with ATTACHING:
         present = attached_to(denoiser)
@@ -85,7 +79,7 @@ def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options:
         if calibration is not None:
             attachment = structural.attach(denoiser, method, calibration, HOOK)
         else:
-            strength = _strength(method, options)
+            strength = strength_of(method, options)
             attachment = Uncompressed(method) if strength is None else _attach(denoiser, method, strength, options)
         attachment.attach_to(denoiser)
     logger.info("%s", attachment)
@@ -95,43 +89,8 @@ def apply(model: nn.Module | DiffusionPipeline, method: str | Method, **options:
 def check(method: str | Method, **options: Unpack[Options]) -> None:
     """Raise what `apply` raises about a method and its options, as far as that needs no model."""
     method, options = method if isinstance(method, Method) else method_of(method), checked(options)
-    if _check_options(method, options) is None:
-        _strength(method, options)
-
-
-def _strength(method: Method, options: Options) -> Constant | Varying | None:
-    """Return the strength in its kind's type; one that varies with t stays unchanged, and is checked on the grids."""
-    strength = next(iter(_strengths(options).values()), None)
-    return method.check_strength(strength) if isinstance(strength, int | float | None) else strength
-
-
-def _check_options(method: Method, options: Options) -> Path | str | None:
-    """Return the calibration of a structural method. Raises ValueError for options that the method does not take."""
-    calibration = options.get("calibration")
-    if method.acts_on == "model":
-        if calibration is None:
-            raise ValueError(f"{method.id} needs calibration=FILE: `bigain calibrate` and the study make one")
-        if {*STRENGTH_KINDS, "timesteps", "levels", "blocks", "grid"} & set(options):
-            raise ValueError(
-                f"{method.id} takes no strength, timesteps, levels, blocks or grid: its calibration says all of it"
-            )
-        return calibration
-    if calibration is not None:
-        raise ValueError(f"{method.id} takes no calibration")
-    if method.needs_guidance and options.get("task") == "classification":
-        raise ValueError(
-            f"{method.id} chooses tokens by the guidance of the step before, which the independent noise predictions "
-            "of a classifier do not have: it can only generate"
-        )
-    for name, strength in _strengths(options).items():
-        if method.strength_kind != STRENGTH_KINDS[name]:
-            raise ValueError(f"{method.id} takes {STRENGTHS[method.strength_kind]}, not {name}={strength!r}")
-    return None
-
-
-def _strengths(options: Options) -> dict[str, Any]:
-    """Return the options that are strengths, by name."""
-    return {name: value for name, value in options.items() if name in STRENGTH_KINDS}
+    if check_options(method, options) is None:
+        strength_of(method, options)
 
 
 def _attach(denoiser: ModelMixin, method: Method, strength: Constant | Varying, options: Options) -> TokenAttachment:

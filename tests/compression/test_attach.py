@@ -195,7 +195,7 @@ def test_it_survives_a_whole_graph_capture(family, method):
         ("tome", {"ratio": 0.8}, "largest ratio is 0.75"),
         ("tome", {"ratio": 1.7}, "strength 1.7 is not allowed"),
         ("tome", {"factor": 2}, "takes a merge ratio"),
-        ("tome", {}, "takes a merge ratio"),
+        ("tome", {}, "needs `ratio`: a merge ratio"),
         ("todo", {"factor": 17}, "allowed are 1 to 16"),
         ("todo", {"factor": 2.5}, "strength 2.5 is not allowed"),
         ("none", {"ratio": 0.1}, "takes no strength"),

@@ -67,7 +67,7 @@ def test_candidates_of_the_other_kind(model, candidates, kind, message, root):
     ("options", "message"),
     [
         ({"method": "bigain_tn"}, "unknown method 'bigain_tn'. Did you mean 'bigain_tm'"),
-        ({"method": "bigain_tm"}, "bigain_tm: strength None is not allowed; it takes a merge ratio from 0"),
+        ({"method": "bigain_tm"}, "bigain_tm needs `ratio`: a merge ratio from 0"),
         ({"method": "bigain_tm", "ratio": 1.0}, "strength 1.0 is not allowed"),
         (
             {"method": "bigain_td", "ratio": 0.5},
