@@ -61,13 +61,21 @@ def _temporary_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, which is removed at the end, as are those that killed processes left."""
     temporary = temporary_beside(path)
     try:
-        yield temporary
-    except OSError as error:
-        if error.errno is not None and error.filename is None:  # a failed write does not say of which file
-            error.filename = str(path)
-        raise
+        with named_in_faults(path):
+            yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def named_in_faults(path: Path) -> Iterator[None]:
+    """Name `path` in an OSError that names no file, such as that of a failed write."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def temporary_beside(path: Path) -> Path:

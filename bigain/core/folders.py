@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bigain.core.files import temporary_beside
+from bigain.core.files import named_in_faults, temporary_beside
 
 
 def check_new(folder: Path) -> None:
@@ -31,7 +31,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)  # of a killed process whose number this one has got
     temporary.mkdir()
     try:
-        yield temporary
+        with named_in_faults(folder):
+            yield temporary
         temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import yaml
 
 from bigain.core.columns import documentation
-from bigain.core.files import sha256, write_text
+from bigain.core.files import named_in_faults, sha256, write_text
 from bigain.core.provenance import ResultError, checked, digest, write_sealed
 from bigain.core.records import environment
 from bigain.core.report_specs import CollectSpec
@@ -250,7 +250,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        yield temporary
+        with named_in_faults(folder):
+            yield temporary
         if folder.exists():
             shutil.rmtree(earlier, ignore_errors=True)
             folder.rename(earlier)

@@ -1,11 +1,13 @@
 """Folders appear whole or not at all."""
 
+import errno
 import os
 import shutil
 
 import pytest
 
 from bigain.core.folders import whole_folder
+from bigain.study import publishing
 
 
 def test_a_folder_appears_at_the_end_and_nothing_else_is_left(tmp_path):
@@ -26,6 +28,13 @@ def test_a_failure_leaves_nothing(tmp_path):
     with pytest.raises(KeyError):
         write_and_fail(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("whole_folder", [whole_folder, publishing.whole_folder])
+def test_a_full_disk_names_the_folder(tmp_path, whole_folder):
+    with pytest.raises(OSError, match="No space left") as fault, whole_folder(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert fault.value.filename == str(tmp_path / "out")
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
