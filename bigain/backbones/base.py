@@ -154,7 +154,10 @@ class Backbone(ABC):
         return scheduler.from_pretrained(self.path, subfolder="scheduler", **changes)
 
     def load_tokenizer(self, tokenizer: Any, folder: str) -> Any:
-        """Return the tokenizer in a sub-folder."""
+        """Return the tokenizer in a sub-folder. Raises FileNotFoundError where transformers would go on without a
+        vocabulary."""
+        if not (self.path / folder).is_dir():
+            raise FileNotFoundError(f"{self.path / folder} is missing: the pipeline needs its tokenizer")
         return tokenizer.from_pretrained(self.path, subfolder=folder)
 
     def config_of(self, folder: str) -> Mapping[str, Any]:

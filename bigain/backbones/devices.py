@@ -13,9 +13,18 @@ from bigain.methods.method import Method
 
 
 def device_of(name: str) -> str:
-    """Resolve "auto" to the GPU if there is one, else to the CPU."""
+    """Resolve "auto" to the GPU if there is one, else to the CPU.
+
+    Raises ValueError for what is no device of PyTorch, and for a GPU where PyTorch has none.
+    """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(name).type
+    except (RuntimeError, TypeError):
+        raise ValueError(f"device is {name!r}; allowed are auto, cpu, cuda, and any other device of PyTorch") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {name!r}, but PyTorch has no GPU here: use cpu or auto")
     return name
 
 

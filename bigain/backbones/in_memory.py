@@ -65,14 +65,30 @@ def family_of_folder(path: Path) -> Family:
     file = path / "model_index.json"
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: {path} is not a diffusers pipeline folder")
-    with naming(file):
-        index = read_json(file)
-        classes = {part: entry[1] for part, entry in index.items() if isinstance(entry, list) and entry[1]}
+    index, classes = _mapping(file), parts_in(path)
     family = _family(f"{index.get('_class_name')} in {path}", classes)
     folder = backbones.class_of(family).folder
-    configs = [read_json(path / part / "config.json") for part in (folder, "vae")]
+    configs = [_mapping(path / part / "config.json") for part in (folder, "vae")]
     _check_inputs(str(path), family, *configs)
     return family
+
+
+def parts_in(path: Path) -> dict[str, str]:
+    """Return the class of every part of a pipeline folder by model_index.json. Raises ValueError naming that file."""
+    file = path / "model_index.json"
+    with naming(file):
+        entries = {part: entry for part, entry in _mapping(file).items() if not part.startswith("_")}
+        return {part: entry[1] for part, entry in entries.items() if isinstance(entry, list) and entry[1]}
+
+
+def _mapping(file: Path) -> Mapping[str, Any]:
+    """Read a JSON file that holds a mapping. Raises FileNotFoundError or ValueError naming it."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing")
+    content = read_json(file)
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} has to hold a mapping, not {type(content).__name__}")
+    return content
 
 
 def from_folder(path: Path, device: str = "cpu", dtype: str = "float32") -> Backbone:
@@ -99,6 +115,9 @@ def _check_inputs(pipeline: str, family: Family, denoiser: Mapping[str, Any], va
     for key in EXTRA_CONDITIONS:
         if denoiser.get(key):
             raise TypeError(f"{pipeline}: {key} of its denoiser is {denoiser[key]!r}; supported are {SUPPORTED}")
+    for part, config, key in (("denoiser", denoiser, "in_channels"), ("vae", vae, "latent_channels")):
+        if not isinstance(config.get(key), int):
+            raise TypeError(f"{pipeline}: the config of its {part} has no number {key}")
     channels, latent = denoiser["in_channels"], vae["latent_channels"] * (4 if family == "flux" else 1)  # packs 2x2
     if channels != latent:
         raise TypeError(

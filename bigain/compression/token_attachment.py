@@ -170,8 +170,9 @@ class TokenAttachment(Attachment):
         forward_pass = self.state.current
         if forward_pass is None:
             raise ValueError(
-                f"{self.method.id}: a block runs, but no forward pass of its model has begun, so timestep and plans "
-                "are unknown: call the model itself, not its `forward` or a part of it"
+                f"{self.method.id}: a block runs, but no forward pass of its model has begun since the method was "
+                "attached, so timestep and plans are unknown: call the model itself, not its `forward` or a part of it, "
+                "and attach methods while no other thread runs the model"
             )
         return forward_pass
 

@@ -32,7 +32,9 @@ def listed_images(folder: Path) -> tuple[list[str], list[str]]:
     images, others = image_names(Store(folder).names())
     if not images:
         raise ValueError(
-            f"{folder} holds no images; of its files {shortened(others, SHOWN) or 'none'} are none by their endings"
+            f"{folder} holds no images and no other files"
+            if not others
+            else f"{folder} holds no images, only other files by their endings: {shortened(others, SHOWN)}"
         )
     return images, others
 

@@ -13,6 +13,7 @@ from diffusers import DiffusionPipeline
 
 from bigain.backbones.class_names import of_pipeline
 from bigain.backbones.devices import device_of
+from bigain.backbones.in_memory import parts_in
 from bigain.core.places import located
 from bigain.core.prompts import Reader, cut_off
 
@@ -25,6 +26,8 @@ def load_pipeline(folder: Path | str, device: str, dtype: str) -> DiffusionPipel
     path = located(folder)
     if not (path / "model_index.json").is_file():
         raise FileNotFoundError(f"{path} is not a diffusers pipeline folder: model_index.json is missing in it")
+    if missing := [part for part in parts_in(path) if not (path / part).is_dir()]:  # a tokenizer would be an empty one
+        raise FileNotFoundError(f"{path / missing[0]} is missing: model_index.json lists it")
     try:
         with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of torch_dtype, which 0.35 needs
             pipe = DiffusionPipeline.from_pretrained(

@@ -104,7 +104,7 @@ def _first(cases: list[Case], fault_of: Callable[[Case], str | None]) -> str | N
             torch.manual_seed(SEED)
             try:
                 fault = fault_of(case)
-            except Exception as error:  # on tokens of another type or number than those it ran on
+            except (Exception, SystemExit) as error:  # on tokens of another type or number than those it ran on
                 fault = f"{type(error).__name__}: {error}"
         if fault is not None:
             return f"{fault} ({case})"

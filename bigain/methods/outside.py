@@ -95,7 +95,7 @@ def of_operator(operator: str) -> OutsideMethod | None:
 
 def check_unchanged(file: Path, fingerprint: str) -> None:
     """Raise ValueError if a file is no longer the one whose methods were added."""
-    if digest_of(ast.parse(file.read_text(encoding="utf-8"))) != fingerprint:
+    if digest_of(ast.parse(file.read_bytes())) != fingerprint:
         raise ValueError(
             f"{file} was changed since its methods were added: call bigain.add_methods({str(file)!r}) again"
         )
@@ -128,7 +128,7 @@ def file_of(source: str) -> Path:
 def read_methods(file: Path, source: str) -> dict[str, OutsideMethod]:
     """Read the literal METHODS of a file, by id, without running the file. Raises ValueError naming what is wrong."""
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+        tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{file} is not a Python file: {error}") from None
     literals = [node.value for node in tree.body if isinstance(node, ast.Assign) and _names(node) == ["METHODS"]]

@@ -113,7 +113,10 @@ def compare(stored: Stored, new: list[CellScores], method: str, saved: dict[str,
     scores = Scores([*new, *(_among(cell, images.get(_place(cell))) for cell in others)])
     comparisons = []
     for metric in (*names.BY_IMAGE[:1], *names.DISTANCES):
+        task = "generation" if metric in names.DISTANCES else "classification"
         for cell in scores.cells(metric, method):
+            if (task, cell.backbone, cell.dataset, method, cell.strength) not in computed:
+                continue  # of the stored study, which may have the same method
             arms = dict.fromkeys([("none", None), *stored.near(cell.backbone, saved[cell.backbone])])
             theirs = [cell._replace(method=name, strength=strength) for name, strength in arms]
             pairs = [other for other in theirs if other != cell and scores.comparable(cell, other)]

@@ -71,11 +71,17 @@ def _module(file: Path, fingerprint: str) -> ModuleType:
 
 
 def _run(file: Path, fingerprint: str) -> ModuleType:
-    """Run a file and return it as a module. Raises ValueError if the file was changed since its methods were added."""
+    """Run a file and return it as a module.
+
+    Raises ValueError if the file was changed since its methods were added; RuntimeError if it ends the process.
+    """
     check_unchanged(file, fingerprint)
     spec = importlib.util.spec_from_file_location(f"bigain_outside_{file.stem}_{fingerprint}", file)
     if spec is None or spec.loader is None:
         raise ValueError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SystemExit as end:
+        raise RuntimeError(f"the file calls sys.exit({end.code!r})") from end
     return module

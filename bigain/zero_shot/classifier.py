@@ -36,7 +36,7 @@ from bigain.zero_shot.error_tables import check_table, label_indices, predicted_
 from bigain.zero_shot.explanation import Explanation
 from bigain.zero_shot.images import as_seen, checked_ids, encoded, listed
 from bigain.zero_shot.parameters import Parameters
-from bigain.zero_shot.settings import Compilation
+from bigain.zero_shot.settings import Compilation, Precision
 from bigain.zero_shot.turns import turn_on
 
 Images: TypeAlias = ImageLike | Iterable[ImageLike]
@@ -112,7 +112,7 @@ class DiffusionClassifier(Parameters):
         block: int = 16,
         compile: Compilation = "off",
         device: str = "auto",
-        dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+        dtype: Precision = "float32",
         progress: bool = True,
     ) -> None:
         self.pipe, self.candidates = pipe, candidates
@@ -230,11 +230,14 @@ class DiffusionClassifier(Parameters):
         """Return which timesteps and which regions of the latent speak for one class over another on an image.
 
         Without `winner` and `rival`, these are the predicted class and the second best. Both are evaluated at all
-        timesteps with the noise of `errors`. Raises ValueError for a class that is not in `classes_`, and what
-        `predict` raises.
+        timesteps with the noise of `errors`. Raises ValueError for several images, for a class that is not in
+        `classes_`, and what `predict` raises.
         """
         self._check_all_evaluated()
-        (item,), names = listed(image), self.classes_.tolist()
+        items, names = listed(image), self.classes_.tolist()
+        if len(items) > 1:
+            raise ValueError(f"these are {len(items)} images; `explain` explains the decision on one")
+        item = items[0]
         (key,), latents = encoded(self._backbone, [item], None)
         with self._opened() as classifier:
             group = classifier.group([key], latents[key][None])
@@ -276,9 +279,9 @@ class DiffusionClassifier(Parameters):
     def _check(self) -> None:
         """Raise for parameters that are not allowed, before anything is computed."""
         classes.names_of(self.candidates)
-        classes.check(self._backbone, self.candidates)
         check_method(self.method, **self._options())
         settings.check(self.get_params(), len(self.classes_))
+        classes.check(self._backbone, self.candidates)
 
     def _check_all_evaluated(self) -> None:
         """Raise ValueError if classes may have no errors."""

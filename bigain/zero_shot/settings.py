@@ -19,7 +19,13 @@ from bigain.methods.method import Method
 from bigain.metrics.timestep_weights import weight_function
 
 Compilation: TypeAlias = Literal["off", "default", "max-autotune"]
-CHOICES = {"loss": tuple(LOSSES), "timesteps": ("grid", "random"), "compile": get_args(Compilation)}
+Precision: TypeAlias = Literal["float32", "float16", "bfloat16"]
+CHOICES = {
+    "loss": tuple(LOSSES),
+    "timesteps": ("grid", "random"),
+    "compile": get_args(Compilation),
+    "dtype": get_args(Precision),
+}
 SCHEDULES = {"elimination": Elimination, "descent": Descent}
 
 
@@ -31,7 +37,7 @@ def check(parameters: Mapping[str, Any], classes: int) -> None:
             raise TypeError(f"{name} is {parameters[name]!r}; pass a {expected}, or None")
     for name, allowed in CHOICES.items():
         if parameters[name] not in allowed:
-            raise ValueError(f"{name}: {unknown('value', parameters[name], allowed)}")
+            raise ValueError(f"{name}: {unknown('value', str(parameters[name]), allowed)}")
     for name in ("batch_size", "block"):
         if whole_number(name, parameters[name]) < 1:
             raise ValueError(f"{name} is {parameters[name]!r}; it has to be at least 1")

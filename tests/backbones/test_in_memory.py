@@ -1,11 +1,15 @@
 """Backbones over a pipeline in memory: its own modules, the same numbers as from its folder, clear refusals."""
 
+import json
+import shutil
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, FluxPipeline, LCMScheduler
 
 from bigain import backbones
-from bigain.backbones.in_memory import family_of_folder, from_pipeline
+from bigain.backbones.in_memory import family_of_folder, from_folder, from_pipeline
+from bigain.jobs.pipelines import load_pipeline
 from tests.helpers.pipelines import pipeline
 from tests.helpers.random_pipelines import flux
 
@@ -103,6 +107,29 @@ def test_a_folder_that_is_no_pipeline_is_named(tmp_path):
     (tmp_path / "model_index.json").write_text('{"_class_name": "SanaPipeline", "transformer": ["diffusers", "Sana"]}')
     with pytest.raises(TypeError, match=r"SanaPipeline in .* has Sana; supported are"):
         family_of_folder(tmp_path)
+
+
+def test_a_folder_with_missing_or_damaged_parts_is_named(root, tmp_path):
+    folder = tmp_path / "mini-unet"
+    shutil.copytree(root / "resources/mini-unet", folder)
+    shutil.move(folder / "tokenizer", tmp_path / "tokenizer")
+    with pytest.raises(FileNotFoundError, match="mini-unet/tokenizer is missing: the pipeline needs its tokenizer"):
+        from_folder(folder).readers()
+    with pytest.raises(FileNotFoundError, match=r"mini-unet/tokenizer is missing: model_index\.json lists it"):
+        load_pipeline(folder, "cpu", "float32")
+    config = json.loads((folder / "unet/config.json").read_text())
+    config.pop("in_channels")
+    (folder / "unet/config.json").write_text(json.dumps(config))
+    with pytest.raises(TypeError, match="the config of its denoiser has no number in_channels"):
+        from_folder(folder)
+    (folder / "unet/config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"unet/config\.json is missing"):
+        from_folder(folder)
+    (folder / "model_index.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"model_index\.json has to hold a mapping, not list"):
+        from_folder(folder)
+    with pytest.raises(ValueError, match=r"model_index\.json has to hold a mapping, not list"):
+        load_pipeline(folder, "cpu", "float32")
 
 
 def test_text_encoders_are_known_with_what_they_read(root):

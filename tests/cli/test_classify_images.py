@@ -264,7 +264,7 @@ def test_folders_without_images_and_bad_templates_are_refused(tmp_path, names):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty/notes.txt").touch()
     message = refusal(tmp_path / "empty", tmp_path / "out.csv", "--model", UNET, *names)
-    assert "empty holds no images; of its files notes.txt are none by their endings" in message
+    assert "empty holds no images, only other files by their endings: notes.txt" in message
     assert "nowhere is not a folder" in refusal(tmp_path / "nowhere", tmp_path / "out.csv", "--model", UNET, *names)
     message = refusal(tmp_path / "empty", tmp_path / "out.csv", "--model", UNET, *names[:2], "--template", "a photo")
     assert "template 'a photo' has to hold {} once" in message

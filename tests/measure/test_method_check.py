@@ -54,6 +54,7 @@ BAD = [
     (KEYS, "assert len(metric) > 1; return metric[:, ::4]", "treats every sample by itself", "AssertionError"),
     (MERGING, "return metric[:, ::4]", "runs on random tokens", "it returns a Tensor, not a plan, which has a method"),
     (MERGING, "raise KeyError('cell')", "runs on random tokens", "KeyError: 'cell'"),
+    (MERGING, "raise SystemExit(0)", "runs on random tokens", "SystemExit: 0"),
 ]
 
 
@@ -77,6 +78,13 @@ def test_the_property_that_fails_is_named(tmp_path, how, body, tested, fault):
     assert fault in findings[tested]
     if tested != "is deterministic" and "bfloat16" not in body:  # these fail in other tests, too
         assert [name for name, faulty in findings.items() if faulty] == [tested]
+
+
+def test_a_file_that_ends_the_process_fails(tmp_path):
+    assert (
+        "RuntimeError: the file calls sys.exit(0)"
+        in findings_of(tmp_path, MERGING, f"{PLAN}\nraise SystemExit(0)")["runs on random tokens"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,12 @@ def test_a_file_without_methods_says_what_belongs_there(tmp_path, text, message)
         bigain.add_methods(tmp_path / "mine.py")
 
 
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
+    file = written(tmp_path)
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert outside.add_methods(file) == ["mine"]
+
+
 def test_ids_are_taken_once(tmp_path):
     with pytest.raises(ValueError, match="'tome' is the id of a method of this package"):
         bigain.add_methods(written(tmp_path, id="tome"))

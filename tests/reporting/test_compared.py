@@ -3,7 +3,7 @@
 import numpy as np
 
 from bigain.metrics.significance import paired
-from bigain.reporting.compared import Comparison, Opponent, lines
+from bigain.reporting.compared import Comparison, Opponent, Stored, compare, lines
 from bigain.reporting.frames import CellMetric
 
 
@@ -21,3 +21,13 @@ def test_opponents_that_share_other_numbers_of_images_with_the_method_say_so():
     assert [row[end] for row in rows] == [" ", " "]
     assert rows[0].strip().startswith("no compression")
     assert rows[1].endswith("the best there")
+
+
+def test_stored_cells_of_the_same_method_are_not_listed_as_new(root):
+    stored = Stored(root / "docs/reference/outcomes")
+    place = {"task": "classification", "backbone": "mini_unet", "method": "bigain_tm", "strength": 0.7}
+    (cell,) = (cell for cell in stored.cells if place.items() <= cell["cell"].items())
+    few = {name: values[:4] for name, values in cell["items"].items()}
+    (compared,) = compare(stored, [{**cell, "items": few}], "bigain_tm", {"mini_unet": 13.9})
+    assert (compared.cell.metric, compared.cell.backbone, compared.cell.strength) == ("acc@1", "mini_unet", 0.7)
+    assert {opponent.lead.n for opponent in compared.opponents} == {4}

@@ -81,6 +81,9 @@ def test_candidates_of_the_other_kind(model, candidates, kind, message, root):
         ({"compile": "fast"}, "compile: unknown value 'fast'"),
         ({"timesteps": "all"}, "timesteps: unknown value 'all'"),
         ({"weights": "exp(7t)"}, r"unknown weights 'exp\(7t\)'; allowed are uniform, exp\(-7t\)"),
+        ({"dtype": "fp16"}, "dtype: unknown value 'fp16'. Allowed: float32, float16, bfloat16"),
+        ({"dtype": torch.float16}, "dtype: unknown value 'torch.float16'"),
+        ({"device": "gpu"}, "device is 'gpu'; allowed are auto, cpu, cuda, and any other device of PyTorch"),
         ({"batch_size": 0}, "batch_size is 0; it has to be at least 1"),
         ({"stages": (600,)}, "600 trials: their grid ends at t = 600 of 1000"),
         ({"temperature": -1}, "temperature is -1; it has to be positive"),
@@ -253,3 +256,14 @@ def test_labels_and_class_ids_of_numpy_and_torch(root):
     assert classifier.score(errors, torch.tensor([0, 3, 0])) == 1
     assert classifier.score(errors, list(torch.tensor([3, 3, 0]))) == pytest.approx(2 / 3)
     assert classifier.score(errors, np.array([0, 3, 3])) == pytest.approx(2 / 3)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests what happens without a GPU")
+def test_a_gpu_that_is_not_there(root):
+    with pytest.raises(ValueError, match="device is 'cuda', but PyTorch has no GPU here: use cpu or auto"):
+        on_prompts(root, device="cuda")
+
+
+def test_several_images_have_no_single_explanation(root):
+    with pytest.raises(ValueError, match="these are 2 images; `explain` explains the decision on one"):
+        on_prompts(root).explain([Image.new("L", (8, 8))] * 2)

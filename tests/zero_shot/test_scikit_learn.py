@@ -6,12 +6,15 @@ from threading import Thread
 
 import numpy as np
 import pytest
+import torch
 from diffusers import DiffusionPipeline
 from sklearn.base import is_classifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils.validation import check_is_fitted
 
 import bigain
+from bigain.zero_shot.turns import turn_on
+from tests.helpers.models import run_unet, tiny_unet
 
 PROMPTS = {"bag": "a photo of a bag", "coat": "a photo of a coat"}
 LABELS = ["bag", "coat", "coat", "bag"]
@@ -68,6 +71,27 @@ def test_pickles_and_deep_copies_hold_their_own_model(classifier, images):
     for other in (pickle.loads(pickle.dumps(classifier)), copy.deepcopy(classifier)):
         assert other.pipe.unet is not classifier.pipe.unet
         assert other.errors(images[:1]).equals(errors)
+
+
+def test_another_thread_cannot_run_the_model_of_a_running_classifier():
+    model, faults = tiny_unet(), []
+    block = model.mid_block.attentions[0].transformer_blocks[0]
+
+    def run():
+        for call in (lambda: run_unet(model), lambda: block(torch.zeros(1, 4, block.dim), encoder_hidden_states=None)):
+            try:
+                call()
+            except RuntimeError as error:
+                faults.append(str(error))
+
+    with turn_on(model):
+        run_unet(model)
+        other = Thread(target=run)
+        other.start()
+        other.join()
+    run_unet(model)
+    assert len(faults) == 2
+    assert all("a DiffusionClassifier runs on this model in another thread" in fault for fault in faults)
 
 
 def test_threads_that_share_a_model_get_the_results_of_one(classifier, images):
