@@ -171,8 +171,8 @@ class TokenAttachment(Attachment):
         if forward_pass is None:
             raise ValueError(
                 f"{self.method.id}: a block runs, but no forward pass of its model has begun since the method was "
-                "attached, so timestep and plans are unknown: call the model itself, not its `forward` or a part of it, "
-                "and attach methods while no other thread runs the model"
+                "attached, so timestep and plans are unknown: call the model itself, not its `forward` or a part of it"
+                ", and attach no method while another thread runs it"
             )
         return forward_pass
 
