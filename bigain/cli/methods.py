@@ -72,19 +72,23 @@ def flops(
 
 @command("check-method")
 def check_method(
-    source: Annotated[str, typer.Argument(help="A file with methods (FILE.py), or an entry point of bigain.methods.")],
+    source: Annotated[str, typer.Argument(help="FILE.py, FILE.py:ID, or an entry point of bigain.methods.")],
 ) -> None:
     """Test your own methods on random tokens, and report for each required property whether it holds."""
+    from bigain.core.messages import unknown
     from bigain.methods import outside
 
+    file, _, chosen = source.partition(".py:")
     try:
-        ids = outside.add_methods(source)
+        ids = outside.add_methods(f"{file}.py" if chosen else source)
+        if chosen and chosen not in ids:
+            raise ValueError(f"{file}.py: " + unknown("method", chosen, ids))
     except (OSError, ValueError) as error:
         fail(error)
     from bigain.measure.method_check import check_method as findings_of
 
     faults = 0
-    for id in ids:
+    for id in [chosen] if chosen else ids:
         typer.echo(id)
         for finding in findings_of(outside.registered()[id]):
             faults += finding.fault is not None

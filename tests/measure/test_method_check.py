@@ -118,5 +118,10 @@ def test_the_command_prints_every_property_and_fails_for_a_bad_method(tmp_path):
     bad = CliRunner().invoke(app, ["check-method", str(tmp_path / "quincunx.py")])
     assert bad.exit_code == 1
     assert "returns the right shapes: FAILS: reduce returns [3, 49, 16] instead of [3, 48, 16]" in bad.output
+    named = CliRunner().invoke(app, ["check-method", str(tmp_path / "quincunx.py:quincunx")])
+    assert named.output == bad.output
+    unknown = CliRunner().invoke(app, ["check-method", str(tmp_path / "quincunx.py:quincux")])
+    assert unknown.exit_code == 2
+    assert "quincunx.py: unknown method 'quincux'. Did you mean 'quincunx'" in unknown.output.replace("\n", " ")
     missing = CliRunner().invoke(app, ["check-method", str(tmp_path / "none.py")])
     assert missing.exit_code == 2
